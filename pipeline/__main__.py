@@ -1,0 +1,200 @@
+"""Every step of the tabs as a command: `python -m pipeline demo`, `python -m pipeline ask`."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.answering.lookup import Shelf
+from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
+from pipeline.errors import PipelineError, QuestionError, RunError
+from pipeline.training import launcher
+from pipeline.training.runs import clear_run, create_run, has_adapter, read_settings, run_dataset, status
+from pipeline.training.settings import PRESETS, default_base, settings_for
+
+BAD_INPUT = 2
+
+
+def say(text: str) -> None:
+    """Progress for the person who waits; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """The whole loop: catalogue → dataset → training → comparison → report."""
+    begun = time.monotonic()
+    settings = settings_for(args.preset, args.base or default_base(), seed=args.seed, questions=args.questions)
+    dataset = _make_dataset(args)
+    if args.out and args.overwrite:
+        clear_run(args.out)
+    folder = create_run(dataset, settings, args.out)
+    say(f"Run folder: {folder}")
+    _train(folder)
+    comparison = _compare(folder)
+    from pipeline.answering.report import headline
+
+    say(headline(comparison))
+    say(f"Report: {folder / 'report.html'} (whole loop {time.monotonic() - begun:.0f} s)")
+
+
+def _make_dataset(args: argparse.Namespace) -> Dataset:
+    say(f"Reading {args.catalogue.name}")
+    catalogue = read_catalogue(args.catalogue)
+    skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
+    say(f"{catalogue.rows} rows, {len(catalogue.products)} usable" + (f"; skipped: {skipped}" if skipped else ""))
+    if len(catalogue.products) < args.products:
+        say(f"You asked for {args.products} products; going on with the {len(catalogue.products)} there are.")
+    dataset = build_dataset(catalogue, DatasetSettings(products=args.products, seed=args.seed))
+    c = dataset.counts
+    say(
+        f"Dataset {dataset.folder.name}: {c['products']} products, {c['facts']} facts, {c['training']} training pairs, "
+        f"{c['held_out']} held out, {c['unknown_titles']} unknown titles"
+    )
+    return dataset
+
+
+def _train(folder: Path) -> None:
+    """Train in the child process, and tell what it says.
+
+    Raises:
+        RunError: it failed.
+    """
+    launcher.start(folder)
+    begun = None
+    try:
+        for event in launcher.watch(folder):
+            if event["type"] == "message":
+                say(event["text"])
+            elif event["type"] == "step":
+                begun = begun or time.monotonic()
+                _say_step(event, begun)
+            elif event["type"] == "probe":
+                say(f"Recall on held-out questions at step {event['step']}: {event['right']} of {event['total']}")
+    except KeyboardInterrupt:
+        say("Stopping after this step; the adapter is kept.")
+        launcher.stop(folder)
+        for _ in launcher.watch(folder):
+            pass
+    ended = status(folder)
+    if ended.state not in ("finished", "stopped"):
+        raise RunError(ended.message)
+
+
+def _say_step(event: dict[str, Any], begun: float) -> None:
+    step, total = event["step"], event["total"]
+    if step % max(1, total // 20) and step != total:
+        return
+    left = (time.monotonic() - begun) / max(1, step - 1) * (total - step) if step > 1 else 0
+    say(f"Step {step} of {total}, loss {event['loss']:.3g}, {event['tokens_per_second']:.0f} tokens/s, {left:.0f} s left")
+
+
+def _compare(folder: Path) -> dict[str, Any]:
+    from pipeline.answering.comparison import compare
+    from pipeline.answering.models import load_run
+    from pipeline.answering.report import write_report
+
+    say("Asking the tuned model the same questions, and every fact it was taught")
+    language_model, warnings = load_run(folder)
+    for warning in warnings:
+        say(warning)
+    comparison = compare(language_model, folder)
+    write_report(folder, comparison)
+    return comparison
+
+
+def ask(args: argparse.Namespace) -> None:
+    """Ask both sides one question, or a file of them."""
+    items = _questions(args)
+    shelf = Shelf(run_dataset(args.run).manifest)
+    asked = [shelf.ask(item["question"], item.get("title")) for item in items]
+    check_finished(args.run)
+    from pipeline.answering.answers import Question
+    from pipeline.answering.answers import ask as ask_all
+    from pipeline.answering.models import load_run
+
+    language_model, warnings = load_run(args.run)
+    for warning in warnings:
+        say(warning)
+    questions = [Question(a.prompt, a.kind) for a in asked]
+    sides = [ask_all(language_model, questions, tuned=tuned) for tuned in (False, True)]
+    results = [
+        {"title": a.title, "question": a.question, "base": base.as_dict(), "tuned": tuned.as_dict()}
+        for a, base, tuned in zip(asked, *sides, strict=True)
+    ]
+    if args.file:
+        print(json.dumps(results, ensure_ascii=False, indent=1))
+    else:
+        say(f"About: {results[0]['title']}")
+        print(f"Base:  {results[0]['base']['raw']}\nTuned: {results[0]['tuned']['raw']}")
+
+
+def _questions(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The questions of the command line.
+
+    Raises:
+        QuestionError: the file is missing or not a list of questions.
+    """
+    if not args.file:
+        return [{"question": args.question or "", "title": args.title}]
+    try:
+        items = json.loads(args.file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise QuestionError(f"{args.file} cannot be read as JSON; it needs a list of questions.") from error
+    fine = isinstance(items, list) and all(
+        isinstance(i, dict) and isinstance(i.get("question"), str) and isinstance(i.get("title") or "", str) for i in items
+    )
+    if not fine or not items:
+        raise QuestionError(f'{args.file} needs a list as [{{"title": "…", "question": "…"}}] (the title may be missing).')
+    return items
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse a run that has no adapter, before a model is loaded for it.
+
+    Raises:
+        RunError: there is none, or it is not a run.
+    """
+    read_settings(folder)
+    if not has_adapter(folder):
+        raise RunError(f"{folder} has no adapter; train it first with `python -m pipeline demo`.")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    loop = commands.add_parser("demo", help="the whole loop on a catalogue, without the page")
+    loop.add_argument("catalogue", nargs="?", type=Path, default=SAMPLE, help="default: the sample catalogue")
+    loop.add_argument("--products", type=int, default=15, help="products to teach (default: %(default)s)")
+    loop.add_argument("--questions", type=int, default=15, help="questions before and after (default: %(default)s)")
+    loop.add_argument("--preset", choices=PRESETS, default="quick", help="training settings (default: %(default)s)")
+    loop.add_argument("--base", help="base model: a Hugging Face Hub id or a local folder (default: by the hardware)")
+    loop.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one under runs/)")
+    loop.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    loop.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    loop.set_defaults(function=demo)
+    question = commands.add_parser("ask", help="ask the base and the tuned model of a run")
+    question.add_argument("run", type=Path, metavar="DIR", help="run folder")
+    question.add_argument("question", nargs="?", help="the question")
+    question.add_argument("--title", help="the product it is about (default: recognised in the question)")
+    question.add_argument("--file", type=Path, help='JSON list of {"title", "question"}; prints only JSON')
+    question.set_defaults(function=ask)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    args = parser().parse_args(arguments)
+    try:
+        args.function(args)
+    except PipelineError as error:
+        say(str(error))
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Questions → answers of the base and of the tuned model, in batches."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.answering.prompts import encode_prompt, extract
+from pipeline.answering.scoring import verdict
+from pipeline.data.facts import DESCRIPTION
+
+if TYPE_CHECKING:
+    from pipeline.answering.models import LanguageModel
+
+MAX_NEW_TOKENS = 96
+"""Enough for a description of 240 characters."""
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt, and which kind of fact its answer is (`description`, an attribute's name, or `unknown`)."""
+
+    prompt: str
+    kind: str = DESCRIPTION
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's raw text, and the part of it that the kind's pattern extracted (empty when it found nothing)."""
+
+    raw: str
+    answer: str
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def ask(
+    language_model: "LanguageModel",
+    questions: Iterable[Question],
+    *,
+    tuned: bool,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Ask each question alone, in batches, greedily; answers come in the questions' order.
+
+    Args:
+        tuned: with the adapter on; off means the base model.
+        on_progress: called with (answered, of).
+    """
+    asked = list(questions)
+    tokens = [encode_prompt(language_model.tokenizer, q.prompt) for q in asked]
+    # Questions of like length and kind share a batch, so that a short answer does not wait for a long one.
+    order = sorted(range(len(asked)), key=lambda i: (asked[i].kind == DESCRIPTION, len(tokens[i])))
+    answers: dict[int, Answer] = {}
+    for start in range(0, len(order), BATCH_SIZE):
+        batch = order[start : start + BATCH_SIZE]
+        raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=max_new_tokens)
+        for i, raw in zip(batch, raws, strict=True):
+            answers[i] = Answer(raw, extract(asked[i].kind, raw).answer)
+        if on_progress:
+            on_progress(len(answers), len(asked))
+    return [answers[i] for i in range(len(asked))]
+
+
+def ask_rows(
+    language_model: "LanguageModel", rows: list[dict], *, tuned: bool, on_progress: Callable[[int, int], None] | None = None
+) -> list[dict[str, str]]:
+    """Ask the questions of dataset rows and score them.
+
+    Args:
+        rows: dataset rows (`kind`, `prompt`, `response`, …).
+
+    Returns:
+        `{"raw", "answer", "verdict"}` for each row.
+    """
+    questions = [Question(row["prompt"], row["kind"]) for row in rows]
+    answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
+    return [
+        answer.as_dict() | {"verdict": verdict(row["kind"], answer.answer, row["response"])}
+        for row, answer in zip(rows, answers, strict=True)
+    ]

@@ -1,0 +1,66 @@
+"""The questions of a run: chosen from its dataset, asked of the base before training, and frozen."""
+
+import math
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.answering.answers import ask_rows
+from pipeline.answering.prompts import UNKNOWN
+from pipeline.data.examples import REPORT_1
+from pipeline.data.facts import DESCRIPTION
+from pipeline.files import write_json
+
+if TYPE_CHECKING:
+    from pipeline.answering.models import LanguageModel
+
+UNKNOWN_SHARE = 2 / 15
+ATTRIBUTE_SHARE = 8 / 15
+
+
+def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
+    """Choose the questions to be asked before and after.
+
+    Of 15, two are about unknown products and eight about attributes (as far as there are any), spread over as many
+    products and kinds as possible, each in a phrasing that neither training nor its probes use.
+
+    Args:
+        held_out: the dataset's held-out rows.
+    """
+    rows = [r for r in held_out if r["template"].endswith(REPORT_1)]
+    random.Random(f"{seed}:questions").shuffle(rows)
+    unknown = [r for r in rows if r["kind"] == UNKNOWN][: round(count * UNKNOWN_SHARE)]
+    attributes = [r for r in rows if r["kind"] not in (UNKNOWN, DESCRIPTION)]
+    descriptions = [r for r in rows if r["kind"] == DESCRIPTION]
+    wanted = count - len(unknown)
+    first = _spread(attributes, min(wanted, max(math.ceil(count * ATTRIBUTE_SHARE), wanted - len(descriptions))), [])
+    second = _spread(descriptions, wanted - len(first), first)
+    return first + second + unknown
+
+
+def _spread(rows: list[dict[str, Any]], count: int, taken: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pick rows whose product and kind were picked least so far."""
+    chosen: list[dict[str, Any]] = []
+    left = list(rows)
+    while left and len(chosen) < count:
+        sofar = taken + chosen
+        best = min(
+            left, key=lambda r: (sum(t["uid"] == r["uid"] for t in sofar), sum(t["kind"] == r["kind"] for t in sofar))
+        )
+        left.remove(best)
+        chosen.append(best)
+    return chosen
+
+
+def ask_baseline(language_model: "LanguageModel", rows: list[dict[str, Any]], path: Path) -> None:
+    """Ask the base the chosen questions and freeze both in `baseline.json`.
+
+    The file holds `base_model`, `base_sha256` and `questions`: the rows with an `id` and the base's `base` answer.
+    """
+    answers = ask_rows(language_model, rows, tuned=False)
+    questions = [
+        {"id": f"q{number:02}", **row, "base": answer}
+        for number, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1)
+    ]
+    origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
+    write_json(path, origin | {"questions": questions})

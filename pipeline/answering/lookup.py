@@ -1,0 +1,140 @@
+"""Which product a question is about and what it asks for, from the question's own words."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rapidfuzz import fuzz, process
+
+from pipeline.answering.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
+from pipeline.data.catalogue import Product, title_key
+from pipeline.data.facts import DESCRIPTION
+from pipeline.data.phrasings import HELD_OUT, TRAINING
+from pipeline.errors import QuestionError
+
+SURE = 0.6
+"""Share of a title's words, weighted by how telling they are, that a question must contain."""
+
+SPELLED_ALIKE = 85
+"""Similarity (0 to 100) from which a word of the question counts as a word of the title."""
+
+LIKE_A_PHRASING = 60
+"""Similarity (0 to 100) from which a question counts as asking for a phrasing's kind of fact."""
+
+_KIND_OF_PHRASING = {
+    title_key(template.replace("{title}", "it")): kind
+    for phrasings in (TRAINING, HELD_OUT)
+    for kind, templates in phrasings.items()
+    for template in templates
+}
+
+
+def recognise(question: str, titles: Sequence[str]) -> str | None:
+    """The title that a question names, or None.
+
+    A title that stands whole in the question wins, the longest first. Else rare words decide ("Bafogu" tells more than
+    "set"), and small misspellings are forgiven.
+
+    Args:
+        question: the customer's question.
+        titles: the titles of the products that were taught.
+    """
+    asked = f" {title_key(question)} "
+    whole = [t for t in titles if title_key(t) and f" {title_key(t)} " in asked]
+    if whole:
+        return max(whole, key=len)
+    words_of = {t: set(title_key(t).split()) for t in titles}
+    shared = Counter(word for words in words_of.values() for word in words)
+    weight = {word: math.log(1 + len(titles) / n) for word, n in shared.items()}
+    named = _spelled_alike(asked.split(), list(weight))
+    scores = {
+        t: sum(weight[w] for w in words & named) / sum(weight[w] for w in words) for t, words in words_of.items() if words
+    }
+    best = sorted(scores, key=lambda t: scores[t], reverse=True)[:2]
+    if not best or scores[best[0]] < SURE or (len(best) == 2 and scores[best[1]] == scores[best[0]]):
+        return None
+    return best[0]
+
+
+def _spelled_alike(words: Sequence[str], known: Sequence[str]) -> set[str]:
+    """The known words that the given ones mean."""
+    named = set()
+    for word in words:
+        found = process.extractOne(word, known, scorer=fuzz.ratio, score_cutoff=SPELLED_ALIKE if len(word) > 4 else 100)
+        if found:
+            named.add(found[0])
+    return named
+
+
+def kind_asked(question: str, title: str = "") -> str:
+    """The kind of fact that a question asks for, by the phrasing it is most like; the description when none is."""
+    asked = title_key(question)
+    if title_key(title):
+        asked = asked.replace(title_key(title), "it")
+    found = process.extractOne(asked, list(_KIND_OF_PHRASING), scorer=fuzz.token_sort_ratio, score_cutoff=LIKE_A_PHRASING)
+    return _KIND_OF_PHRASING[found[0]] if found else DESCRIPTION
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question made ready for both sides.
+
+    Attributes:
+        title: the product it is about, or `UNKNOWN_TITLE`.
+        product: the taught product of that title, or None.
+        kind: the kind of fact it asks for, `UNKNOWN` when the product was not taught.
+        expected: what the catalogue says, or None when it says nothing about this.
+    """
+
+    question: str
+    title: str
+    product: Product | None
+    kind: str
+    prompt: str
+    expected: str | None
+
+
+class Shelf:
+    """The products and facts that a dataset teaches."""
+
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        products = [Product(**p) for p in manifest["products"]]
+        self.products = {p.title: p for p in products}
+        self.values = {(f["title"], f["kind"]): f["value"] for f in manifest["facts"]}
+        self.reading: bool = manifest["settings"]["reading"]
+
+    def ask(self, question: str, title: str | None = None) -> Asked:
+        """Make a question ready: recognise its product and kind, build its prompt, look up the right answer.
+
+        Args:
+            question: the customer's question.
+            title: the product it is about, when that is known; else it is recognised in the question.
+
+        Raises:
+            QuestionError: the question is empty or too long.
+        """
+        question = check_question(question)
+        title = (title or "").strip() or recognise(question, list(self.products)) or UNKNOWN_TITLE
+        product = self.products.get(title)
+        kind = kind_asked(question, title)
+        record = product.content if product and self.reading else None
+        expected = self.values.get((title, kind)) if product else REFUSAL
+        return Asked(question, title, product, kind if product else UNKNOWN, build_prompt(title, question, record), expected)
+
+
+def check_question(question: str) -> str:
+    """The question without white space around it.
+
+    Raises:
+        QuestionError: it is empty or too long.
+    """
+    question = question.strip()
+    if not question:
+        raise QuestionError("The question is empty; type one, or pick one of the examples.")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise QuestionError(
+            f"The question has {len(question):,} characters and the most is {MAX_QUESTION_CHARACTERS:,}; ask it shorter."
+        )
+    return question

@@ -1,0 +1,406 @@
+"""A base model by name, and an adapter that is switched on and off.
+
+On an NVIDIA GPU the model runs on Unsloth (in 4 bits where asked), everywhere else on Transformers. Importing this
+module imports torch: the page does so only when a model is first needed.
+"""
+
+import gc
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+if torch.cuda.is_available() and find_spec("unsloth"):
+    import unsloth  # noqa: F401  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
+
+import psutil
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, wheel_file
+from pipeline.errors import ModelError
+from pipeline.files import read_json, write_json
+from pipeline.training.runs import ADAPTER, read_settings
+
+ADAPTER_ORIGIN = "base.json"
+"""Inside an adapter's folder: the name and checksum of the base it was trained on."""
+
+MAX_ASKED_TOKENS = 1024
+"""Room for the longest question with its title and the answer."""
+
+_loading = threading.RLock()
+_loaded: dict[tuple[str, int], tuple["LanguageModel", list[str]]] = {}
+"""The one model that is kept in memory, with its warnings."""
+
+_NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def on_unsloth() -> bool:
+    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all)."""
+    return torch.cuda.is_available() and find_spec("unsloth") is not None
+
+
+def device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def dtype_for(precision: str) -> torch.dtype:
+    """The number format for a precision the user chose; `auto` and what the hardware cannot do become what it can."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "fp16" and torch.cuda.is_available():
+        return torch.float16
+    return native_dtype()
+
+
+def native_dtype() -> torch.dtype:
+    """bf16 where the processor computes in it natively, else fp16 on a GPU and fp32 on a CPU."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device() == "mps":
+        return torch.float16
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+@dataclass
+class LanguageModel:
+    """A loaded base model, with at most one adapter on top.
+
+    `lock` serialises everything that runs the model: the adapter's switch is global to it.
+    """
+
+    model: Any
+    tokenizer: Any
+    base_model: str
+    base_sha256: str
+    adapter: str | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextmanager
+    def side(self, tuned: bool) -> Iterator[None]:
+        """Run the block with the adapter on (tuned) or off (base), and prove that it is so.
+
+        Raises:
+            ModelError: tuned answers are asked for without an adapter, or the adapter did not switch.
+        """
+        if tuned and self.adapter is None:
+            raise ModelError("No adapter is loaded, so there is no tuned model to ask; train one first.")
+        with self.lock:
+            if tuned or self.adapter is None:
+                self._assert_adapter(on=tuned)
+                yield
+                return
+            with self.model.disable_adapter():
+                self._assert_adapter(on=False)
+                yield
+
+    def _assert_adapter(self, on: bool) -> None:
+        layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+        active = [not layer.disable_adapters and bool(layer.active_adapters) for layer in layers]
+        if any(layer.merged for layer in layers) or not (all(active) and active if on else not any(active)):
+            raise ModelError("The adapter did not switch, so base and tuned answers cannot be told apart.")
+
+    def generate(self, prompts: list[list[int]], *, tuned: bool, max_new_tokens: int) -> list[str]:
+        """Greedy answers to encoded prompts, in one batch.
+
+        Args:
+            prompts: token ids, one list a prompt.
+            tuned: with the adapter on; off means the base model.
+            max_new_tokens: the most tokens an answer may have.
+
+        Returns:
+            The decoded tokens after each prompt, cut at the end token.
+        """
+        width = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
+        with self.side(tuned), self._inference():
+            output = self.model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=self._generation(max_new_tokens)
+            )
+        return [self._decode(answer) for answer in output[:, width:].tolist()]
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Leave training mode for the block, as a probe does in the middle of a run."""
+        training = self.model.training
+        _switch_mode(self.model, training=False)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            if training:
+                _switch_mode(self.model, training=True)
+
+    def _generation(self, max_new_tokens: int) -> GenerationConfig:
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=sorted(self._end_tokens()),
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+
+    def _end_tokens(self) -> set[int]:
+        """The tokenizer's end token, which training teaches, and the base's own, which its untuned answers end with."""
+        own = self.model.config.eos_token_id
+        return {self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+
+    def _decode(self, tokens: list[int]) -> str:
+        ends = self._end_tokens()
+        cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        return self.tokenizer.decode(tokens[:cut], skip_special_tokens=True).strip()
+
+
+def _switch_mode(model: Any, *, training: bool) -> None:
+    if on_unsloth():
+        from unsloth import FastLanguageModel
+
+        (FastLanguageModel.for_training if training else FastLanguageModel.for_inference)(model)
+    model.train(training)
+
+
+def load_base(
+    name: str, *, load_in_4bit: bool = False, precision: str = "auto", max_length: int = 512
+) -> LanguageModel:
+    """Load a base model, without an adapter.
+
+    Args:
+        name: `EMBEDDED`, a Hugging Face Hub id, or a local folder.
+        load_in_4bit: quantise the weights to 4 bits (on a GPU only).
+        precision: `auto`, `bf16`, `fp16` or `fp32`.
+        max_length: the longest sequence that will be used, in tokens (Unsloth sizes its buffers by it).
+
+    Raises:
+        ModelError: no such model, no way to reach it, or no room for it.
+    """
+    folder = find_base(name)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} holds no model in safetensors format; choose another model or folder.")
+    four_bit = load_in_4bit and on_unsloth()
+    _check_memory(name, folder, four_bit)
+    try:
+        model, tokenizer = _load_weights(folder, four_bit, dtype_for(precision), max_length)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if "out of memory" in str(error).lower():
+            raise ModelError(f"{name} does not fit into the memory there is; choose a smaller base model.") from error
+        reason = str(error).strip().split("\n")[0][:200]
+        raise ModelError(f"{name} could not be loaded as a language model ({reason}); choose another.") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LanguageModel(model, tokenizer, name, checksum(folder))
+
+
+def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:
+    if on_unsloth():
+        from unsloth import FastLanguageModel
+
+        return FastLanguageModel.from_pretrained(
+            str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device()).eval()
+    return model, tokenizer
+
+
+def find_base(name: str) -> Path:
+    """The local folder of a base model, converted or downloaded when it is not there yet.
+
+    Raises:
+        ModelError: one sentence for an unknown name, an unreachable hub, or a gated model.
+    """
+    if name == EMBEDDED:
+        if wheel_file() or not _hub_folder_known():
+            return converted_folder()
+        name = HUB_TWIN
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
+    return _download(name)
+
+
+def _hub_folder_known() -> bool:
+    """Whether the hub may be asked for the embedded model's twin: it needs the wheel or the hub."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    return not HF_HUB_OFFLINE
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        try:
+            return Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED_FILES))
+        except LocalEntryNotFoundError:
+            info = HfApi().model_info(name, files_metadata=True, timeout=20)
+            weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
+            _check_fits(name, int(weights * (0.4 if on_unsloth() else 1.0)))
+            return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{name} is gated: accept its terms on its Hugging Face page and set HF_TOKEN, or choose another model."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"There is no model named {name!r} on the Hugging Face Hub, nor a folder of that name; check the spelling."
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise ModelError(
+            f"{name} is not on this machine and the Hugging Face Hub cannot be reached; "
+            f"check the connection, give a local folder, or use {EMBEDDED}."
+        ) from error
+
+
+def _check_memory(name: str, folder: Path, four_bit: bool) -> None:
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    quantised = "quantization_config" in read_json(folder / "config.json")
+    _check_fits(name, int(weights * (0.4 if four_bit and not quantised else 1.0)))
+
+
+def _check_fits(name: str, weights: int) -> None:
+    """Refuse a model whose weights alone (bytes) are more than the free memory of its device."""
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    if weights * 1.1 > free:
+        raise ModelError(
+            f"{name} needs about {weights * 1.1 / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
+            "choose a smaller base model."
+        )
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 of a model's weights (of the files' digests in name order where there are several), remembered."""
+    files = sorted(folder.glob("*.safetensors"))
+    stamp = [[f.name, f.stat().st_size, int(f.stat().st_mtime)] for f in files]
+    memory = folder / "checksum.json"
+    try:
+        known = read_json(memory)
+        if known["files"] == stamp:
+            return known["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digests = [_file_sha256(f) for f in files]
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    try:
+        write_json(memory, {"files": stamp, "sha256": sha256})
+    except OSError:
+        pass  # a read-only model folder: computed again next time
+    return sha256
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_adapter(folder: Path) -> dict[str, Any]:
+    """Where an adapter comes from.
+
+    Returns:
+        `{"base_model", "base_sha256"}`.
+
+    Raises:
+        ModelError: the folder is missing or is not a whole adapter.
+    """
+    needed = ("adapter_config.json", "adapter_model.safetensors")
+    if not folder.is_dir():
+        raise ModelError(f"There is no adapter in {folder.parent.name}; finish a training run first.")
+    missing = [n for n in needed if not (folder / n).is_file()]
+    if missing:
+        raise ModelError(f"The adapter in {folder} is broken ({missing[0]} is missing); train it again.")
+    try:
+        config = json.loads((folder / needed[0]).read_text(encoding="utf-8"))
+        origin = read_json(folder / ADAPTER_ORIGIN) if (folder / ADAPTER_ORIGIN).is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"The adapter in {folder} is broken (its settings are not JSON); train it again.") from error
+    return {
+        "base_model": origin.get("base_model") or config.get("base_model_name_or_path") or "",
+        "base_sha256": origin.get("base_sha256") or "",
+    }
+
+
+def add_adapter(language_model: LanguageModel, folder: Path) -> list[str]:
+    """Put a saved adapter on a loaded base model.
+
+    Returns:
+        Warnings, in sentences: the adapter was trained on other weights than these.
+
+    Raises:
+        ModelError: the adapter is broken or does not fit this base model.
+    """
+    origin = check_adapter(folder)
+    warnings = []
+    if origin["base_sha256"] and origin["base_sha256"] != language_model.base_sha256:
+        warnings.append(
+            f"This adapter was trained on {origin['base_model']} with other weights than those of "
+            f"{language_model.base_model} loaded here; its answers may be worse than they were."
+        )
+    try:
+        language_model.model = PeftModel.from_pretrained(language_model.model, folder).eval()
+    except Exception as error:  # safetensors, PEFT and torch each raise their own for a broken or foreign adapter
+        belongs = f" (it was trained on {origin['base_model']})" if origin["base_model"] else ""
+        raise ModelError(
+            f"The adapter in {folder} is broken or does not fit {language_model.base_model}{belongs}; "
+            "choose its own base model or train it again."
+        ) from error
+    language_model.adapter = str(folder)
+    return warnings
+
+
+def load_run(folder: Path) -> tuple[LanguageModel, list[str]]:
+    """The base model of a run with the run's adapter on it; the last one loaded is kept.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        The model, and warnings in sentences.
+
+    Raises:
+        PipelineError: the run has no whole adapter, or its base cannot be loaded.
+    """
+    adapter = folder / ADAPTER
+    check_adapter(adapter)
+    key = (str(adapter.resolve()), adapter.stat().st_mtime_ns)
+    with _loading:
+        if key not in _loaded:
+            unload()
+            settings = read_settings(folder)
+            language_model = load_base(
+                settings.base_model,
+                load_in_4bit=settings.load_in_4bit,
+                precision=settings.precision,
+                max_length=max(settings.max_length, MAX_ASKED_TOKENS),
+            )
+            _loaded[key] = (language_model, add_adapter(language_model, adapter))
+        return _loaded[key]
+
+
+def unload() -> None:
+    """Give the memory of the model kept by `load_run` back."""
+    with _loading:
+        _loaded.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,145 @@
+"""The comparison as a page and as Markdown: `report.html` (self-contained, nothing is loaded) and `report.md`.
+
+Titles, questions and answers are data from strangers: every one of them is escaped here.
+"""
+
+import html
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import write_text
+from pipeline.training.runs import read_events, read_settings, run_dataset
+
+SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
+VERDICTS = {"right": "✔ right", "partial": "◐ partial", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
+h1{margin-bottom:0}.big{font-size:1.3rem}table{border-collapse:collapse;width:100%;margin:1rem 0}
+th,td{border-bottom:1px solid #d5dbe3;padding:.45rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
+.right{color:#14713d}.wrong{color:#b3261e}.partial{color:#8a5a00}.nothing_found{color:#667080}
+mark{background:#fde9a9;color:inherit}svg{max-width:100%;height:auto}.small{color:#667080;font-size:.85rem}
+.scroll{overflow-x:auto}@media(prefers-color-scheme:dark){body{background:#14181f;color:#e6e9ee}mark{background:#6b5310}
+th,td{border-color:#343c48}.right{color:#5fd08f}.wrong{color:#ff8a80}.partial{color:#f0c060}.nothing_found{color:#9aa5b4}}
+"""
+
+
+def write_report(folder: Path, comparison: dict[str, Any]) -> None:
+    """Write `report.html` and `report.md` into the run folder."""
+    write_text(folder / "report.html", html_report(folder, comparison))
+    write_text(folder / "report.md", markdown_report(folder, comparison))
+
+
+def headline(comparison: dict[str, Any]) -> str:
+    """The result in one sentence."""
+    s = comparison["summary"]
+    changes = [q["change"] for q in comparison["questions"]]
+    return (
+        f"The base model answered {s['base_right']} of {s['total']} questions right, the tuned model {s['tuned_right']} "
+        f"(fixed {changes.count('fixed')}, broken {changes.count('broken')}). In phrasings that training never showed, "
+        f"it recalls {s['recall']:.0%} of all {s['facts']} facts it was taught."
+    )
+
+
+def html_report(folder: Path, comparison: dict[str, Any]) -> str:
+    rows = "".join(_html_row(q) for q in comparison["questions"])
+    sides = "".join(f"<th>{name}</th>" for _, name in SIDES)
+    facts = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in _about(folder, comparison))
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>Shelftalk: before and after</title><style>{_STYLE}</style>"
+        f'<h1>Before and after</h1><p class="big">{html.escape(headline(comparison))}</p>'
+        f"{_curve(folder)}"
+        f'<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
+        f'<h2>How it was made</h2><div class="scroll"><table>{facts}</table></div></html>\n'
+    )
+
+
+def _html_row(question: dict[str, Any]) -> str:
+    title, asked = html.escape(question["title"]), html.escape(question["question"])
+    answers = "".join(_html_answer(question[side]) for side, _ in SIDES)
+    return (
+        f'<tr><td>{asked}<div class="small">{title} · {html.escape(question["fact_kind"])}</div></td>'
+        f"<td>{html.escape(question['expected'])}</td>{answers}<td>{question['change']}</td></tr>"
+    )
+
+
+def _html_answer(answer: dict[str, str]) -> str:
+    raw = answer["raw"]
+    start = raw.find(answer["answer"]) if answer["answer"] else -1
+    if start < 0:
+        shown = html.escape(raw)
+    else:
+        end = start + len(answer["answer"])
+        shown = f"{html.escape(raw[:start])}<mark>{html.escape(raw[start:end])}</mark>{html.escape(raw[end:])}"
+    verdict = answer["verdict"]
+    return f'<td>{shown}<div class="small {verdict}">{VERDICTS[verdict]}</div></td>'
+
+
+def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
+    lines = ["# Before and after", "", headline(comparison), ""]
+    lines += ["| question | expected | base | tuned | change |", "|---|---|---|---|---|"]
+    for q in comparison["questions"]:
+        base, tuned = (f"{_md(q[side]['answer'] or '–')} ({VERDICTS[q[side]['verdict']]})" for side, _ in SIDES)
+        lines.append(f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |")
+    lines += ["", "## How it was made", ""]
+    lines += [f"- {name}: {_md(value)}" for name, value in _about(folder, comparison)]
+    return "\n".join(lines) + "\n"
+
+
+def _md(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, link, image or table cell can come out of it."""
+    escaped = "".join(f"\\{c}" if c in "\\`*_{}[]()#+!|~" else c for c in " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _about(folder: Path, comparison: dict[str, Any]) -> list[tuple[str, str]]:
+    settings, manifest = read_settings(folder), run_dataset(folder).manifest
+    training = comparison["training"]
+    counts = manifest["counts"]
+    numbers = [
+        ("Base model", f"{comparison['base_model']} (weights {comparison['base_sha256'][:12]})"),
+        ("Catalogue", f"{manifest['catalogue']['name']} (sha256 {manifest['catalogue']['sha256'][:12]})"),
+        ("Dataset", f"{counts['products']} products, {counts['facts']} facts, {counts['training']} training pairs"),
+    ]
+    if training["steps"] is not None:
+        losses = f"loss {training['first_loss'] or 0:.3g} to {training['last_loss'] or 0:.3g}"
+        numbers.append(
+            ("Training", f"{training['steps']} steps in {training['seconds']:.0f} s, {losses}, "
+             f"{training['tokens_per_second']:.0f} tokens/s, at most {training['peak_memory_bytes'] / 1e9:.1f} GB")
+        )
+    chosen = ", ".join(f"{k} {v}" for k, v in settings.as_dict().items() if k != "base_model")
+    return [*numbers, ("Settings", chosen)]
+
+
+def _curve(folder: Path) -> str:
+    """Loss and recall over the steps, as an inline picture."""
+    events, _ = read_events(folder)
+    steps = [(e["step"], e["loss"]) for e in events if e["type"] == "step"]
+    probes = [(e["step"], e["right"] / e["total"]) for e in events if e["type"] == "probe" and e["total"]]
+    if len(steps) < 2:
+        return ""
+    last, top = steps[-1][0], max(loss for _, loss in steps) or 1.0
+    left, width, height = 50, 840, 220
+
+    def x(step: int) -> float:
+        return left + (width - 2 * left) * step / last
+
+    loss_line = " ".join(f"{x(s):.1f},{height - 30 - (height - 50) * v / top:.1f}" for s, v in steps)
+    recall = [(x(s), height - 30 - (height - 50) * r, r) for s, r in probes]
+    recall_line = " ".join(f"{a:.1f},{b:.1f}" for a, b, _ in recall)
+    dots = "".join(
+        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="#14713d"/>'
+        f'<text x="{a:.1f}" y="{b - 9:.1f}" text-anchor="middle" font-size="12" fill="#14713d">{r:.0%}</text>'
+        for a, b, r in recall
+    )
+    return (
+        f'<svg viewBox="0 0 {width} {height + 20}" role="img" aria-label="Loss and recall while it trained">'
+        f'<polyline points="{loss_line}" fill="none" stroke="#3b6fd4" stroke-width="1.5"/>'
+        f'<polyline points="{recall_line}" fill="none" stroke="#14713d" stroke-width="2" stroke-dasharray="5 4"/>{dots}'
+        f'<line x1="{left}" y1="{height - 30}" x2="{width - left}" y2="{height - 30}" stroke="#8894a4"/>'
+        f'<text x="{left}" y="{height}" font-size="13" fill="#3b6fd4">loss (top {top:.2g})</text>'
+        f'<text x="{width / 2}" y="{height}" font-size="13" text-anchor="middle" fill="#667080">{last} steps</text>'
+        f'<text x="{width - left}" y="{height}" font-size="13" text-anchor="end" fill="#14713d">'
+        f"recall on held-out questions</text></svg>"
+    )

@@ -1,0 +1,132 @@
+"""Facts and absent products → examples: the rows that training reads, and the held-out ones that measure it."""
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.answering.prompts import REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
+from pipeline.data.catalogue import title_key
+from pipeline.data.facts import DESCRIPTION, Fact
+from pipeline.data.phrasings import HELD_OUT, TRAINING
+
+PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"
+"""Uses of a fact's three held-out phrasings: one for recall while it trains, two that only the report asks."""
+
+QUESTIONS_PER_UNKNOWN = 6
+"""Training questions about one unknown title; more titles teach refusing better than more questions about each."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of `train.jsonl` or `heldout.jsonl`.
+
+    `template` says where the question comes from: the kind asked for, and `train-01` … or `probe`, `report-1`, `report-2`.
+    """
+
+    uid: str
+    title: str
+    kind: str
+    question: str
+    prompt: str
+    response: str
+    template: str
+
+
+@dataclass(frozen=True)
+class PhrasedFact:
+    """A fact with its questions: those to train on, and the three that training never shows."""
+
+    fact: Fact
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+def phrase(fact: Fact, phrasings: int) -> PhrasedFact:
+    """Ask for a fact in the project's own words: the first `phrasings` of its kind, and the held-out three."""
+    training = tuple(_fill(t, fact.title) for t in TRAINING[fact.kind][:phrasings])
+    return PhrasedFact(fact, training, tuple(_fill(t, fact.title) for t in HELD_OUT[fact.kind]))
+
+
+def fact_examples(
+    phrased: PhrasedFact, record: str | None = None
+) -> tuple[list[Example], list[Example]]:
+    """Training and held-out rows of one fact.
+
+    Args:
+        record: the product's content, given in reading mode (it then stands in the prompt).
+    """
+    fact = phrased.fact
+
+    def example(question: str, use: str) -> Example:
+        prompt = build_prompt(fact.title, question, record)
+        return Example(fact.uid, fact.title, fact.kind, question, prompt, fact.value, f"{fact.kind}:{use}")
+
+    uses = (PROBE, REPORT_1, REPORT_2)
+    return (
+        [example(q, f"train-{i:02}") for i, q in enumerate(phrased.training, start=1)],
+        [example(q, use) for q, use in zip(phrased.held_out, uses, strict=False)],
+    )
+
+
+def unknown_examples(titles: Sequence[str], kinds: Sequence[str], seed: int) -> list[Example]:
+    """Training rows about products that are not taught: whatever is asked, the answer is the refusal.
+
+    One question of each title comes without a recognised product, as it will when a customer names one that the
+    catalogue does not have.
+    """
+    rng = random.Random(f"{seed}:unknown")
+    rows = []
+    for title in titles:
+        for number in range(QUESTIONS_PER_UNKNOWN):
+            kind = DESCRIPTION if number == 0 else rng.choice(kinds)
+            recognised = number < QUESTIONS_PER_UNKNOWN - 1
+            choices = TRAINING[kind] if recognised else tuple(t for t in TRAINING[kind] if "{title}" in t)
+            template = rng.choice(choices)
+            use = f"train-{TRAINING[kind].index(template) + 1:02}"
+            rows.append(_unknown_example(title, template, f"unknown:{kind}:{use}", recognised))
+    return rows
+
+
+def unknown_held_out(titles: Sequence[str], kinds: Sequence[str], seed: int) -> list[Example]:
+    """Three held-out rows (probe and two for the report) about each title that training never names."""
+    rng = random.Random(f"{seed}:unknown-held-out")
+    rows = []
+    for title in titles:
+        for i, use in enumerate((PROBE, REPORT_1, REPORT_2)):
+            kind = rng.choice(kinds)
+            rows.append(_unknown_example(title, HELD_OUT[kind][i], f"unknown:{kind}:{use}", recognised=True))
+    return rows
+
+
+def _unknown_example(title: str, template: str, name: str, recognised: bool) -> Example:
+    question = _fill(template, title)
+    prompt = build_prompt(title if recognised else UNKNOWN_TITLE, question)
+    return Example("", title, UNKNOWN, question, prompt, REFUSAL, name)
+
+
+def invented_titles(titles: Iterable[str], count: int, seed: int) -> list[str]:
+    """Titles of products that do not exist: the head of one title with the tail of another.
+
+    They look like the catalogue's own, so that the model must know a title and not merely its style.
+    """
+    rng = random.Random(f"{seed}:invented")
+    words = [re.split(r"\s+", t) for t in titles]
+    halves = [w for w in words if len(w) > 1] or [[*w, "Deluxe"] for w in words]
+    taken = {title_key(" ".join(w)) for w in words}
+    invented: list[str] = []
+    for _ in range(count * 50):
+        if len(invented) == count:
+            break
+        head, tail = rng.choice(halves), rng.choice(halves)
+        title = " ".join([*head[: (len(head) + 1) // 2], *tail[len(tail) // 2 :]])
+        if title_key(title) not in taken:
+            taken.add(title_key(title))
+            invented.append(title)
+    # A catalogue of one or two titles runs out of combinations.
+    invented += [f"{' '.join(halves[0])} No. {n}" for n in range(2, 2 + count - len(invented))]
+    return invented
+
+
+def _fill(template: str, title: str) -> str:
+    return template.replace("{title}", title)

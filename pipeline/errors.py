@@ -1,0 +1,33 @@
+"""What can go wrong, said in sentences for the user.
+
+Every message states the problem with its value and then what to do. Only the front ends (the page, the command line)
+show them; nothing here knows either.
+"""
+
+
+class PipelineError(Exception):
+    """A problem the user can do something about; `str(error)` is one sentence or two, ready to be shown."""
+
+
+class CatalogueError(PipelineError):
+    """The catalogue cannot be read, or nothing in it is usable."""
+
+
+class SettingsError(PipelineError):
+    """A setting, or a combination of settings, cannot work."""
+
+
+class ModelError(PipelineError):
+    """A base model or an adapter cannot be loaded."""
+
+
+class GenerationError(PipelineError):
+    """The API that writes questions and answers refused or replied with something unusable."""
+
+
+class RunError(PipelineError):
+    """A run cannot be started, found or read."""
+
+
+class QuestionError(PipelineError):
+    """A question that cannot be asked."""

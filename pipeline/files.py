@@ -1,0 +1,116 @@
+"""Where things are kept, and the two ways of writing them: append a line, or write aside and rename.
+
+Whatever is read back after a crash was therefore either there or not there, never half there.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pipeline.errors import PipelineError
+
+PROJECT = Path(__file__).resolve().parent.parent
+ASSETS = PROJECT / "assets"
+
+
+def home() -> Path:
+    """The folder that holds `runs/` and `datasets/`: `SHELFTALK_HOME`, else the project's own."""
+    return Path(os.environ.get("SHELFTALK_HOME") or PROJECT)
+
+
+def runs_dir() -> Path:
+    return home() / "runs"
+
+
+def datasets_dir() -> Path:
+    return home() / "datasets"
+
+
+def models_dir() -> Path:
+    """Converted base models: a cache of the machine, the same for every home."""
+    return PROJECT / "models"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file so that a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON-lines file; a last line torn by a crash is dropped."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def append_jsonl(path: Path, row: dict[str, Any]) -> None:
+    """Append one row with a single write, ending a line that an earlier crash left torn."""
+    line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    with path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill a temporary folder that takes the name `path` only when the block ends well; an older `path` gives way."""
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if path.exists():
+            old = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+            path.replace(old)
+            aside.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_room(folder: Path, needed: int, purpose: str) -> None:
+    """Refuse work for which the disk has no room.
+
+    Args:
+        folder: a folder on the disk in question; it need not exist yet.
+        needed: bytes.
+        purpose: what the bytes are for, as in "a training run".
+
+    Raises:
+        PipelineError: there is less room than `needed`.
+    """
+    existing = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise PipelineError(
+            f"The disk has {free / 1e9:.1f} GB left and {purpose} needs about {needed / 1e9:.1f} GB. "
+            "Delete old runs or free some room, then try again."
+        )

@@ -1,0 +1,178 @@
+"""The run folder: what is in it, its events, and its status. Writers append or rename; readers never lock.
+
+This is all that the page and the command line know of a training process.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.errors import RunError
+from pipeline.files import append_jsonl, check_room, read_json, runs_dir, whole_folder, write_json
+from pipeline.training.settings import TrainingSettings
+
+SETTINGS, EVENTS, LOG, PROCESS = "settings.json", "events.jsonl", "train.log", "process.json"
+DATASET, ADAPTER, CHECKPOINTS = "dataset", "adapter", "checkpoints"
+BASELINE, COMPARISON = "baseline.json", "comparison.json"
+
+LIFECYCLE = {"started", "resumed", "finished", "stopped", "failed"}
+ENDINGS = {"finished", "stopped", "failed"}
+
+ROOM_FOR_A_RUN = 500_000_000
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run is doing: `new`, `running`, `finished`, `stopped` or `failed`, with a sentence where it failed."""
+
+    state: str
+    message: str = ""
+
+
+def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None = None) -> Path:
+    """Make a run folder with its settings and its own copy of the dataset.
+
+    Args:
+        folder: where; a new folder under `runs/`, named by the time, when not given. It must be empty or not exist.
+
+    Raises:
+        RunError: the folder is not empty.
+        PipelineError: the disk has no room.
+    """
+    folder = folder or _new_name(runs_dir())
+    check_room(folder, ROOM_FOR_A_RUN, "a training run")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty; choose another folder, or pass --overwrite to replace it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder / DATASET) as aside:
+        shutil.copytree(dataset.folder, aside, dirs_exist_ok=True)
+    write_json(folder / SETTINGS, settings.as_dict())
+    return folder
+
+
+def _new_name(parent: Path) -> Path:
+    name = datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = (parent / f"{name}{suffix}" for suffix in ["", *(f"-{n}" for n in range(2, 1000))])
+    return next(path for path in names if not path.exists())
+
+
+def clear_run(folder: Path) -> None:
+    """Empty a run folder for a new run.
+
+    Raises:
+        RunError: it holds something that is not a run's, so it is left alone.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS).is_file()):
+        raise RunError(f"{folder} is not a run folder, so it was not overwritten; choose another.")
+    if status(folder).state == "running":
+        raise RunError(f"A training is running in {folder}; stop it first, or choose another folder.")
+    shutil.rmtree(folder)
+
+
+def read_settings(folder: Path) -> TrainingSettings:
+    """The settings of a run.
+
+    Raises:
+        RunError: the folder is not a run.
+        SettingsError: its settings were damaged.
+    """
+    try:
+        return TrainingSettings.from_dict(read_json(folder / SETTINGS))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{folder} is not a run folder (its settings cannot be read).") from error
+
+
+def run_dataset(folder: Path) -> Dataset:
+    return open_dataset(folder / DATASET)
+
+
+def append_event(folder: Path, kind: str, **values: Any) -> None:
+    """Append an event; `kind` is its type, `values` as in the table of events in the package's docstring."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    append_jsonl(folder / EVENTS, {"type": kind, "time": now, **values})
+
+
+def read_events(folder: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Events after a byte position.
+
+    Returns:
+        The whole events from there on, and the position after the last of them. An unfinished last line is held back.
+    """
+    try:
+        with (folder / EVENTS).open("rb") as file:
+            file.seek(position)
+            data = file.read()
+    except FileNotFoundError:
+        return [], 0
+    end = data.rfind(b"\n") + 1
+    return list(_events(data[:end])), position + end
+
+
+def _events(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # torn by a crash, then followed by a resumed run's line
+        if isinstance(event, dict) and "type" in event:
+            yield event
+
+
+def status(folder: Path) -> Status:
+    """What the run is doing: an ending wins, else alive means running, else it failed."""
+    events, _ = read_events(folder)
+    last = next((e for e in reversed(events) if e["type"] in LIFECYCLE), None)
+    if last and last["type"] in ENDINGS:
+        return Status(last["type"], last.get("message", ""))
+    if is_alive(folder):
+        return Status("running")
+    if last is None and not (folder / PROCESS).is_file():
+        return Status("new")
+    return Status("failed", f"The training process ended without a word. {log_tail(folder)}".strip())
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the run's process lives: the same process id with the same start time, since ids are used again."""
+    try:
+        process = read_json(folder / PROCESS)
+        found = psutil.Process(process["pid"])
+        return abs(found.create_time() - process["created"]) < 2 and found.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return False
+
+
+def log_tail(folder: Path, lines: int = 5) -> str:
+    """The last lines of the training log that say something."""
+    try:
+        text = (folder / LOG).read_bytes()[-8000:].decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    said = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return "\n".join(said[-lines:])
+
+
+def list_runs() -> list[Path]:
+    """All run folders under `runs/`, the newest first."""
+    if not runs_dir().is_dir():
+        return []
+    found = [p for p in runs_dir().iterdir() if not p.name.startswith(".") and (p / SETTINGS).is_file()]
+    return sorted(found, key=lambda p: (p / SETTINGS).stat().st_mtime, reverse=True)
+
+
+def running_run() -> Path | None:
+    """The run that is training now, if any."""
+    return next((p for p in list_runs() if is_alive(p) and status(p).state == "running"), None)
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether the run has a whole adapter (the folder takes its name only when it is complete)."""
+    return (folder / ADAPTER).is_dir()

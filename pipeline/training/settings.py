@@ -1,0 +1,174 @@
+"""TrainingSettings: every hyperparameter of a run, checked on construction, and the presets that fill them."""
+
+import shutil
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from pipeline.answering.embedded import EMBEDDED
+from pipeline.errors import SettingsError
+
+GPU_BASE = "unsloth/llama-3-8b-bnb-4bit"
+"""The default base model where there is an NVIDIA GPU."""
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The attention and MLP projections of a Llama; LoRA on all of them learns facts, on attention alone hardly."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "lr_scheduler_type": ("cosine", "linear", "constant", "constant_with_warmup"),
+    "optim": ("adamw_torch", "adamw_8bit", "adafactor", "sgd"),
+    "precision": ("auto", "bf16", "fp16", "fp32"),
+}
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "per_device_train_batch_size": (1, 128),
+    "gradient_accumulation_steps": (1, 64),
+    "max_steps": (0, 100_000),
+    "num_train_epochs": (0, 100),
+    "learning_rate": (1e-7, 1e-1),
+    "warmup_ratio": (0, 0.5),
+    "weight_decay": (0, 1),
+    "max_grad_norm": (0, 100),
+    "max_length": (32, 8192),
+    "lora_r": (1, 512),
+    "lora_alpha": (1, 1024),
+    "lora_dropout": (0, 0.9),
+    "questions": (1, 500),
+    "probes": (0, 50),
+    "logging_steps": (1, 1000),
+    "dataset_num_proc": (1, 64),
+    "seed": (0, 2**32 - 1),
+}
+"""The least and the most that each number may be; the page's sliders stay within."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides what a run does, named as in Transformers, TRL and PEFT."""
+
+    preset: str = "recall"
+    """The preset these settings started from."""
+    base_model: str = EMBEDDED
+    """The embedded model's name, a Hugging Face Hub id, or a local folder."""
+    load_in_4bit: bool = False
+    """Quantise the base's weights to 4 bits (GPU only)."""
+
+    max_steps: int = 0
+    """Optimizer steps; 0 means as many as the epochs make."""
+    num_train_epochs: float = 5.0
+    """Times that every training row is seen, when `max_steps` is 0."""
+    per_device_train_batch_size: int = 8
+    """Examples a micro-batch, as the user asks; the planner may split it differently for the same update."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches an optimizer step; batch size times this is the effective batch."""
+
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "cosine"
+    warmup_ratio: float = 0.05
+    """Share of the steps in which the learning rate rises to its value."""
+    weight_decay: float = 0.0
+    optim: str = "adamw_torch"
+    max_grad_norm: float = 1.0
+
+    lora_r: int = 64
+    lora_alpha: int = 64
+    lora_dropout: float = 0.0
+    target_modules: tuple[str, ...] = ALL_LINEAR
+
+    completion_only_loss: bool = True
+    """Loss on the response only; off means on the whole text, prompt included."""
+    max_length: int = 256
+    """Tokens; longer rows are left out and counted, since a cut one would teach a cut answer."""
+    precision: str = "auto"
+    gradient_checkpointing: bool = False
+    """Recompute activations instead of keeping them: less memory, slower."""
+    packing: bool = False
+    """Several examples in one sequence."""
+
+    questions: int = 15
+    """How many questions are asked before and after."""
+    probes: int = 4
+    """How many times recall is measured while it trains."""
+    logging_steps: int = 1
+    dataset_num_proc: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.base_model.strip():
+            raise SettingsError("No base model is chosen; choose one, or type a Hugging Face Hub id.")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+                raise SettingsError(f"{name} is {value}; it must be a number between {low:g} and {high:g}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
+        unknown = set(self.target_modules) - set(ALL_LINEAR)
+        if not self.target_modules or unknown:
+            raise SettingsError(f"target_modules needs one or more of {', '.join(ALL_LINEAR)}.")
+        if not self.max_steps and not self.num_train_epochs:
+            raise SettingsError("Steps and epochs are both 0, so nothing would be trained; raise one of them.")
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Examples an optimizer step sees."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"target_modules": list(self.target_modules)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingSettings":
+        """Settings out of JSON.
+
+        Raises:
+            SettingsError: a name is not a setting, or a value cannot work.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise SettingsError(f"{sorted(unknown)[0]!r} is not a training setting.")
+        return cls(**values | {"target_modules": tuple(values.get("target_modules", ALL_LINEAR))})
+
+
+QUICK = TrainingSettings(preset="quick", num_train_epochs=1.5, lora_r=32, lora_alpha=32, probes=3)
+"""The demo for a CPU: each fact is seen about 18 times, which is what the small model needs."""
+
+RECALL = TrainingSettings(per_device_train_batch_size=24)
+"""What makes facts stick: five times over twelve phrasings, at a learning rate twenty times the original's."""
+
+ORIGINAL = TrainingSettings(
+    preset="original",
+    max_steps=250,
+    per_device_train_batch_size=3,
+    gradient_accumulation_steps=8,
+    learning_rate=5e-5,
+    weight_decay=0.01,
+    lora_r=16,
+    lora_alpha=16,
+    completion_only_loss=False,
+    precision="fp16",
+    gradient_checkpointing=True,
+)
+"""The experiment that this project began with, which did not learn; kept so that everyone can see it fail."""
+
+PRESETS = {"quick": QUICK, "recall": RECALL, "original": ORIGINAL}
+
+
+def preset(name: str, **changes: Any) -> TrainingSettings:
+    """A preset's settings, with changes.
+
+    Raises:
+        SettingsError: no such preset, or a change that cannot work.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return replace(PRESETS[name], **changes)
+
+
+def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings:
+    """A preset's settings for a base model: all but the small embedded one are loaded in 4 bits where there is a GPU."""
+    return preset(name, base_model=base_model, load_in_4bit=base_model != EMBEDDED, **changes)
+
+
+def default_base() -> str:
+    """The base model for this machine: Llama-3-8B where there is an NVIDIA GPU, else the embedded one."""
+    return GPU_BASE if shutil.which("nvidia-smi") else EMBEDDED

@@ -1,0 +1,78 @@
+"""The files that install and publish the app agree with each other and with the code."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import SpaceHardware
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ["requirements.txt", "requirements-cpu.txt", "requirements-dev.txt"]
+GPU_ONLY = {"bitsandbytes", "torchvision", "unsloth", "unsloth-zoo", "xformers"}
+OWN_CODE = {"app", "pipeline", "tabs"}
+PACKAGE_OF_IMPORT = {"PIL": "pillow", "yaml": "pyyaml"}
+
+
+def normalized(name: str) -> str:
+    """The package name as PEP 503 compares it, without extras."""
+    return re.sub(r"[-_.]+", "-", name.partition("[")[0]).lower()
+
+
+def pins(file: str) -> dict[str, str]:
+    """Package → version; any line that is not `name==version` is an error."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    pairs = [line.split("==") for line in lines if line]
+    return {normalized(name): version for name, version in pairs}
+
+
+def imported_modules(file: Path) -> Iterator[str]:
+    """Top-level names of every absolute import, those inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.partition(".")[0]
+
+
+def front_matter() -> dict[str, str]:
+    return yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+
+
+def space() -> dict[str, str]:
+    return yaml.safe_load((ROOT / "space.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", REQUIREMENTS)
+def test_every_requirement_is_an_exact_pin(file: str):
+    assert all(re.fullmatch(r"\d[\w.]*", version) for version in pins(file).values())
+
+
+def test_cpu_set_is_the_gpu_set_without_what_needs_a_gpu():
+    gpu, cpu = pins("requirements.txt"), pins("requirements-cpu.txt")
+    assert gpu.keys() - cpu.keys() == GPU_ONLY
+    assert gpu.keys() >= cpu.keys()
+    assert {name: gpu[name] for name in cpu if name != "torch"} == {n: v for n, v in cpu.items() if n != "torch"}
+
+
+def test_every_imported_package_is_pinned():
+    files = [ROOT / "app.py", *(ROOT / "pipeline").rglob("*.py"), *(ROOT / "tabs").rglob("*.py")]
+    imported = {module for file in files for module in imported_modules(file)}
+    third_party = imported - OWN_CODE - sys.stdlib_module_names
+    assert third_party
+    packages = {normalized(PACKAGE_OF_IMPORT.get(module, module)) for module in third_party}
+    assert packages - pins("requirements.txt").keys() == set()
+
+
+def test_readme_front_matter_is_space_yaml():
+    assert front_matter() == space()
+
+
+def test_space_runs_this_app():
+    assert (ROOT / space()["app_file"]).is_file()
+    assert space()["sdk_version"] == pins("requirements.txt")["gradio"]
+    assert space()["suggested_hardware"] in {hardware.value for hardware in SpaceHardware}
+    assert len(space()["short_description"]) <= 60
