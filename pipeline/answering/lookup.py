@@ -50,7 +50,9 @@ def recognise(question: str, titles: Sequence[str]) -> str | None:
     weight = {word: math.log(1 + len(titles) / n) for word, n in shared.items()}
     named = _spelled_alike(asked.split(), list(weight))
     scores = {
-        t: sum(weight[w] for w in words & named) / sum(weight[w] for w in words) for t, words in words_of.items() if words
+        t: sum(weight[w] for w in words & named) / sum(weight[w] for w in words)
+        for t, words in words_of.items()
+        if words
     }
     best = sorted(scores, key=lambda t: scores[t], reverse=True)[:2]
     if not best or scores[best[0]] < SURE or (len(best) == 2 and scores[best[1]] == scores[best[0]]):
@@ -73,7 +75,9 @@ def kind_asked(question: str, title: str = "") -> str:
     asked = title_key(question)
     if title_key(title):
         asked = asked.replace(title_key(title), "it")
-    found = process.extractOne(asked, list(_KIND_OF_PHRASING), scorer=fuzz.token_sort_ratio, score_cutoff=LIKE_A_PHRASING)
+    found = process.extractOne(
+        asked, list(_KIND_OF_PHRASING), scorer=fuzz.token_sort_ratio, score_cutoff=LIKE_A_PHRASING
+    )
     return _KIND_OF_PHRASING[found[0]] if found else DESCRIPTION
 
 
@@ -121,7 +125,9 @@ class Shelf:
         kind = kind_asked(question, title)
         record = product.content if product and self.reading else None
         expected = self.values.get((title, kind)) if product else REFUSAL
-        return Asked(question, title, product, kind if product else UNKNOWN, build_prompt(title, question, record), expected)
+        return Asked(
+            question, title, product, kind if product else UNKNOWN, build_prompt(title, question, record), expected
+        )
 
 
 def check_question(question: str) -> str:

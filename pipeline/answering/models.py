@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,14 +18,14 @@ from typing import Any
 import torch
 
 if torch.cuda.is_available() and find_spec("unsloth"):
-    import unsloth  # noqa: F401  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
+    import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports]  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
 
 import psutil
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, wheel_file
+from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
 from pipeline.errors import ModelError
 from pipeline.files import read_json, write_json
 from pipeline.training.runs import ADAPTER, read_settings
@@ -165,7 +165,7 @@ class LanguageModel:
 
 def _switch_mode(model: Any, *, training: bool) -> None:
     if on_unsloth():
-        from unsloth import FastLanguageModel
+        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
 
         (FastLanguageModel.for_training if training else FastLanguageModel.for_inference)(model)
     model.train(training)
@@ -204,14 +204,14 @@ def load_base(
 
 def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:
     if on_unsloth():
-        from unsloth import FastLanguageModel
+        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
 
         return FastLanguageModel.from_pretrained(
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device()).eval()
-    return model, tokenizer
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    return model.to(device()).eval(), tokenizer
 
 
 def find_base(name: str) -> Path:
@@ -221,7 +221,7 @@ def find_base(name: str) -> Path:
         ModelError: one sentence for an unknown name, an unreachable hub, or a gated model.
     """
     if name == EMBEDDED:
-        if wheel_file() or not _hub_folder_known():
+        if is_installed():
             return converted_folder()
         name = HUB_TWIN
     path = Path(name).expanduser()
@@ -232,19 +232,12 @@ def find_base(name: str) -> Path:
     return _download(name)
 
 
-def _hub_folder_known() -> bool:
-    """Whether the hub may be asked for the embedded model's twin: it needs the wheel or the hub."""
-    from huggingface_hub.constants import HF_HUB_OFFLINE
-
-    return not HF_HUB_OFFLINE
-
-
 def _download(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HFValidationError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -302,10 +295,8 @@ def checksum(folder: Path) -> str:
         pass
     digests = [_file_sha256(f) for f in files]
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    try:
+    with suppress(OSError):  # a read-only model folder: computed again next time
         write_json(memory, {"files": stamp, "sha256": sha256})
-    except OSError:
-        pass  # a read-only model folder: computed again next time
     return sha256
 
 

@@ -44,7 +44,9 @@ def headline(comparison: dict[str, Any]) -> str:
 def html_report(folder: Path, comparison: dict[str, Any]) -> str:
     rows = "".join(_html_row(q) for q in comparison["questions"])
     sides = "".join(f"<th>{name}</th>" for _, name in SIDES)
-    facts = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in _about(folder, comparison))
+    facts = "".join(
+        f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in _about(folder, comparison)
+    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Shelftalk: before and after</title><style>{_STYLE}</style>"
@@ -81,7 +83,9 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
     lines += ["| question | expected | base | tuned | change |", "|---|---|---|---|---|"]
     for q in comparison["questions"]:
         base, tuned = (f"{_md(q[side]['answer'] or '–')} ({VERDICTS[q[side]['verdict']]})" for side, _ in SIDES)
-        lines.append(f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |")
+        lines.append(
+            f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |"
+        )
     lines += ["", "## How it was made", ""]
     lines += [f"- {name}: {_md(value)}" for name, value in _about(folder, comparison)]
     return "\n".join(lines) + "\n"
@@ -105,8 +109,11 @@ def _about(folder: Path, comparison: dict[str, Any]) -> list[tuple[str, str]]:
     if training["steps"] is not None:
         losses = f"loss {training['first_loss'] or 0:.3g} to {training['last_loss'] or 0:.3g}"
         numbers.append(
-            ("Training", f"{training['steps']} steps in {training['seconds']:.0f} s, {losses}, "
-             f"{training['tokens_per_second']:.0f} tokens/s, at most {training['peak_memory_bytes'] / 1e9:.1f} GB")
+            (
+                "Training",
+                f"{training['steps']} steps in {training['seconds']:.0f} s, {losses}, "
+                f"{training['tokens_per_second']:.0f} tokens/s, at most {training['peak_memory_bytes'] / 1e9:.1f} GB",
+            )
         )
     chosen = ", ".join(f"{k} {v}" for k, v in settings.as_dict().items() if k != "base_model")
     return [*numbers, ("Settings", chosen)]

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 from pipeline.errors import CatalogueError
 from pipeline.files import ASSETS
@@ -40,7 +40,9 @@ NOT_TEXT = "line is not UTF-8 text"
 LINE_TOO_LONG = f"line over {MAX_LINE_BYTES // 1_000_000} MB"
 NOT_A_PRODUCT = "line is not a product"
 
-_TAG = re.compile(r"<(?:script|style)\b.*?</(?:script|style)\s*>|<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(
+    r"<(?:script|style)\b.*?</(?:script|style)\s*>|<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
+)
 _BOILERPLATE = re.compile(r"\s*-{1,2}\s*This (?:text|edition) refers to .*$", re.DOTALL | re.IGNORECASE)
 
 
@@ -138,7 +140,7 @@ def title_key(title: str) -> str:
 def _rows(path: Path, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as plain:
         magic = plain.read(2)
-    with gzip.open(path, "rb") if magic == b"\x1f\x8b" else path.open("rb") as file:
+    with cast(BinaryIO, gzip.open(path, "rb") if magic == b"\x1f\x8b" else path.open("rb")) as file:
         head = file.read(4096)
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise CatalogueError(f"{path.name} is UTF-16 text; save it as UTF-8 and choose it again.")
@@ -149,7 +151,7 @@ def _rows(path: Path, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any
             yield from _line_rows(file, catalogue)
 
 
-def _line_rows(file: IO[bytes], catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
+def _line_rows(file: BinaryIO, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     while line := file.readline(MAX_LINE_BYTES):
         number += 1
@@ -175,7 +177,7 @@ def _parsed(number: int, line: bytes, catalogue: Catalogue) -> Iterator[tuple[in
             catalogue.skipped.append(Skipped(number, "", NOT_A_PRODUCT))
 
 
-def _list_rows(name: str, file: IO[bytes], catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
+def _list_rows(name: str, file: BinaryIO, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
     data = file.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
         raise CatalogueError(f"{name} is one JSON list of over 400 MB; save it as one JSON object a line.")
@@ -260,7 +262,9 @@ def _refuse_useless(catalogue: Catalogue) -> None:
             f'{catalogue.name} is not a catalogue: it needs one JSON object a line, as {{"title": "…", "content": "…"}}.'
         )
     why = ", ".join(f"{n} × {reason}" for reason, n in counts.items())
-    raise CatalogueError(f"No product of {catalogue.name} can be used ({why}); it needs rows with a title and a content.")
+    raise CatalogueError(
+        f"No product of {catalogue.name} can be used ({why}); it needs rows with a title and a content."
+    )
 
 
 def _sha256(path: Path) -> str:

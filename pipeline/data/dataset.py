@@ -101,6 +101,7 @@ def build_dataset(
     """
     folder = datasets_dir() / fingerprint(catalogue, settings)
     if (folder / MANIFEST).is_file():
+        (folder / MANIFEST).touch()  # the newest dataset is the one that the page trains on
         return open_dataset(folder)
     chosen = choose_products(catalogue, settings.products, settings.seed)
     if generate:
@@ -129,6 +130,12 @@ def open_dataset(folder: Path) -> Dataset:
         return Dataset(folder, read_json(folder / MANIFEST))
     except (OSError, ValueError) as error:
         raise SettingsError(f"There is no whole dataset in {folder}; generate it again in the first tab.") from error
+
+
+def latest_dataset() -> Dataset | None:
+    """The dataset that was generated or asked for last, if any."""
+    manifests = [m for m in datasets_dir().glob("*/" + MANIFEST) if not m.parent.name.startswith(".")]
+    return open_dataset(max(manifests, key=lambda m: m.stat().st_mtime).parent) if manifests else None
 
 
 def to_hugging_face(dataset: Dataset) -> "datasets.Dataset":

@@ -48,9 +48,7 @@ def phrase(fact: Fact, phrasings: int) -> PhrasedFact:
     return PhrasedFact(fact, training, tuple(_fill(t, fact.title) for t in HELD_OUT[fact.kind]))
 
 
-def fact_examples(
-    phrased: PhrasedFact, record: str | None = None
-) -> tuple[list[Example], list[Example]]:
+def fact_examples(phrased: PhrasedFact, record: str | None = None) -> tuple[list[Example], list[Example]]:
     """Training and held-out rows of one fact.
 
     Args:

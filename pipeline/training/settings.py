@@ -126,7 +126,8 @@ class TrainingSettings:
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise SettingsError(f"{sorted(unknown)[0]!r} is not a training setting.")
-        return cls(**values | {"target_modules": tuple(values.get("target_modules", ALL_LINEAR))})
+        checked: dict[str, Any] = values | {"target_modules": tuple(values.get("target_modules", ALL_LINEAR))}
+        return cls(**checked)
 
 
 QUICK = TrainingSettings(preset="quick", num_train_epochs=1.5, lora_r=32, lora_alpha=32, probes=3)

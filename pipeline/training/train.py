@@ -18,11 +18,11 @@ from pipeline.answering import models  # first: Unsloth must patch TRL and PEFT 
 
 # isort: split
 import torch
-from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from datasets import Dataset as HuggingFaceDataset
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import ask_baseline, choose_questions
 from pipeline.answering.models import LanguageModel
@@ -136,7 +136,7 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings) -> None:
     }
     torch.manual_seed(settings.seed)
     if models.on_unsloth():
-        from unsloth import FastLanguageModel
+        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
 
         checkpointing = "unsloth" if settings.gradient_checkpointing else False
         language_model.model = FastLanguageModel.get_peft_model(
@@ -225,7 +225,7 @@ class Watcher(TrainerCallback):
         self.folder = folder
         self.language_model = language_model
         self.probe = probe
-        self.probe_every = math.ceil(plan.steps / settings.probes) if settings.probes else plan.steps + 1
+        self.probe_every = math.ceil(plan.steps / settings.probes) if settings.probes and probe else 0
         self.stopping = False
         self.losses: list[float] = []
         self.steps = 0
@@ -244,9 +244,8 @@ class Watcher(TrainerCallback):
         if self.stopping:
             control.should_training_stop = control.should_log = True
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, Any] = kwargs["logs"]
         if "loss" not in logs:
             return
         loss = float(logs["loss"])
@@ -269,7 +268,7 @@ class Watcher(TrainerCallback):
         )
         self.last_time, self.last_tokens = now, tokens
         # After the step's own event, so that a plot never shows a probe of a step that it has not drawn yet.
-        if self.probe and (state.global_step % self.probe_every == 0 or state.global_step == state.max_steps):
+        if self.probe_every and (state.global_step % self.probe_every == 0 or state.global_step == state.max_steps):
             self._ask_probe(state.global_step)
 
     def _ask_probe(self, step: int) -> None:

@@ -1,0 +1,84 @@
+"""The page: three tabs and a status line. `python app.py` serves it on http://localhost:7860 (`PORT` overrides)."""
+
+import os
+
+# Before Gradio and the Hub's client are imported: neither tells anyone what is done here.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import sys
+
+import gradio as gr
+
+from pipeline.files import ASSETS, datasets_dir, runs_dir
+from tabs.chat import ChatTab
+from tabs.dataset import DatasetTab
+from tabs.status import status_line
+from tabs.training import TrainingTab
+
+STATUS_SECONDS = 2
+
+ORANGE = {
+    f"button_primary_{part}{dark}": value
+    for dark in ("", "_dark")
+    for part, value in {
+        "background_fill": "#c2500a",
+        "background_fill_hover": "#a94305",
+        "border_color": "#c2500a",
+        "text_color": "white",
+    }.items()
+}
+"""The one orange button of each tab, dark enough for white text (contrast 4.9 to 1)."""
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's default with the system's own fonts, so that none is fetched."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    subdued = {"body_text_color_subdued": "*neutral_600", "block_info_text_color": "*neutral_600"}
+    return gr.themes.Default(primary_hue="orange", **fonts).set(**ORANGE, **subdued)
+
+
+def build() -> gr.Blocks:
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    with gr.Blocks(title="Shelftalk", analytics_enabled=False) as page:
+        gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
+        status = gr.HTML(elem_id="status")
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("1 Dataset", id="dataset"):
+                dataset = DatasetTab(tabs)
+            with gr.Tab("2 Training", id="training") as training_tab:
+                training = TrainingTab(tabs)
+            with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
+                chat = ChatTab(tabs)
+        timer = gr.Timer(STATUS_SECONDS)
+        gr.on([page.load, timer.tick], status_line, None, status, **quiet)
+        dataset.wire_refresh([page.load])
+        training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
+        chat.wire_refresh([page.load, chat_tab.select])
+    return page
+
+
+def main() -> None:
+    on_space = bool(os.environ.get("SPACE_ID"))
+    port = os.environ.get("PORT") or "7860"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
+    for folder in (runs_dir(), datasets_dir()):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        build().launch(
+            server_name="0.0.0.0" if on_space else "127.0.0.1",
+            server_port=int(port),
+            theme=theme(),
+            css_paths=ASSETS / "style.css",
+            footer_links=["api", "settings"],
+            allowed_paths=[str(runs_dir()), str(datasets_dir())],
+            share=False,
+            ssr_mode=False,
+        )
+    except OSError as error:
+        sys.exit(f"Port {port} cannot be used ({error}); stop what is running there, or choose another with PORT=8080.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Answers, questions and endings as HTML. All text in them is a stranger's, and is escaped here."""
+
+from typing import Any
+
+from pipeline.answering.lookup import Asked
+from pipeline.answering.prompts import UNKNOWN, UNKNOWN_TITLE, extract
+from pipeline.answering.scoring import verdict
+from pipeline.training.runs import log_tail
+from tabs.figures import VERDICT_WORDS
+from tabs.runview import STATE_WORDS, RunView
+from tabs.shared import (
+    count,
+    duration,
+    escape,
+    notice,
+    significant,
+)
+
+SIDES = {"base": ("Base", "adapter off"), "tuned": ("Tuned", "adapter on")}
+
+
+def answer_card(side: str, kind: str, raw: str | None, said: str | None) -> str:
+    """One side's answer as HTML, with the extracted part marked in its place.
+
+    Args:
+        kind: the kind of fact, which chooses the pattern.
+        raw: the model's text, or None while it is awaited.
+        said: the verdict, or None when nobody can tell.
+    """
+    name, adapter = SIDES[side]
+    if raw is None:
+        body = '<p class="waiting">answering …</p>'
+    else:
+        found = extract(kind, raw)
+        before, inside, after = (
+            escape(part) for part in (raw[: found.start], raw[found.start : found.end], raw[found.end :])
+        )
+        marked = f"{before}<mark>{inside}</mark>{after}" if inside else before + after
+        body = f'<p class="said">{marked or "<i>(no words at all)</i>"}</p>'
+        body += f'<p class="verdict {said}">{VERDICT_WORDS[said]}</p>' if said else ""
+    badge = f'<span class="badge {side}">{adapter}</span>'
+    return f'<section class="answer" aria-label="{name}" data-side="{side}"><h4>{name} {badge}</h4>{body}</section>'
+
+
+def side_verdict(asked: Asked, raw: str) -> str | None:
+    """The verdict on an answer, where the catalogue says what is right."""
+    if asked.expected is None:
+        return None
+    return verdict(asked.kind, extract(asked.kind, raw).answer, asked.expected)
+
+
+def question_card(asked: Asked, raws: dict[str, str | None]) -> str:
+    """A question with both answers and what the catalogue says, as HTML."""
+    cards = ""
+    for side in SIDES:
+        raw = raws.get(side)
+        cards += answer_card(side, asked.kind, raw, side_verdict(asked, raw) if raw is not None else None)
+    return (
+        f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
+        f'<div class="sides">{cards}</div><p class="catalogue">{catalogue_says(asked)}</p></article>'
+    )
+
+
+def about_line(asked: Asked) -> str:
+    if asked.title == UNKNOWN_TITLE:
+        return "about: no taught product recognised (the model is told “unknown”)"
+    return f"about: <b>{escape(asked.title)}</b>" + ("" if asked.product else " (not taught)")
+
+
+def catalogue_says(asked: Asked) -> str:
+    if asked.kind == UNKNOWN:
+        return f"Not taught, so the right answer is: <b>{escape(asked.expected)}</b>"
+    kind = escape(asked.kind.replace("_", " "))
+    if asked.expected is None:
+        return f"The catalogue says nothing about this ({kind}), so nobody can tell who is right."
+    return f"The catalogue says ({kind}): <b>{escape(asked.expected)}</b>"
+
+
+def summary_card(comparison: dict[str, Any]) -> str:
+    """The headline of a comparison, as HTML."""
+    s, changes = comparison["summary"], [q["change"] for q in comparison["questions"]]
+    tiles = [
+        (f"{s['base_right']} of {s['total']}", "base right, before"),
+        (f"{s['tuned_right']} of {s['total']}", "tuned right, after"),
+        (f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
+        (" · ".join(f"{changes.count(c)} {c}" for c in ("fixed", "broken", "same")), "questions changed"),
+    ]
+    return (
+        '<div class="tiles">'
+        + "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
+        + "</div>"
+    )
+
+
+def compared_card(question: dict[str, Any]) -> str:
+    """A question of the comparison with both raw answers, as HTML."""
+    cards = "".join(
+        answer_card(side, question["fact_kind"], question[side]["raw"], question[side]["verdict"]) for side in SIDES
+    )
+    return (
+        f'<article class="asked"><h3>{escape(question["question"])}</h3>'
+        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(question["fact_kind"])}</p>'
+        f'<div class="sides">{cards}</div><p class="catalogue">Expected: <b>{escape(question["expected"])}</b></p></article>'
+    )
+
+
+def ending_card(view: RunView) -> str:
+    """What came of a run and what to do next, as HTML; empty while it goes on."""
+    last = view.ending
+    if view.status.state == "finished":
+        return notice(f"Finished: {_figures(last)}. Now compare before and after in the third tab.", "done")
+    if view.status.state == "stopped":
+        return notice(f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept.", "done")
+    if view.status.state == "failed":
+        tail = escape(log_tail(view.folder, 15))
+        return notice(view.status.message or "The training failed.") + (
+            f"<details><summary>The end of the log</summary><pre>{tail}</pre></details>" if tail else ""
+        )
+    if view.status.state == "new":
+        return notice("This run was made and never started.", "hint")
+    return ""
+
+
+def _figures(ending: dict[str, Any]) -> str:
+    told = [count(ending.get("steps") or 0, "step")]
+    if ending.get("seconds"):
+        told.append(f"{duration(ending['seconds'])} of training")
+    if ending.get("first_loss") is not None and ending.get("last_loss") is not None:
+        told.append(f"loss {significant(ending['first_loss'])} → {significant(ending['last_loss'])}")
+    return ", ".join(told)
+
+
+def probe_cells(view: RunView | None) -> list[list[str]]:
+    """The answers of the last recall check."""
+    answers = view.probes[-1].get("answers", []) if view and view.probes else []
+    return [
+        [VERDICT_WORDS.get(a["verdict"], a["verdict"]), a["question"], a["expected"], a["answer"] or a["raw"]]
+        for a in answers
+    ]
+
+
+def message_list(view: RunView) -> str:
+    """What the run said, as HTML."""
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in view.messages) + "</ul>"
+
+
+def run_headline(view: RunView) -> str:
+    """A run's name, state and settings, as HTML."""
+    about = [STATE_WORDS[view.status.state], f"preset {view.settings.preset}", view.settings.base_model]
+    return f"<h3>Run {escape(view.name)} <small>{escape(' · '.join(about))}</small></h3>"

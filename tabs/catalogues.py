@@ -1,0 +1,100 @@
+"""The catalogues a person can choose from, and their products and skipped rows as the page shows them."""
+
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+from pipeline.data import facts
+from pipeline.data.catalogue import SAMPLE, Catalogue, Product, read_catalogue
+from pipeline.errors import CatalogueError
+from pipeline.files import home
+from tabs.shared import count, escape, stamp
+
+SAMPLE_NAME = ""
+"""The sample's value in the list of catalogues; an upload's is its file name."""
+
+
+PREVIEW = 90
+"""Characters of a content shown in the list; a picked row shows all of it."""
+
+
+def uploads_dir() -> Path:
+    """Where uploaded catalogues are kept, so that a reload finds them again."""
+    return home() / "uploads"
+
+
+def catalogue_choices() -> list[tuple[str, str]]:
+    files = sorted(p.name for p in uploads_dir().glob("*") if p.is_file() and not p.name.startswith("."))
+    return [("Sample catalogue", SAMPLE_NAME), *((name, name) for name in files)]
+
+
+def open_catalogue(name: str | None) -> Catalogue:
+    """The sample, or the upload of that name (looked up among those there are, never made into a path).
+
+    Raises:
+        CatalogueError: there is none of that name, or it cannot be read.
+    """
+    if not name:
+        return _read(*stamp(SAMPLE))
+    path = next((p for p in uploads_dir().glob("*") if p.name == name), None)
+    if path is None:
+        raise CatalogueError(f"There is no uploaded catalogue {name}; upload it again.")
+    return _read(*stamp(path))
+
+
+@lru_cache(maxsize=2)
+def _read(path: str, _changed: int, _size: int) -> Catalogue:
+    return read_catalogue(Path(path))
+
+
+def keep_upload(path: Path) -> str:
+    """Keep an uploaded catalogue once it is known to be one; returns its name in the list.
+
+    Raises:
+        CatalogueError: it cannot be used.
+    """
+    read_catalogue(path)
+    uploads_dir().mkdir(parents=True, exist_ok=True)
+    name = path.name.lstrip(".") or "catalogue"
+    aside = uploads_dir() / f".{name}"
+    shutil.copyfile(path, aside)
+    aside.replace(uploads_dir() / name)
+    return name
+
+
+def catalogue_line(catalogue: Catalogue) -> str:
+    return (
+        f"<b>{count(catalogue.rows, 'product')}</b> · <b>{len(catalogue.products):,}</b> usable · "
+        f"<b>{len(catalogue.skipped):,}</b> skipped"
+    )
+
+
+def product_cells(name: str | None, words: str) -> list[list[str]]:
+    return [[p.title, short(p.content)] for p in open_catalogue(name).search(words or "")]
+
+
+def short(text: str) -> str:
+    return text if len(text) <= PREVIEW else text[:PREVIEW].rsplit(" ", 1)[0] + " …"
+
+
+def skipped_cells(catalogue: Catalogue) -> list[list[str]]:
+    """Reasons with their counts, then the rows themselves."""
+    return [[str(s.line), s.title, s.reason] for s in catalogue.skipped]
+
+
+def reasons_line(skipped: dict[str, int]) -> str:
+    return " · ".join(f"{number} × {escape(reason)}" for reason, number in skipped.items()) or "none"
+
+
+def marked_record(product: Product) -> list[tuple[str, str | None]]:
+    """The record with the facts found in it marked by their kind: the pieces of its text, in order."""
+    found = [f for f in facts.extract_facts(product.uid, product.title, product.content) if f.kind != facts.DESCRIPTION]
+    spans = sorted((product.content.find(f.value), f) for f in found) if found else []
+    pieces: list[tuple[str, str | None]] = []
+    position = 0
+    for start, fact in spans:
+        if start < position:
+            continue
+        pieces += [(product.content[position:start], None), (fact.value, fact.kind.replace("_", " "))]
+        position = start + len(fact.value)
+    return [piece for piece in [*pieces, (product.content[position:], None)] if piece[0]]

@@ -1,0 +1,265 @@
+"""Tab 3: one question to base and tuned, side by side; and the questions before and after."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.answering.comparison import read_baseline
+from pipeline.answering.lookup import Shelf
+from pipeline.errors import PipelineError
+from pipeline.training.runs import run_dataset
+from tabs.asking import MODEL, answer, ask, chosen_run, compare, example_questions, load, run_questions
+from tabs.cards import SIDES, compared_card, question_card, summary_card
+from tabs.figures import VERDICT_WORDS, comparison_figure
+from tabs.runview import before_after, find_run, look, read_comparison, trained_runs
+from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked
+
+RECOGNISED = ""
+"""Value of “about” that leaves it to the question's own words."""
+
+KEPT_QUESTIONS = 20
+"""Questions that stay listed."""
+
+FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
+CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same"}
+
+
+def filtered(run: str | None, wanted: str) -> list[dict[str, Any]]:
+    """The questions of a run's comparison that pass the filter."""
+    folder = find_run(run) if run else None
+    comparison = read_comparison(folder) if folder else None
+    questions = comparison["questions"] if comparison else []
+    passes: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "fixed": lambda q: q["change"] == "fixed",
+        "broken": lambda q: q["change"] == "broken",
+        "wrong": lambda q: q["tuned"]["verdict"] != "right",
+    }
+    return [q for q in questions if passes.get(wanted, lambda _: True)(q)]
+
+
+def question_cells(run: str | None, wanted: str) -> list[list[str]]:
+    return [
+        [q["question"], q["expected"], *(_side_cell(q[side]) for side in SIDES), CHANGES.get(q["change"], q["change"])]
+        for q in filtered(run, wanted)
+    ]
+
+
+def _side_cell(side: dict[str, str]) -> str:
+    return f"{VERDICT_WORDS[side['verdict']]}: {side['answer'] or side['raw']}"
+
+
+class ChatTab:
+    """The widgets of the tab and what they do."""
+
+    def __init__(self, tabs: gr.Tabs) -> None:
+        self.problem = gr.HTML(elem_id="chat-problem", elem_classes="news")
+        with gr.Column(elem_id="chat-missing") as self.missing:
+            self.why = gr.HTML()
+            self.to_training = gr.Button("‹ Go to 2 Training", size="md", elem_id="back-to-training")
+        with gr.Column(visible=False, elem_id="chat-ready") as self.ready:
+            self._build_ask()
+            self._build_compare()
+        self._wire(tabs)
+
+    def _build_ask(self) -> None:
+        with gr.Row(equal_height=True):
+            self.question = gr.Textbox(
+                label="Question", placeholder="Ask about a product …", scale=5, min_width=260, elem_id="question"
+            )
+            self.ask = gr.Button("Ask both", variant="primary", scale=1, min_width=140, elem_id="ask")
+        with gr.Row():
+            self.about = gr.Dropdown(
+                [("recognised in the question", RECOGNISED)],
+                value=RECOGNISED,
+                allow_custom_value=True,
+                label="About",
+                info="The product's title as the model is told it. Choose another, or type one.",
+                min_width=220,
+                elem_id="about",
+            )
+            self.run = gr.Dropdown(
+                [],
+                label="Trained run",
+                info="Whose adapter answers on the tuned side: run · preset · right before → after.",
+                filterable=False,
+                min_width=220,
+                elem_id="run",
+            )
+        self.examples = gr.Dataset(
+            components=[gr.Textbox(visible=False)],
+            samples=[["…"]],
+            label="Examples, in words that training never used",
+            type="values",
+        )
+        self.now = gr.HTML(elem_id="answers", elem_classes="news")
+        with gr.Accordion("Asked before", open=False, visible=False) as self.earlier:
+            self.list = gr.HTML(elem_id="asked-before")
+        self.past = gr.State([])
+
+    def _build_compare(self) -> None:
+        gr.HTML("<h2>Before and after</h2>")
+        with gr.Row():
+            self.go = gr.Button("Run the questions", variant="primary", min_width=200, elem_id="run-questions")
+            self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
+            self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
+        self.summary = gr.HTML(elem_id="summary", elem_classes="news")
+        with gr.Column(visible=False) as self.compared:
+            self.chart = gr.Plot(label="Verdicts before and after", elem_id="comparison-plot")
+            self.filter = gr.Radio(FILTERS, value="all", label="Show", elem_id="filter")
+            self.table = PagedTable(
+                "The questions (pick one to read both answers)",
+                ["question", "expected", "base", "tuned", "change"],
+                ["30%", "18%", "22%", "18%", "90px"],
+                size=15,
+                name="questions",
+            )
+            self.detail = gr.HTML(elem_id="detail", elem_classes="news")
+
+    def _wire(self, tabs: gr.Tabs) -> None:
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        one: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL}
+        asking = [self.problem, self.now, self.past, self.earlier, self.list]
+        asked = guarded(self.problem, self.ask_both)
+        gr.on(
+            [self.ask.click, self.question.submit],
+            asked,
+            [self.question, self.about, self.run, self.past],
+            asking,
+            **quiet,
+            **one,
+        )
+        self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, [self.question, self.about], **quiet)
+        self.result_outputs = [
+            self.summary,
+            self.compared,
+            self.chart,
+            self.detail,
+            self.report_html,
+            self.report_md,
+            self.go,
+            self.filter,
+            *self.table.outputs,
+        ]
+        self.go.click(
+            guarded(self.problem, self.run_all),
+            self.run,
+            [self.problem, *self.result_outputs],
+            show_progress_on=self.summary,
+            api_visibility="private",
+            **one,
+        )
+        self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
+        self.table.table.select(
+            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, self.detail], **quiet
+        )
+        self.outputs = [
+            self.problem,
+            self.missing,
+            self.why,
+            self.ready,
+            self.run,
+            self.about,
+            self.examples,
+            *self.result_outputs,
+        ]
+        self.run.input(guarded(self.problem, self.refresh), self.run, self.outputs, **quiet)
+        go_to(self.to_training, tabs, "training")
+        gr.api(for_callers(ask), api_name="ask", **one)
+        gr.api(for_callers(compare), api_name="compare", **one)
+
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show what there is at these moments."""
+        for trigger in triggers:
+            trigger(
+                guarded(self.problem, self.refresh),
+                self.run,
+                self.outputs,
+                show_progress="hidden",
+                api_visibility="private",
+            )
+
+    def refresh(self, run: str | None) -> Update:
+        runs = trained_runs()
+        if not runs:
+            return {
+                self.missing: gr.Column(visible=True),
+                self.ready: gr.Column(visible=False),
+                self.why: self.why_not(),
+            }
+        folder = next((f for f in runs if f.name == run), runs[0])
+        titles = [(title, title) for title in Shelf(run_dataset(folder).manifest).products]
+        return {
+            self.missing: gr.Column(visible=False),
+            self.ready: gr.Column(visible=True),
+            self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),
+            self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),
+            self.examples: gr.Dataset(samples=[[question] for question in example_questions(folder)]),
+            **self.show_result(folder),
+        }
+
+    def why_not(self) -> str:
+        view = look()
+        if view and view.status.state == "running":
+            return notice("The model is still training. When it has finished, you can ask it here.", "hint")
+        return notice("There is no trained model yet. The second tab trains it; then you can ask it here.", "hint")
+
+    def ask_both(self, question: str, about: str | None, run: str, past: list[str]) -> Iterator[Update]:
+        folder = chosen_run(run)
+        asked = Shelf(run_dataset(folder).manifest).ask(question, about)
+        yield {self.now: notice("Loading the model: a few seconds the first time …", "hint")}
+        language_model, warnings = load(folder)
+        raws: dict[str, str | None] = {}
+        warned = "".join(notice(warning) for warning in warnings)
+        for side in SIDES:
+            yield {self.now: warned + question_card(asked, raws)}
+            raws[side] = answer(language_model, asked, side)
+        card = question_card(asked, raws)
+        kept = [card, *past][:KEPT_QUESTIONS]
+        yield {
+            self.now: warned + card,
+            self.past: kept,
+            self.earlier: gr.Accordion(f"Asked before ({len(past)})", visible=bool(past)),
+            self.list: "".join(kept[1:]),
+        }
+
+    def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Update:  # noqa: B008
+        folder = chosen_run(run)
+        progress(0.0, desc="Loading the model")
+        run_questions(
+            folder, lambda done, total: progress((done, total), desc="Asking the tuned model", unit="questions")
+        )
+        return self.show_result(folder)
+
+    def show_result(self, folder: Path) -> Update:
+        try:
+            number = len(read_baseline(folder)["questions"])
+        except PipelineError:
+            number = 0
+        comparison = read_comparison(folder)
+        label = f"{'Run the' if comparison is None else 'Run again the'} {count(number, 'question')}"
+        update: Update = {self.go: gr.Button(label, interactive=number > 0), self.detail: ""}
+        reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
+        for button, path in reports.items():
+            update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
+        if comparison is None:
+            hint = "The base was asked before training. Run the questions to ask the tuned model the same: under a minute or two."
+            return update | {self.summary: notice(hint, "hint"), self.compared: gr.Column(visible=False)}
+        return update | {
+            self.summary: summary_card(comparison),
+            self.compared: gr.Column(visible=True),
+            self.chart: comparison_figure(comparison["questions"]),
+            self.filter: "all",
+            **self.table.show(question_cells(folder.name, "all")),
+        }
+
+    def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
+        return {self.detail: compared_card(filtered(run, wanted)[picked(event)])}
+
+
+def run_words(folder: Path) -> str:
+    """A run in the list of runs: its name, its preset, and how it did where that is known."""
+    view = look(folder.name)
+    did = before_after(folder)
+    return " · ".join([folder.name, view.settings.preset if view else "?", *([did] if did != "–" else [])])

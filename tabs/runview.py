@@ -1,0 +1,177 @@
+"""What a run folder says, made ready to be shown: its curve, its pace, its state.
+
+The folder is only read. Events are read on from where the last look ended, however many windows are watching.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.files import read_json
+from pipeline.training.runs import (
+    COMPARISON,
+    EVENTS,
+    Status,
+    has_adapter,
+    list_runs,
+    read_events,
+    read_settings,
+    status,
+)
+from pipeline.training.settings import TrainingSettings
+from tabs.shared import duration, memory, significant
+
+Event = dict[str, Any]
+
+STATE_WORDS = {
+    "new": "○ not started",
+    "running": "▶ training",
+    "finished": "✔ finished",
+    "stopped": "■ stopped",
+    "failed": "✘ failed",
+}
+
+PACE_STEPS = 20
+"""Time left is judged by this many last steps, probes between them included."""
+
+_tails: dict[Path, tuple[int, list[Event]]] = {}
+_reading = threading.Lock()
+
+
+def events_of(folder: Path) -> list[Event]:
+    """All events of a run; only those that are new since the last call are read."""
+    with _reading:
+        position, events = _tails.get(folder, (0, []))
+        size = (folder / EVENTS).stat().st_size if (folder / EVENTS).is_file() else 0
+        if size < position:  # the run was cleared and begun anew
+            position, events = 0, []
+        new, position = read_events(folder, position)
+        events = [*events, *new] if new else events
+        _tails[folder] = position, events
+        return events
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One look at a run."""
+
+    folder: Path
+    settings: TrainingSettings
+    status: Status
+    events: list[Event]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def mark(self) -> tuple[str, int, str]:
+        """Changes when there is something new to show."""
+        return self.name, len(self.events), self.status.state
+
+    @property
+    def steps(self) -> list[Event]:
+        return [e for e in self.events if e["type"] == "step"]
+
+    @property
+    def probes(self) -> list[Event]:
+        return [e for e in self.events if e["type"] == "probe" and e["total"]]
+
+    @property
+    def messages(self) -> list[str]:
+        return [str(e.get("text", "")) for e in self.events if e["type"] == "message"]
+
+    @property
+    def total(self) -> int:
+        planned = [e.get("total") or e.get("steps") or 0 for e in self.events if e["type"] in ("started", "step")]
+        return int(planned[-1]) if planned else 0
+
+    @property
+    def ending(self) -> Event:
+        return next((e for e in reversed(self.events) if e["type"] in ("finished", "stopped", "failed")), {})
+
+
+def look(name: str = "") -> RunView | None:
+    """The run of that name, or the newest one; None when there is none."""
+    folder = find_run(name) if name else next(iter(list_runs()), None)
+    if folder is None:
+        return None
+    try:
+        return RunView(folder, read_settings(folder), status(folder), events_of(folder))
+    except PipelineError:
+        return None
+
+
+def find_run(name: str) -> Path | None:
+    """The run folder of that name; a name is looked up among the runs there are, never made into a path."""
+    return next((folder for folder in list_runs() if folder.name == name), None)
+
+
+def trained_runs() -> list[Path]:
+    """The runs that have an adapter, the newest first."""
+    return [folder for folder in list_runs() if has_adapter(folder)]
+
+
+def seconds_left(view: RunView) -> float | None:
+    """Seconds until the last step at the pace of the last steps; None before the second step."""
+    steps = view.steps[-PACE_STEPS:]
+    if len(steps) < 2:
+        return None
+    begun, now = (datetime.fromisoformat(steps[i]["time"]) for i in (0, -1))
+    pace = (now - begun).total_seconds() / (steps[-1]["step"] - steps[0]["step"] or 1)
+    return pace * (steps[-1]["total"] - steps[-1]["step"])
+
+
+def pace_line(view: RunView) -> str:
+    """`step 84 of 160 · 2 min left · 260 tokens/s · 2.1 GB`, or what it is doing before the first step."""
+    if not view.steps:
+        return view.messages[-1] + " …" if view.messages else "Starting …"
+    last = view.steps[-1]
+    left = seconds_left(view) if view.status.state == "running" else None
+    parts = [f"step {last['step']} of {last['total']}"]
+    if view.status.state == "running" and last["step"] == last["total"]:
+        parts.append("measuring and saving")
+    elif left:
+        parts.append(f"{duration(left)} left")
+    parts += [f"loss {significant(last['loss'])}", f"{last['tokens_per_second']:.0f} tokens/s"]
+    return " · ".join([*parts, f"{memory(last['memory_bytes'])} of memory at most"])
+
+
+def history() -> list[list[str]]:
+    """A row for each run: name, preset, base, steps, last loss, last recall, before → after, state."""
+    views = [view for view in (look(folder.name) for folder in list_runs()) if view]
+    return [_history_row(view) for view in views]
+
+
+def _history_row(view: RunView) -> list[str]:
+    steps, probes = view.steps, view.probes
+    return [
+        view.name,
+        view.settings.preset,
+        view.settings.base_model,
+        f"{steps[-1]['step']} of {steps[-1]['total']}" if steps else "–",
+        significant(steps[-1]["loss"]) if steps else "–",
+        f"{probes[-1]['right'] / probes[-1]['total']:.0%}" if probes else "–",
+        before_after(view.folder),
+        STATE_WORDS[view.status.state],
+    ]
+
+
+def before_after(folder: Path) -> str:
+    """`1 → 14 of 15` where the questions were asked."""
+    comparison = read_comparison(folder)
+    if comparison is None:
+        return "–"
+    summary = comparison["summary"]
+    return f"{summary['base_right']} → {summary['tuned_right']} of {summary['total']}"
+
+
+def read_comparison(folder: Path) -> dict[str, Any] | None:
+    """What `comparison.json` holds, or None when the questions were not asked yet."""
+    try:
+        return read_json(folder / COMPARISON)
+    except (OSError, ValueError):
+        return None

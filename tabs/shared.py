@@ -1,0 +1,181 @@
+"""What every tab needs: text made safe and readable, problems shown as sentences, and a table in pages."""
+
+import functools
+import html
+import inspect
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import PipelineError
+
+logger = logging.getLogger(__name__)
+
+Update = dict[Any, Any]
+"""Components and what becomes of them; what is not named stays as it is."""
+
+UNEXPECTED = (
+    "Something went wrong that should not have ({name}). Nothing was lost; try again, or look at the app's log."
+)
+
+
+def escape(text: object) -> str:
+    """Text of a catalogue, a model or a user, for use inside HTML."""
+    return html.escape(str(text), quote=True)
+
+
+def notice(text: str, kind: str = "problem") -> str:
+    """A sentence to be seen: `problem`, `done` or `hint`; nothing for an empty text."""
+    icon = {"problem": "⚠", "done": "✔", "hint": "→"}[kind]
+    role = "alert" if kind == "problem" else "status"
+    return f'<div class="notice {kind}" role="{role}">{icon} {escape(text)}</div>' if text else ""
+
+
+def explain(error: Exception) -> str:
+    """What to say about an error: its own sentence, or one that admits a mistake of ours (the log has the rest)."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    logger.error("Unexpected error", exc_info=error)
+    return UNEXPECTED.format(name=type(error).__name__)
+
+
+def guarded(place: gr.HTML, handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a handler show its problems in `place` as a sentence, and clear `place` when there is none.
+
+    The handler returns (or yields) an `Update`, so that after a problem everything else stays as it was.
+    """
+
+    @functools.wraps(handler)
+    def once(*args: Any, **kwargs: Any) -> Update:
+        try:
+            return {place: ""} | handler(*args, **kwargs)
+        except Exception as error:
+            return {place: notice(explain(error))}
+
+    @functools.wraps(handler)
+    def several(*args: Any, **kwargs: Any) -> Iterator[Update]:
+        try:
+            for update in handler(*args, **kwargs):
+                yield {place: ""} | update
+        except Exception as error:
+            yield {place: notice(explain(error))}
+
+    return several if inspect.isgeneratorfunction(handler) else once
+
+
+def for_callers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an API endpoint answer a problem with its sentence."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise gr.Error(explain(error), print_exception=False) from error
+
+    return call
+
+
+def go_to(button: gr.Button, tabs: gr.Tabs, tab: str) -> None:
+    """Make a button open another tab."""
+    button.click(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, api_visibility="private")
+
+
+def count(number: int, word: str) -> str:
+    """`1 fact`, `1,200 facts`."""
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """A time as one would say it: `40 s`, `4 min`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def memory(number: float) -> str:
+    """Bytes as `2.1 GB` or `730 MB`."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def significant(number: float) -> str:
+    """A number with the digits that mean something: 4.32, 0.0021."""
+    return f"{number:.3g}" if abs(number) >= 1 else f"{number:.2g}"
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does: the key for keeping what was read from it."""
+    found = path.stat()
+    return str(path), found.st_mtime_ns, found.st_size
+
+
+class PagedTable:
+    """A table of which the server sends one page at a time, so that a large catalogue costs no more than a small one.
+
+    Its first column is the row's number, by which a picked row is found again however the reader has sorted the page.
+    """
+
+    def __init__(self, label: str, headers: Sequence[str], widths: Sequence[str], *, size: int, name: str) -> None:
+        self.size = size
+        self.table = gr.Dataframe(
+            headers=["#", *headers],
+            column_widths=["46px", *widths],
+            datatype="str",
+            type="array",
+            interactive=False,
+            wrap=True,
+            label=label,
+            max_height=560,
+            elem_id=name,
+            elem_classes="paged",
+        )
+        with gr.Row(elem_classes="pager"):
+            self.previous = gr.Button("‹ Previous", size="sm", min_width=90, scale=0)
+            self.where = gr.HTML(elem_id=f"{name}-where", elem_classes="where")
+            self.following = gr.Button("Next ›", size="sm", min_width=90, scale=0)
+        self.page = gr.State(0)
+        self.outputs = [self.table, self.previous, self.where, self.following, self.page]
+
+    def show(self, rows: Sequence[Sequence[Any]], page: int = 0) -> Update:
+        """The update that shows a page of `rows`; a page that is not there becomes the nearest."""
+        pages = max(1, math.ceil(len(rows) / self.size))
+        page = min(max(page, 0), pages - 1)
+        first = page * self.size
+        shown = [[n, *row] for n, row in enumerate(rows[first : first + self.size], start=first + 1)]
+        return {
+            self.table: gr.Dataframe(value=shown),
+            self.previous: gr.Button(interactive=page > 0),
+            self.where: f"Page {page + 1} of {pages} · {count(len(rows), 'row')}",
+            self.following: gr.Button(interactive=page < pages - 1),
+            self.page: page,
+        }
+
+    def wire(self, cells: Callable[..., Sequence[Sequence[Any]]], inputs: list[Any], triggers: list[Any]) -> None:
+        """Turn pages, and start at the first one whenever a filter changes.
+
+        Args:
+            cells: the rows for the inputs' values.
+            triggers: events after which the rows are others.
+        """
+
+        def first(*values: Any) -> Update:
+            return self.show(cells(*values))
+
+        def turn(step: int) -> Callable[..., Update]:
+            return lambda page, *values: self.show(cells(*values), page + step)
+
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **quiet)
+        self.following.click(turn(+1), [self.page, *inputs], self.outputs, **quiet)
+        if triggers:
+            gr.on(triggers, first, inputs, self.outputs, trigger_mode="always_last", **quiet)
+
+
+def picked(event: gr.SelectData) -> int:
+    """The index of the row that was picked in a `PagedTable`."""
+    return int(event.row_value[0]) - 1

@@ -1,0 +1,70 @@
+"""The line on top of the page: model, device, adapter, and what is going on. Always read anew, never remembered."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from pipeline.training.runs import list_runs, running_run
+from pipeline.training.settings import default_base
+from tabs.runview import look, trained_runs
+from tabs.shared import escape
+
+_doing: list[str] = []
+"""What this process is doing with a model, for the status line of every window."""
+
+
+@contextmanager
+def doing(text: str) -> Iterator[None]:
+    """Tell every window what is being done while the block runs."""
+    _doing.append(text)
+    try:
+        yield
+    finally:
+        _doing.remove(text)
+
+
+@lru_cache(maxsize=1)
+def device() -> str:
+    """The processor by name, without loading torch."""
+    if shutil.which("nvidia-smi"):
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        try:
+            names = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")
+            return names[0].strip() or "GPU"
+        except (OSError, subprocess.SubprocessError):
+            pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"CPU, {cores} core{'' if cores == 1 else 's'}"
+
+
+def has_gpu() -> bool:
+    return not device().startswith("CPU")
+
+
+def activity() -> str:
+    """`idle`, or what is going on."""
+    running = running_run()
+    said = list(_doing)
+    if running:
+        view = look(running.name)
+        last = view.steps[-1] if view and view.steps else None
+        said.insert(0, f"training, step {last['step']} of {last['total']}" if last else "training is starting")
+    return " and ".join(said) or "idle"
+
+
+def status_line() -> str:
+    """The whole line, as HTML."""
+    newest = next((look(folder.name) for folder in list_runs()), None)
+    trained = trained_runs()
+    parts = {
+        "model": newest.settings.base_model if newest else default_base(),
+        "device": device(),
+        "adapter": trained[0].name if trained else "none",
+        "now": activity(),
+    }
+    busy = "" if parts["now"] == "idle" else " busy"
+    said = "".join(f"<span><b>{name}</b> {escape(value)}</span>" for name, value in parts.items())
+    return f'<div class="statusline{busy}" role="status" aria-label="Status">{said}</div>'
