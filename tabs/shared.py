@@ -130,7 +130,7 @@ class PagedTable:
             interactive=False,
             wrap=True,
             label=label,
-            max_height=560,
+            max_height=1200,
             elem_id=name,
             elem_classes="paged",
         )

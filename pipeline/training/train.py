@@ -163,6 +163,9 @@ def make_trainer(
     watcher: "Watcher",
 ) -> SFTTrainer:
     dtype = models.dtype_for(settings.precision)
+    # A batch as one row with borders in its attention mask: the same update without work on padding (on a CPU half of
+    # it). Transformers builds that mask from the position ids; Unsloth has its own way.
+    padding_free = not models.on_unsloth()
     config = SFTConfig(
         output_dir=str(folder / CHECKPOINTS),
         max_steps=plan.steps,
@@ -174,8 +177,9 @@ def make_trainer(
         weight_decay=settings.weight_decay,
         optim=settings.optim,
         max_grad_norm=settings.max_grad_norm,
-        max_length=settings.max_length,
+        max_length=settings.max_length if settings.packing or not padding_free else None,  # encode_rows saw to it
         packing=settings.packing,
+        padding_free=padding_free,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=models.device() == "cpu",
