@@ -54,8 +54,13 @@ def run_questions(folder: Path, on_progress: Callable[[int, int], None]) -> dict
     language_model, _ = load(folder)
     from pipeline.answering.comparison import compare as compare_run
 
-    with doing("asking the questions before and after"):
-        comparison = compare_run(language_model, folder, on_progress=on_progress)
+    with doing("asking the questions before and after") as tell:
+
+        def told(done: int, total: int) -> None:
+            tell(done, total)
+            on_progress(done, total)
+
+        comparison = compare_run(language_model, folder, on_progress=told)
     write_report(folder, comparison)
     return comparison
 

@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.training.runs import run_dataset
 from tabs.asking import MODEL, answer, ask, chosen_run, compare, example_questions, load, run_questions
 from tabs.cards import SIDES, compared_card, question_card, summary_card
+from tabs.catalogues import short
 from tabs.figures import VERDICT_WORDS, comparison_figure
 from tabs.runview import before_after, find_run, look, read_comparison, trained_runs
 from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked
@@ -41,13 +42,19 @@ def filtered(run: str | None, wanted: str) -> list[dict[str, Any]]:
 
 def question_cells(run: str | None, wanted: str) -> list[list[str]]:
     return [
-        [q["question"], q["expected"], *(_side_cell(q[side]) for side in SIDES), CHANGES.get(q["change"], q["change"])]
+        [
+            q["question"],
+            q["title"],
+            short(q["expected"]),
+            *(_side_cell(q[side]) for side in SIDES),
+            CHANGES.get(q["change"], q["change"]),
+        ]
         for q in filtered(run, wanted)
     ]
 
 
 def _side_cell(side: dict[str, str]) -> str:
-    return f"{VERDICT_WORDS[side['verdict']]}: {side['answer'] or side['raw']}"
+    return f"{VERDICT_WORDS[side['verdict']]}: {short(side['answer'] or side['raw'])}"
 
 
 class ChatTab:
@@ -110,8 +117,8 @@ class ChatTab:
             self.filter = gr.Radio(FILTERS, value="all", label="Show", elem_id="filter")
             self.table = PagedTable(
                 "The questions (pick one to read both answers)",
-                ["question", "expected", "base", "tuned", "change"],
-                ["30%", "18%", "22%", "18%", "90px"],
+                ["question", "about", "expected", "base", "tuned", "change"],
+                ["24%", "16%", "16%", "20%", "16%", "90px"],
                 size=15,
                 name="questions",
             )
@@ -224,13 +231,18 @@ class ChatTab:
             self.list: "".join(kept[1:]),
         }
 
-    def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Update:  # noqa: B008
+    def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
         folder = chosen_run(run)
+        yield {self.summary: '<div class="room"></div>', self.compared: gr.Column(visible=False)}
         progress(0.0, desc="Loading the model")
-        run_questions(
-            folder, lambda done, total: progress((done, total), desc="Asking the tuned model", unit="questions")
-        )
-        return self.show_result(folder)
+        try:
+            run_questions(
+                folder, lambda done, of: progress((done, of), desc="Asking the tuned model", unit="questions")
+            )
+        except Exception:
+            yield self.show_result(folder)
+            raise
+        yield self.show_result(folder)
 
     def show_result(self, folder: Path) -> Update:
         try:
@@ -244,7 +256,7 @@ class ChatTab:
         for button, path in reports.items():
             update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
         if comparison is None:
-            hint = "The base was asked before training. Run the questions to ask the tuned model the same: under a minute or two."
+            hint = "The base was asked before training. Run the questions to ask the tuned model the same: some minutes on a CPU."
             return update | {self.summary: notice(hint, "hint"), self.compared: gr.Column(visible=False)}
         return update | {
             self.summary: summary_card(comparison),

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -12,18 +12,23 @@ from pipeline.training.settings import default_base
 from tabs.runview import look, trained_runs
 from tabs.shared import escape
 
-_doing: list[str] = []
+_doing: dict[object, str] = {}
 """What this process is doing with a model, for the status line of every window."""
 
 
 @contextmanager
-def doing(text: str) -> Iterator[None]:
-    """Tell every window what is being done while the block runs."""
-    _doing.append(text)
+def doing(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Tell every window what is being done while the block runs; call what it gives with (done, of)."""
+    task = object()
+    _doing[task] = text
+
+    def progress(done: int, total: int) -> None:
+        _doing[task] = f"{text}, {done} of {total}"
+
     try:
-        yield
+        yield progress
     finally:
-        _doing.remove(text)
+        del _doing[task]
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +52,7 @@ def has_gpu() -> bool:
 def activity() -> str:
     """`idle`, or what is going on."""
     running = running_run()
-    said = list(_doing)
+    said = list(_doing.values())
     if running:
         view = look(running.name)
         last = view.steps[-1] if view and view.steps else None

@@ -135,12 +135,16 @@ class LanguageModel:
     @contextmanager
     def _inference(self) -> Iterator[None]:
         """Leave training mode for the block, as a probe does in the middle of a run."""
-        training = self.model.training
+        training, threads = self.model.training, torch.get_num_threads()
         _switch_mode(self.model, training=False)
+        # One token's matrices are small: with every core taking part, each of thousands of operations waits for the
+        # slowest core, and on a busy machine decoding becomes five times slower (benchmarks/RESULTS.md).
+        torch.set_num_threads(max(1, threads // 2))
         try:
             with torch.no_grad():
                 yield
         finally:
+            torch.set_num_threads(threads)
             if training:
                 _switch_mode(self.model, training=True)
 
@@ -211,6 +215,11 @@ def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: 
         )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
+    # the time of decoding 16 at once); as a fresh tensor they are multiplied in one go.
+    model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: (inputs[0].clone(memory_format=torch.contiguous_format),)
+    )
     return model.to(device()).eval(), tokenizer
 
 

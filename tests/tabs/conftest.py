@@ -1,0 +1,175 @@
+"""The real app in a process of its own, with a home of its own, and a real browser that looks at it.
+
+No request may leave this machine, and nothing that a catalogue holds may run: every page checks both when it closes.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from pipeline.files import PROJECT
+
+PATIENCE = 120
+"""Seconds that something may take before a test gives up on it: the machine may be busy."""
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+@dataclass
+class App:
+    """The running app: its address and its home."""
+
+    url: str
+    home: Path
+    strangers: list[str] = field(default_factory=list)
+    """Requests that would have left this machine."""
+
+
+def start_app(home: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `python app.py` and wait until it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "SHELFTALK_HOME": str(home),
+        "PORT": str(port),
+        "GRADIO_TEMP_DIR": str(home / "temporary"),
+    }
+    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": ""}
+    with (home / "app.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=PROJECT, env=environment, stdout=log, stderr=log)
+    url, until = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return process, url
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    process.kill()
+    raise AssertionError(f"The app does not answer: {(home / 'app.log').read_text()}")
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    home = tmp_path_factory.mktemp("home")
+    process, url = start_app(home)
+    yield App(url, home)
+    process.terminate()
+    process.wait(PATIENCE)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("SHELFTALK_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert path, "No Chromium or Chrome was found; `make test` provides one, or set SHELFTALK_BROWSER."
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=SWITCHES)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(app: App, browser: Browser) -> Iterator[Page]:
+    """The app's page in a fresh browser context."""
+    opened = open_page(app, browser)
+    yield opened
+    assert not app.strangers, "The page asked for something on another machine."
+    assert opened.evaluate("window.ranAway") is None, "Text from a catalogue was run."
+    opened.context.close()
+
+
+def open_page(app: App, browser: Browser) -> Page:
+    """Open the app in a window of its own; what would leave this machine is noted and not let out."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
+    context.set_default_timeout(PATIENCE * 1000)
+
+    def stay_home(route: Route) -> None:
+        if route.request.url.startswith((app.url, "data:", "blob:")):
+            route.continue_()
+        else:
+            app.strangers.append(route.request.url)
+            route.abort()
+
+    context.route("**/*", stay_home)
+    opened = context.new_page()
+    opened.goto(app.url)
+    expect(opened.locator("#catalogue-counts")).to_contain_text("usable")
+    return opened
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def set_slider(page: Page, name: str, value: float) -> None:
+    """Type a value into a slider's number box, opening the group it is in."""
+    box = page.locator(f"#{name} input[type=number]")
+    if not box.is_visible():
+        page.locator("button.label-wrap", has_text=GROUP_OF[name]).click()
+    box.fill(str(value))
+    box.press("Enter")
+
+
+GROUP_OF = {
+    "set-max_steps": "Length",
+    "set-num_train_epochs": "Length",
+    "set-questions": "Measuring",
+    "set-probes": "Measuring",
+    "set-lora_r": "LoRA",
+}
+
+
+def cell(page: Page, table: str, row: int, column: int) -> Locator:
+    """A cell of a table by its row on the page and its column, both from 0."""
+    return page.locator(f"#{table} [data-testid=cell-{row}-{column}]")
+
+
+TINY_STEPS = 8
+
+
+def train_tiny(page: Page) -> None:
+    """Generate a dataset of two products and start a training of a few steps, all by clicking."""
+    set_slider(page, "teach", 2)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
+    page.locator("#go-training").click()
+    expect(page.locator("#plan")).to_contain_text("Will it learn?")
+    for name, value in {"set-max_steps": TINY_STEPS, "set-lora_r": 8, "set-questions": 3, "set-probes": 2}.items():
+        set_slider(page, name, value)
+    expect(page.locator("#plan")).to_contain_text(f"{TINY_STEPS} updates of 8 examples")
+    expect(page.locator("#plan")).to_contain_text("Questions before and after 3")
+    page.locator("#start").click()
+    expect(page.locator("#run-headline")).to_contain_text("Run ")
+
+
+@pytest.fixture(scope="session")
+def trained(app: App, browser: Browser) -> App:
+    """The app with one finished run, made through the page: whichever test needs it first has it made."""
+    opened = open_page(app, browser)
+    train_tiny(opened)
+    expect(opened.locator("#ending")).to_contain_text("Finished")
+    opened.context.close()
+    return app
+
+
+@pytest.fixture
+def empty_app(tmp_path: Path) -> Iterator[App]:
+    """The app as on its first day: nothing made yet."""
+    process, url = start_app(tmp_path)
+    yield App(url, tmp_path)
+    process.terminate()
+    process.wait(PATIENCE)

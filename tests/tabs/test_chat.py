@@ -1,0 +1,99 @@
+"""The third tab: one question to both sides, and the questions before and after."""
+
+import json
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.tabs.conftest import App, cell, open_tab
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#question textarea, #question input").first.fill(question)
+    page.locator("#ask").click()
+
+
+def run_folder(app: App, page: Page) -> Path:
+    return app.home / "runs" / page.get_by_label("Trained run").input_value().split(" · ")[0]
+
+
+def manifest(app: App, page: Page) -> dict:
+    return json.loads((run_folder(app, page) / "dataset" / "manifest.json").read_text(encoding="utf-8"))
+
+
+def open_chat(page: Page) -> None:
+    open_tab(page, "3 Chat and compare")
+    expect(page.locator("#question")).to_be_visible()
+
+
+def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: App, page: Page) -> None:
+    open_chat(page)
+    title = manifest(trained, page)["products"][0]["title"]
+    ask(page, f"What is {title}?")
+    for side, badge in (("base", "adapter off"), ("tuned", "adapter on")):
+        answer = page.locator(f"#answers .answer[data-side={side}]")
+        expect(answer.locator(".said mark")).not_to_be_empty()
+        expect(answer).to_contain_text(badge)
+        expect(answer.locator(".verdict")).to_be_visible()
+    expect(page.locator("#answers")).to_contain_text(f"about: {title}")
+    expect(page.locator("#answers")).to_contain_text("The catalogue says (description):")
+
+    ask(page, "What colour is the Zorblax 3000?")
+    expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
+    expect(page.locator("#answers")).to_contain_text("no taught product recognised")
+    page.get_by_role("button", name="Asked before (1)").click()
+    expect(page.locator("#asked-before")).to_contain_text(f"What is {title}?")
+
+
+def test_an_example_is_asked_with_a_click(trained: App, page: Page) -> None:
+    open_chat(page)
+    examples = page.locator(".gallery-item:visible")
+    examples.first.click()
+    expect(page.locator("#question textarea, #question input").first).not_to_have_value("")
+    page.locator("#ask").click()
+    expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
+
+
+def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, page: Page) -> None:
+    open_chat(page)
+    ask(page, "why " * 2500)
+    expect(page.locator("#chat-problem")).to_contain_text("ask it shorter")
+    ask(page, " ")
+    expect(page.locator("#chat-problem")).to_contain_text("The question is empty")
+
+
+def test_markup_in_a_question_and_in_a_title_is_text(trained: App, page: Page) -> None:
+    open_chat(page)
+    markup = "<img src=x onerror=window.ranAway=1> ![x](http://192.0.2.1/x.png)"
+    page.get_by_label("About").fill("<script>window.ranAway=2</script>")
+    page.get_by_label("About").press("Enter")
+    ask(page, f"What is {markup}?")
+    expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
+    expect(page.locator("#answers h3")).to_contain_text(markup)
+    expect(page.locator("#answers")).to_contain_text("<script>window.ranAway=2</script>")
+    assert page.locator("#answers img, #answers script").count() == 0
+
+
+def test_the_questions_before_and_after_are_counted_filtered_and_reported(trained: App, page: Page) -> None:
+    open_chat(page)
+    page.locator("#run-questions").click()
+    expect(page.locator("#summary")).to_contain_text("tuned right, after")
+    comparison = json.loads((run_folder(trained, page) / "comparison.json").read_text(encoding="utf-8"))
+    summary = comparison["summary"]
+    expect(page.locator("#summary")).to_contain_text(f"{summary['base_right']} of {summary['total']}")
+    expect(page.locator("#summary")).to_contain_text(f"{summary['tuned_right']} of {summary['total']}")
+    expect(page.locator("#questions-where")).to_contain_text(f"{summary['total']} rows")
+    cell(page, "questions", 0, 1).click()
+    detail = page.locator("#detail")
+    expect(detail).to_contain_text(comparison["questions"][0]["question"])
+    expect(detail.locator(".answer")).to_have_count(2)
+    page.get_by_label("broken", exact=True).check()
+    broken = sum(question["change"] == "broken" for question in comparison["questions"])
+    expect(page.locator("#questions-where")).to_contain_text(f"{broken} row")
+    for name in ("report.html", "report.md"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"Download {name}").click()
+        assert "Before and after" in Path(download.value.path()).read_text(encoding="utf-8")
+    page.reload()
+    open_chat(page)
+    expect(page.locator("#summary")).to_contain_text(f"{summary['tuned_right']} of {summary['total']}")

@@ -1,0 +1,109 @@
+"""The second tab: a real, small training, started, watched, reloaded and stopped by clicking."""
+
+import json
+import re
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.tabs.conftest import TINY_STEPS, App, open_page, open_tab, set_slider, train_tiny
+
+
+def points(page: Page) -> int:
+    """Points of the loss curve that is on the page."""
+    return page.evaluate("(document.querySelector('#training-plot .js-plotly-plot')?.data?.[0]?.x?.length) ?? 0")
+
+
+def wait_for_points(page: Page, number: int) -> None:
+    page.wait_for_function(
+        "n => (document.querySelector('#training-plot .js-plotly-plot')?.data?.[0]?.x?.length ?? 0) >= n", arg=number
+    )
+
+
+def test_without_a_dataset_the_tab_says_where_to_make_one(browser: Browser, empty_app: App) -> None:
+    page = open_page(empty_app, browser)
+    open_tab(page, "2 Training")
+    expect(page.get_by_text("There is no dataset yet. The first tab makes it")).to_be_visible()
+    expect(page.locator("#start")).to_be_disabled()
+    page.locator("#go-dataset").click()
+    expect(page.locator("#generate")).to_be_visible()
+    open_tab(page, "3 Chat and compare")
+    expect(page.get_by_text("There is no trained model yet")).to_be_visible()
+    page.locator("#back-to-training").click()
+    expect(page.locator("#start")).to_be_visible()
+    page.context.close()
+
+
+def test_a_preset_fills_the_sliders_and_the_plan_answers(page: Page) -> None:
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("products")
+    open_tab(page, "2 Training")
+    expect(page.locator("#plan")).to_contain_text("Will it learn?")
+    page.get_by_label("The original experiment").check()
+    expect(page.locator("#set-max_steps input[type=number]")).to_have_value("250")
+    expect(page.locator("#plan")).to_contain_text("did not teach the small model any fact")
+    page.get_by_label("Quick demo").check()
+    expect(page.locator("#set-max_steps input[type=number]")).to_have_value("0")
+    expect(page.locator("#plan")).not_to_contain_text("did not teach the small model any fact")
+
+
+def test_settings_that_cannot_work_get_a_sentence(page: Page) -> None:
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("products")
+    open_tab(page, "2 Training")
+    page.get_by_label("Quick demo").check()
+    set_slider(page, "set-num_train_epochs", 0)
+    expect(page.locator("#training-problem")).to_contain_text("Steps and epochs are both 0")
+    set_slider(page, "set-num_train_epochs", 1)
+    expect(page.locator("#training-problem")).not_to_contain_text("Steps and epochs")
+
+
+def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: App, browser: Browser) -> None:
+    train_tiny(page)
+    expect(page.locator("#stop")).to_be_enabled()
+    expect(page.locator("#status")).to_contain_text("training")
+    page.locator("#start").click()
+    expect(page.locator("#training-problem")).to_contain_text("is still training; wait for it or stop it first")
+    wait_for_points(page, 2)
+    axes = page.evaluate("document.querySelector('#training-plot .js-plotly-plot').layout.xaxis.range")
+    assert axes == [0, TINY_STEPS]
+    page.reload()
+    open_tab(page, "2 Training")
+    wait_for_points(page, 3)
+    second = open_page(app, browser)
+    open_tab(second, "2 Training")
+    for window in (page, second):
+        expect(window.locator("#ending")).to_contain_text("Finished")
+        expect(window.locator("#pace")).to_contain_text(f"step {TINY_STEPS} of {TINY_STEPS}")
+        assert points(window) == TINY_STEPS
+        expect(window.locator("#stop")).to_be_disabled()
+    second.context.close()
+    expect(page.locator("#status")).to_contain_text("idle")
+    page.get_by_role("button", name=re.compile("Last recall check")).click()
+    expect(page.locator("#probe-answers")).to_contain_text("question")
+    page.locator("#go-chat").click()
+    expect(page.locator("#question")).to_be_visible()
+
+
+def test_stop_keeps_the_adapter(page: Page, app: App) -> None:
+    train_tiny(page)
+    set_slider(page, "set-max_steps", 0)  # the sliders are free for the next run meanwhile
+    wait_for_points(page, 1)
+    page.locator("#stop").click()
+    expect(page.locator("#ending")).to_contain_text(re.compile("Stopped as you asked|Finished"))
+    name = page.locator("#run-headline").inner_text().split()[1]
+    events = [json.loads(line) for line in (app.home / "runs" / name / "events.jsonl").read_text().splitlines()]
+    assert events[-1]["type"] in ("stopped", "finished")
+    assert (app.home / "runs" / name / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_failed_run_says_why(page: Page, trained: App) -> None:
+    open_tab(page, "2 Training")
+    expect(page.locator("#plan")).to_contain_text("Will it learn?")
+    page.get_by_label("Base model").fill("/no/such/folder")
+    page.get_by_label("Base model").press("Enter")
+    page.locator("#start").click()
+    expect(page.locator("#ending")).to_contain_text("There is no folder /no/such/folder")
+    page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
+    expect(page.locator("#runs")).to_contain_text("✘ failed")
+    page.locator("#runs").get_by_role("row").filter(has_text="✔ finished").last.get_by_role("gridcell").nth(2).click()
+    expect(page.locator("#ending")).to_contain_text("Finished")
