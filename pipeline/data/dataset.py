@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.prompts import UNKNOWN
-from pipeline.data import examples, facts, phrasings
+from pipeline.data import examples, facts
 from pipeline.data.catalogue import Catalogue, Product
 from pipeline.data.examples import Example, PhrasedFact
 from pipeline.errors import SettingsError
@@ -75,9 +75,9 @@ class Dataset:
 
 def fingerprint(catalogue: Catalogue, settings: DatasetSettings) -> str:
     """Sixteen hex digits that change when anything that goes into the dataset does."""
-    from pipeline.answering import prompts
-
-    code = [Path(str(m.__file__)).read_bytes() for m in (facts, phrasings, examples, prompts)]
+    here = Path(__file__).parent
+    writers = [here / name for name in ("facts.py", "phrasings.py", "examples.py", "openai_generator.py")]
+    code = [file.read_bytes() for file in [*writers, here.parent / "answering" / "prompts.py"]]
     inputs = json.dumps([catalogue.sha256, asdict(settings)], sort_keys=True).encode()
     return hashlib.sha256(b"\0".join([inputs, *code])).hexdigest()[:16]
 
@@ -93,7 +93,7 @@ def build_dataset(
 
     Args:
         generate: writes the facts and questions of products instead of the templates (an API does); it is called
-            with the products and a callback for its progress.
+            with the products and a callback for its progress, and may count in `rejected` what it threw away and why.
         on_progress: called with (products done, of).
 
     Raises:
@@ -112,6 +112,7 @@ def build_dataset(
         raise SettingsError("No fact was found in the chosen products; choose more products or another catalogue.")
     training, held_out, unknown = _rows(catalogue, settings, chosen, phrased)
     manifest = _manifest(catalogue, settings, chosen, phrased, training, held_out, unknown)
+    manifest["counts"]["rejected"] = dict(getattr(generate, "rejected", {}))
     with whole_folder(folder) as aside:
         write_json(aside / RECORDS, [{"text": f"{row.prompt} {row.response}"} for row in training])
         write_jsonl(aside / TRAIN, map(asdict, training))
@@ -199,8 +200,7 @@ def _rows(
 
 def _unknown_titles(catalogue: Catalogue, settings: DatasetSettings, chosen: list[Product]) -> dict[str, list[str]]:
     """Titles to refuse: of products held back, of rows without content, and invented ones; some only for the report."""
-    count = math.ceil(settings.products * settings.unknown_per_product) if settings.unknown_per_product else 0
-    count = min(count, math.ceil(len(chosen) * settings.unknown_per_product))
+    count = math.ceil(len(chosen) * settings.unknown_per_product)
     held_out = max(4, len(chosen) // 5) if count else 0
     taught = {p.uid for p in chosen}
     real = [p.title for p in catalogue.products if p.uid not in taught] + catalogue.titles_without_content()

@@ -364,7 +364,7 @@ def extract_facts(uid: str, title: str, content: str) -> list[Fact]:
     """What the cleaned record says about the product: the description first, then attributes in the order of KINDS."""
     facts = []
     lead = description(content)
-    if len(lead.split()) >= STUB_WORDS and not _in_title(lead, title):
+    if len(lead.split()) >= STUB_WORDS and not in_title(lead, title):
         facts.append(Fact(uid, title, DESCRIPTION, lead, lead))
     # "Praise for …" is mostly about the author's other books.
     praise = re.search(r"\b(?:Praise|Acclaim|acclaim) for\b", content)
@@ -372,7 +372,7 @@ def extract_facts(uid: str, title: str, content: str) -> list[Fact]:
     for kind in KIND_TABLE:
         start, end = _find(kind, own)
         value = content[start:end]
-        if value and not _in_title(value, title) and _survives(kind, value):
+        if value and not in_title(value, title) and is_findable(kind, value):
             facts.append(Fact(uid, title, kind.name, value, _quote(content, start, end)))
     return facts
 
@@ -395,14 +395,14 @@ def _mentions(kind: Kind, content: str) -> set[str]:
     return {_plain(match.group()) for match in found if content[: match.start()].rstrip()[-1:] not in ("(", "/")}
 
 
-def _survives(kind: Kind, value: str) -> bool:
+def is_findable(kind: Kind, value: str) -> bool:
     """Whether the value would be found again, whole, in an answer that states it."""
     answers = (value, f"It is {value}.", f"The answer is {value}.")
     matches = (kind.answer.search(answer) for answer in answers)
     return all(match and match["value" if kind.lead else 0] == value for match in matches)
 
 
-def _in_title(value: str, title: str) -> bool:
+def in_title(value: str, title: str) -> bool:
     """The prompt carries the title: a value in it, "12-inch" for "12 inches" too, would be in the question."""
     return value.casefold() in title.casefold() or f" {_plain(value)} " in f" {_plain(title)} "
 

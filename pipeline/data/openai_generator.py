@@ -207,10 +207,10 @@ def reason_to_reject(fact: Fact, content: str) -> str:
         return NOT_IN_QUOTE
     if not _stands_whole(fact, content):
         return NOT_WHOLE
-    if facts._in_title(fact.value, fact.title):
+    if facts.in_title(fact.value, fact.title):
         return IN_TITLE
     # An answer is scored by what the kind's pattern finds in it: a fact that it misses would count as never learned.
-    return "" if facts._survives(_KIND[fact.kind], fact.value) else NOT_FINDABLE
+    return "" if facts.is_findable(_KIND[fact.kind], fact.value) else NOT_FINDABLE
 
 
 def _stands_whole(fact: Fact, content: str) -> bool:

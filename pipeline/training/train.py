@@ -6,6 +6,7 @@ answers, events, and at the end the adapter. SIGTERM ends it after the step it i
 
 import errno
 import math
+import os
 import resource
 import signal
 import sys
@@ -14,7 +15,19 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from pipeline.answering import models  # first: Unsloth must patch TRL and PEFT before they are imported
+from pipeline.training.runs import ADAPTER, BASELINE, CHECKPOINTS, append_event, read_settings, run_dataset
+
+
+def stop_before_training(*_: Any) -> None:
+    """SIGTERM while there is nothing to save yet."""
+    append_event(Path(sys.argv[1]), "stopped", message="Stopped before the first step, so there is no adapter.")
+    os._exit(0)
+
+
+if __name__ == "__main__":  # before the seconds that the next imports take
+    signal.signal(signal.SIGTERM, stop_before_training)
+
+from pipeline.answering import models  # before TRL and PEFT, which Unsloth must patch first
 
 # isort: split
 import torch
@@ -32,7 +45,6 @@ from pipeline.data.examples import PROBE
 from pipeline.errors import ModelError, PipelineError, SettingsError
 from pipeline.files import whole_folder, write_json
 from pipeline.training.plan import Plan, plan_run
-from pipeline.training.runs import ADAPTER, BASELINE, CHECKPOINTS, append_event, read_settings, run_dataset
 from pipeline.training.settings import TrainingSettings
 
 PROBE_QUESTIONS = 32

@@ -1,0 +1,138 @@
+"""The loop on this machine's processor: `python -m benchmarks.loop [CATALOGUE …]`.
+
+Measures, three times each: from `python app.py` to a page that answers, and `demo` with 15 products and the quick preset
+on the sample (and on every catalogue named), with the memory of the page and of the training process together.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.measure import save, spread
+from pipeline.answering.embedded import EMBEDDED, converted_folder
+from pipeline.data.catalogue import SAMPLE
+from pipeline.files import PROJECT, read_json
+
+RUNS = 3
+
+
+@contextmanager
+def page(home: Path) -> Iterator[tuple[psutil.Process, float]]:
+    """The app on a free port: its process, and the seconds until its page answered."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PORT": str(port), "SHELFTALK_HOME": str(home)}
+    begun = time.monotonic()
+    app = psutil.Popen([sys.executable, "app.py"], cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
+                    break
+            except OSError:
+                if app.poll() is not None or time.monotonic() - begun > 120:
+                    raise SystemExit("The page does not come up.") from None
+                time.sleep(0.02)
+        yield psutil.Process(app.pid), time.monotonic() - begun
+    finally:
+        app.terminate()
+        app.wait()
+
+
+def has_torch(process: psutil.Process) -> bool:
+    return any("libtorch" in mapped.path for mapped in process.memory_maps())
+
+
+def start_figures(home: Path) -> dict[str, Any]:
+    seconds, torch = [], []
+    for _ in range(RUNS):
+        with page(home) as (process, taken):
+            seconds.append(round(taken, 2))
+            torch.append(has_torch(process))
+    return {"seconds": spread(seconds), "torch_loaded": any(torch)}
+
+
+def demo_figures(catalogue: Path, home: Path) -> dict[str, Any]:
+    """Whole seconds, right answers and memory of `demo` with seeds 0, 1 and 2, the page open beside it."""
+    runs = [one_demo(catalogue, home, seed) for seed in range(RUNS)]
+    return {
+        "whole_seconds": spread([r["whole_seconds"] for r in runs]),
+        "training_seconds": spread([r["training"]["seconds"] for r in runs]),
+        "tokens_per_second": spread([r["training"]["tokens_per_second"] for r in runs]),
+        "page_and_child_gb": spread([r["page_and_child_gb"] for r in runs]),
+        "base_right": [r["summary"]["base_right"] for r in runs],
+        "tuned_right": [r["summary"]["tuned_right"] for r in runs],
+        "recall": [r["summary"]["recall"] for r in runs],
+        "runs": runs,
+    }
+
+
+def one_demo(catalogue: Path, home: Path, seed: int) -> dict[str, Any]:
+    run = home / f"demo-{seed}"
+    command = [sys.executable, "-m", "pipeline", "demo", str(catalogue), "--preset", "quick", "--base", EMBEDDED]
+    command += ["--out", str(run), "--overwrite", "--seed", str(seed)]
+    with page(home) as (app, _):
+        begun, most = time.monotonic(), 0
+        environment = os.environ | {"SHELFTALK_HOME": str(home)}
+        demo = psutil.Popen(command, cwd=PROJECT, env=environment)
+        while demo.poll() is None:
+            most = max(most, resident(app, *children(demo)))
+            time.sleep(0.5)
+        whole = time.monotonic() - begun
+    if demo.returncode:
+        raise SystemExit(f"demo ended with {demo.returncode}")
+    comparison = read_json(run / "comparison.json")
+    return {
+        "seed": seed,
+        "whole_seconds": round(whole, 1),
+        "page_and_child_gb": round(most / 1e9, 2),
+        "summary": comparison["summary"],
+        "training": comparison["training"],
+    }
+
+
+def children(demo: psutil.Popen) -> list[psutil.Process]:
+    """The training process; it has a session of its own but is still the command's child."""
+    try:
+        return psutil.Process(demo.pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def resident(*processes: psutil.Process) -> int:
+    """Resident bytes of all of them together; those that have ended count nothing."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("catalogues", nargs="*", type=Path, metavar="CATALOGUE")
+    args = parser.parse_args()
+    converted_folder()  # a warm installation: the model is converted once, which is not measured here
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        save("cpu_start", start_figures(home))
+        for catalogue in [SAMPLE, *args.catalogues]:
+            save(f"cpu_demo_{catalogue.stem}", {"catalogue": catalogue.name, **demo_figures(catalogue, home)})
+
+
+if __name__ == "__main__":
+    main()
