@@ -3,6 +3,7 @@
 It reads the run folder's settings and dataset and writes everything it has to say into the same folder: the base's
 answers, events, and at the end the adapter. SIGTERM ends it after the step it is in, with a usable adapter.
 """
+# ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
 
 import errno
 import math
@@ -24,7 +25,7 @@ def stop_before_training(*_: Any) -> None:
     os._exit(0)
 
 
-if __name__ == "__main__":  # before the seconds that the next imports take
+if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop_before_training)
 
 from pipeline.answering import models  # before TRL and PEFT, which Unsloth must patch first
