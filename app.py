@@ -43,7 +43,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
         status = gr.HTML(elem_id="status")
-        with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("1 Dataset", id="dataset"):
                 dataset = DatasetTab(tabs)
             with gr.Tab("2 Training", id="training") as training_tab:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.answering.lookup import Shelf
-from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.errors import PipelineError, QuestionError, RunError
 from pipeline.training import launcher
-from pipeline.training.runs import clear_run, create_run, has_adapter, read_settings, run_dataset, status
+from pipeline.training.runs import check_new, clear_run, create_run, has_adapter, read_settings, run_dataset, status
 from pipeline.training.settings import PRESETS, default_base, settings_for
 
 BAD_INPUT = 2
@@ -29,7 +29,10 @@ def demo(args: argparse.Namespace) -> None:
     """The whole loop: catalogue → dataset → training → comparison → report."""
     begun = time.monotonic()
     settings = settings_for(args.preset, args.base or default_base(), seed=args.seed, questions=args.questions)
-    dataset = _make_dataset(args)
+    chosen = DatasetSettings(products=args.products, seed=args.seed)
+    if args.out:
+        check_new(args.out, overwrite=args.overwrite)
+    dataset = _make_dataset(args.catalogue, chosen)
     if args.out and args.overwrite:
         clear_run(args.out)
     folder = create_run(dataset, settings, args.out)
@@ -42,14 +45,16 @@ def demo(args: argparse.Namespace) -> None:
     say(f"Report: {folder / 'report.html'} (whole loop {time.monotonic() - begun:.0f} s)")
 
 
-def _make_dataset(args: argparse.Namespace) -> Dataset:
-    say(f"Reading {args.catalogue.name}")
-    catalogue = read_catalogue(args.catalogue)
+def _make_dataset(path: Path, settings: DatasetSettings) -> Dataset:
+    catalogue = read_catalogue(path)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
-    say(f"{catalogue.rows} rows, {len(catalogue.products)} usable" + (f"; skipped: {skipped}" if skipped else ""))
-    if len(catalogue.products) < args.products:
-        say(f"You asked for {args.products} products; going on with the {len(catalogue.products)} there are.")
-    dataset = build_dataset(catalogue, DatasetSettings(products=args.products, seed=args.seed))
+    usable = f"{path.name}: {catalogue.rows} rows, {len(catalogue.products)} usable"
+    say(usable + (f"; skipped: {skipped}" if skipped else ""))
+    if unreadable := [str(s.line) for s in catalogue.skipped if s.reason in UNREADABLE_LINE]:
+        say(f"Lines that cannot be read: {', '.join(unreadable[:10])}{' …' if len(unreadable) > 10 else ''}")
+    if len(catalogue.products) < settings.products:
+        say(f"You asked for {settings.products} products; going on with the {len(catalogue.products)} there are.")
+    dataset = build_dataset(catalogue, settings)
     c = dataset.counts
     say(
         f"Dataset {dataset.folder.name}: {c['products']} products, {c['facts']} facts, {c['training']} training pairs, "
@@ -111,10 +116,10 @@ def _compare(folder: Path) -> dict[str, Any]:
 
 def ask(args: argparse.Namespace) -> None:
     """Ask both sides one question, or a file of them."""
+    check_finished(args.run)
     items = _questions(args)
     shelf = Shelf(run_dataset(args.run).manifest)
     asked = [shelf.ask(item["question"], item.get("title")) for item in items]
-    check_finished(args.run)
     with redirect_stdout(sys.stderr):  # Unsloth prints its banner; stdout is for the answers alone
         from pipeline.answering.answers import Question
         from pipeline.answering.answers import ask as ask_all
@@ -145,8 +150,8 @@ def _questions(args: argparse.Namespace) -> list[dict[str, Any]]:
     if not args.file:
         return [{"question": args.question or "", "title": args.title}]
     try:
-        items = json.loads(args.file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        items = json.loads(args.file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise QuestionError(f"{args.file} cannot be read as JSON; it needs a list of questions.") from error
     fine = isinstance(items, list) and all(
         isinstance(i, dict) and isinstance(i.get("question"), str) and isinstance(i.get("title") or "", str)
@@ -199,6 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
         args.function(args)
     except PipelineError as error:
         say(str(error))
+        return BAD_INPUT
+    except OSError as error:
+        say(
+            f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); choose another place or make room."
+        )
         return BAD_INPUT
     return 0
 

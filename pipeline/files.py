@@ -17,6 +17,9 @@ from pipeline.errors import PipelineError
 PROJECT = Path(__file__).resolve().parent.parent
 ASSETS = PROJECT / "assets"
 
+HALF_CHARACTERS = "backslashreplace"
+"""File names may hold bytes that are no text; inside JSON they are written as the escapes that JSON has for them."""
+
 
 def home() -> Path:
     """The folder that holds `runs/` and `datasets/`: `SHELFTALK_HOME`, else the project's own."""
@@ -41,7 +44,7 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors=HALF_CHARACTERS)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -69,7 +72,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
     """Append one row with a single write, ending a line that an earlier crash left torn."""
-    line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    line = (json.dumps(row, ensure_ascii=False) + "\n").encode(errors=HALF_CHARACTERS)
     with path.open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)

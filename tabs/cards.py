@@ -6,6 +6,7 @@ from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import UNKNOWN, UNKNOWN_TITLE, extract
 from pipeline.answering.scoring import verdict
 from pipeline.training.runs import log_tail
+from tabs.catalogues import short
 from tabs.figures import VERDICT_WORDS
 from tabs.runview import STATE_WORDS, RunView
 from tabs.shared import (
@@ -83,7 +84,7 @@ def summary_card(comparison: dict[str, Any]) -> str:
         (f"{s['base_right']} of {s['total']}", "base right, before"),
         (f"{s['tuned_right']} of {s['total']}", "tuned right, after"),
         (f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
-        (" · ".join(f"{changes.count(c)} {c}" for c in ("fixed", "broken", "same")), "questions changed"),
+        (" · ".join(str(changes.count(change)) for change in ("fixed", "broken", "same")), "fixed · broken · same"),
     ]
     return (
         '<div class="tiles">'
@@ -134,7 +135,12 @@ def probe_cells(view: RunView | None) -> list[list[str]]:
     """The answers of the last recall check."""
     answers = view.probes[-1].get("answers", []) if view and view.probes else []
     return [
-        [VERDICT_WORDS.get(a["verdict"], a["verdict"]), a["question"], a["expected"], a["answer"] or a["raw"]]
+        [
+            VERDICT_WORDS.get(a["verdict"], a["verdict"]),
+            a["question"],
+            short(a["expected"]),
+            short(a["answer"] or a["raw"]),
+        ]
         for a in answers
     ]
 

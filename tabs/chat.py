@@ -15,7 +15,7 @@ from tabs.cards import SIDES, compared_card, question_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import VERDICT_WORDS, comparison_figure
 from tabs.runview import before_after, find_run, look, read_comparison, trained_runs
-from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked
+from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked, reveal
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -118,7 +118,7 @@ class ChatTab:
             self.table = PagedTable(
                 "The questions (pick one to read both answers)",
                 ["question", "about", "expected", "base", "tuned", "change"],
-                ["24%", "16%", "16%", "20%", "16%", "90px"],
+                ["23%", "15%", "15%", "17%", "14%", "9%"],
                 size=15,
                 name="questions",
             )
@@ -158,9 +158,10 @@ class ChatTab:
             **one,
         )
         self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
-        self.table.table.select(
+        opened = self.table.table.select(
             guarded(self.problem, self.open), [self.run, self.filter], [self.problem, self.detail], **quiet
         )
+        reveal(opened, "detail")
         self.outputs = [
             self.problem,
             self.missing,

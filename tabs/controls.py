@@ -31,12 +31,8 @@ class Control:
 GROUPS: dict[str, tuple[Control, ...]] = {
     "Length: how long it trains": (
         Control("num_train_epochs", "Times through the data", "How often every pair is seen.", (0, 30, 0.5)),
-        Control(
-            "max_steps",
-            "Updates at most",
-            "A fixed number of updates instead; 0 leaves it to the times above.",
-            (0, 3000, 1),
-        ),
+        Control("min_steps", "Updates at least", "A small dataset is repeated until then.", (0, 1000, 1)),
+        Control("max_steps", "Fixed number of updates", "Instead of the two above; 0 leaves it to them.", (0, 3000, 1)),
         Control(
             "per_device_train_batch_size", "Examples at once", "More is steadier and needs more memory.", (1, 128, 1)
         ),

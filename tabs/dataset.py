@@ -37,7 +37,7 @@ from tabs.pairs import (
     pairs_of,
     what_the_model_reads,
 )
-from tabs.shared import PagedTable, Update, escape, for_callers, go_to, guarded, notice, picked
+from tabs.shared import PagedTable, Update, escape, for_callers, go_to, guarded, notice, picked, reveal
 
 CONTEXTS = {
     "The title only: the model must know the answer (recall)": False,
@@ -72,10 +72,10 @@ class DatasetTab:
         with gr.Accordion("Why some are skipped", open=False, visible=False) as self.why:
             self.reasons = gr.HTML(elem_classes="small")
             self.skipped = PagedTable(
-                "Skipped rows", ["line", "title", "reason"], ["60px", "55%", "35%"], size=8, name="skipped"
+                "Skipped rows", ["line", "title", "reason"], ["9%", "50%", "34%"], size=8, name="skipped"
             )
         self.words = gr.Textbox(label="Search titles", placeholder="lamp, book, tent …", elem_id="search-products")
-        self.products = PagedTable("Products", ["title", "content"], ["34%", "60%"], size=8, name="products")
+        self.products = PagedTable("Products", ["title", "content"], ["33%", "60%"], size=8, name="products")
         self.record_title = gr.HTML(elem_id="record-title")
         self.record = gr.HighlightedText(
             label="The whole record, with the facts found in it",
@@ -165,7 +165,7 @@ class DatasetTab:
             self.pairs = PagedTable(
                 "Pairs (pick one to see what the model reads)",
                 ["split", "kind", "question", "response"],
-                ["90px", "120px", "44%", "34%"],
+                ["9%", "13%", "38%", "33%"],
                 size=8,
                 name="pairs",
             )
@@ -194,12 +194,13 @@ class DatasetTab:
         )
         self.skipped.wire(lambda name: skipped_cells(open_catalogue(name)), [self.catalogue], [])
         self.products.wire(product_cells, [self.catalogue, self.words], [self.words.change])
-        self.products.table.select(
+        shown_record = self.products.table.select(
             guarded(self.problem, self.show_record),
             [self.catalogue, self.words],
             [self.problem, self.record, self.record_title],
             **quiet,
         )
+        reveal(shown_record, "record")
         self.source.change(lambda source: gr.Group(visible=source == API), self.source, self.api, **quiet)
         self.find.click(
             guarded(self.problem, self.find_models),
@@ -239,7 +240,10 @@ class DatasetTab:
         )
         filters = [self.name, self.split, self.kind, self.pair_words]
         self.pairs.wire(pair_cells, filters, [self.split.input, self.kind.input, self.pair_words.change])
-        self.pairs.table.select(guarded(self.problem, self.show_pair), filters, [self.problem, self.reads], **quiet)
+        shown_pair = self.pairs.table.select(
+            guarded(self.problem, self.show_pair), filters, [self.problem, self.reads], **quiet
+        )
+        reveal(shown_pair, "reads")
 
     def wire_refresh(self, triggers: list[Any]) -> None:
         """Show what there is at these moments."""

@@ -128,7 +128,7 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
     from plotly.graph_objects import Bar
 
     counts = {name: verdict_counts(questions, side) for name, side in (("tuned", "tuned"), ("base", "base"))}
-    figure = _figure(190)
+    figure = _figure(230)
     for verdict, words in VERDICT_WORDS.items():
         numbers = [count[verdict] for count in counts.values()]
         figure.add_trace(
@@ -163,8 +163,8 @@ def _figure(height: int) -> "Figure":
             "height": height,
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "margin": {"l": 50, "r": 60, "t": 75, "b": 45},
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "margin": {"l": 50, "r": 60, "t": 50, "b": 50},
+            "legend": {"orientation": "h", "y": -0.24, "yanchor": "top", "x": 0},
             "font": {"family": "system-ui, sans-serif", "size": 13},
             "hovermode": "closest",
         }

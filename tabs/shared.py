@@ -124,13 +124,13 @@ class PagedTable:
         self.size = size
         self.table = gr.Dataframe(
             headers=["#", *headers],
-            column_widths=["46px", *widths],
+            column_widths=["7%", *widths],
             datatype="str",
             type="array",
             interactive=False,
             wrap=True,
             label=label,
-            max_height=1200,
+            max_height=10_000,
             elem_id=name,
             elem_classes="paged",
         )
@@ -174,6 +174,12 @@ class PagedTable:
         self.following.click(turn(+1), [self.page, *inputs], self.outputs, **quiet)
         if triggers:
             gr.on(triggers, first, inputs, self.outputs, trigger_mode="always_last", **quiet)
+
+
+def reveal(event: Any, name: str) -> None:
+    """After an event, bring the element of that id into view."""
+    script = f"() => document.getElementById('{name}')?.scrollIntoView({{behavior: 'smooth', block: 'nearest'}})"
+    event.then(None, None, None, js=script)
 
 
 def picked(event: gr.SelectData) -> int:

@@ -159,7 +159,7 @@ class TrainingTab:
             self.answers = PagedTable(
                 "Answers of the last recall check",
                 ["verdict", "question", "expected", "answer"],
-                ["120px", "40%", "22%", "22%"],
+                ["15%", "38%", "20%", "20%"],
                 size=10,
                 name="probe-answers",
             )
@@ -171,7 +171,7 @@ class TrainingTab:
             self.runs = PagedTable(
                 "Runs (pick one to see its curve)",
                 ["run", "preset", "base model", "steps", "last loss", "recall", "before → after", "state"],
-                ["18%", "10%", "22%", "12%", "9%", "8%", "10%", "12%"],
+                ["16%", "9%", "20%", "11%", "8%", "8%", "10%", "11%"],
                 size=8,
                 name="runs",
             )

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,14 @@ def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> l
 def _spread(rows: list[dict[str, Any]], count: int, taken: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Pick rows whose product and kind were picked least so far."""
     chosen: list[dict[str, Any]] = []
+    products, kinds = Counter(r["uid"] for r in taken), Counter(r["kind"] for r in taken)
     left = list(rows)
     while left and len(chosen) < count:
-        sofar = taken + chosen
-        best = min(
-            left, key=lambda r: (sum(t["uid"] == r["uid"] for t in sofar), sum(t["kind"] == r["kind"] for t in sofar))
-        )
+        best = min(left, key=lambda r: (products[r["uid"]], kinds[r["kind"]]))
         left.remove(best)
         chosen.append(best)
+        products[best["uid"]] += 1
+        kinds[best["kind"]] += 1
     return chosen
 
 

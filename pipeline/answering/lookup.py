@@ -9,7 +9,7 @@ from typing import Any
 from rapidfuzz import fuzz, process
 
 from pipeline.answering.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
-from pipeline.data.catalogue import Product, title_key
+from pipeline.data.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
 from pipeline.data.facts import DESCRIPTION
 from pipeline.data.phrasings import HELD_OUT, TRAINING
 from pipeline.errors import QuestionError
@@ -106,6 +106,7 @@ class Shelf:
     def __init__(self, manifest: dict[str, Any]) -> None:
         products = [Product(**p) for p in manifest["products"]]
         self.products = {p.title: p for p in products}
+        self._by_key = {title_key(p.title): p for p in products}
         self.values = {(f["title"], f["kind"]): f["value"] for f in manifest["facts"]}
         self.reading: bool = manifest["settings"]["reading"]
 
@@ -114,14 +115,16 @@ class Shelf:
 
         Args:
             question: the customer's question.
-            title: the product it is about, when that is known; else it is recognised in the question.
+            title: the product it is about, as the catalogue or the customer spells it, when that is known; else it is
+                recognised in the question.
 
         Raises:
-            QuestionError: the question is empty or too long.
+            QuestionError: the question is empty, or it or the title is too long.
         """
         question = check_question(question)
-        title = (title or "").strip() or recognise(question, list(self.products)) or UNKNOWN_TITLE
-        product = self.products.get(title)
+        title = check_title(title or "") or recognise(question, list(self.products)) or UNKNOWN_TITLE
+        product = self._by_key.get(title_key(clean(title)))
+        title = product.title if product else title
         kind = kind_asked(question, title)
         record = product.content if product and self.reading else None
         expected = self.values.get((title, kind)) if product else REFUSAL
@@ -136,7 +139,7 @@ def check_question(question: str) -> str:
     Raises:
         QuestionError: it is empty or too long.
     """
-    question = question.strip()
+    question = _text(question)
     if not question:
         raise QuestionError("The question is empty; type one, or pick one of the examples.")
     if len(question) > MAX_QUESTION_CHARACTERS:
@@ -144,3 +147,22 @@ def check_question(question: str) -> str:
             f"The question has {len(question):,} characters and the most is {MAX_QUESTION_CHARACTERS:,}; ask it shorter."
         )
     return question
+
+
+def check_title(title: str) -> str:
+    """The title without white space around it; it may be empty.
+
+    Raises:
+        QuestionError: it is longer than any product's.
+    """
+    title = _text(title)
+    if len(title) > MAX_TITLE_CHARACTERS:
+        raise QuestionError(
+            f"The title has {len(title):,} characters and the most is {MAX_TITLE_CHARACTERS}; give the product's own."
+        )
+    return title
+
+
+def _text(text: str) -> str:
+    """Without white space around it, and without lone surrogates (half characters), which no tokenizer reads."""
+    return text.encode("utf-8", "ignore").decode().strip()

@@ -7,6 +7,7 @@ module imports torch: the page does so only when a model is first needed.
 import gc
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -190,13 +191,15 @@ def load_base(
         ModelError: no such model, no way to reach it, or no room for it.
     """
     folder = find_base(name)
-    if not any(folder.glob("*.safetensors")):
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} holds no model in safetensors format; choose another model or folder.")
     four_bit = load_in_4bit and on_unsloth()
-    _check_memory(name, folder, four_bit)
     try:
+        _check_memory(name, folder, four_bit)
         model, tokenizer = _load_weights(folder, four_bit, dtype_for(precision), max_length)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # safetensors, Transformers and torch each raise their own for a broken model
         if "out of memory" in str(error).lower():
             raise ModelError(f"{name} does not fit into the memory there is; choose a smaller base model.") from error
         reason = str(error).strip().split("\n")[0][:200]
@@ -233,8 +236,8 @@ def find_base(name: str) -> Path:
         if is_installed():
             return converted_folder()
         name = HUB_TWIN
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):  # unlike Path's, false for a name that no file can have
         return path
     if path.is_absolute() or name.startswith((".", "~")):
         raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
@@ -245,10 +248,8 @@ def _download(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
     )
 
@@ -260,6 +261,8 @@ def _download(name: str) -> Path:
             weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
             _check_fits(name, int(weights * (0.4 if on_unsloth() else 1.0)))
             return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
+    except ModelError:
+        raise
     except GatedRepoError as error:
         raise ModelError(
             f"{name} is gated: accept its terms on its Hugging Face page and set HF_TOKEN, or choose another model."
@@ -268,7 +271,7 @@ def _download(name: str) -> Path:
         raise ModelError(
             f"There is no model named {name!r} on the Hugging Face Hub, nor a folder of that name; check the spelling."
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except Exception as error:  # the hub's errors, those of the client under it, and the disk's
         raise ModelError(
             f"{name} is not on this machine and the Hugging Face Hub cannot be reached; "
             f"check the connection, give a local folder, or use {EMBEDDED}."
@@ -332,12 +335,12 @@ def check_adapter(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / needed[0]).read_text(encoding="utf-8"))
         origin = read_json(folder / ADAPTER_ORIGIN) if (folder / ADAPTER_ORIGIN).is_file() else {}
-    except ValueError as error:
-        raise ModelError(f"The adapter in {folder} is broken (its settings are not JSON); train it again.") from error
-    return {
-        "base_model": origin.get("base_model") or config.get("base_model_name_or_path") or "",
-        "base_sha256": origin.get("base_sha256") or "",
-    }
+        return {
+            "base_model": origin.get("base_model") or config.get("base_model_name_or_path") or "",
+            "base_sha256": origin.get("base_sha256") or "",
+        }
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"The adapter in {folder} is broken (its settings cannot be read); train it again.") from error
 
 
 def add_adapter(language_model: LanguageModel, folder: Path) -> list[str]:

@@ -43,8 +43,11 @@ def _one_line(text: str) -> str:
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a prompt, with the model's start token where it has one: used for training and for asking."""
-    return tokenizer(prompt)["input_ids"]
+    """Token ids of a prompt, with the model's start token where it has one: used for training and for asking.
+
+    A special token spelled out in a title or a question stays text: it can end or begin nothing.
+    """
+    return tokenizer(prompt, split_special_tokens=True)["input_ids"]
 
 
 def encode_example(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]]:
@@ -54,7 +57,8 @@ def encode_example(tokenizer: Any, prompt: str, response: str) -> dict[str, list
         `input_ids` and `completion_mask` (1 on the response and the end token), both of the same length.
     """
     asked = encode_prompt(tokenizer, prompt)
-    answered = [*tokenizer(f" {response}", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    text = tokenizer(f" {response}", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    answered = [*text, tokenizer.eos_token_id]
     return {"input_ids": asked + answered, "completion_mask": [0] * len(asked) + [1] * len(answered)}
 
 

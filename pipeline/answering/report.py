@@ -4,6 +4,7 @@ Titles, questions and answers are data from strangers: every one of them is esca
 """
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
 def _md(text: str) -> str:
     """Text that Markdown shows as it is: no markup, link, image or table cell can come out of it."""
     escaped = "".join(f"\\{c}" if c in "\\`*_{}[]()#+!|~" else c for c in " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"://|(?<=www)\.", r"\\\g<0>", escaped, flags=re.IGNORECASE)  # GitHub links bare addresses
 
 
 def _about(folder: Path, comparison: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import html
 import json
+import math
 import re
 import unicodedata
 import zlib
@@ -39,11 +40,17 @@ UNREADABLE = "line is not JSON"
 NOT_TEXT = "line is not UTF-8 text"
 LINE_TOO_LONG = f"line over {MAX_LINE_BYTES // 1_000_000} MB"
 NOT_A_PRODUCT = "line is not a product"
+DAMAGED = "the gzip file is damaged from here on"
+UNREADABLE_LINE = (UNREADABLE, NOT_TEXT, LINE_TOO_LONG, NOT_A_PRODUCT, DAMAGED)
+"""Reasons that say something about the file, not about a product."""
 
+# What is opened again before it is closed is left to the last pattern, so hostile text costs linear time.
 _TAG = re.compile(
-    r"<(?:script|style)\b.*?</(?:script|style)\s*>|<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
+    r"<(?:script|style)\b(?:(?!<(?:script|style)\b).)*?</(?:script|style)\s*>"
+    r"|<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>",
+    re.DOTALL | re.IGNORECASE,
 )
-_BOILERPLATE = re.compile(r"\s*-{1,2}\s*This (?:text|edition) refers to .*$", re.DOTALL | re.IGNORECASE)
+_BOILERPLATE = re.compile(r" ?-{1,2} ?This (?:text|edition) refers to .*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -104,16 +111,11 @@ def read_catalogue(path: Path) -> Catalogue:
         CatalogueError: the file is missing, empty, not a catalogue, or holds no usable product.
     """
     if not path.is_file():
-        raise CatalogueError(f"There is no file {path.name}; choose a catalogue (.json, .jsonl or .gz).")
+        raise CatalogueError(f"There is no file {path.name or path}; choose a catalogue (.json, .jsonl or .gz).")
     if path.stat().st_size == 0:
         raise CatalogueError(f"{path.name} is empty; choose a catalogue with one JSON object a line.")
     catalogue = Catalogue(path.name, _sha256(path))
-    try:
-        _take(_rows(path, catalogue), catalogue)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        if not catalogue.products:
-            raise CatalogueError(f"{path.name} is a damaged gzip file; download it again.") from error
-        catalogue.skipped.append(Skipped(catalogue.rows + 1, "", "the gzip file ends here, damaged"))
+    _take(_whole_rows(path, catalogue), catalogue)
     _refuse_useless(catalogue)
     return catalogue
 
@@ -125,7 +127,7 @@ def clean(text: str) -> str:
         if unescaped == text:
             break
         text = unescaped
-    text = _TAG.sub(" ", text)
+    text = " ".join(_TAG.sub(" ", text).split())
     text = _BOILERPLATE.sub("", text)
     # Invisible characters (zero-width, direction marks, controls) would make equal texts differ.
     text = "".join(c if c.isspace() or unicodedata.category(c)[0] != "C" else "" for c in text)
@@ -135,6 +137,16 @@ def clean(text: str) -> str:
 def title_key(title: str) -> str:
     """What makes two titles the same: letters and digits, without case."""
     return " ".join(re.findall(r"\w+", title.casefold()))
+
+
+def _whole_rows(path: Path, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows, up to where a gzip file is damaged."""
+    number = 0
+    try:
+        for number, row in _rows(path, catalogue):
+            yield number, row
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        catalogue.skipped.append(Skipped(number + 1, "", DAMAGED))
 
 
 def _rows(path: Path, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -201,6 +213,7 @@ def _take(rows: Iterator[tuple[int, dict[str, Any]]], catalogue: Catalogue) -> N
     taken: list[tuple[int, Product]] = []
     first_content: dict[str, str] = {}
     ambiguous: set[str] = set()
+    uids: set[str] = set()
     for number, row in rows:
         fields.update(row.keys())
         title, content = (_text(row.get(name)) for name in ("title", "content"))
@@ -213,7 +226,11 @@ def _take(rows: Iterator[tuple[int, dict[str, Any]]], catalogue: Catalogue) -> N
             catalogue.skipped.append(Skipped(number, title[:MAX_TITLE_CHARACTERS], reason))
         else:
             first_content[key] = content
-            taken.append((number, Product(_text(row.get("uid")) or str(number), title, content)))
+            uid = _text(row.get("uid")) or str(number)
+            while uid in uids:  # facts are told apart by it
+                uid += f"-{number}"
+            uids.add(uid)
+            taken.append((number, Product(uid, title, content)))
     _refuse_other_fields(catalogue.name, fields)
     # A title with two contents cannot be answered from the title: its first row goes as well.
     for number, product in taken:
@@ -226,7 +243,7 @@ def _take(rows: Iterator[tuple[int, dict[str, Any]]], catalogue: Catalogue) -> N
 def _refuse_other_fields(name: str, fields: Counter[str]) -> None:
     missing = [needed for needed in ("title", "content") if fields and needed not in fields]
     if missing:
-        found = ", ".join(sorted(fields)[:6])[:200]
+        found = clean(", ".join(sorted(fields)[:6]))[:200]
         raise CatalogueError(
             f"{name} has no field named {' or '.join(missing)} (its fields are {found}); rename its columns."
         )
@@ -234,8 +251,15 @@ def _refuse_other_fields(name: str, fields: Counter[str]) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        value = " ".join(str(v) for v in value)
-    return clean(str(value)) if isinstance(value, str | int | float) else ""
+        return clean(" ".join(str(v) for v in value if _is_plain(v)))
+    return clean(str(value)) if _is_plain(value) else ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Text or a number; pandas writes what is missing as NaN."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _reason_to_skip(title: str, content: str) -> str:
@@ -254,6 +278,8 @@ def _refuse_useless(catalogue: Catalogue) -> None:
     if catalogue.products:
         return
     counts = catalogue.skipped_counts()
+    if DAMAGED in counts:
+        raise CatalogueError(f"{catalogue.name} is a damaged gzip file; download it again.")
     readable = sum(n for reason, n in counts.items() if reason not in (UNREADABLE, NOT_TEXT, NOT_A_PRODUCT))
     if not readable and NOT_TEXT in counts:
         raise CatalogueError(f"{catalogue.name} is not UTF-8 text; save it as UTF-8 and choose it again.")

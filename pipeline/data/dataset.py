@@ -10,6 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ class DatasetSettings:
     """How many products to teach."""
     phrasings: int = 12
     """Training questions a fact."""
-    unknown_per_product: float = 1.5
+    unknown_per_product: float = 3.0
     """Unknown titles to refuse, for each product taught."""
     reading: bool = False
     """Whether the prompt holds the record (the model reads) or the title alone (the model must know)."""
@@ -100,9 +101,10 @@ def build_dataset(
         PipelineError: nothing can be taught, or the generator failed.
     """
     folder = datasets_dir() / fingerprint(catalogue, settings)
-    if (folder / MANIFEST).is_file():
+    with suppress(SettingsError):  # a damaged one is made again
+        found = open_dataset(folder)
         (folder / MANIFEST).touch()  # the newest dataset is the one that the page trains on
-        return open_dataset(folder)
+        return found
     chosen = choose_products(catalogue, settings.products, settings.seed)
     if generate:
         phrased = generate(chosen, on_progress)
@@ -127,10 +129,14 @@ def open_dataset(folder: Path) -> Dataset:
     Raises:
         SettingsError: it is not a whole dataset.
     """
+    problem = f"There is no whole dataset in {folder}; generate it again in the first tab."
     try:
-        return Dataset(folder, read_json(folder / MANIFEST))
+        manifest = read_json(folder / MANIFEST)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"There is no whole dataset in {folder}; generate it again in the first tab.") from error
+        raise SettingsError(problem) from error
+    if not isinstance(manifest, dict) or not all((folder / name).is_file() for name in (RECORDS, TRAIN, HELD_OUT)):
+        raise SettingsError(problem)
+    return Dataset(folder, manifest)
 
 
 def latest_dataset() -> Dataset | None:

@@ -13,7 +13,7 @@ from pipeline.data.phrasings import HELD_OUT, TRAINING
 PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"
 """Uses of a fact's three held-out phrasings: one for recall while it trains, two that only the report asks."""
 
-QUESTIONS_PER_UNKNOWN = 6
+QUESTIONS_PER_UNKNOWN = 3
 """Training questions about one unknown title; more titles teach refusing better than more questions about each."""
 
 

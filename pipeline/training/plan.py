@@ -45,11 +45,14 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
         gpu: whether it trains on a GPU.
 
     Raises:
-        SettingsError: nothing would be trained.
+        SettingsError: nothing would be trained, or it cannot be trained on this hardware.
     """
     if not rows:
         raise SettingsError("The dataset has no training rows; generate it again in the first tab.")
-    steps = settings.max_steps or math.ceil(len(rows) * settings.num_train_epochs / settings.effective_batch_size)
+    if settings.optim == "adamw_8bit" and not gpu:
+        raise SettingsError("The optimizer adamw_8bit needs an NVIDIA GPU, which is not here; choose adamw_torch.")
+    epochs = math.ceil(len(rows) * settings.num_train_epochs / settings.effective_batch_size)
+    steps = settings.max_steps or max(settings.min_steps, epochs)
     facts = {(row["uid"], row["kind"]) for row in rows if row["kind"] != UNKNOWN}
     share = sum(row["kind"] != UNKNOWN for row in rows) / len(rows)
     exposures = steps * settings.effective_batch_size * share / max(1, len(facts))

@@ -43,14 +43,16 @@ def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None
         folder: where; a new folder under `runs/`, named by the time, when not given. It must be empty or not exist.
 
     Raises:
-        RunError: the folder is not empty.
+        RunError: the folder is not empty or cannot be made.
         PipelineError: the disk has no room.
     """
     folder = folder or _new_name(runs_dir())
+    check_new(folder)
     check_room(folder, ROOM_FOR_A_RUN, "a training run")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not empty; choose another folder, or pass --overwrite to replace it.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be made ({error.strerror}); choose another folder.") from error
     with whole_folder(folder / DATASET) as aside:
         shutil.copytree(dataset.folder, aside, dirs_exist_ok=True)
     write_json(folder / SETTINGS, settings.as_dict())
@@ -63,19 +65,35 @@ def _new_name(parent: Path) -> Path:
     return next(path for path in names if not path.exists())
 
 
+def check_new(folder: Path, *, overwrite: bool = False) -> None:
+    """Refuse a folder that a new run cannot have.
+
+    Args:
+        overwrite: whether it may hold a run, which then makes room for the new one.
+
+    Raises:
+        RunError: it is not empty; with `overwrite`, what it holds is not a run, or is still training.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise RunError(f"{folder} is not empty; choose another folder, or pass --overwrite to replace it.")
+    if not (folder / SETTINGS).is_file():
+        raise RunError(f"{folder} is not a run folder, so it was not overwritten; choose another.")
+    if status(folder).state == "running":
+        raise RunError(f"A training is running in {folder}; stop it first, or choose another folder.")
+
+
 def clear_run(folder: Path) -> None:
     """Empty a run folder for a new run.
 
     Raises:
         RunError: it holds something that is not a run's, so it is left alone.
     """
-    if not folder.exists():
-        return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS).is_file()):
-        raise RunError(f"{folder} is not a run folder, so it was not overwritten; choose another.")
-    if status(folder).state == "running":
-        raise RunError(f"A training is running in {folder}; stop it first, or choose another folder.")
-    shutil.rmtree(folder)
+    check_new(folder, overwrite=True)
+    if folder.exists():
+        for inside in folder.iterdir():
+            shutil.rmtree(inside) if inside.is_dir() and not inside.is_symlink() else inside.unlink()
 
 
 def read_settings(folder: Path) -> TrainingSettings:

@@ -24,6 +24,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "gradient_accumulation_steps": (1, 64),
     "max_steps": (0, 100_000),
     "num_train_epochs": (0, 100),
+    "min_steps": (0, 10_000),
     "learning_rate": (1e-7, 1e-1),
     "warmup_ratio": (0, 0.5),
     "weight_decay": (0, 1),
@@ -56,6 +57,8 @@ class TrainingSettings:
     """Optimizer steps; 0 means as many as the epochs make."""
     num_train_epochs: float = 5.0
     """Times that every training row is seen, when `max_steps` is 0."""
+    min_steps: int = 0
+    """The fewest optimizer steps that the epochs may come to: a small dataset is repeated until then."""
     per_device_train_batch_size: int = 8
     """Examples a micro-batch, as the user asks; the planner may split it differently for the same update."""
     gradient_accumulation_steps: int = 1
@@ -93,12 +96,16 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.base_model.strip():
+        if not isinstance(self.base_model, str) or not self.base_model.strip():
             raise SettingsError("No base model is chosen; choose one, or type a Hugging Face Hub id.")
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
                 raise SettingsError(f"{name} is {value}; it must be a number between {low:g} and {high:g}.")
+            if isinstance(getattr(type(self), name), int):
+                if value != int(value):
+                    raise SettingsError(f"{name} is {value}; it must be a whole number.")
+                object.__setattr__(self, name, int(value))  # a page's slider and JSON may say 8.0
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
@@ -123,6 +130,8 @@ class TrainingSettings:
         Raises:
             SettingsError: a name is not a setting, or a value cannot work.
         """
+        if not isinstance(values, dict):
+            raise SettingsError("The training settings are not a JSON object.")
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise SettingsError(f"{sorted(unknown)[0]!r} is not a training setting.")
@@ -130,8 +139,8 @@ class TrainingSettings:
         return cls(**checked)
 
 
-QUICK = TrainingSettings(preset="quick", num_train_epochs=1.5, lora_r=32, lora_alpha=32, probes=3)
-"""The demo for a CPU: each fact is seen about 18 times, which is what the small model needs."""
+QUICK = TrainingSettings(preset="quick", num_train_epochs=1.5, min_steps=150, lora_r=32, lora_alpha=32, probes=3)
+"""The demo for a CPU: each fact is seen about 18 times, in no fewer steps than the small model needs to settle."""
 
 RECALL = TrainingSettings(per_device_train_batch_size=24)
 """What makes facts stick: five times over twelve phrasings, at a learning rate twenty times the original's."""

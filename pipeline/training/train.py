@@ -198,6 +198,7 @@ def make_trainer(
         use_cpu=models.device() == "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,  # it would log 0 where the loss is not a number
         dataset_num_proc=None if len(encoded) < 10_000 else settings.dataset_num_proc,
         seed=settings.seed,
         save_strategy="no",
@@ -243,6 +244,7 @@ class Watcher(TrainerCallback):
         self.language_model = language_model
         self.probe = probe
         self.probe_every = math.ceil(plan.steps / settings.probes) if settings.probes and probe else 0
+        self.next_probe = self.probe_every
         self.stopping = False
         self.losses: list[float] = []
         self.steps = 0
@@ -260,6 +262,8 @@ class Watcher(TrainerCallback):
         self.steps = state.global_step
         if self.stopping:
             control.should_training_stop = control.should_log = True
+        if state.global_step == state.max_steps:  # the last step is told even where `logging_steps` passes over it
+            control.should_log = True
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, Any] = kwargs["logs"]
@@ -271,6 +275,7 @@ class Watcher(TrainerCallback):
                 f"The loss is not a number any more at step {state.global_step}; lower the learning rate and start again."
             )
         self.losses.append(loss)
+        grad_norm = float(logs.get("grad_norm") or 0.0)
         now, tokens = time.monotonic(), self.collator.tokens
         append_event(
             self.folder,
@@ -279,13 +284,14 @@ class Watcher(TrainerCallback):
             total=state.max_steps,
             loss=loss,
             learning_rate=float(logs["learning_rate"]),
-            grad_norm=float(logs.get("grad_norm") or 0.0),
+            grad_norm=grad_norm if math.isfinite(grad_norm) else None,  # JSON has no NaN
             tokens_per_second=round((tokens - self.last_tokens) / (now - self.last_time), 1),
             memory_bytes=peak_memory(),
         )
         self.last_time, self.last_tokens = now, tokens
         # After the step's own event, so that a plot never shows a probe of a step that it has not drawn yet.
-        if self.probe_every and (state.global_step % self.probe_every == 0 or state.global_step == state.max_steps):
+        if self.probe_every and (state.global_step >= self.next_probe or state.global_step == state.max_steps):
+            self.next_probe = (state.global_step // self.probe_every + 1) * self.probe_every
             self._ask_probe(state.global_step)
 
     def _ask_probe(self, step: int) -> None:
@@ -318,7 +324,8 @@ def peak_memory() -> int:
     """The most memory used so far: allocated on a GPU, else resident in this process. In bytes."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kilobytes
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes, macOS bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def save_adapter(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:

@@ -1,0 +1,146 @@
+"""Before and after: the comparison's contract, what was fixed and what broke, and recall over every fact."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.answering import comparison as module
+from pipeline.answering.comparison import compare, report_rows, training_numbers
+from pipeline.answering.models import LanguageModel, load_run, unload
+from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.scoring import verdict
+from pipeline.data.facts import DESCRIPTION
+from pipeline.errors import RunError
+from pipeline.files import read_json, write_json
+from pipeline.training.runs import append_event, run_dataset
+
+Row = dict[str, Any]
+Answers = Callable[[Row], str]
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be written to."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def answering(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], Row]:
+    """Compares with a tuned model that answers as told."""
+
+    def with_answers(answers: Answers) -> Row:
+        def ask_rows(_: Any, rows: list[Row], *, tuned: bool, on_progress: Any = None) -> list[Row]:
+            assert tuned and len({r["prompt"] for r in rows}) == len(rows)
+            said = [answers(r) for r in rows]
+            scored = [verdict(r["kind"], a, r["response"]) for r, a in zip(rows, said, strict=True)]
+            return [{"raw": a, "answer": a, "verdict": v} for a, v in zip(said, scored, strict=True)]
+
+        monkeypatch.setattr(module, "ask_rows", ask_rows)
+        return compare(None, run)  # pyright: ignore[reportArgumentType]
+
+    return with_answers
+
+
+def set_base(run: Path, *verdicts: str) -> None:
+    """Change the frozen verdicts of the base."""
+    baseline = read_json(run / "baseline.json")
+    for question, base in zip(baseline["questions"], verdicts, strict=False):
+        question["base"]["verdict"] = base
+    write_json(run / "baseline.json", baseline)
+
+
+def test_the_file_has_exactly_the_contract_s_keys(run: Path) -> None:
+    model, _ = load_run(run)
+    returned = compare(model, run)
+    unload()
+    found = read_json(run / "comparison.json")
+    assert found == json.loads(json.dumps(returned))
+    assert list(found) == ["base_model", "base_sha256", "adapter", "questions", "summary", "training"]
+    assert found["base_model"] == read_json(run / "settings.json")["base_model"] and found["adapter"] == "adapter"
+    assert len(found["base_sha256"]) == 64
+    keys = ["id", "kind", "fact_kind", "uid", "title", "question", "expected", "base", "tuned", "change"]
+    for q in found["questions"]:
+        assert list(q) == keys
+        assert all(isinstance(q[k], str) for k in keys if k not in ("base", "tuned"))
+        assert q["kind"] in ("attribute", "description", "unknown") and q["change"] in ("fixed", "broken", "same")
+        for side in (q["base"], q["tuned"]):
+            assert set(side) == {"raw", "answer", "verdict"} and all(isinstance(v, str) for v in side.values())
+            assert side["verdict"] in ("right", "partial", "wrong", "nothing_found")
+            assert (side["verdict"] == "nothing_found") == (side["answer"] == "")
+    assert list(found["summary"]) == ["base_right", "tuned_right", "total", "recall", "facts"]
+    assert list(found["training"]) == [
+        "steps", "first_loss", "last_loss", "seconds", "probe_seconds", "tokens_per_second", "peak_memory_bytes"
+    ]  # fmt: skip
+    assert all(isinstance(v, int | float) for v in [*found["training"].values(), *found["summary"].values()])
+
+
+def test_expected_answers_are_the_record_s_own_words(run: Path, answering: Callable[[Answers], Row]) -> None:
+    records = {p["uid"]: p["content"] for p in run_dataset(run).manifest["products"]}
+    for q in answering(lambda r: "")["questions"]:
+        if q["kind"] == "unknown":
+            assert (q["uid"], q["fact_kind"], q["expected"]) == ("", "unknown", "I don't know this product.")
+        else:
+            assert q["expected"] in records[q["uid"]]
+            assert (q["kind"] == "description") == (q["fact_kind"] == DESCRIPTION)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_recall_is_over_every_fact_in_both_report_phrasings(
+    share: float, run: Path, answering: Callable[[Answers], Row]
+) -> None:
+    summary = answering(lambda r: r["response"] if share else "nonsense")["summary"]
+    facts = run_dataset(run).counts["facts"]
+    assert (summary["recall"], summary["facts"]) == (share, facts)
+    assert len(report_rows(run)) == 2 * facts > summary["total"]
+    assert summary["tuned_right"] == share * summary["total"]
+
+
+def test_recall_counts_a_fact_that_only_one_phrasing_finds_as_half(
+    run: Path, answering: Callable[[Answers], Row]
+) -> None:
+    found = answering(lambda r: r["response"] if r["template"].endswith("report-1") else "nonsense")
+    assert found["summary"]["recall"] == 0.5
+    assert found["summary"]["tuned_right"] == found["summary"]["total"]
+
+
+def test_recall_leaves_unknown_products_and_probes_out(run: Path) -> None:
+    rows = report_rows(run)
+    assert not [r for r in rows if r["kind"] == UNKNOWN or r["template"].endswith("probe")]
+    taught = {(r["uid"], r["kind"]) for r in run_dataset(run).training() if r["kind"] != UNKNOWN}
+    assert {(r["uid"], r["kind"]) for r in rows} == taught
+
+
+def test_what_was_fixed_and_what_broke(run: Path, answering: Callable[[Answers], Row]) -> None:
+    set_base(run, "right", "wrong", "right", "nothing_found", "partial")
+    rights = {q["prompt"] for q in read_json(run / "baseline.json")["questions"][:2]}
+    changes = [q["change"] for q in answering(lambda r: r["response"] if r["prompt"] in rights else "")["questions"]]
+    assert changes == ["same", "fixed", "broken", "same", "same", "same"]
+
+
+def test_the_base_s_answers_are_the_frozen_ones(run: Path, answering: Callable[[Answers], Row]) -> None:
+    frozen = (run / "baseline.json").read_bytes()
+    found = answering(lambda r: "")
+    assert [q["base"] for q in found["questions"]] == [q["base"] for q in json.loads(frozen)["questions"]]
+    assert (run / "baseline.json").read_bytes() == frozen
+
+
+def test_the_training_s_numbers_are_those_of_its_last_ending(run: Path) -> None:
+    numbers = training_numbers(run)
+    assert numbers["steps"] == 6 and numbers["seconds"] >= 0 and numbers["peak_memory_bytes"] > 10_000_000
+    append_event(run, "failed", message="later")
+    assert training_numbers(run) == numbers
+    append_event(run, "finished", **{**numbers, "steps": 99})
+    assert training_numbers(run)["steps"] == 99
+
+
+@pytest.mark.parametrize(("missing", "said"), [("baseline.json", "no questions yet"), ("adapter", "no adapter yet")])
+def test_an_unfinished_run_is_not_compared(missing: str, said: str, run: Path) -> None:
+    path = run / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(RunError, match=said):
+        compare(LanguageModel(None, None, "x", "y"), run)
+    assert not (run / "comparison.json").exists()

@@ -1,0 +1,148 @@
+"""Which product a question means, what it asks for, and questions that cannot be asked."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.answering.lookup import Shelf, check_question, kind_asked, recognise
+from pipeline.answering.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
+from pipeline.data.dataset import Dataset
+from pipeline.data.facts import DESCRIPTION
+from pipeline.data.phrasings import HELD_OUT, TRAINING
+from pipeline.errors import QuestionError
+from tests.tiny import HOSTILE_TITLES
+
+TITLES = ["Brindlewick Kite", "Brindlewick Kite Tail", "The Salt Road Atlas", "Harrow Lane Lamp", "Harrow Lane Chair"]
+
+
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ("How big is the Brindlewick Kite?", "Brindlewick Kite"),
+        ("how big is the brindlewick kite", "Brindlewick Kite"),
+        ("How long is the Brindlewick Kite Tail?", "Brindlewick Kite Tail"),
+        ("Who wrote Salt Road Atlas?", "The Salt Road Atlas"),
+        ("Who wrote the Sallt Road Atlas?", "The Salt Road Atlas"),
+        ("Is the Harrow Lane lamp bright?", "Harrow Lane Lamp"),
+        ("What is at Harrow Lane?", None),
+        ("How big is it?", None),
+        ("What does the Vesper Row Mug hold?", None),
+        ("", None),
+        ("?!", None),
+    ],
+)
+def test_the_title_in_a_question(question: str, title: str | None) -> None:
+    assert recognise(question, TITLES) == title
+
+
+def test_nothing_is_recognised_on_an_empty_shelf() -> None:
+    assert recognise("How big is the kite?", []) is None
+    assert recognise("How big is the kite?", ["!!!", ""]) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("How big is it?", "size"),
+        ("how heavy is Brindlewick Kite", "weight"),
+        ("Who's the author?", "author"),
+        ("What's it made of?", "material"),
+        ("How many pages are in Brindlewick Kite?", "pages"),
+        ("Tell me about Brindlewick Kite", DESCRIPTION),
+        ("qqq zzz", DESCRIPTION),
+    ],
+)
+def test_the_kind_that_a_question_asks_for(question: str, kind: str) -> None:
+    assert kind_asked(question, "Brindlewick Kite") == kind
+
+
+@pytest.mark.parametrize("kind", TRAINING)
+def test_every_phrasing_asks_for_its_own_kind(kind: str) -> None:
+    for template in (*TRAINING[kind], *HELD_OUT[kind]):
+        assert kind_asked(template.replace("{title}", "The Salt Road Atlas"), "The Salt Road Atlas") == kind
+
+
+# --- The shelf ---
+
+
+@pytest.fixture
+def shelf(dataset: Dataset) -> Shelf:
+    return Shelf(dataset.manifest)
+
+
+def test_every_trained_question_is_asked_in_the_prompt_it_was_taught_in(shelf: Shelf, dataset: Dataset) -> None:
+    for row in dataset.training() + dataset.held_out():
+        if row["kind"] != UNKNOWN:
+            asked = shelf.ask(row["question"], row["title"])
+            assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], row["kind"], row["response"])
+        elif "Context: unknown\n" not in row["prompt"]:
+            asked = shelf.ask(row["question"], row["title"])
+            assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
+
+
+def test_a_title_is_found_however_it_is_spelled(shelf: Shelf) -> None:
+    title = next(iter(shelf.products))
+    for spelled in (
+        title,
+        title.upper(),
+        f"  {title} ",
+        title.replace(" ", "\u00a0"),
+        f"{title}!",
+        title.replace("&", "&amp;"),
+    ):
+        asked = shelf.ask("What is it?", spelled)
+        assert asked.title == title and asked.product and asked.prompt == build_prompt(title, "What is it?")
+
+
+def test_without_a_title_the_question_s_own_words_decide(shelf: Shelf) -> None:
+    title = next(iter(shelf.products))
+    assert shelf.ask(f"What is {title}?").title == title
+    for nameless in ("What is it?", "Who made the Gorbals Trumpet?"):
+        asked = shelf.ask(nameless)
+        assert (asked.title, asked.kind, asked.expected, asked.product) == ("unknown", UNKNOWN, REFUSAL, None)
+
+
+def test_what_the_catalogue_does_not_say_has_no_expected_answer(shelf: Shelf) -> None:
+    title = next(t for t in shelf.products if (t, "warranty") not in shelf.values)
+    asked = shelf.ask("What is its warranty?", title)
+    assert (asked.kind, asked.expected) == ("warranty", None)
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_the_record_is_in_the_prompt_in_reading_mode_alone(reading: bool, dataset: Dataset) -> None:
+    manifest: dict[str, Any] = dataset.manifest | {"settings": {"reading": reading}}
+    product = manifest["products"][0]
+    prompt = Shelf(manifest).ask("What is it?", product["title"]).prompt
+    assert (product["content"] in prompt) == reading
+    assert prompt == build_prompt(product["title"], "What is it?", product["content"] if reading else None)
+
+
+@pytest.mark.parametrize("title", HOSTILE_TITLES)
+def test_hostile_titles_and_questions_are_asked_as_data(title: str, shelf: Shelf) -> None:
+    for asked in (shelf.ask("What is it?", title), shelf.ask(title)):
+        assert [line.split(":")[0] for line in asked.prompt.splitlines()] == ["Context", "Instruction", "Response"]
+
+
+# --- Questions that cannot be asked ---
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\n\t\u00a0", "\ud800"])
+def test_an_empty_question_is_refused(question: str, shelf: Shelf) -> None:
+    with pytest.raises(QuestionError, match="is empty"):
+        shelf.ask(question, "Kite")
+
+
+def test_a_question_of_10_000_characters_is_refused_with_its_length(shelf: Shelf) -> None:
+    with pytest.raises(QuestionError, match=r"10,000 characters and the most is 1,000"):
+        shelf.ask("w" * 10_000)
+    assert check_question("w" * MAX_QUESTION_CHARACTERS + "  ")
+
+
+def test_a_title_longer_than_any_product_s_is_refused(shelf: Shelf) -> None:
+    with pytest.raises(QuestionError, match=r"10,000 characters and the most is 300"):
+        shelf.ask("What is it?", "t" * 10_000)
+
+
+def test_half_characters_are_left_out(shelf: Shelf) -> None:
+    asked = shelf.ask("What \udcff is it?\ud83d", "Gorbals \udc00Trumpet")
+    assert (asked.question, asked.title) == ("What  is it?", "Gorbals Trumpet")

@@ -1,0 +1,55 @@
+"""The page as a whole: what it loads, what it refuses, and what it offers to other programs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gradio_client import Client
+
+from pipeline.files import PROJECT
+from tests.tabs.conftest import App
+
+ENDPOINTS = {"/generate_dataset", "/start_training", "/training_status", "/stop_training", "/ask", "/compare"}
+
+
+def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=PROJECT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_page_is_built_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys, app; app.build(); print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    )
+    done = run(["-c", script], SHELFTALK_HOME=str(tmp_path))
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("port", ["none", "0", "70000"])
+def test_a_port_that_is_none_gets_a_sentence(port: str, tmp_path: Path) -> None:
+    done = run(["app.py"], PORT=port, SHELFTALK_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"PORT is '{port}'; it must be a number between 1 and 65535."
+
+
+def test_a_port_in_use_gets_a_sentence(app: App) -> None:
+    done = run(["app.py"], PORT=app.url.rsplit(":", 1)[1], SHELFTALK_HOME=str(app.home))
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_other_programs_find_well_named_endpoints(app: App) -> None:
+    client = Client(app.url, verbose=False)
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == ENDPOINTS
+    made = client.predict(products=2, api_name="/generate_dataset")
+    assert made["counts"]["products"] == 2
+    with pytest.raises(Exception, match="There is no such run"):
+        client.predict(run="../../etc", api_name="/training_status")

@@ -1,0 +1,76 @@
+"""The plots' pure parts: points, smoothing, axes."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.training.runs import Status
+from pipeline.training.settings import TrainingSettings
+from tabs.figures import MOST_POINTS, axis_top, comparison_figure, kinds_figure, smooth, thin, training_figure
+from tabs.runview import RunView
+
+
+def step(number: int, total: int = 100, loss: float = 1.0) -> dict[str, Any]:
+    return {
+        "type": "step", "time": f"2026-11-22T10:00:{number % 60:02}+00:00", "step": number, "total": total, "loss": loss,
+        "tokens_per_second": 250.0, "memory_bytes": 2_100_000_000,
+    }  # fmt: skip
+
+
+def view(events: list[dict[str, Any]], state: str = "running") -> RunView:
+    return RunView(Path("runs/one"), TrainingSettings(), Status(state), events)
+
+
+def test_thinning_keeps_both_ends_and_the_order() -> None:
+    thinned = thin(range(10_000))
+    assert len(thinned) == MOST_POINTS
+    assert (thinned[0], thinned[-1]) == (0, 9_999)
+    assert thinned == sorted(set(thinned))
+    assert thin([1, 2, 3]) == [1, 2, 3]
+
+
+def test_smoothing_starts_at_the_first_value_and_follows_slowly() -> None:
+    smoothed = smooth([4.0, 4.0, 4.0, 0.0])
+    assert smoothed[:3] == [4.0, 4.0, 4.0] or max(abs(s - 4.0) for s in smoothed[:3]) < 1e-9
+    assert 0.0 < smoothed[3] < 4.0
+    assert smooth([]) == []
+
+
+def test_the_loss_axis_has_a_round_top_above_every_value() -> None:
+    assert axis_top([4.32, 0.1]) == 5.0
+    assert axis_top([0.01]) == 1.0
+    assert axis_top([]) == 1.0
+
+
+def test_the_axes_stand_still_while_the_curve_grows() -> None:
+    started = {"type": "started", "steps": 100}
+    figures = [
+        training_figure(view([started, *(step(n, loss=4.3 / n) for n in range(1, end))])) for end in (2, 50, 101)
+    ]
+    assert {tuple(f.layout.xaxis.range) for f in figures} == {(0, 100)}
+    assert {tuple(f.layout.yaxis.range) for f in figures} == {(0, 5)}
+    assert {f.layout.uirevision for f in figures} == {"one"}
+
+
+def test_recall_is_in_percent_at_its_steps() -> None:
+    probe = {"type": "probe", "step": 50, "right": 3, "total": 4}
+    recall = training_figure(view([step(50), probe])).data[2]
+    assert (list(recall.x), list(recall.y), list(recall.text)) == ([50], [75.0], ["3 of 4"])
+    assert recall.yaxis == "y2"
+
+
+def test_an_empty_run_has_an_empty_plot() -> None:
+    assert not training_figure(view([])).data[0].x
+
+
+def test_a_kind_is_shown_as_text() -> None:
+    figure = kinds_figure({"<a href='http://192.0.2.1'>x</a>": 2, "running_time": 1})
+    assert figure.data[0].y[0] == "running time"
+    assert "<a" not in figure.data[0].y[1]
+
+
+def test_every_question_is_in_one_part_of_each_bar() -> None:
+    verdicts = ("right", "wrong", "nothing_found", "partial")
+    questions = [{"base": {"verdict": v}, "tuned": {"verdict": "right"}} for v in verdicts]
+    figure = comparison_figure(questions)
+    assert [sum(bar.x[side] for bar in figure.data) for side in (0, 1)] == [4, 4]
+    assert figure.data[0].x == (4, 1)

@@ -1,0 +1,186 @@
+"""What the page says: numbers as people say them, settings in words, strangers' text as text."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from pipeline.answering.lookup import Asked
+from pipeline.answering.prompts import UNKNOWN
+from pipeline.data.catalogue import Product
+from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.errors import CatalogueError, RunError, SettingsError
+from pipeline.training.runs import append_event, create_run
+from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings
+from tabs import asking, catalogues, pairs, plans, runview, shared, training
+from tabs.cards import answer_card, ending_card, question_card
+from tabs.controls import GROUPS, PRESET_WORDS, changes, settings_from, values_of
+
+MARKUP = "<script>window.ranAway=1</script>"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SHELFTALK_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_times_and_sizes_have_units_and_sense() -> None:
+    assert [shared.duration(s) for s in (0.2, 59, 118.3, 3599, 7800)] == [
+        "1 s",
+        "59 s",
+        "2 min",
+        "1 h 0 min",
+        "2 h 10 min",
+    ]
+    assert [shared.memory(b) for b in (2_107_834_000, 730_000_000)] == ["2.1 GB", "730 MB"]
+    assert [shared.significant(n) for n in (0.002107834, 4.3190, 12.0)] == ["0.0021", "4.32", "12"]
+    assert [shared.count(n, "fact") for n in (1, 1200)] == ["1 fact", "1,200 facts"]
+
+
+def test_a_problem_becomes_its_sentence_and_nothing_else_changes() -> None:
+    with gr.Blocks():
+        place = gr.HTML()
+
+        def fails(sentence: str) -> shared.Update:
+            raise RunError(sentence)
+
+        def breaks() -> shared.Update:
+            raise ZeroDivisionError("division by zero")
+
+        said = shared.guarded(place, fails)(MARKUP)
+        assert list(said) == [place]
+        assert "&lt;script&gt;" in said[place] and "<script>" not in said[place]
+        assert "ZeroDivisionError" in shared.guarded(place, breaks)()[place]
+        assert shared.guarded(place, lambda: {})() == {place: ""}
+
+
+def test_every_setting_has_words_and_every_preset_fits_its_slider() -> None:
+    controls = {control.name: control for group in GROUPS.values() for control in group}
+    assert set(controls) | {"preset", "base_model"} == {field.name for field in fields(TrainingSettings)}
+    assert set(PRESET_WORDS) == set(PRESETS)
+    for name, control in controls.items():
+        assert (control.slider is not None) == (name in LIMITS), name
+        assert control.words and control.help
+        for preset in PRESETS.values():
+            if control.slider:
+                assert control.slider[0] <= getattr(preset, name) <= control.slider[1], name
+    for name, control in controls.items():
+        if control.slider:
+            assert LIMITS[name][0] <= control.slider[0] < control.slider[1] <= LIMITS[name][1], name
+    assert set(CHOICES) <= set(controls)
+
+
+def test_the_widgets_make_the_settings_they_show() -> None:
+    names = [control.name for group in GROUPS.values() for control in group]
+    for preset, settings in PRESETS.items():
+        values = dict(zip(names, values_of(settings, names), strict=True))
+        made = settings_from(preset, settings.base_model, values)
+        assert made == settings
+        assert changes(made) == []
+    made = settings_from("quick", " x ", {"max_steps": 8.0})
+    assert (made.max_steps, made.base_model) == (8, "x")
+    with pytest.raises(SettingsError, match="No base model is chosen"):
+        settings_from("quick", "", {})
+
+
+def test_an_answer_is_escaped_and_its_extracted_part_marked() -> None:
+    card = answer_card("tuned", "pages", f"{MARKUP} It has 224 pages.", "right")
+    assert "<script>" not in card
+    assert "<mark>224 pages</mark>" in card
+    assert "✔ right" in card and "adapter on" in card
+    assert "<mark>" not in answer_card("base", "pages", "no idea", "nothing_found")
+
+
+def test_a_question_card_says_what_the_catalogue_says() -> None:
+    product = Product("1", f"Kettle {MARKUP}", "A kettle.")
+    asked = Asked("How large?", product.title, product, "size", "…", "12 inches")
+    card = question_card(asked, {"base": "small", "tuned": None})
+    assert "<script>" not in card and "12 inches" in card and "answering …" in card
+    unknown = Asked("What?", "Zorblax", None, UNKNOWN, "…", "I don't know this product.")
+    assert "Not taught" in question_card(unknown, {})
+    silent = Asked("What colour?", product.title, product, "colour", "…", None)
+    assert "The catalogue says nothing about this" in question_card(silent, {"base": "red"})
+
+
+def test_a_record_is_shown_whole_with_its_facts_marked() -> None:
+    content = "A tall mill. It is made of olive wood and stands 10 inches tall."
+    pieces = catalogues.marked_record(Product("1", "Mill", content))
+    assert "".join(text for text, _ in pieces) == content
+    assert ("olive wood", "material") in pieces
+
+
+def test_a_key_of_the_environment_goes_to_its_own_api_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert pairs.api_key("https://api.openai.com/v1/", "") == "secret"
+    assert pairs.api_key("http://192.0.2.1/v1", "") == ""
+    assert pairs.api_key("http://192.0.2.1/v1", "typed") == "typed"
+
+
+def test_names_are_looked_up_and_never_paths(home: Path) -> None:
+    (home / "secret.jsonl").write_text("{}")
+    with pytest.raises(CatalogueError, match="no uploaded catalogue"):
+        catalogues.open_catalogue("../secret.jsonl")
+    assert runview.find_run("..") is None
+    with pytest.raises(RunError, match="no trained model yet"):
+        asking.chosen_run("../..")
+
+
+def test_an_upload_that_is_no_catalogue_is_not_kept(home: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("nothing")
+    with pytest.raises(CatalogueError):
+        catalogues.keep_upload(bad)
+    assert not list((home / "uploads").glob("*"))
+
+
+def make_run() -> Path:
+    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    return create_run(dataset, PRESETS["quick"])
+
+
+def test_a_run_is_read_on_from_where_the_last_look_ended(home: Path) -> None:
+    folder = make_run()
+    append_event(folder, "started", steps=10)
+    append_event(folder, "message", text=f"Loading {MARKUP}")
+    view = runview.look()
+    assert view and (view.name, view.total) == (folder.name, 10)
+    assert runview.pace_line(view) == f"Loading {MARKUP} …"
+    assert "<script>" not in training.message_list(view)
+    for step in (1, 2):
+        append_event(folder, "step", step=step, total=10, loss=4.0 / step, tokens_per_second=250.0, memory_bytes=10**9)
+    append_event(folder, "probe", step=2, right=1, total=4, answers=[])
+    view = runview.look(folder.name)
+    assert view and len(view.steps) == 2
+    assert "step 2 of 10" in runview.pace_line(view) and "250 tokens/s" in runview.pace_line(view)
+    assert "25%" in runview.history()[0]
+    (folder / "events.jsonl").write_text(json.dumps({"type": "started", "steps": 3}) + "\n")
+    again = runview.look()
+    assert again and (again.total, again.steps) == (3, [])
+
+
+def test_a_failed_run_shows_its_sentence_and_the_end_of_its_log(home: Path) -> None:
+    folder = make_run()
+    (folder / "train.log").write_text(f"a line {MARKUP}\n")
+    append_event(folder, "failed", message="The memory is not enough; lower the batch size.")
+    view = runview.look()
+    assert view
+    card = ending_card(view)
+    assert "The memory is not enough" in card and "a line &lt;script&gt;" in card
+
+
+def test_the_plan_counts_exposures_and_warns(home: Path) -> None:
+    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    assert "✔ each fact" in plans.will_it_learn(PRESETS["quick"], dataset)
+    few = settings_from("quick", "SmolLM2-135M-Instruct", {"max_steps": 2})
+    said = plans.will_it_learn(few, dataset)
+    assert "✘ each fact" in said and "about 16 are needed" in said and "Fixed number of updates 2" in said
+
+
+def test_without_a_dataset_no_run_is_made(home: Path) -> None:
+    with pytest.raises(RunError, match="generate one in the first tab"):
+        training.start_run(PRESETS["quick"], None)
+    assert not (home / "runs").exists()
