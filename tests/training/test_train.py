@@ -1,7 +1,6 @@
 """Training itself, on the tiny model and mostly in this process: its loss, its files, its events and its failures."""
 
 import errno
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from pipeline.answering.models import LanguageModel, checksum, load_base
 from pipeline.answering.prompts import UNKNOWN, encode_example, encode_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json
 from pipeline.training import train as module
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events, status
@@ -46,7 +45,8 @@ def train(dataset: Dataset, tiny_base: Path, tmp_path: Path) -> Train:
     """Trains a run here, as the child does, and returns its folder, whether it ended well or not."""
 
     def run(name: str = "run", base: Path = tiny_base, **changes: Any) -> Path:
-        folder = create_run(dataset, tiny_settings(base, **changes), tmp_path / name)
+        few = {"max_steps": 4, "probes": 0, "questions": 1}
+        folder = create_run(dataset, tiny_settings(base, **{**few, **changes}), tmp_path / name)
         train_here(folder)
         return folder
 
@@ -214,10 +214,10 @@ def test_only_the_adapter_is_trained(tiny_base: Path, dataset: Dataset, tmp_path
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_gives_others(train: Train) -> None:
-    first = losses(train("a", seed=1, probes=0))
-    assert losses(train("b", seed=1, probes=0)) == first
-    assert losses(train("c", seed=2, probes=0)) != first
-    assert losses(train("d", seed=1, probes=3)) == pytest.approx(first, rel=1e-5)  # asking does not disturb
+    first = losses(train("a", seed=1))
+    assert losses(train("b", seed=1)) == first
+    assert losses(train("c", seed=2)) != first
+    assert losses(train("d", seed=1, probes=2)) == first  # asking does not disturb
 
 
 def test_the_same_update_whatever_the_micro_batch(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,11 +228,6 @@ def test_the_same_update_whatever_the_micro_batch(train: Train, monkeypatch: pyt
     folder = train("c", per_device_train_batch_size=8)
     assert losses(folder) == pytest.approx(whole, rel=1e-4)
     assert (events(folder, "started")[0]["micro_batch"], events(folder, "started")[0]["accumulation"]) == (2, 4)
-
-
-def test_it_learns(train: Train) -> None:
-    folder = train(max_steps=60, learning_rate=1e-2, lora_r=32, lora_alpha=64, probes=2)
-    assert losses(folder)[-1] < 0.5 * losses(folder)[0]
 
 
 # --- Settings that change how it goes ---
@@ -246,9 +241,9 @@ def test_it_learns(train: Train) -> None:
         {"lora_dropout": 0.5, "optim": "sgd", "lr_scheduler_type": "linear"},
         {"optim": "adafactor", "lr_scheduler_type": "constant_with_warmup", "warmup_ratio": 0},
         {"target_modules": ("q_proj",), "max_grad_norm": 0, "precision": "auto"},
-        {"questions": 1, "probes": 0, "max_steps": 1},
+        {"questions": 500, "probes": 50, "max_steps": 1},
         {"max_steps": 0, "min_steps": 0, "num_train_epochs": 0.001},
-        {"per_device_train_batch_size": 128, "gradient_accumulation_steps": 2, "max_steps": 2},
+        {"per_device_train_batch_size": 128, "gradient_accumulation_steps": 2, "max_steps": 1},
     ],
     ids=lambda c: ", ".join(c),
 )
@@ -400,8 +395,8 @@ def test_every_failure_has_a_sentence(error: BaseException, said: str) -> None:
     assert explain(error).startswith(said) and "\n" not in explain(error)
 
 
-def test_a_run_on_another_seed_s_base_knows_its_checksum(train: Train, tmp_path: Path) -> None:
+def test_a_run_records_its_base_s_checksum(train: Train, tmp_path: Path) -> None:
     base = build_model(tmp_path / "other", seed=9)
-    folder = train(base=base, max_steps=1, probes=0, questions=1)
-    assert read_json(folder / "baseline.json")["base_sha256"] == checksum(base)
-    write_json(tmp_path / "x.json", json.loads((folder / "adapter" / "base.json").read_text()))
+    folder = train(base=base, max_steps=1)
+    for file in (folder / "baseline.json", folder / "adapter" / "base.json"):
+        assert read_json(file)["base_sha256"] == checksum(base)

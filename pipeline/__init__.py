@@ -1,0 +1,24 @@
+"""Shelftalk's pipeline: everything but the page.
+
+catalogue ─▶ facts ─▶ examples ─▶ dataset ─▶ training run ─▶ adapter ─▶ answers ─▶ comparison ─▶ report
+   └──────── pipeline/data ────────┘└── pipeline/training ──┘└──────── pipeline/answering ────────┘
+
+An import points to the left on that line, or to the shared lower layer that training uses too: `files`, `errors`, and in
+`answering` the modules `embedded`, `models`, `prompts`, `answers`, `scoring`, `baseline`. Nothing here knows Gradio, and
+only `answering.models`, `answering.comparison` (through it) and `training.train` load torch.
+
+A run folder holds `settings.json`, `dataset/`, `process.json` (the child's process id), `baseline.json`, `events.jsonl`,
+`train.log`, `checkpoints/`, `adapter/`, `comparison.json`, `report.html` and `report.md`. Its events, one JSON object a line
+with `type` and `time` (ISO 8601):
+
+| type | values |
+|---|---|
+| started | steps, micro_batch, accumulation |
+| message | text |
+| step | step, total, loss, learning_rate, grad_norm, tokens_per_second, memory_bytes |
+| probe | step, right, total, answers (title, question, expected, raw, answer, verdict) |
+| finished, stopped | steps, first_loss, last_loss, seconds, probe_seconds, tokens_per_second, peak_memory_bytes |
+| failed | message |
+
+The last of `started`, `resumed`, `finished`, `stopped`, `failed` is what counts.
+"""

@@ -1,0 +1,1 @@
+"""Model + questions → answers, scored and compared; the lower modules serve training too."""

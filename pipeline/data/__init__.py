@@ -1,0 +1,1 @@
+"""Catalogue → facts → examples → dataset: what is taught, without any model."""
