@@ -32,11 +32,11 @@ from pipeline.answering import models  # before TRL and PEFT, which Unsloth must
 
 # isort: split
 import torch
+from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from datasets import Dataset as HuggingFaceDataset
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import ask_baseline, choose_questions
 from pipeline.answering.models import LanguageModel
