@@ -7,6 +7,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import sys
+from typing import Any
 
 import gradio as gr
 
@@ -33,13 +34,13 @@ ORANGE = {
 
 def theme() -> gr.themes.Base:
     """Gradio's default with the system's own fonts, so that none is fetched."""
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     subdued = {"body_text_color_subdued": "*neutral_600", "block_info_text_color": "*neutral_600"}
     return gr.themes.Default(primary_hue="orange", **fonts).set(**ORANGE, **subdued)
 
 
 def build() -> gr.Blocks:
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Blocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
         status = gr.HTML(elem_id="status")

@@ -49,7 +49,7 @@ def answer(language_model: Any, asked: Asked, side: str) -> str:
         return ask_all(language_model, [Question(asked.prompt, asked.kind)], tuned=side == "tuned")[0].raw
 
 
-def run_questions(folder: Path, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
+def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> dict[str, Any]:
     """Ask the tuned model the run's questions and every fact, and write the comparison and its report."""
     language_model, _ = load(folder)
     from pipeline.answering.comparison import compare as compare_run

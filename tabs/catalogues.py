@@ -86,11 +86,11 @@ def reasons_line(skipped: dict[str, int]) -> str:
     return " · ".join(f"{number} × {escape(reason)}" for reason, number in skipped.items()) or "none"
 
 
-def marked_record(product: Product) -> list[tuple[str, str | None]]:
+def marked_record(product: Product) -> list[tuple[str, str | float | None]]:
     """The record with the facts found in it marked by their kind: the pieces of its text, in order."""
     found = [f for f in facts.extract_facts(product.uid, product.title, product.content) if f.kind != facts.DESCRIPTION]
     spans = sorted((product.content.find(f.value), f) for f in found) if found else []
-    pieces: list[tuple[str, str | None]] = []
+    pieces: list[tuple[str, str | float | None]] = []
     position = 0
     for start, fact in spans:
         if start < position:

@@ -47,7 +47,7 @@ def question_cells(run: str | None, wanted: str) -> list[list[str]]:
             q["title"],
             short(q["expected"]),
             *(_side_cell(q[side]) for side in SIDES),
-            CHANGES.get(q["change"], q["change"]),
+            CHANGES[q["change"]],
         ]
         for q in filtered(run, wanted)
     ]

@@ -27,6 +27,7 @@ from tabs.figures import kinds_figure
 from tabs.pairs import (
     API,
     DEFAULT_URL,
+    DEFAULTS,
     TEMPLATES,
     about_dataset,
     api_key,
@@ -88,7 +89,7 @@ class DatasetTab:
         self.teach = gr.Slider(
             1,
             51,
-            value=15,
+            value=DEFAULTS.products,
             step=1,
             label="Products to teach",
             elem_id="teach",
@@ -100,7 +101,7 @@ class DatasetTab:
             self.phrasings = gr.Slider(
                 1,
                 12,
-                value=12,
+                value=DEFAULTS.phrasings,
                 step=1,
                 label="Ways to ask for a fact",
                 info="phrasings · Each is a training pair.",
@@ -109,7 +110,7 @@ class DatasetTab:
             self.unknown = gr.Slider(
                 0,
                 10,
-                value=1.5,
+                value=DEFAULTS.unknown_per_product,
                 step=0.1,
                 label="Unknown products for each one taught",
                 buttons=[],
@@ -270,7 +271,7 @@ class DatasetTab:
             self.counts: catalogue_line(catalogue),
             self.why: gr.Accordion(f"Why {len(catalogue.skipped):,} are skipped", visible=bool(catalogue.skipped)),
             self.reasons: reasons_line(catalogue.skipped_counts()),
-            self.teach: gr.Slider(maximum=max(2, usable), value=min(15, usable), interactive=usable > 1),
+            self.teach: gr.Slider(maximum=max(2, usable), value=min(DEFAULTS.products, usable), interactive=usable > 1),
             self.record: gr.HighlightedText(visible=False),
             self.record_title: "",
             **self.skipped.show(skipped_cells(catalogue)),

@@ -19,6 +19,7 @@ from tabs.catalogues import SAMPLE_NAME, open_catalogue, reasons_line, short
 from tabs.shared import count, escape
 
 TEMPLATES, API = "templates", "api"
+DEFAULTS = DatasetSettings()
 DEFAULT_URL = "https://api.openai.com/v1"
 
 
@@ -53,7 +54,7 @@ def pair_cells(name: str, split: str, kind: str, words: str) -> list[list[str]]:
     ]
 
 
-def what_the_model_reads(row: dict[str, Any]) -> list[tuple[str, str | None]]:
+def what_the_model_reads(row: dict[str, Any]) -> list[tuple[str, str | float | None]]:
     """A pair's prompt and response, as `HighlightedText` takes them; what is learned is marked."""
     part = "learned" if row["split"] == "train" else "expected, never trained"
     return [(row["prompt"] + " ", None), (row["response"], part)]
@@ -85,11 +86,11 @@ def about_dataset(dataset: Dataset) -> str:
 
 def make_dataset(
     catalogue: str | None,
-    products: int,
-    phrasings: int,
+    products: float,
+    phrasings: float,
     unknown: float,
     reading: bool,
-    seed: int,
+    seed: float,
     source: str = TEMPLATES,
     api: tuple[str, str, str] = ("", "", ""),
     on_progress: Any = lambda done, total: None,
@@ -126,7 +127,11 @@ def api_key(url: str, typed: str) -> str:
 
 
 def generate_dataset(
-    products: int = 15, phrasings: int = 12, unknown_per_product: float = 1.5, reading: bool = False, seed: int = 0
+    products: int = DEFAULTS.products,
+    phrasings: int = DEFAULTS.phrasings,
+    unknown_per_product: float = DEFAULTS.unknown_per_product,
+    reading: bool = DEFAULTS.reading,
+    seed: int = DEFAULTS.seed,
 ) -> dict[str, Any]:
     """Make a dataset from the sample catalogue; returns its name, its counts, and whether it was there already."""
     dataset, known = make_dataset(SAMPLE_NAME, products, phrasings, unknown_per_product, reading, seed)
