@@ -7,8 +7,9 @@ import sys
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
 from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
@@ -28,11 +29,12 @@ def say(text: str) -> None:
 def demo(args: argparse.Namespace) -> None:
     """The whole loop: catalogue → dataset → training → comparison → report."""
     begun = time.monotonic()
-    settings = settings_for(args.preset, args.base or default_base(), seed=args.seed, questions=args.questions)
+    settings = settings_for(args.preset, default_base() if args.base is None else args.base, seed=args.seed, questions=args.questions)
     chosen = DatasetSettings(products=args.products, seed=args.seed)
     if args.out:
         check_new(args.out, overwrite=args.overwrite)
     dataset = _make_dataset(args.catalogue, chosen)
+    find_base(settings.base_model)  # converted or downloaded now, with its progress; a wrong name has cost nothing yet
     if args.out and args.overwrite:
         clear_run(args.out)
     folder = create_run(dataset, settings, args.out)
@@ -175,8 +177,16 @@ def check_finished(folder: Path) -> None:
         raise RunError(f"{folder} has no adapter; train it first with `python -m pipeline demo`.")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message[:1].upper()}{message[1:]}; `{self.prog} --help` shows what there is.")
+        sys.exit(BAD_INPUT)
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    top = Parser(prog="python -m pipeline", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     loop = commands.add_parser("demo", help="the whole loop on a catalogue, without the page")
     loop.add_argument("catalogue", nargs="?", type=Path, default=SAMPLE, help="default: the sample catalogue")

@@ -10,7 +10,10 @@ from pipeline.files import PROJECT
 
 LINE = ("data", "training", "answering")
 SHARED = ("pipeline.errors", "pipeline.files")
-LOWER = {f"pipeline.answering.{name}" for name in ("embedded", "models", "prompts", "answers", "scoring", "baseline")}
+LOWER = {
+    f"pipeline.answering.{name}"
+    for name in ("embedded", "bases", "models", "prompts", "answers", "scoring", "baseline")
+}
 """What of answering serves training too: a shared lower layer."""
 RUN_FOLDER = {"pipeline.training.runs", "pipeline.training.settings"}
 """What the lower layer may know of training: the folder that a run is in, and its settings."""
@@ -45,7 +48,9 @@ def test_imports_point_left(file: Path) -> None:
     mine = module(file)
     found = list(imports(file))
     if mine.startswith("pipeline"):
-        assert not [name for name, _ in found if name.split(".")[0] in ("gradio", "tabs", "app")], "pipeline knows Gradio"
+        assert not [name for name, _ in found if name.split(".")[0] in ("gradio", "tabs", "app")], (
+            "pipeline knows Gradio"
+        )
     else:
         heavy = ("torch", "transformers", "peft", "trl", "datasets", "unsloth")
         assert not [name for name, _ in found if name.split(".")[0] in heavy], "the page knows torch"

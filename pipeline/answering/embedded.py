@@ -79,3 +79,8 @@ def _convert(source: Path, folder: Path) -> None:
     model.save_pretrained(folder)
     weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     write_json(folder / "source.json", {"file": source.name, "gguf_sha256": _GGUF_SHA256, "sha256": weights})
+
+
+if __name__ == "__main__":  # `make run` and `make test` convert it when they install it
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    converted_folder()

@@ -19,6 +19,7 @@ from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.training.runs import LOG, PROCESS, append_event, is_alive, log_tail, read_events, running_run, status
 
+
 def start(folder: Path) -> None:
     """Start training in a run folder.
 

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from pipeline.answering import embedded, models
+from pipeline.answering import bases, embedded, models
 from pipeline.answering.answers import Question, ask
 from pipeline.answering.embedded import EMBEDDED, converted_folder, wheel_file
 from pipeline.answering.models import LanguageModel, add_adapter, check_adapter, load_base, load_run
@@ -218,39 +220,41 @@ def test_an_unknown_base_is_refused_in_one_sentence(name: str, said: str, monkey
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
+GATED = (401, {"X-Error-Code": "GatedRepo"}, {})
+MISSING = (404, {"X-Error-Code": "RepoNotFound"}, {})
+HUGE = (200, {}, {"id": "a/b", "siblings": [{"rfilename": "model.safetensors", "size": 10**12}]})
+
+
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("reply", "said"),
     [
-        ("offline", "cannot be reached"),
-        ("refused", "cannot be reached"),
-        ("gated", "is gated: accept its terms"),
-        ("missing", "There is no model named"),
-        ("too large", "needs about 1100.0 GB of memory"),
+        (GATED, "is gated: accept its terms"),
+        (MISSING, "There is no model named"),
+        (HUGE, "needs about 1100.0 GB of memory"),
+        ((503, {}, {}), "cannot be reached"),
+        ((200, {}, "nonsense"), "cannot be reached"),
     ],
+    ids=["gated", "missing", "too large", "out of order", "nonsense"],
 )
-def test_what_the_hub_answers_becomes_a_sentence(kind: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+def test_what_the_hub_answers_becomes_a_sentence(reply: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, headers, body = reply
 
-    response = httpx.Response(401, request=httpx.Request("GET", "http://hub"))
-    large = SimpleNamespace(siblings=[SimpleNamespace(rfilename="model.safetensors", size=10**12)])
-    answer: Any = {
-        "offline": OfflineModeIsEnabled("offline"),
-        "refused": httpx.ConnectError("refused"),
-        "gated": GatedRepoError("gated", response=response),
-        "missing": RepositoryNotFoundError("missing", response=response),
-        "too large": large,
-    }[kind]
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
 
-    def model_info(*_: Any, **__: Any) -> Any:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        def log_message(self, *_: Any) -> None: ...
 
-    monkeypatch.setattr(HfApi, "model_info", model_info)
-    with pytest.raises(ModelError, match=said):
-        load_base("nobody/unheard-of-model")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(ModelError, match=said):
+            load_base("nobody/unheard-of-model")
+        server.shutdown()
 
 
 @pytest.mark.parametrize("what", ["nothing", "an adapter", "no config", "no weights"])
@@ -296,7 +300,7 @@ def test_a_truncated_model_is_refused(tiny_base: Path, copy_of: Callable[[Path],
 
 
 def test_a_model_larger_than_the_memory_is_refused(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
+    monkeypatch.setattr(bases.psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"needs about .* GB of memory and .* are free; choose a smaller base model"):
         load_base(str(tiny_base))
@@ -318,12 +322,12 @@ def test_precision_is_what_was_asked_for(tiny_base: Path) -> None:
 
 def test_the_checksum_is_that_of_the_weights(tiny_base: Path, copy_of: Callable[[Path], Path], tmp_path: Path) -> None:
     copied = copy_of(tiny_base)
-    assert models.checksum(copied) == models.checksum(tiny_base) == models._file_sha256(tiny_base / "model.safetensors")
+    assert bases.checksum(copied) == bases.checksum(tiny_base) == bases._file_sha256(tiny_base / "model.safetensors")
     other = build_model(tmp_path / "other", seed=1)
-    assert models.checksum(other) != models.checksum(tiny_base)
+    assert bases.checksum(other) != bases.checksum(tiny_base)
     os.utime(copied / "model.safetensors", (1, 1))  # another time: computed again
     (copied / "checksum.json").write_text("{")
-    assert models.checksum(copied) == models.checksum(tiny_base)
+    assert bases.checksum(copied) == bases.checksum(tiny_base)
 
 
 # --- Adapters ---
@@ -332,7 +336,7 @@ def test_the_checksum_is_that_of_the_weights(tiny_base: Path, copy_of: Callable[
 def test_an_adapter_says_where_it_comes_from(finished_run: Path, tiny_base: Path) -> None:
     assert check_adapter(finished_run / "adapter") == {
         "base_model": str(tiny_base),
-        "base_sha256": models.checksum(tiny_base),
+        "base_sha256": bases.checksum(tiny_base),
     }
 
 
@@ -437,12 +441,14 @@ def test_a_damaged_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not (tmp_path / "models").exists()
 
 
-def test_without_the_wheel_the_hub_s_twin_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_hub_s_twin_is_used(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(embedded, "models_dir", lambda: tmp_path / "models")
     monkeypatch.setattr(embedded, "wheel_file", lambda: None)
     asked: list[str] = []
-    monkeypatch.setattr(models, "_download", lambda name: asked.append(name) or tmp_path)
-    assert models.find_base(EMBEDDED) == tmp_path and asked == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    monkeypatch.setattr(bases, "_download", lambda name: asked.append(name) or tiny_base)
+    assert bases.find_base(EMBEDDED) == tiny_base and asked == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
     with pytest.raises(ModelError, match="not installed"):
         converted_folder()
 

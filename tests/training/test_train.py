@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from pipeline.answering.models import LanguageModel, checksum, load_base
+from pipeline.answering.bases import checksum
+from pipeline.answering.models import LanguageModel, load_base
 from pipeline.answering.prompts import UNKNOWN, encode_example, encode_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError

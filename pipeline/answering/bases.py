@@ -1,0 +1,124 @@
+"""A base model by name: where its files are, whether they fit into the memory, and their checksum.
+
+Torch is imported where a GPU has to be asked, so the command line can refuse a wrong name before it does anything else.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
+from pipeline.errors import ModelError
+from pipeline.files import read_json, write_json
+
+_NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def on_unsloth() -> bool:
+    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all)."""
+    import torch
+
+    return torch.cuda.is_available() and find_spec("unsloth") is not None
+
+
+def find_base(name: str) -> Path:
+    """The local folder of a base model, converted or downloaded when it is not there yet.
+
+    Raises:
+        ModelError: one sentence for an unknown name, an unreachable hub, a gated model, or a folder without weights.
+    """
+    if name == EMBEDDED:
+        if is_installed():
+            return converted_folder()
+        name = HUB_TWIN
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):  # unlike Path's, false for a name that no file can have
+        return _with_weights(name, path)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
+    return _with_weights(name, _download(name))
+
+
+def _with_weights(name: str, folder: Path) -> Path:
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} holds no model in safetensors format; choose another model or folder.")
+    return folder
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        try:
+            return Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED_FILES))
+        except LocalEntryNotFoundError:
+            info = HfApi().model_info(name, files_metadata=True, timeout=20)
+            weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
+            _check_fits(name, int(weights * (0.4 if on_unsloth() else 1.0)))
+            return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
+    except ModelError:
+        raise
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{name} is gated: accept its terms on its Hugging Face page and set HF_TOKEN, or choose another model."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"There is no model named {name!r} on the Hugging Face Hub, nor a folder of that name; check the spelling."
+        ) from error
+    except Exception as error:  # the hub's errors, those of the client under it, and the disk's
+        raise ModelError(
+            f"{name} is not on this machine and the Hugging Face Hub cannot be reached; "
+            f"check the connection, give a local folder, or use {EMBEDDED}."
+        ) from error
+
+
+def check_memory(name: str, folder: Path, four_bit: bool) -> None:
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    quantised = "quantization_config" in read_json(folder / "config.json")
+    _check_fits(name, int(weights * (0.4 if four_bit and not quantised else 1.0)))
+
+
+def _check_fits(name: str, weights: int) -> None:
+    """Refuse a model whose weights alone (bytes) are more than the free memory of its device."""
+    import torch
+
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    if weights * 1.1 > free:
+        raise ModelError(
+            f"{name} needs about {weights * 1.1 / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
+            "choose a smaller base model."
+        )
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 of a model's weights (of the files' digests in name order where there are several), remembered."""
+    files = sorted(folder.glob("*.safetensors"))
+    stamp = [[f.name, f.stat().st_size, int(f.stat().st_mtime)] for f in files]
+    memory = folder / "checksum.json"
+    try:
+        known = read_json(memory)
+        if known["files"] == stamp:
+            return known["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digests = [_file_sha256(f) for f in files]
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    with suppress(OSError):  # a read-only model folder: computed again next time
+        write_json(memory, {"files": stamp, "sha256": sha256})
+    return sha256
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
