@@ -29,7 +29,9 @@ def say(text: str) -> None:
 def demo(args: argparse.Namespace) -> None:
     """The whole loop: catalogue → dataset → training → comparison → report."""
     begun = time.monotonic()
-    settings = settings_for(args.preset, default_base() if args.base is None else args.base, seed=args.seed, questions=args.questions)
+    settings = settings_for(
+        args.preset, default_base() if args.base is None else args.base, seed=args.seed, questions=args.questions
+    )
     chosen = DatasetSettings(products=args.products, seed=args.seed)
     if args.out:
         check_new(args.out, overwrite=args.overwrite)
