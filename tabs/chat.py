@@ -108,7 +108,7 @@ class ChatTab:
     def _build_compare(self) -> None:
         gr.HTML("<h2>Before and after</h2>")
         with gr.Row():
-            self.go = gr.Button("Run the questions", variant="primary", min_width=200, elem_id="run-questions")
+            self.go = gr.Button("Ask the questions", variant="primary", min_width=200, elem_id="run-questions")
             self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
             self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
         self.summary = gr.HTML(elem_id="summary", elem_classes="news")
@@ -251,13 +251,13 @@ class ChatTab:
         except PipelineError:
             number = 0
         comparison = read_comparison(folder)
-        label = f"{'Run the' if comparison is None else 'Run again the'} {count(number, 'question')}"
+        label = f"Ask the {count(number, 'question')}{' again' if comparison else ''}"
         update: Update = {self.go: gr.Button(label, interactive=number > 0), self.detail: ""}
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
         for button, path in reports.items():
             update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
         if comparison is None:
-            hint = "The base was asked before training. Run the questions to ask the tuned model the same: some minutes on a CPU."
+            hint = "The base was asked before training. Ask the tuned model the same: a minute or two on a CPU."
             return update | {self.summary: notice(hint, "hint"), self.compared: gr.Column(visible=False)}
         return update | {
             self.summary: summary_card(comparison),

@@ -75,7 +75,7 @@ def training_figure(view: RunView) -> "Figure":
     )
     figure.update_layout(
         uirevision=view.name,
-        xaxis={"title": "step", "range": [0, max(view.total, 1)], "showgrid": False},
+        xaxis={"title": "step", "range": [0, max(view.total, 1) * 1.03], "showgrid": False},
         yaxis={"title": "loss", "range": [0, axis_top(losses)], "gridcolor": "rgba(128,128,128,.25)"},
         yaxis2={
             "title": "recall",

@@ -118,7 +118,7 @@ class TrainingTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=330):
                 self._build_settings(settings)
-            with gr.Column(scale=3, min_width=330):
+            with gr.Column(scale=3, min_width=330, elem_id="run-side"):
                 self._build_run()
         self._build_history()
         self._wire(tabs)

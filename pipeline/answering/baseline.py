@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.prompts import UNKNOWN
-from pipeline.data.examples import REPORT_1
+from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
 from pipeline.files import write_json
 
@@ -23,13 +23,18 @@ def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> l
     """Choose the questions to be asked before and after.
 
     Of 15, two are about unknown products and eight about attributes (as far as there are any), spread over as many
-    products and kinds as possible, each in a phrasing that neither training nor its probes use.
+    products and kinds as possible, each in one of the two phrasings that neither training nor its probes use.
 
     Args:
         held_out: the dataset's held-out rows.
     """
-    rows = [r for r in held_out if r["template"].endswith(REPORT_1)]
-    random.Random(f"{seed}:questions").shuffle(rows)
+    rng = random.Random(f"{seed}:questions")
+    facts: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in held_out:
+        if row["template"].endswith((REPORT_1, REPORT_2)):
+            facts.setdefault((row["uid"], row["title"], row["kind"], row["response"]), []).append(row)
+    rows = [rng.choice(phrasings) for phrasings in facts.values()]
+    rng.shuffle(rows)
     unknown = [r for r in rows if r["kind"] == UNKNOWN][: round(count * UNKNOWN_SHARE)]
     attributes = [r for r in rows if r["kind"] not in (UNKNOWN, DESCRIPTION)]
     descriptions = [r for r in rows if r["kind"] == DESCRIPTION]

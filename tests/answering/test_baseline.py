@@ -1,6 +1,5 @@
 """The questions before training: which ones, and that they stay as they were."""
 
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,8 @@ def test_of_15_questions_two_are_unknown_and_at_least_six_ask_for_attributes(see
 
 def test_questions_are_held_out_and_not_those_of_the_probes(held_out: list[Row]) -> None:
     chosen = choose_questions(held_out, 15, 0)
-    assert all(r in held_out and r["template"].endswith("report-1") for r in chosen)
+    assert all(r in held_out and r["template"].endswith(("report-1", "report-2")) for r in chosen)
+    assert {r["template"].split(":")[-1] for r in chosen} == {"report-1", "report-2"}
     assert len({r["prompt"] for r in chosen}) == 15
 
 
@@ -64,14 +64,15 @@ def test_datasets_of_few_kinds_are_asked_what_they_have(kinds: list[str], held_o
     assert {r["kind"] for r in chosen} == set(kinds)
 
 
-def test_500_questions_of_a_large_dataset_are_chosen_in_seconds() -> None:
+def test_500_questions_of_a_large_dataset_are_of_500_facts() -> None:
     rows = [
-        {"uid": str(n // 5), "kind": f"k{n % 5}", "template": "x:report-1", "prompt": str(n), "title": "t"}
-        for n in range(4_000)
+        {"uid": str(n), "kind": f"k{kind}", "template": f"x:report-{use}", "title": "t", "response": "r"}
+        for n in range(800)
+        for kind in range(5)
+        for use in (1, 2)
     ]
-    begun = time.monotonic()
-    assert len(choose_questions(rows, 500, 0)) == 500
-    assert time.monotonic() - begun < 60  # it once took minutes
+    chosen = choose_questions(rows, 500, 0)
+    assert len({(r["uid"], r["kind"]) for r in chosen}) == len(chosen) == 500
 
 
 def test_the_baseline_is_written_as_it_was_asked(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:

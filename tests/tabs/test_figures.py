@@ -46,7 +46,7 @@ def test_the_axes_stand_still_while_the_curve_grows() -> None:
     figures = [
         training_figure(view([started, *(step(n, loss=4.3 / n) for n in range(1, end))])) for end in (2, 50, 101)
     ]
-    assert {tuple(f.layout.xaxis.range) for f in figures} == {(0, 100)}
+    assert {tuple(f.layout.xaxis.range) for f in figures} == {(0, 103)}
     assert {tuple(f.layout.yaxis.range) for f in figures} == {(0, 5)}
     assert {f.layout.uirevision for f in figures} == {"one"}
 
