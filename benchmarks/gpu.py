@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.measure import RESULTS, save
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.files import read_json
+from pipeline.files import PROJECT, read_json
 from pipeline.training import launcher
 from pipeline.training.runs import clear_run, create_run, log_tail, read_events, status
 from pipeline.training.settings import preset
@@ -79,7 +79,7 @@ def llama_figures(work: Path) -> dict[str, Any]:
     answers = json.loads(asked.stdout)
     return {
         "whole_run_seconds": round(seconds, 1),
-        "events": [e for e in read_events(run)[0] if e["type"] != "probe"],
+        "events": [e for e in read_events(run)[0] if e["type"] != "message"],
         "ask_in_new_process_seconds": round(time.monotonic() - begun, 1),
         "answers": len(answers),
         "sides_differ": sum(a["base"]["raw"] != a["tuned"]["raw"] for a in answers),
@@ -102,7 +102,7 @@ def demo_figures(work: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/shelftalk-gpu"), help="scratch folder, 20 GB")
+    parser.add_argument("--work", type=Path, default=PROJECT / ".gpu", help="scratch folder, 20 GB (default: %(default)s)")
     parser.add_argument("--only", choices=("demo", "llama"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

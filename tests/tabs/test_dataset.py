@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.dataset import DatasetSettings, fingerprint
 from tests.tabs.conftest import App, cell, open_tab, set_slider
 
 ROW = {
@@ -49,6 +51,8 @@ def test_a_first_visit_generates_a_dataset_and_reads_its_pairs(page: Page, app: 
     with page.expect_download() as download:
         page.locator("#download-dataset").click()
     records = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    same = fingerprint(read_catalogue(SAMPLE), DatasetSettings())  # what the command makes without any option
+    assert (app.home / "datasets" / same / "manifest.json").is_file()
     assert all(record["text"].startswith("Context: ") for record in records)
 
 
