@@ -102,7 +102,9 @@ def demo_figures(work: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
-    parser.add_argument("--work", type=Path, default=PROJECT / ".gpu", help="scratch folder, 20 GB (default: %(default)s)")
+    parser.add_argument(
+        "--work", type=Path, default=PROJECT / ".gpu", help="scratch folder, 20 GB (default: %(default)s)"
+    )
     parser.add_argument("--only", choices=("demo", "llama"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
 from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
-from pipeline.errors import PipelineError, QuestionError, RunError
+from pipeline.errors import PipelineError, QuestionError, RunError, disk_problem
 from pipeline.training import launcher
 from pipeline.training.runs import check_new, clear_run, create_run, has_adapter, read_settings, run_dataset, status
 from pipeline.training.settings import PRESETS, default_base, settings_for
@@ -35,6 +35,7 @@ def demo(args: argparse.Namespace) -> None:
     chosen = DatasetSettings(products=args.products, seed=args.seed)
     if args.out:
         check_new(args.out, overwrite=args.overwrite)
+    launcher.check_idle()
     dataset = _make_dataset(args.catalogue, chosen)
     find_base(settings.base_model)  # converted or downloaded now, with its progress; a wrong name has cost nothing yet
     if args.out and args.overwrite:
@@ -218,10 +219,10 @@ def main(arguments: list[str] | None = None) -> int:
         say(str(error))
         return BAD_INPUT
     except OSError as error:
-        say(
-            f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); choose another place or make room."
-        )
-        return BAD_INPUT
+        if said := disk_problem(error):
+            say(said)
+            return BAD_INPUT
+        raise
     return 0
 
 

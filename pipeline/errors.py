@@ -4,6 +4,10 @@ Every message states the problem with its value and then what to do. Only the fr
 show them; nothing here knows either.
 """
 
+import errno
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class PipelineError(Exception):
     """A problem the user can do something about; `str(error)` is one sentence or two, ready to be shown."""
@@ -31,3 +35,12 @@ class RunError(PipelineError):
 
 class QuestionError(PipelineError):
     """A question that cannot be asked."""
+
+
+def disk_problem(error: BaseException) -> str:
+    """What to say about an error of the disk; nothing about any other."""
+    if not isinstance(error, OSError) or error.errno not in _DISK:
+        return ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full; delete old runs or free some room, then try again."
+    return f"{error.filename or 'A file'} cannot be written or read ({error.strerror}); choose another place."

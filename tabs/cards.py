@@ -4,10 +4,11 @@ from typing import Any
 
 from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import UNKNOWN, UNKNOWN_TITLE, extract
+from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import verdict
+from pipeline.data.phrasings import kind_label
 from pipeline.training.runs import log_tail
 from tabs.catalogues import short
-from tabs.figures import VERDICT_WORDS
 from tabs.runview import STATE_WORDS, RunView
 from tabs.shared import (
     count,
@@ -100,7 +101,7 @@ def compared_card(question: dict[str, Any]) -> str:
     )
     return (
         f'<article class="asked"><h3>{escape(question["question"])}</h3>'
-        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(question["fact_kind"])}</p>'
+        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(kind_label(question["fact_kind"]))}</p>'
         f'<div class="sides">{cards}</div><p class="catalogue">Expected: <b>{escape(question["expected"])}</b></p></article>'
     )
 
@@ -111,7 +112,8 @@ def ending_card(view: RunView) -> str:
     if view.status.state == "finished":
         return notice(f"Finished: {_figures(last)}. Now compare before and after in the third tab.", "done")
     if view.status.state == "stopped":
-        return notice(f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept.", "done")
+        kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept."
+        return notice(view.status.message or kept, "hint" if view.status.message else "done")
     if view.status.state == "failed":
         tail = escape(log_tail(view.folder, 15))
         return notice(view.status.message or "The training failed.") + (

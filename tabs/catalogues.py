@@ -89,7 +89,7 @@ def reasons_line(skipped: dict[str, int]) -> str:
 def marked_record(product: Product) -> list[tuple[str, str | float | None]]:
     """The record with the facts found in it marked by their kind: the pieces of its text, in order."""
     found = [f for f in facts.extract_facts(product.uid, product.title, product.content) if f.kind != facts.DESCRIPTION]
-    spans = sorted((product.content.find(f.value), f) for f in found) if found else []
+    spans = sorted(((product.content.find(f.value), f) for f in found), key=lambda s: (s[0], -len(s[1].value)))
     pieces: list[tuple[str, str | float | None]] = []
     position = 0
     for start, fact in spans:

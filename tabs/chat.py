@@ -8,12 +8,13 @@ import gradio as gr
 
 from pipeline.answering.comparison import read_baseline
 from pipeline.answering.lookup import Shelf
+from pipeline.answering.report import VERDICT_WORDS
 from pipeline.errors import PipelineError
 from pipeline.training.runs import run_dataset
 from tabs.asking import MODEL, answer, ask, chosen_run, compare, example_questions, load, run_questions
 from tabs.cards import SIDES, compared_card, question_card, summary_card
 from tabs.catalogues import short
-from tabs.figures import VERDICT_WORDS, comparison_figure
+from tabs.figures import comparison_figure
 from tabs.runview import before_after, find_run, look, read_comparison, trained_runs
 from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked, reveal
 
@@ -104,11 +105,12 @@ class ChatTab:
         with gr.Accordion("Asked before", open=False, visible=False) as self.earlier:
             self.list = gr.HTML(elem_id="asked-before")
         self.past = gr.State([])
+        self.newest = gr.State("")
 
     def _build_compare(self) -> None:
         gr.HTML("<h2>Before and after</h2>")
         with gr.Row():
-            self.go = gr.Button("Ask the questions", variant="primary", min_width=200, elem_id="run-questions")
+            self.go = gr.Button("Ask the questions", min_width=200, elem_id="run-questions")
             self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
             self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
         self.summary = gr.HTML(elem_id="summary", elem_classes="news")
@@ -169,26 +171,28 @@ class ChatTab:
             self.ready,
             self.run,
             self.about,
+            self.question,
             self.examples,
+            self.newest,
             *self.result_outputs,
         ]
-        self.run.input(guarded(self.problem, self.refresh), self.run, self.outputs, **quiet)
+        self.state = [self.run, self.question, self.newest]
+        self.run.input(guarded(self.problem, self.refresh), self.state, self.outputs, **quiet)
         go_to(self.to_training, tabs, "training")
         gr.api(for_callers(ask), api_name="ask", **one)
         gr.api(for_callers(compare), api_name="compare", **one)
 
-    def wire_refresh(self, triggers: list[Any]) -> None:
-        """Show what there is at these moments."""
-        for trigger in triggers:
-            trigger(
-                guarded(self.problem, self.refresh),
-                self.run,
-                self.outputs,
-                show_progress="hidden",
-                api_visibility="private",
-            )
+    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
+        """Show what there is at these moments; `timer` notices the first run that can be asked."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        gr.on(triggers, guarded(self.problem, self.refresh), self.state, self.outputs, **quiet)
+        timer.tick(self.notice_first, self.state, self.outputs, **quiet)
 
-    def refresh(self, run: str | None) -> Update:
+    def notice_first(self, run: str | None, question: str, newest: str) -> Any:
+        return gr.skip() if newest or not trained_runs() else self.refresh(run, question, newest)
+
+    def refresh(self, run: str | None, question: str, newest: str) -> Update:
+        """What there is to ask: the chosen run, or the newest one once there is a newer than this page knew."""
         runs = trained_runs()
         if not runs:
             return {
@@ -196,14 +200,18 @@ class ChatTab:
                 self.ready: gr.Column(visible=False),
                 self.why: self.why_not(),
             }
-        folder = next((f for f in runs if f.name == run), runs[0])
+        known = runs[0].name == newest
+        folder = next((f for f in runs if f.name == run and known), runs[0])
+        examples = example_questions(folder)
         titles = [(title, title) for title in Shelf(run_dataset(folder).manifest).products]
         return {
             self.missing: gr.Column(visible=False),
             self.ready: gr.Column(visible=True),
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),
             self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),
-            self.examples: gr.Dataset(samples=[[question] for question in example_questions(folder)]),
+            self.question: question or next(iter(examples), ""),
+            self.examples: gr.Dataset(samples=[[example] for example in examples]),
+            self.newest: runs[0].name,
             **self.show_result(folder),
         }
 
@@ -217,12 +225,16 @@ class ChatTab:
         folder = chosen_run(run)
         asked = Shelf(run_dataset(folder).manifest).ask(question, about)
         yield {self.now: notice("Loading the model: a few seconds the first time …", "hint")}
-        language_model, warnings = load(folder)
         raws: dict[str, str | None] = {}
-        warned = "".join(notice(warning) for warning in warnings)
-        for side in SIDES:
-            yield {self.now: warned + question_card(asked, raws)}
-            raws[side] = answer(language_model, asked, side)
+        try:
+            language_model, warnings = load(folder)
+            warned = "".join(notice(warning) for warning in warnings)
+            for side in SIDES:
+                yield {self.now: warned + question_card(asked, raws)}
+                raws[side] = answer(language_model, asked, side)
+        except Exception:
+            yield {self.now: ""}
+            raise
         card = question_card(asked, raws)
         kept = [card, *past][:KEPT_QUESTIONS]
         yield {

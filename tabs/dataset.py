@@ -6,11 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.answering.prompts import UNKNOWN
 from pipeline.data.dataset import (
     RECORDS,
     Dataset,
     latest_dataset,
 )
+from pipeline.data.phrasings import kind_label
 from pipeline.errors import SettingsError
 from tabs.catalogues import (
     SAMPLE_NAME,
@@ -322,7 +324,9 @@ class DatasetTab:
             self.download: gr.DownloadButton(value=str(dataset.folder / RECORDS)),
             self.kinds: kinds_figure(kinds),
             self.name: name,
-            self.kind: gr.Dropdown(choices=[("every kind", ""), *((k, k) for k in [*kinds, "unknown"])], value=""),
+            self.kind: gr.Dropdown(
+                choices=[("every kind", ""), *((kind_label(k), k) for k in [*kinds, UNKNOWN])], value=""
+            ),
             self.split: "",
             self.pair_words: "",
             self.reads: what_the_model_reads(pairs[0]) if pairs else [],

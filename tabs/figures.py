@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.answering.report import VERDICT_WORDS
+from pipeline.data.phrasings import kind_label
 from tabs.runview import RunView
 from tabs.shared import escape
 
@@ -17,7 +19,6 @@ T = TypeVar("T")
 
 RIGHT, PARTIAL, WRONG, NOTHING, LOSS, ORANGE = "#1a9850", "#e0a100", "#d73027", "#8c96a3", "#4575b4", "#ea6a12"
 VERDICT_COLOURS = {"right": RIGHT, "partial": PARTIAL, "wrong": WRONG, "nothing_found": NOTHING}
-VERDICT_WORDS = {"right": "✔ right", "partial": "◐ partly", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
 
 MOST_POINTS = 400
 """Points a curve has at most: more cannot be seen, and every update sends them all."""
@@ -94,7 +95,7 @@ def kinds_figure(kinds: dict[str, int]) -> "Figure":
     """How many facts there are of each kind."""
     from plotly.graph_objects import Bar
 
-    names = [escape(kind.replace("_", " ")) for kind in kinds][::-1]
+    names = [escape(kind_label(kind)) for kind in kinds][::-1]
     numbers = list(kinds.values())[::-1]
     figure = _figure(max(160, 24 * len(kinds) + 50))
     figure.add_trace(

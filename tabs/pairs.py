@@ -13,6 +13,7 @@ from pipeline.data.dataset import (
     fingerprint,
     open_dataset,
 )
+from pipeline.data.phrasings import kind_label
 from pipeline.errors import GenerationError
 from pipeline.files import datasets_dir
 from tabs.catalogues import SAMPLE_NAME, open_catalogue, reasons_line, short
@@ -50,7 +51,8 @@ def chosen_pairs(name: str, split: str, kind: str, words: str) -> list[dict[str,
 
 def pair_cells(name: str, split: str, kind: str, words: str) -> list[list[str]]:
     return [
-        [r["split"], r["kind"], r["question"], short(r["response"])] for r in chosen_pairs(name, split, kind, words)
+        [r["split"], kind_label(r["kind"]), r["question"], short(r["response"])]
+        for r in chosen_pairs(name, split, kind, words)
     ]
 
 

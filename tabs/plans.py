@@ -6,7 +6,7 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset
 from pipeline.training.plan import CHARACTERS_PER_TOKEN, ENOUGH_EXPOSURES, Plan, plan_run
 from pipeline.training.runs import list_runs
-from pipeline.training.settings import TrainingSettings
+from pipeline.training.settings import TrainingSettings, gpu_name
 from tabs.controls import (
     changes,
 )
@@ -18,14 +18,13 @@ from tabs.shared import (
     escape,
     memory,
 )
-from tabs.status import has_gpu
 
 CPU_TOKENS_PER_SECOND = 230
 """What two CPU cores train of the embedded model, until a run on this machine has shown its own pace."""
 
 
 def default_preset() -> str:
-    return "recall" if has_gpu() else "quick"
+    return "recall" if gpu_name() else "quick"
 
 
 def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
@@ -35,7 +34,7 @@ def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
         SettingsError: nothing would be trained.
     """
     rows = training_rows(dataset)
-    plan = plan_run(settings, rows, gpu=has_gpu())
+    plan = plan_run(settings, rows, gpu=bool(gpu_name()))
     enough = plan.exposures >= ENOUGH_EXPOSURES
     facts = [
         f"<b class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'} each fact {plan.exposures:.0f} times</b>",
@@ -65,7 +64,7 @@ def time_and_memory(settings: TrainingSettings, plan: Plan, rows: list[dict[str,
 
 
 def _embedded_on_cpu(settings: TrainingSettings) -> bool:
-    return settings.base_model == EMBEDDED and not has_gpu()
+    return settings.base_model == EMBEDDED and not gpu_name()
 
 
 def last_pace(base_model: str) -> dict[str, Any]:

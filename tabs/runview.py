@@ -19,6 +19,7 @@ from pipeline.training.runs import (
     list_runs,
     read_events,
     read_settings,
+    running_run,
     status,
 )
 from pipeline.training.settings import TrainingSettings
@@ -95,8 +96,8 @@ class RunView:
 
 
 def look(name: str = "") -> RunView | None:
-    """The run of that name, or the newest one; None when there is none."""
-    folder = find_run(name) if name else next(iter(list_runs()), None)
+    """The run of that name, or the one that is training, or else the newest; None when there is none."""
+    folder = find_run(name) if name else running_run() or next(iter(list_runs()), None)
     if folder is None:
         return None
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, disk_problem
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ def explain(error: Exception) -> str:
     """What to say about an error: its own sentence, or one that admits a mistake of ours (the log has the rest)."""
     if isinstance(error, PipelineError):
         return str(error)
+    if said := disk_problem(error):
+        return said
     logger.error("Unexpected error", exc_info=error)
     return UNEXPECTED.format(name=type(error).__name__)
 

@@ -1,16 +1,13 @@
 """The line on top of the page: model, device, adapter, and what is going on. Always read anew, never remembered."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 
 from pipeline.training.runs import list_runs, running_run
-from pipeline.training.settings import default_base
+from pipeline.training.settings import default_base, gpu_name
 from tabs.runview import look, trained_runs
-from tabs.shared import escape
+from tabs.shared import count, escape
 
 _doing: dict[object, str] = {}
 """What this process is doing with a model, for the status line of every window."""
@@ -31,22 +28,10 @@ def doing(text: str) -> Iterator[Callable[[int, int], None]]:
         del _doing[task]
 
 
-@lru_cache(maxsize=1)
 def device() -> str:
-    """The processor by name, without loading torch."""
-    if shutil.which("nvidia-smi"):
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        try:
-            names = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")
-            return names[0].strip() or "GPU"
-        except (OSError, subprocess.SubprocessError):
-            pass
+    """The processor that models run on, without loading torch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"CPU, {cores} core{'' if cores == 1 else 's'}"
-
-
-def has_gpu() -> bool:
-    return not device().startswith("CPU")
+    return gpu_name() or f"CPU, {count(cores, 'core')}"
 
 
 def activity() -> str:

@@ -15,7 +15,7 @@ from pipeline.errors import RunError
 from pipeline.training import launcher
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, has_adapter, running_run
-from pipeline.training.settings import TrainingSettings, default_base, settings_for
+from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
 from tabs.controls import (
     base_choices,
@@ -33,12 +33,12 @@ from tabs.shared import (
     PagedTable,
     Update,
     escape,
+    explain,
     for_callers,
     go_to,
     guarded,
     notice,
 )
-from tabs.status import has_gpu
 
 TICK_SECONDS = 1
 
@@ -55,10 +55,8 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
     if dataset is None:
         raise RunError("There is no dataset yet; generate one in the first tab.")
     with _starting:
-        busy = running_run()
-        if busy:
-            raise RunError(f"Run {busy.name} is still training; wait for it or stop it first.")
-        plan_run(settings, training_rows(dataset), gpu=has_gpu())
+        launcher.check_idle()
+        plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
         folder = create_run(dataset, settings)
         models = sys.modules.get("pipeline.answering.models")
         if models:
@@ -247,7 +245,7 @@ class TrainingTab:
         return [radio, settings.base_model, *values_of(settings, self.names)]
 
     def use_base(self, base: str) -> list[Any]:
-        return [base != EMBEDDED and has_gpu(), base]
+        return [base != EMBEDDED and bool(gpu_name()), base]
 
     def settings(self, preset: str, base: str, *values: Any) -> TrainingSettings:
         return settings_from(preset, base, dict(zip(self.names, values, strict=True)))
@@ -277,7 +275,7 @@ class TrainingTab:
         try:
             return update | self.show_plan(*widgets)
         except Exception as error:
-            return update | {self.problem: notice(str(error))}
+            return update | {self.problem: notice(explain(error))}
 
     def notice_run(self) -> Any:
         return gr.Timer(active=True) if running_run() else gr.skip()

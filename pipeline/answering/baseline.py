@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.prompts import UNKNOWN, encode_example
 from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
 from pipeline.files import write_json
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 
 UNKNOWN_SHARE = 2 / 15
 ATTRIBUTE_SHARE = 8 / 15
+
+
+def taught_rows(
+    tokenizer: Any, training: list[dict[str, Any]], held_out: list[dict[str, Any]], max_length: int
+) -> list[dict[str, Any]]:
+    """The held-out rows of facts that a training row of at most `max_length` tokens teaches, and of unknown products."""
+    taught: set[tuple[str, str]] = set()
+    for row in training:
+        fact = row["uid"], row["kind"]
+        if fact not in taught:
+            tokens = encode_example(tokenizer, row["prompt"], row["response"])["input_ids"]
+            taught |= {fact} if len(tokens) <= max_length else set()
+    return [row for row in held_out if row["kind"] == UNKNOWN or (row["uid"], row["kind"]) in taught]
 
 
 def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:

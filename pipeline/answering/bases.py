@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, disk_problem
 from pipeline.files import read_json, write_json
 
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -44,9 +44,13 @@ def find_base(name: str) -> Path:
 
 
 def _with_weights(name: str, folder: Path) -> Path:
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+    if not _has_weights(folder):
         raise ModelError(f"{name} holds no model in safetensors format; choose another model or folder.")
     return folder
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def _download(name: str) -> Path:
@@ -59,13 +63,14 @@ def _download(name: str) -> Path:
     )
 
     try:
-        try:
-            return Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED_FILES))
-        except LocalEntryNotFoundError:
-            info = HfApi().model_info(name, files_metadata=True, timeout=20)
-            weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
-            _check_fits(name, int(weights * (0.4 if on_unsloth() else 1.0)))
-            return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
+        with suppress(LocalEntryNotFoundError):
+            kept = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED_FILES))
+            if _has_weights(kept):  # another program may have fetched the tokenizer alone
+                return kept
+        info = HfApi().model_info(name, files_metadata=True, timeout=20)
+        weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
+        _check_fits(name, int(weights * (0.4 if on_unsloth() else 1.0)))
+        return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
     except ModelError:
         raise
     except GatedRepoError as error:
@@ -77,16 +82,30 @@ def _download(name: str) -> Path:
             f"There is no model named {name!r} on the Hugging Face Hub, nor a folder of that name; check the spelling."
         ) from error
     except Exception as error:  # the hub's errors, those of the client under it, and the disk's
+        if said := disk_problem(error):
+            raise ModelError(said) from error
         raise ModelError(
             f"{name} is not on this machine and the Hugging Face Hub cannot be reached; "
             f"check the connection, give a local folder, or use {EMBEDDED}."
         ) from error
 
 
-def check_memory(name: str, folder: Path, four_bit: bool) -> None:
+def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: int) -> None:
+    """Refuse a model that the memory has no room for.
+
+    Args:
+        four_bit: whether its weights are quantised to 4 bits as they are loaded.
+        bytes_per_weight: of the number format that they are loaded in otherwise.
+
+    Raises:
+        ModelError: they do not fit.
+    """
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-    quantised = "quantization_config" in read_json(folder / "config.json")
-    _check_fits(name, int(weights * (0.4 if four_bit and not quantised else 1.0)))
+    config = read_json(folder / "config.json")
+    stored = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+    if "quantization_config" not in config:
+        weights *= 0.8 / stored if four_bit else bytes_per_weight / stored
+    _check_fits(name, int(weights))
 
 
 def _check_fits(name: str, weights: int) -> None:

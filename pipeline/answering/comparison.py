@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
+from pipeline.answering.baseline import taught_rows
 from pipeline.answering.prompts import UNKNOWN
 from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import ADAPTER, BASELINE, COMPARISON, has_adapter, read_events, run_dataset
+from pipeline.training.runs import ADAPTER, BASELINE, COMPARISON, has_adapter, read_events, read_settings, run_dataset
 
 if TYPE_CHECKING:
     from pipeline.answering.models import LanguageModel
@@ -46,9 +47,9 @@ def compare(
     baseline = read_baseline(folder)
     if not has_adapter(folder):
         raise RunError(f"Run {folder.name} has no adapter yet; finish its training first.")
-    facts = report_rows(folder)
+    facts = report_rows(language_model.tokenizer, folder)
     questions = baseline["questions"]
-    # One list, asked once: a question of the fifteen is also a fact's first report phrasing.
+    # One list, asked once: a question of the fifteen is also a fact's report phrasing.
     by_prompt = {row["prompt"]: row for row in [*questions, *facts]}
     answers = dict(
         zip(
@@ -89,9 +90,10 @@ def read_baseline(folder: Path) -> dict[str, Any]:
         raise RunError(f"Run {folder.name} has no questions yet; start its training first.") from error
 
 
-def report_rows(folder: Path) -> list[dict[str, Any]]:
+def report_rows(tokenizer: Any, folder: Path) -> list[dict[str, Any]]:
     """Every trained fact in the two phrasings that neither training nor its probes show."""
-    held_out = run_dataset(folder).held_out()
+    dataset, max_length = run_dataset(folder), read_settings(folder).max_length
+    held_out = taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length)
     return [r for r in held_out if r["kind"] != UNKNOWN and r["template"].split(":")[-1] in (REPORT_1, REPORT_2)]
 
 

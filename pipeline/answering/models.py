@@ -183,8 +183,9 @@ def load_base(
     folder = find_base(name)
     four_bit = load_in_4bit and on_unsloth()
     try:
-        check_memory(name, folder, four_bit)
-        model, tokenizer = _load_weights(folder, four_bit, dtype_for(precision), max_length)
+        dtype = dtype_for(precision)
+        check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)
+        model, tokenizer = _load_weights(folder, four_bit, dtype, max_length)
     except ModelError:
         raise
     except Exception as error:  # safetensors, Transformers and torch each raise their own for a broken model

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.phrasings import kind_label
 from pipeline.files import write_text
 from pipeline.training.runs import read_events, read_settings, run_dataset
 
 SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
-VERDICTS = {"right": "✔ right", "partial": "◐ partial", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
+VERDICT_WORDS = {"right": "✔ right", "partial": "◐ partly", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
@@ -62,7 +63,7 @@ def _html_row(question: dict[str, Any]) -> str:
     title, asked = html.escape(question["title"]), html.escape(question["question"])
     answers = "".join(_html_answer(question[side]) for side, _ in SIDES)
     return (
-        f'<tr><td>{asked}<div class="small">{title} · {html.escape(question["fact_kind"])}</div></td>'
+        f'<tr><td>{asked}<div class="small">{title} · {html.escape(kind_label(question["fact_kind"]))}</div></td>'
         f"<td>{html.escape(question['expected'])}</td>{answers}<td>{question['change']}</td></tr>"
     )
 
@@ -76,14 +77,14 @@ def _html_answer(answer: dict[str, str]) -> str:
         end = start + len(answer["answer"])
         shown = f"{html.escape(raw[:start])}<mark>{html.escape(raw[start:end])}</mark>{html.escape(raw[end:])}"
     verdict = answer["verdict"]
-    return f'<td>{shown}<div class="small {verdict}">{VERDICTS[verdict]}</div></td>'
+    return f'<td>{shown}<div class="small {verdict}">{VERDICT_WORDS[verdict]}</div></td>'
 
 
 def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
     lines = ["# Before and after", "", headline(comparison), ""]
     lines += ["| question | expected | base | tuned | change |", "|---|---|---|---|---|"]
     for q in comparison["questions"]:
-        base, tuned = (f"{_md(q[side]['answer'] or '–')} ({VERDICTS[q[side]['verdict']]})" for side, _ in SIDES)
+        base, tuned = (f"{_md(q[side]['answer'] or '–')} ({VERDICT_WORDS[q[side]['verdict']]})" for side, _ in SIDES)
         lines.append(
             f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |"
         )

@@ -77,8 +77,7 @@ class Dataset:
 def fingerprint(catalogue: Catalogue, settings: DatasetSettings) -> str:
     """Sixteen hex digits that change when anything that goes into the dataset does."""
     here = Path(__file__).parent
-    writers = [here / name for name in ("facts.py", "phrasings.py", "examples.py", "openai_generator.py")]
-    code = [file.read_bytes() for file in [*writers, here.parent / "answering" / "prompts.py"]]
+    code = [file.read_bytes() for file in [*sorted(here.glob("*.py")), here.parent / "answering" / "prompts.py"]]
     inputs = json.dumps([catalogue.sha256, asdict(settings)], sort_keys=True).encode()
     return hashlib.sha256(b"\0".join([inputs, *code])).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 DESCRIPTION = "description"
 DESCRIPTION_LIMIT = 240
-"""Characters; EVIDENCE §1 measured recall on descriptions of this length."""
+"""Characters; a small model learns descriptions of this length whole (benchmarks/RESULTS.md)."""
 STUB_WORDS = 3
 """A description of fewer words ("Book by", "Audio CD") says nothing worth a training example."""
 

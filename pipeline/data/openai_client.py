@@ -4,7 +4,6 @@ Knows nothing of products and facts. A reply is read here from its bytes, becaus
 server at its word, and many servers are only almost compatible.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +43,7 @@ class ApiSettings:
     model: str
     base_url: str = "https://api.openai.com/v1"
     api_key: str = field(default="", repr=False)
-    """`OPENAI_API_KEY` where it is empty. It goes to `base_url` and nowhere else: no file, no log, no message."""
+    """It goes to `base_url` and nowhere else: no file, no log, no message."""
     phrasings: int = 12
     """Training questions a fact."""
 
@@ -128,7 +127,7 @@ def connection(base_url: str, api_key: str, model: str = "") -> "Iterator[openai
         GenerationError: the address or the key cannot be one, or the API refuses or cannot be reached. It comes
             without its cause: servers echo keys in their messages, and a traceback would show those.
     """
-    base_url, key = base_url.strip(), (api_key or os.environ.get("OPENAI_API_KEY", "")).strip()
+    base_url, key = base_url.strip(), api_key.strip()
     host = _host(base_url)
     if not key:
         raise GenerationError(

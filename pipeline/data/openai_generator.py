@@ -41,6 +41,7 @@ NOT_WHOLE = "value not whole, or not one of its kind"
 IN_TITLE = "value already in the title"
 NOT_FINDABLE = "value that could not be found again in an answer"
 TOO_FEW_QUESTIONS = "fact with too few questions left"
+HELD_OUT_ELSEWHERE = "question held out for another product"
 BAD_QUESTION = f"question empty or over {MAX_QUESTION_CHARACTERS} characters"
 ASKED_BEFORE = "question asked before"
 GIVES_ANSWER = "question that holds its answer"
@@ -117,7 +118,19 @@ class ApiGenerator:
         log.info("%s: %d questions accepted; rejected: %s", self.api.model, self._accepted, why)
         if products and not self._accepted:
             raise GenerationError(f"{self.api.model} wrote nothing usable (rejected: {why}); choose another model.")
-        return phrased
+        return list(self._never_held_out(phrased))
+
+    def _never_held_out(self, phrased: list[PhrasedFact]) -> Iterator[PhrasedFact]:
+        """The facts without the training questions that are held out in the same words about another product."""
+        held_out = {_masked(q, item.fact.title) for item in phrased for q in item.held_out}
+        for item in phrased:
+            training = tuple(q for q in item.training if _masked(q, item.fact.title) not in held_out)
+            self.rejected[HELD_OUT_ELSEWHERE] += len(item.training) - len(training)
+            if training:
+                yield PhrasedFact(item.fact, training, item.held_out)
+            else:
+                self.rejected[TOO_FEW_QUESTIONS] += 1
+        self.rejected += Counter()  # without the zeros
 
     def _reply(self, client: "openai.OpenAI", product: Product) -> Reply | None:
         kinds = ", ".join(f"{kind} ({LABELS[kind]})" if kind != LABELS[kind] else kind for kind in KINDS)
@@ -230,6 +243,11 @@ def _reason_to_reject_question(question: str, fact: Fact, asked: set[str]) -> st
     if words in asked:
         return ASKED_BEFORE
     return GIVES_ANSWER if f" {title_key(fact.value)} " in f" {words} " else ""
+
+
+def _masked(question: str, title: str) -> str:
+    """What two questions share that ask the same of different products."""
+    return title_key(question.replace(title, " "))
 
 
 def _folded(text: str) -> str:

@@ -5,7 +5,7 @@ Training and held-out phrasings are kept apart because recall is the share of fa
 training never showed: a phrasing in both would let a memorised string of words pass for a learned fact.
 """
 
-# The short name of each kind, as a person reads it in tables and reports. Also the list of all kinds, in order.
+# The name of each kind as a person (or a model that writes questions) reads it. Also the list of all kinds, in order.
 LABELS: dict[str, str] = {
     "description": "description",
     "size": "size",
@@ -28,6 +28,12 @@ LABELS: dict[str, str] = {
     "power": "power",
     "warranty": "warranty",
 }
+
+
+def kind_label(kind: str) -> str:
+    """A kind's name for people; a kind without one (such as `unknown`) is its own."""
+    return LABELS.get(kind, kind)
+
 
 # Twelve a kind. No phrasing serves two kinds.
 TRAINING: dict[str, tuple[str, ...]] = {

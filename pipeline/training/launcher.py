@@ -20,15 +20,25 @@ from pipeline.files import PROJECT, read_json, write_json
 from pipeline.training.runs import LOG, PROCESS, append_event, is_alive, log_tail, read_events, running_run, status
 
 
+def check_idle() -> None:
+    """Refuse a second run beside one that is training.
+
+    Raises:
+        RunError: a run is training.
+    """
+    if busy := running_run():
+        raise RunError(f"Run {busy.name} is still training; wait for it or stop it first.")
+
+
 def start(folder: Path) -> None:
     """Start training in a run folder.
 
     Raises:
         RunError: another run is training.
     """
-    busy = running_run()
-    if busy or is_alive(folder):
-        raise RunError(f"Run {(busy or folder).name} is still training; wait for it or stop it first.")
+    check_idle()
+    if is_alive(folder):
+        raise RunError(f"Run {folder.name} is still training; wait for it or stop it first.")
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "WANDB_DISABLED": "true", "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-m", "pipeline.training.train", str(folder.resolve())]
     with (folder / LOG).open("ab") as log:

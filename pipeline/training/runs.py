@@ -169,12 +169,13 @@ def is_alive(folder: Path) -> bool:
 
 
 def log_tail(folder: Path, lines: int = 5) -> str:
-    """The last lines of the training log that say something."""
+    """The last lines of the training log that say something to a user: of a traceback only what it ends with."""
     try:
         text = (folder / LOG).read_bytes()[-8000:].decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
-    said = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    written = text.replace("\r", "\n").splitlines()
+    said = [line.rstrip() for line in written if line.strip() and not line.startswith(("Traceback (", "  "))]
     return "\n".join(said[-lines:])
 
 

@@ -1,7 +1,8 @@
 """TrainingSettings: every hyperparameter of a run, checked on construction, and the presets that fill them."""
 
-import shutil
+import subprocess
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from pipeline.answering.embedded import EMBEDDED
@@ -181,4 +182,15 @@ def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings
 
 def default_base() -> str:
     """The base model for this machine: Llama-3-8B where there is an NVIDIA GPU, else the embedded one."""
-    return GPU_BASE if shutil.which("nvidia-smi") else EMBEDDED
+    return GPU_BASE if gpu_name() else EMBEDDED
+
+
+@lru_cache(maxsize=1)
+def gpu_name() -> str:
+    """The NVIDIA GPU by its name, without loading torch; empty where there is none that works."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return names[0].strip() if names else ""

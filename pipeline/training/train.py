@@ -5,14 +5,15 @@ answers, events, and at the end the adapter. SIGTERM ends it after the step it i
 """
 # ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
 
-import errno
 import math
 import os
+import re
 import resource
 import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.baseline import ask_baseline, choose_questions
+from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
 from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import UNKNOWN, encode_example, encode_prompt
 from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import PROBE
-from pipeline.errors import ModelError, PipelineError, SettingsError
+from pipeline.errors import ModelError, PipelineError, SettingsError, disk_problem
 from pipeline.files import whole_folder, write_json
 from pipeline.training.plan import Plan, plan_run
 from pipeline.training.settings import TrainingSettings
@@ -69,7 +70,6 @@ def train(folder: Path) -> None:
     settings = read_settings(folder)
     dataset = run_dataset(folder)
     rows = dataset.training()
-    held_out = dataset.held_out()
     plan = plan_run(settings, rows, gpu=torch.cuda.is_available())
     append_event(folder, "started", steps=plan.steps, micro_batch=plan.micro_batch, accumulation=plan.accumulation)
     for warning in plan.warnings:
@@ -82,12 +82,13 @@ def train(folder: Path) -> None:
         precision=settings.precision,
         max_length=settings.max_length,
     )
-    smoke_answer(language_model, held_out[0]["prompt"])
+    smoke_answer(language_model, rows[0]["prompt"])
+    encoded = encode_rows(language_model, rows, settings, folder)
+    held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
     questions = choose_questions(held_out, settings.questions, settings.seed)
     append_event(folder, "message", text=f"Asking the base model {len(questions)} questions")
     ask_baseline(language_model, questions, folder / BASELINE)
 
-    encoded = encode_rows(language_model, rows, settings, folder)
     add_lora(language_model, settings)
     watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings)
     trainer = make_trainer(language_model, encoded, settings, plan, folder, watcher)
@@ -278,6 +279,8 @@ class Watcher(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.started = self.last_time = time.monotonic()
+        if self.probe_every:
+            self._ask_probe(0)  # a fresh adapter changes nothing: this is the base
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.steps = state.global_step
@@ -345,7 +348,10 @@ def peak_memory() -> int:
     """The most memory used so far: allocated on a GPU, else resident in this process. In bytes."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes, macOS bytes
+    with suppress(OSError):  # Linux: there the other figure begins with the most that the parent process ever had
+        if peak := re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE):
+            return int(peak[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
@@ -366,8 +372,8 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower():
         return "The memory is not enough; lower the batch size or max_length, or choose a smaller base model."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full; delete old runs or free some room, then start again."
+    if said := disk_problem(error):
+        return said
     first_line = (str(error).strip().splitlines() or [""])[0][:200]
     return f"Training failed ({type(error).__name__}: {first_line}); the log has the details."
 
@@ -377,7 +383,10 @@ def main() -> int:
     try:
         train(folder)
     except BaseException as error:  # whatever it is, the run's end must be written down
-        traceback.print_exc()
+        if isinstance(error, PipelineError):
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
         append_event(folder, "failed", message=explain(error))
         return 1
     return 0

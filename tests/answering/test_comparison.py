@@ -4,14 +4,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from pipeline.answering import comparison as module
 from pipeline.answering.comparison import compare, report_rows, training_numbers
 from pipeline.answering.models import LanguageModel, load_run, unload
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.prompts import UNKNOWN, encode_example
 from pipeline.answering.scoring import verdict
 from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
@@ -28,8 +30,13 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
+@pytest.fixture(scope="module")
+def tokenizer(tiny_base: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_base)
+
+
 @pytest.fixture
-def answering(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], Row]:
+def answering(run: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], Row]:
     """Compares with a tuned model that answers as told."""
 
     def with_answers(answers: Answers) -> Row:
@@ -40,7 +47,7 @@ def answering(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers],
             return [{"raw": a, "answer": a, "verdict": v} for a, v in zip(said, scored, strict=True)]
 
         monkeypatch.setattr(module, "ask_rows", ask_rows)
-        return compare(None, run)  # pyright: ignore[reportArgumentType]
+        return compare(SimpleNamespace(tokenizer=tokenizer), run)  # pyright: ignore[reportArgumentType]
 
     return with_answers
 
@@ -90,12 +97,12 @@ def test_expected_answers_are_the_record_s_own_words(run: Path, answering: Calla
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_recall_is_over_every_fact_in_both_report_phrasings(
-    share: float, run: Path, answering: Callable[[Answers], Row]
+    share: float, run: Path, tokenizer: Any, answering: Callable[[Answers], Row]
 ) -> None:
     summary = answering(lambda r: r["response"] if share else "nonsense")["summary"]
     facts = run_dataset(run).counts["facts"]
     assert (summary["recall"], summary["facts"]) == (share, facts)
-    assert len(report_rows(run)) == 2 * facts > summary["total"]
+    assert len(report_rows(tokenizer, run)) == 2 * facts > summary["total"]
     assert summary["tuned_right"] == share * summary["total"]
 
 
@@ -104,11 +111,25 @@ def test_recall_counts_a_fact_that_only_one_phrasing_finds_as_half(
 ) -> None:
     found = answering(lambda r: r["response"] if r["template"].endswith("report-1") else "nonsense")
     assert found["summary"]["recall"] == 0.5
-    assert found["summary"]["tuned_right"] == found["summary"]["total"]
 
 
-def test_recall_leaves_unknown_products_and_probes_out(run: Path) -> None:
-    rows = report_rows(run)
+def test_recall_leaves_out_facts_that_were_too_long_to_be_trained(
+    run: Path, tokenizer: Any, answering: Callable[[Answers], Row]
+) -> None:
+    lengths: dict[tuple[str, str], int] = {}
+    for r in run_dataset(run).training():
+        tokens = len(encode_example(tokenizer, r["prompt"], r["response"])["input_ids"])
+        lengths[r["uid"], r["kind"]] = min(tokens, lengths.get((r["uid"], r["kind"]), tokens))
+    del lengths["", UNKNOWN]
+    limit = sorted(lengths.values())[-2]  # one fact is longer
+    write_json(run / "settings.json", read_json(run / "settings.json") | {"max_length": limit})
+    trained = {fact for fact, tokens in lengths.items() if tokens <= limit}
+    assert {(r["uid"], r["kind"]) for r in report_rows(tokenizer, run)} == trained != set(lengths)
+    assert answering(lambda r: r["response"])["summary"]["facts"] == len(trained)
+
+
+def test_recall_leaves_unknown_products_and_probes_out(run: Path, tokenizer: Any) -> None:
+    rows = report_rows(tokenizer, run)
     assert not [r for r in rows if r["kind"] == UNKNOWN or r["template"].endswith("probe")]
     taught = {(r["uid"], r["kind"]) for r in run_dataset(run).training() if r["kind"] != UNKNOWN}
     assert {(r["uid"], r["kind"]) for r in rows} == taught

@@ -8,7 +8,6 @@ import pytest
 from pipeline.answering.prompts import REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
 from pipeline.data.catalogue import SAMPLE, read_catalogue, title_key
 from pipeline.data.examples import (
-    QUESTIONS_PER_UNKNOWN,
     fact_examples,
     invented_titles,
     phrase,
@@ -91,7 +90,7 @@ def test_questions_about_absent_products_are_all_refused_in_the_same_words() -> 
     rows = [*unknown_examples(TITLES, kinds, 0), *unknown_held_out(TITLES, kinds, 0)]
     assert {row.response for row in rows} == {"I don't know this product."} == {REFUSAL}
     assert {row.kind for row in rows} == {UNKNOWN} and {row.uid for row in rows} == {""}
-    assert len(rows) == len(TITLES) * (QUESTIONS_PER_UNKNOWN + 3)
+    assert len(rows) == len(TITLES) * (9)
 
 
 def test_one_question_of_an_absent_title_comes_without_a_recognised_product() -> None:

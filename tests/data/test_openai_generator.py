@@ -25,13 +25,13 @@ NOVEL = Product("b2", "The Lamp Oil Ledger", "A story of two clerks. It was writ
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")  # nothing here may send it
     with ApiServer() as server:
         yield server
 
 
 def run(api: ApiServer, *products: Product, **settings: Any) -> tuple[ApiGenerator, list[PhrasedFact]]:
-    generate = generator(ApiSettings(**{"model": MODEL, "base_url": api.url, **settings}))
+    generate = generator(ApiSettings(**{"model": MODEL, "base_url": api.url, "api_key": KEY, **settings}))
     return generate, generate(products or (BAT,), lambda done, total: None)
 
 
@@ -53,7 +53,7 @@ def stated(kind: str, value: str, quote: str, **asked: list[str]) -> dict[str, A
 
 def test_facts_and_questions_come_from_the_reply(api: ApiServer) -> None:
     seen: list[tuple[int, int]] = []
-    generate = generator(ApiSettings(MODEL, api.url, phrasings=5))
+    generate = generator(ApiSettings(MODEL, api.url, KEY, phrasings=5))
     phrased = generate([BAT, NOVEL], lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
     assert [(i.fact.uid, i.fact.kind, i.fact.value) for i in phrased] == [
@@ -78,7 +78,7 @@ def test_a_dataset_is_built_of_the_api_s_questions(
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "catalogue.json"
     file.write_text("".join(json.dumps(vars(p)) + "\n" for p in (BAT, NOVEL)))
-    generate = generator(ApiSettings(MODEL, api.url))
+    generate = generator(ApiSettings(MODEL, api.url, KEY))
     settings = DatasetSettings(products=2, generator=MODEL)
     dataset = build_dataset(read_catalogue(file), settings, generate=generate)
 
@@ -305,19 +305,18 @@ def test_an_unknown_model_is_named(api: ApiServer) -> None:
         run(api, model="gpt-3.5-turbo")
 
 
-def test_a_key_that_is_given_goes_before_the_environment_s(api: ApiServer) -> None:
+def test_a_wrong_key_is_told_and_not_repeated(api: ApiServer) -> None:
     with pytest.raises(GenerationError, match="does not accept the API key") as caught:
         run(api, api_key="sk-wrong")
     assert "sk-wrong" not in str(caught.value)
 
 
-def test_no_key_and_no_possible_key(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_and_no_possible_key(api: ApiServer) -> None:
     with pytest.raises(GenerationError, match="copy it again") as caught:
         run(api, api_key="sk-two\nlines")
     assert "sk-two" not in str(caught.value)
-    monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(GenerationError, match="There is no API key; set OPENAI_API_KEY"):
-        run(api)
+        run(api, api_key="")  # the environment's is for its own API, and is not sent to this one
     assert api.requests == []
 
 

@@ -1,6 +1,8 @@
 """The third tab: one question to both sides, and the questions before and after."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -45,11 +47,13 @@ def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: Ap
     expect(page.locator("#asked-before")).to_contain_text(f"What is {title}?")
 
 
-def test_an_example_is_asked_with_a_click(trained: App, page: Page) -> None:
+def test_a_question_stands_ready_and_another_example_takes_its_place(trained: App, page: Page) -> None:
     open_chat(page)
-    examples = page.locator(".gallery-item:visible")
-    examples.first.click()
-    expect(page.locator("#question textarea, #question input").first).not_to_have_value("")
+    box, examples = page.locator("#question textarea, #question input").first, page.locator(".gallery-item:visible")
+    expect(box).not_to_have_value("")
+    first = box.input_value()
+    examples.last.click()
+    expect(box).not_to_have_value(first)
     page.locator("#ask").click()
     expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
 
@@ -60,6 +64,27 @@ def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, page: Page) 
     expect(page.locator("#chat-problem")).to_contain_text("ask it shorter")
     ask(page, " ")
     expect(page.locator("#chat-problem")).to_contain_text("The question is empty")
+
+
+def test_the_newest_run_is_chosen_once_and_then_the_one_the_user_wants(trained: App, page: Page) -> None:
+    open_chat(page)
+    old = run_folder(trained, page)
+    new = Path(shutil.copytree(old, trained.home / "runs" / "29991231-235959"))
+    try:
+        (new / "settings.json").touch()
+        open_tab(page, "2 Training")
+        open_chat(page)
+        chosen = page.get_by_label("Trained run")
+        expect(chosen).to_have_value(re.compile(new.name))
+        chosen.click()
+        page.get_by_role("option", name=old.name).click()
+        expect(chosen).to_have_value(re.compile(old.name))
+        open_tab(page, "2 Training")
+        open_chat(page)
+        page.wait_for_timeout(2000)  # the refresh that must not choose again
+        expect(chosen).to_have_value(re.compile(old.name))
+    finally:
+        shutil.rmtree(new)
 
 
 def test_markup_in_a_question_and_in_a_title_is_text(trained: App, page: Page) -> None:

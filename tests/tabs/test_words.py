@@ -1,5 +1,6 @@
 """What the page says: numbers as people say them, settings in words, strangers' text as text."""
 
+import errno
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -9,14 +10,16 @@ import pytest
 
 from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import UNKNOWN
-from pipeline.data.catalogue import Product
+from pipeline.data.catalogue import Product, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.training.runs import append_event, create_run
-from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings
+from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
 from tabs import asking, catalogues, pairs, plans, runview, shared, training
 from tabs.cards import answer_card, ending_card, question_card
 from tabs.controls import GROUPS, PRESET_WORDS, changes, settings_from, values_of
+from tabs.runview import look
+from tabs.shared import explain
 
 MARKUP = "<script>window.ranAway=1</script>"
 
@@ -64,9 +67,9 @@ def test_every_setting_has_words_and_every_preset_fits_its_slider() -> None:
     for name, control in controls.items():
         assert (control.slider is not None) == (name in LIMITS), name
         assert control.words and control.help
-        for preset in PRESETS.values():
+        for settings in PRESETS.values():
             if control.slider:
-                assert control.slider[0] <= getattr(preset, name) <= control.slider[1], name
+                assert control.slider[0] <= getattr(settings, name) <= control.slider[1], name
     for name, control in controls.items():
         if control.slider:
             assert LIMITS[name][0] <= control.slider[0] < control.slider[1] <= LIMITS[name][1], name
@@ -75,9 +78,9 @@ def test_every_setting_has_words_and_every_preset_fits_its_slider() -> None:
 
 def test_the_widgets_make_the_settings_they_show() -> None:
     names = [control.name for group in GROUPS.values() for control in group]
-    for preset, settings in PRESETS.items():
+    for name, settings in PRESETS.items():
         values = dict(zip(names, values_of(settings, names), strict=True))
-        made = settings_from(preset, settings.base_model, values)
+        made = settings_from(name, settings.base_model, values)
         assert made == settings
         assert changes(made) == []
     made = settings_from("quick", " x ", {"max_steps": 8.0})
@@ -110,6 +113,33 @@ def test_a_record_is_shown_whole_with_its_facts_marked() -> None:
     pieces = catalogues.marked_record(Product("1", "Mill", content))
     assert "".join(text for text, _ in pieces) == content
     assert ("olive wood", "material") in pieces
+
+
+def test_two_facts_at_one_place_are_marked_once() -> None:
+    content = "A jug. It weighs 12 ounces and holds 12 ounces."
+    pieces = catalogues.marked_record(Product("1", "Jug", content))
+    assert "".join(str(text) for text, _ in pieces) == content
+
+
+def test_a_full_disk_is_told_as_such() -> None:
+    assert explain(OSError(errno.ENOSPC, "No space left on device")).startswith("The disk is full; delete old runs")
+    assert "ghosts.json cannot be written" in explain(PermissionError(errno.EACCES, "Permission denied", "ghosts.json"))
+
+
+def test_a_run_stopped_before_its_first_step_claims_no_adapter(home: Path, catalogue_file: Path) -> None:
+    folder = create_run(build_dataset(read_catalogue(catalogue_file), DatasetSettings(products=2)), preset("quick"))
+    append_event(folder, "stopped", message="Stopped before the first step, so there is no adapter.")
+    view = look(folder.name)
+    assert view and "so there is no adapter" in ending_card(view) and "kept" not in ending_card(view)
+
+
+def test_a_traceback_in_the_log_is_not_shown(home: Path, catalogue_file: Path) -> None:
+    folder = create_run(build_dataset(read_catalogue(catalogue_file), DatasetSettings(products=2)), preset("quick"))
+    log = 'Loading\nTraceback (most recent call last):\n  File "x.py", line 1, in f\n    g()\nRuntimeError: no room\n'
+    (folder / "train.log").write_text(log)
+    append_event(folder, "failed", message="It failed.")
+    view = look(folder.name)
+    assert view and "RuntimeError: no room" in ending_card(view) and "Traceback" not in ending_card(view)
 
 
 def test_a_key_of_the_environment_goes_to_its_own_api_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_the_update_is_the_user_s_whatever_the_micro_batch(size: int, accumulati
         ({"max_steps": 3}, "Each fact will be seen 1 times; about 16 are needed"),
         ({"learning_rate": 5e-5}, "A learning rate of 5e-05 did not teach"),
         ({"learning_rate": 0.01}, "usually makes the loss explode"),
-        ({"max_length": 32}, "longer|longest rows have about 23|longest"),
+        ({"max_length": 32}, "The longest rows have about 63 tokens and max_length is 32"),
         ({"precision": "fp16"}, "A CPU does not train in 16-bit"),
         ({"completion_only_loss": False}, "The loss counts the question too"),
     ],

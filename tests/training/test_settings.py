@@ -1,4 +1,4 @@
-"""Hyperparameters: their limits, their JSON, and the presets that EVIDENCE asks for."""
+"""Hyperparameters: their limits, their JSON, and the presets."""
 
 import json
 from typing import Any

@@ -106,7 +106,7 @@ def test_the_events_are_the_contract_s(finished_run: Path) -> None:
     numbers = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
     assert all(math.isfinite(e[name]) and e[name] >= 0 for e in steps for name in numbers)
     assert max(e["learning_rate"] for e in steps) == pytest.approx(1e-3)
-    assert [e["step"] for e in events(finished_run, "probe")] == [3, 6]
+    assert [e["step"] for e in events(finished_run, "probe")] == [0, 3, 6]
     for probe in events(finished_run, "probe"):
         assert 0 <= probe["right"] <= probe["total"] == 12
         assert all({"title", "question", "expected", "raw", "answer", "verdict"} <= set(a) for a in probe["answers"])
@@ -257,9 +257,9 @@ def test_every_combination_of_sliders_that_is_allowed_trains(changes: dict[str, 
 @pytest.mark.parametrize(
     ("steps", "every", "probes", "told", "probed"),
     [
-        (7, 3, 3, [3, 6, 7], [3, 6, 7]),
-        (8, 5, 4, [5, 8], [5, 8]),
-        (5, 1000, 2, [5], [5]),
+        (7, 3, 3, [3, 6, 7], [0, 3, 6, 7]),
+        (8, 5, 4, [5, 8], [0, 5, 8]),
+        (5, 1000, 2, [5], [0, 5]),
         (6, 1, 0, [1, 2, 3, 4, 5, 6], []),
     ],
 )
