@@ -386,7 +386,7 @@ def test_a_crash_while_saving_leaves_no_adapter(train: Train, monkeypatch: pytes
         (MemoryError(), "The memory is not enough"),
         (RuntimeError("DefaultCPUAllocator: out of memory"), "The memory is not enough"),
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
-        (OSError(errno.EACCES, "Permission denied", "/x"), "Training failed (PermissionError"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), "/x cannot be written or read (Permission denied)"),
         (ValueError("first line\nsecond line"), "Training failed (ValueError: first line); the log has the details."),
         (KeyError(), "Training failed (KeyError: ); the log has the details."),
     ],
