@@ -12,7 +12,7 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.training.settings import ALL_LINEAR, CHOICES, GPU_BASE, PRESETS, TrainingSettings, default_base
 
 PRESET_WORDS = {
-    "quick": ("Quick demo", "Each fact about 18 times with a small adapter: enough on a CPU, in minutes."),
+    "quick": ("Quick demo", "Each fact about 17 times with a small adapter: enough on a CPU, in minutes."),
     "recall": ("Recall", "Every training pair five times with a larger adapter: what makes facts stick on a GPU."),
     "original": ("The original experiment", "The settings this project began with. They do not learn: see why."),
 }
@@ -30,7 +30,7 @@ class Control:
 
 GROUPS: dict[str, tuple[Control, ...]] = {
     "Length: how long it trains": (
-        Control("num_train_epochs", "Times through the data", "How often every pair is seen.", (0, 30, 0.5)),
+        Control("num_train_epochs", "Times through the data", "How often every pair is seen.", (0, 30, 0.1)),
         Control("min_steps", "Updates at least", "A small dataset is repeated until then.", (0, 1000, 1)),
         Control("max_steps", "Fixed number of updates", "Instead of the two above; 0 leaves it to them.", (0, 3000, 1)),
         Control(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.prompts import encode_prompt, extract
 from pipeline.answering.scoring import verdict
@@ -23,6 +23,7 @@ class Question:
 
     prompt: str
     kind: str = DESCRIPTION
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ def ask(
     questions: Iterable[Question],
     *,
     tuned: bool,
-    max_new_tokens: int = MAX_NEW_TOKENS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Ask each question alone, in batches, greedily; answers come in the questions' order.
@@ -57,7 +57,8 @@ def ask(
     answers: dict[int, Answer] = {}
     for start in range(0, len(order), BATCH_SIZE):
         batch = order[start : start + BATCH_SIZE]
-        raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=max_new_tokens)
+        room = max(asked[i].max_new_tokens for i in batch)
+        raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room)
         for i, raw in zip(batch, raws, strict=True):
             answers[i] = Answer(raw, extract(asked[i].kind, raw).answer)
         if on_progress:
@@ -70,19 +71,31 @@ def ask_rows(
     rows: list[dict],
     *,
     tuned: bool,
+    spare_tokens: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, str]]:
     """Ask the questions of dataset rows and score them.
 
     Args:
         rows: dataset rows (`kind`, `prompt`, `response`, …).
+        spare_tokens: an answer may be this much longer than the right one, which spares a model that knows nothing yet
+            the time to say so at length; without it, every answer has the same room.
 
     Returns:
         `{"raw", "answer", "verdict"}` for each row.
     """
-    questions = [Question(row["prompt"], row["kind"]) for row in rows]
+    questions = [
+        Question(row["prompt"], row["kind"], _room(language_model.tokenizer, row["response"], spare_tokens))
+        for row in rows
+    ]
     answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
     return [
         answer.as_dict() | {"verdict": verdict(row["kind"], answer.answer, row["response"])}
         for row, answer in zip(rows, answers, strict=True)
     ]
+
+
+def _room(tokenizer: Any, response: str, spare_tokens: int | None) -> int:
+    if spare_tokens is None:
+        return MAX_NEW_TOKENS
+    return min(MAX_NEW_TOKENS, len(encode_prompt(tokenizer, response)) + spare_tokens)

@@ -139,7 +139,7 @@ def test_a_batch_answers_as_single_questions_do(side: bool, tuned: LanguageModel
     assert len({len(ids) for ids in encoded(tuned, prompts)}) > 5
     singles = [say(tuned, tuned=side, prompts=[p])[0] for p in prompts]
     assert say(tuned, tuned=side, prompts=prompts) == singles
-    asked = ask(tuned, [Question(p, "size") for p in prompts], tuned=side, max_new_tokens=12)
+    asked = ask(tuned, [Question(p, "size", 12) for p in prompts], tuned=side)
     assert [a.raw for a in asked] == singles
 
 
@@ -147,7 +147,7 @@ def test_answers_come_in_the_questions_order_with_progress(base: LanguageModel) 
     prompts = [build_prompt("Kite " * n, "How big is it?") for n in (9, 1, 5, 30, 2, *range(3, 20))]
     seen: list[tuple[int, int]] = []
     answers = ask(
-        base, [Question(p) for p in prompts], tuned=False, max_new_tokens=4, on_progress=lambda *n: seen.append(n)
+        base, [Question(p, max_new_tokens=4) for p in prompts], tuned=False, on_progress=lambda *n: seen.append(n)
     )
     assert [a.raw for a in answers] == [
         base.generate([i], tuned=False, max_new_tokens=4)[0] for i in encoded(base, prompts)
