@@ -42,7 +42,7 @@ def test_the_other_presets_are_what_was_seen_to_work(name: str) -> None:
     assert chosen.preset == name
     assert (chosen.learning_rate, chosen.completion_only_loss, chosen.questions) == (1e-3, True, 15)
     assert chosen.lora_r == chosen.lora_alpha == {"recall": 64, "quick": 32}[name]
-    assert chosen.probes >= 3 and set(chosen.target_modules) == set(ALL_LINEAR)
+    assert chosen.probes >= 2 and set(chosen.target_modules) == set(ALL_LINEAR)
 
 
 @pytest.mark.parametrize("name", PRESETS)
