@@ -243,7 +243,7 @@ class LeanTrainer(SFTTrainer):
 class CountingCollator:
     """A data collator that notes the tokens of each micro-batch, padding apart.
 
-    The trainer takes a batch ahead, so a note is taken out (`sizes.popleft`) when its batch has been trained on.
+    The trainer takes a batch ahead, so each note is taken out when its batch has been trained on.
     """
 
     def __init__(self, collate: Any) -> None:
@@ -253,6 +253,10 @@ class CountingCollator:
     def __call__(self, features: list[dict[str, Any]], *args: Any) -> Any:
         self.sizes.append(sum(len(f["input_ids"]) for f in features))
         return self.collate(features, *args)
+
+    def taken(self) -> int:
+        """The tokens of the oldest micro-batch that is noted; 0 where a trainer of its own kind has noted none."""
+        return self.sizes.popleft() if self.sizes else 0
 
 
 class Watcher(TrainerCallback):
@@ -289,10 +293,10 @@ class Watcher(TrainerCallback):
             self._ask_probe(0)
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.tokens += self.collator.sizes.popleft()
+        self.tokens += self.collator.taken()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.tokens += self.collator.sizes.popleft()
+        self.tokens += self.collator.taken()
         self.steps = state.global_step
         if self.stopping:
             control.should_training_stop = control.should_log = True
