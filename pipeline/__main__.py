@@ -219,10 +219,11 @@ def main(arguments: list[str] | None = None) -> int:
         say(str(error))
         return BAD_INPUT
     except OSError as error:
-        if said := disk_problem(error):
-            say(said)
-            return BAD_INPUT
-        raise
+        say(
+            disk_problem(error)
+            or f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); choose another."
+        )
+        return BAD_INPUT
     return 0
 
 

@@ -153,6 +153,7 @@ def test_a_folder_that_is_not_empty_is_refused_and_overwrite_spares_it_until_all
 def test_ask_refuses_what_it_cannot_answer(home: Path, demo: tuple[Path, Done], tmp_path: Path) -> None:
     run = demo[0]
     assert "is not a run folder" in refused(pipeline(home, "ask", tmp_path, "Who?"))
+    assert "File name too long" in refused(pipeline(home, "demo", "--out", tmp_path / ("x" * 300)))
     assert "10,000" in refused(pipeline(home, "ask", run, "x" * 10_000))
     assert "question" in refused(pipeline(home, "ask", run, "   "))
     assert "cannot be read as JSON" in refused(pipeline(home, "ask", run, "--file", tmp_path / "none.json"))
