@@ -73,6 +73,17 @@ GROUPS: dict[str, tuple[Control, ...]] = {
             (0, 0.9, 0.05),
         ),
         Control("target_modules", "Where it sits", "All seven learn facts; attention alone (q, k, v, o) hardly."),
+        Control(
+            "lora_variant",
+            "Kind of adapter",
+            "lora is the plain one; the others suit large ranks (rslora) or small ones.",
+        ),
+        Control(
+            "loraplus_lr_ratio",
+            "Faster second half",
+            "LoRA+: its B matrices learn this many times faster; 1 is plain.",
+            (1, 64, 1),
+        ),
     ),
     "Memory and speed": (
         Control("max_length", "Longest example", "In tokens. Longer pairs are left out and counted.", (32, 4096, 32)),
@@ -85,6 +96,14 @@ GROUPS: dict[str, tuple[Control, ...]] = {
     "Measuring": (
         Control("questions", "Questions before and after", "Asked of base and tuned in the third tab.", (1, 100, 1)),
         Control("probes", "Recall checks while it trains", "Each asks up to 32 questions it never saw.", (0, 20, 1)),
+        Control(
+            "stop_when_learned",
+            "Stop when learned",
+            "Ends early once two recall checks in a row are at 95% or more, or three gain nothing.",
+        ),
+        Control(
+            "save_steps", "Checkpoint every … updates", "At most these are lost if the computer goes down.", (5, 500, 5)
+        ),
         Control("logging_steps", "Plot every … updates", "1 draws every update.", (1, 50, 1)),
         Control("seed", "Seed", "The same seed and settings give the same run.", (0, 9999, 1)),
     ),

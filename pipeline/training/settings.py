@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("cosine", "linear", "constant", "constant_with_warmup"),
     "optim": ("adamw_torch", "adamw_8bit", "adafactor", "sgd"),
     "precision": ("auto", "bf16", "fp16", "fp32"),
+    "lora_variant": ("lora", "rslora", "dora", "pissa"),
 }
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -34,9 +35,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "lora_r": (1, 512),
     "lora_alpha": (1, 1024),
     "lora_dropout": (0, 0.9),
+    "loraplus_lr_ratio": (1, 64),
     "questions": (1, 500),
     "probes": (0, 50),
     "logging_steps": (1, 1000),
+    "save_steps": (1, 10_000),
     "dataset_num_proc": (1, 64),
     "seed": (0, 2**32 - 1),
 }
@@ -77,6 +80,10 @@ class TrainingSettings:
     lora_alpha: int = 64
     lora_dropout: float = 0.0
     target_modules: tuple[str, ...] = ALL_LINEAR
+    lora_variant: str = "lora"
+    """`rslora` (arXiv 2312.03732), `dora` (2402.09353) or `pissa` (2404.02948) instead of plain LoRA (2106.09685)."""
+    loraplus_lr_ratio: float = 1.0
+    """LoRA+ (arXiv 2402.12354): the learning rate of LoRA's B matrices over that of its A matrices; 1 is plain."""
 
     completion_only_loss: bool = True
     """Loss on the response only; off means on the whole text, prompt included."""
@@ -92,7 +99,11 @@ class TrainingSettings:
     """How many questions are asked before and after."""
     probes: int = 4
     """How many times recall is measured while it trains."""
+    stop_when_learned: bool = False
+    """End the run once recall says that it has learned, or that it gains nothing any more."""
     logging_steps: int = 1
+    save_steps: int = 25
+    """Optimizer steps between two checkpoints: at most these are lost when the process is killed."""
     dataset_num_proc: int = 2
     seed: int = 0
 
