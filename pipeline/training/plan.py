@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.answering.prompts import UNKNOWN
@@ -61,6 +61,10 @@ class Plan:
     def tokens(self) -> float:
         """Tokens that will be trained, over all steps."""
         return self.steps * self.micro_batch * self.accumulation * self.lengths.mean
+
+    def split(self, micro_batch: int) -> "Plan":
+        """The same updates with another micro-batch, a divisor of the effective batch."""
+        return replace(self, micro_batch=micro_batch, accumulation=self.micro_batch * self.accumulation // micro_batch)
 
 
 def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool, free: int | None = None) -> Plan:
