@@ -89,7 +89,7 @@ def training_figure(view: RunView, smoothing: float = SMOOTHING, log: bool = Fal
     )
     loss_axis = {"type": "log", "range": log_range(losses)} if log else {"range": [0, axis_top(losses)]}
     figure.update_layout(
-        uirevision=f"{view.name} {log}",
+        uirevision=f"{view.name} logarithmic" if log else view.name,
         xaxis={"title": "step", "range": [0, max(view.total, 1) * 1.03], "showgrid": False},
         yaxis={"title": "loss", "gridcolor": "rgba(128,128,128,.25)", **loss_axis},
         yaxis2={

@@ -22,7 +22,9 @@ from pipeline.training.runs import (
     read_events,
     read_settings,
     running_run,
+    since_start,
     status,
+    told,
 )
 from pipeline.training.settings import TrainingSettings
 from tabs.shared import duration, memory, significant
@@ -76,29 +78,17 @@ class RunView:
         return self.name, len(self.events), self.status.state
 
     @cached_property
-    def _told(self) -> list[Event]:
-        """Steps and probes as they count: what was told beyond a checkpoint is told again once the run is resumed."""
-        told: list[Event] = []
-        for event in self.events:
-            if event["type"] in ("step", "probe"):
-                told.append(event)
-            elif event["type"] == "resumed":
-                told = [e for e in told if e["step"] <= event.get("step", 0)]
-        return told
-
-    @cached_property
     def steps(self) -> list[Event]:
-        return [e for e in self._told if e["type"] == "step"]
+        return [e for e in told(self.events) if e["type"] == "step"]
 
     @cached_property
     def probes(self) -> list[Event]:
-        return [e for e in self._told if e["type"] == "probe" and e["total"]]
+        return [e for e in told(self.events) if e["type"] == "probe" and e["total"]]
 
     @cached_property
     def steps_since_start(self) -> list[Event]:
         """The steps since the run was last started or resumed: the pace of those before says nothing about it now."""
-        starts = [i for i, e in enumerate(self.events) if e["type"] in ("started", "resumed")]
-        return [e for e in self.events[starts[-1] if starts else 0 :] if e["type"] == "step"]
+        return [e for e in since_start(self.events) if e["type"] == "step"]
 
     @cached_property
     def checkpoint(self) -> int:
