@@ -141,8 +141,8 @@ def _targets(settings: TrainingSettings) -> Finding | None:
 
 
 def _steps(settings: TrainingSettings, teaching: Teaching) -> Finding | None:
-    if teaching.steps >= FEW_STEPS:
-        return None
+    if teaching.steps >= FEW_STEPS or teaching.exposures(settings) < ENOUGH_EXPOSURES:
+        return None  # with too few exposures, that finding asks for more steps already
     said = f"{teaching.steps} updates are few: with {FEW_STEPS} the small model recalled 85 to 98%, with {ENOUGH_STEPS} all."
     return Finding(said, "max_steps" if settings.max_steps else "min_steps", ENOUGH_STEPS)
 

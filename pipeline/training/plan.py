@@ -58,6 +58,11 @@ class Plan:
         return tuple(map(str, self.findings))
 
     @property
+    def verdict(self) -> str:
+        """What the worst finding means for the whole run; empty when nothing speaks against learning."""
+        return self.findings[0].verdict if self.findings else ""
+
+    @property
     def tokens(self) -> float:
         """Tokens that will be trained, over all steps."""
         return self.steps * self.micro_batch * self.accumulation * self.lengths.mean
