@@ -17,7 +17,17 @@ import psutil
 
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
-from pipeline.training.runs import LOG, PROCESS, append_event, is_alive, log_tail, read_events, running_run, status
+from pipeline.training.runs import (
+    LOG,
+    PROCESS,
+    alone,
+    append_event,
+    is_alive,
+    log_tail,
+    read_events,
+    running_run,
+    status,
+)
 
 
 def check_idle() -> None:
@@ -30,6 +40,7 @@ def check_idle() -> None:
         raise RunError(f"Run {busy.name} is still training; wait for it or stop it first.")
 
 
+@alone()
 def start(folder: Path) -> None:
     """Start training in a run folder.
 
