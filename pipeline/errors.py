@@ -5,8 +5,15 @@ show them; nothing here knows either.
 """
 
 import errno
+import shutil
+from pathlib import Path
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+DISK_FULL = "The disk is full; delete old runs or free some room, then try again."
+
+_NEXT_TO_NOTHING = 1_000_000
+"""Bytes: a disk with less is called full."""
 
 
 class PipelineError(Exception):
@@ -42,5 +49,13 @@ def disk_problem(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.errno not in _DISK:
         return ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full; delete old runs or free some room, then try again."
+        return DISK_FULL
     return f"{error.filename or 'A file'} cannot be written or read ({error.strerror}); choose another place."
+
+
+def disk_full(folder: Path) -> str:
+    """What to say where the disk of `folder` has no room left; nothing where it has."""
+    try:
+        return DISK_FULL if shutil.disk_usage(folder).free < _NEXT_TO_NOTHING else ""
+    except OSError:
+        return ""

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import psutil
 
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
+from pipeline.training.checkpoints import last_checkpoint, step_of
 from pipeline.training.runs import (
     LOG,
     PROCESS,
     alone,
     append_event,
+    delete_run,
     is_alive,
     log_tail,
     read_events,
@@ -42,14 +45,17 @@ def check_idle() -> None:
 
 @alone()
 def start(folder: Path) -> None:
-    """Start training in a run folder.
+    """Start training in a run folder, or go on with it after its last whole checkpoint.
 
     Raises:
-        RunError: another run is training.
+        RunError: another run is training, or this one has finished.
     """
     check_idle()
-    if is_alive(folder):
+    state = status(folder).state
+    if state == "running":
         raise RunError(f"Run {folder.name} is still training; wait for it or stop it first.")
+    if state == "finished":
+        raise RunError(f"Run {folder.name} has finished; duplicate it to train it again.")
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "WANDB_DISABLED": "true", "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-m", "pipeline.training.train", str(folder.resolve())]
     with (folder / LOG).open("ab") as log:
@@ -62,23 +68,58 @@ def start(folder: Path) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    write_json(folder / PROCESS, {"pid": child.pid, "created": psutil.Process(child.pid).create_time()})
+    write_json(folder / PROCESS, {"pid": child.pid})
+    if state not in ("new", "queued"):  # told here, since until the child comes to it an older ending would win
+        checkpoint = last_checkpoint(folder)
+        append_event(folder, "resumed", step=step_of(checkpoint) if checkpoint else 0)
     threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()
 
 
 def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
     """Wait for the child's end, so that no zombie stays, and write down the end of one that could not do so itself."""
-    child.wait()
-    ended = status(folder)
-    if ended.state == "failed" and not any(e["type"] == "failed" for e in read_events(folder)[0]):
-        append_event(folder, "failed", message=f"The training process died. {log_tail(folder, 2)}".strip())
+    signalled = -child.wait()
+    if status(folder).state != "failed" or any(e["type"] == "failed" for e in _since_start(folder)):
+        return
+    killed = "was killed, often because the memory ran out" if signalled == signal.SIGKILL else "died"
+    with suppress(OSError):  # a run that was discarded has no folder any more
+        append_event(folder, "failed", message=f"The training process {killed}. {log_tail(folder, 2)}".strip())
+
+
+def _since_start(folder: Path) -> list[dict[str, Any]]:
+    """The events since the run was last started or resumed."""
+    events = read_events(folder)[0]
+    starts = [i for i, event in enumerate(events) if event["type"] in ("started", "resumed")]
+    return events[starts[-1] :] if starts else events
 
 
 def stop(folder: Path) -> None:
-    """Ask the run to end after the step it is in; it keeps a usable adapter."""
+    """Ask the run to end after the step it is in; it keeps a checkpoint and a usable adapter."""
     if not is_alive(folder):
         return
     os.kill(read_json(folder / PROCESS)["pid"], signal.SIGTERM)
+
+
+def discard(folder: Path) -> None:
+    """End the run at once and delete its folder, with everything in it.
+
+    Raises:
+        RunError: its process does not end.
+    """
+    if is_alive(folder):
+        child = psutil.Process(read_json(folder / PROCESS)["pid"])
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+        if not _gone(folder):
+            raise RunError(f"The process of run {folder.name} does not end, so nothing was deleted; try again.")
+    delete_run(folder)
+
+
+def _gone(folder: Path, seconds: float = 30) -> bool:
+    """Whether the run's process is gone within some seconds; one that waits for its parent's look counts as gone."""
+    until = time.monotonic() + seconds
+    while is_alive(folder) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not is_alive(folder)
 
 
 def watch(folder: Path, interval: float = 0.3) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.answering.prompts import UNKNOWN
@@ -35,6 +35,10 @@ class Plan:
     micro_batch: int
     accumulation: int
     warnings: tuple[str, ...] = ()
+
+    def split(self, micro_batch: int) -> "Plan":
+        """The same updates with another micro-batch, a divisor of the effective batch."""
+        return replace(self, micro_batch=micro_batch, accumulation=self.micro_batch * self.accumulation // micro_batch)
 
 
 def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool) -> Plan:

@@ -19,7 +19,7 @@ from uuid import uuid4
 import psutil
 
 from pipeline.data.dataset import Dataset, open_dataset
-from pipeline.errors import RunError
+from pipeline.errors import RunError, disk_full
 from pipeline.files import append_jsonl, check_room, locked, read_json, runs_dir, whole_folder, write_json
 from pipeline.training.settings import TrainingSettings
 
@@ -29,8 +29,14 @@ BASELINE, COMPARISON = "baseline.json", "comparison.json"
 QUEUED = "queued"
 """Marks a run that waits for its turn; the mark goes when the run begins."""
 
+MEMORY_SPLIT = "memory_split"
+"""The value of a `message` with which a run that ran out of memory says the micro-batch that it goes on with."""
+
 LIFECYCLE = {"started", "resumed", "finished", "stopped", "failed"}
 ENDINGS = {"finished", "stopped", "failed"}
+
+LAST_BYTES = 200_000
+"""As far as an event that ended a run can be from the end of its file: a probe with all its answers takes a sixth."""
 
 ROOM_FOR_A_RUN = 500_000_000
 
@@ -156,24 +162,39 @@ def _events(data: bytes) -> Iterator[dict[str, Any]]:
 
 def status(folder: Path) -> Status:
     """What the run is doing: an ending wins, else alive means running, else it failed."""
-    events, _ = read_events(folder)
-    last = next((e for e in reversed(events) if e["type"] in LIFECYCLE), None)
-    if last and last["type"] in ENDINGS:
+    last = last_lifecycle(folder)
+    if last.get("type") in ENDINGS:
         return Status(last["type"], last.get("message", ""))
     if is_alive(folder):
         return Status("running")
-    if last is None and not (folder / PROCESS).is_file():
+    if not last and not (folder / PROCESS).is_file():
         return Status("queued" if (folder / QUEUED).is_file() else "new")
-    return Status("failed", f"The training process ended without a word. {log_tail(folder)}".strip())
+    said = disk_full(folder) or "The training process was killed, or the computer went down."
+    return Status("failed", f"{said} {log_tail(folder, 2)}".strip())
+
+
+def last_lifecycle(folder: Path) -> dict[str, Any]:
+    """The last event that began or ended the run, if it is among the last ones; empty when it is not.
+
+    An ending is, since nothing is told after it: so the end of a long file says enough.
+    """
+    try:
+        size = (folder / EVENTS).stat().st_size
+    except OSError:
+        return {}
+    events, _ = read_events(folder, max(0, size - LAST_BYTES))
+    return next((e for e in reversed(events) if e["type"] in LIFECYCLE), {"type": ""} if size > LAST_BYTES else {})
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether the run's process lives: the same process id with the same start time, since ids are used again."""
+    """Whether the run's process lives. Process ids are used again, so it must have been started for this folder.
+
+    Its command line says so; the time it was started at would not, once the clock is set.
+    """
     try:
-        process = read_json(folder / PROCESS)
-        found = psutil.Process(process["pid"])
-        return abs(found.create_time() - process["created"]) < 2 and found.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        found = psutil.Process(read_json(folder / PROCESS)["pid"])
+        return found.cmdline()[-1] == str(folder.resolve()) and found.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, IndexError, TypeError, psutil.Error):
         return False
 
 

@@ -46,6 +46,10 @@ LIMITS: dict[str, tuple[float, float]] = {
 """The least and the most that each number may be; the page's sliders stay within."""
 
 
+CHECKS_TO_STOP = 10
+"""Recall checks of a run that they may end: fewer would notice too late that it has learned."""
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """Everything that decides what a run does, named as in Transformers, TRL and PEFT."""
@@ -131,6 +135,11 @@ class TrainingSettings:
     def effective_batch_size(self) -> int:
         """Examples an optimizer step sees."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def checks(self) -> int:
+        """How often recall is measured while it trains: oftener where that decides when to stop."""
+        return max(self.probes, CHECKS_TO_STOP) if self.stop_when_learned else self.probes
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"target_modules": list(self.target_modules)}

@@ -1,29 +1,34 @@
 """The child process that trains: `python -m pipeline.training.train RUN_DIR`.
 
 It reads the run folder's settings and dataset and writes everything it has to say into the same folder: the base's
-answers, events, and at the end the adapter. SIGTERM ends it after the step it is in, with a usable adapter.
+answers, events, checkpoints, and at the end the adapter. Where there is a whole checkpoint it goes on from there.
+SIGTERM ends it after the step it is in, with a checkpoint and a usable adapter.
 """
 # ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
 
-import math
 import os
-import re
-import resource
 import signal
 import sys
-import time
 import traceback
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.training.runs import ADAPTER, BASELINE, CHECKPOINTS, append_event, read_settings, run_dataset
+from pipeline.training.runs import (
+    ADAPTER,
+    BASELINE,
+    CHECKPOINTS,
+    MEMORY_SPLIT,
+    append_event,
+    read_events,
+    read_settings,
+    run_dataset,
+)
 
 
 def stop_before_training(*_: Any) -> None:
     """SIGTERM while there is nothing to save yet."""
-    append_event(Path(sys.argv[1]), "stopped", message="Stopped before the first step, so there is no adapter.")
+    append_event(Path(sys.argv[1]), "stopped", message="Stopped before the first step of this start; nothing is lost.")
     os._exit(0)
 
 
@@ -36,36 +41,32 @@ from pipeline.answering import models  # before TRL and PEFT, which Unsloth must
 import torch
 from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from torch.nn import functional
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
 from pipeline.answering.models import LanguageModel
-from pipeline.answering.prompts import UNKNOWN, encode_example, encode_prompt
-from pipeline.answering.scoring import RIGHT
-from pipeline.data.examples import PROBE
-from pipeline.errors import ModelError, PipelineError, SettingsError, disk_problem
-from pipeline.files import whole_folder, write_json
-from pipeline.training.plan import Plan, plan_run
+from pipeline.answering.prompts import encode_example, encode_prompt
+from pipeline.errors import ModelError, PipelineError, RunError, SettingsError, disk_full, disk_problem
+from pipeline.files import read_json, whole_folder, write_json
+from pipeline.training.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
+from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.watcher import CountingCollator, Watcher, probe_rows
 
-PROBE_QUESTIONS = 32
-"""Held-out questions a probe asks at most: enough to see recall grow, few enough to take seconds."""
+MEMORY_RETRIES = 3
+"""How often a run may be split into smaller micro-batches before it fails for want of memory."""
 
-PROBE_SPARE_TOKENS = 16
+PISSA_START = "pissa-start"
+"""Under `checkpoints/`: PiSSA's adapter before its first step, which turns the trained one into a plain LoRA adapter."""
 
 IGNORED = -100
 """The label that PyTorch's cross-entropy leaves out."""
 
 
-class LossNotANumber(PipelineError):
-    """The loss became NaN or infinite."""
-
-
 def train(folder: Path) -> None:
-    """Train the run in `folder` from its settings to its adapter.
+    """Train the run in `folder` from its settings, or from its last whole checkpoint, to its adapter.
 
     Raises:
         PipelineError: something the user can do something about; the caller writes it down as the run's end.
@@ -73,10 +74,8 @@ def train(folder: Path) -> None:
     settings = read_settings(folder)
     dataset = run_dataset(folder)
     rows = dataset.training()
-    plan = plan_run(settings, rows, gpu=torch.cuda.is_available())
-    append_event(folder, "started", steps=plan.steps, micro_batch=plan.micro_batch, accumulation=plan.accumulation)
-    for warning in plan.warnings:
-        append_event(folder, "message", text=warning)
+    plan = split_as_before(folder, plan_run(settings, rows, gpu=torch.cuda.is_available()))
+    begin(folder, plan)
 
     append_event(folder, "message", text=f"Loading {settings.base_model}")
     language_model = models.load_base(
@@ -88,19 +87,107 @@ def train(folder: Path) -> None:
     smoke_answer(language_model, rows[0]["prompt"])
     encoded = encode_rows(language_model, rows, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
-    questions = choose_questions(held_out, settings.questions, settings.seed)
-    append_event(folder, "message", text=f"Asking the base model {len(questions)} questions")
-    ask_baseline(language_model, questions, folder / BASELINE)
+    freeze_baseline(language_model, held_out, settings, folder)
 
-    add_lora(language_model, settings)
+    add_lora(language_model, settings, folder)
     watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings)
     trainer = make_trainer(language_model, encoded, settings, plan, folder, watcher)
     watcher.collator = trainer.data_collator = CountingCollator(trainer.data_collator)
     signal.signal(signal.SIGTERM, watcher.on_sigterm)
-    append_event(folder, "message", text=f"Training {plan.steps} steps")
-    trainer.train()
+    run_trainer(trainer, watcher, plan, folder)
+
     save_adapter(language_model, settings, folder)
-    append_event(folder, "stopped" if watcher.stopping else "finished", **watcher.summary())
+    if watcher.stopping:
+        append_event(folder, "stopped", **watcher.summary())
+        return
+    drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
+    append_event(folder, "finished", **watcher.summary(), **({"message": watcher.learned} if watcher.learned else {}))
+
+
+def split_as_before(folder: Path, plan: Plan) -> Plan:
+    """The plan with the micro-batch that the memory made necessary when this run was last on."""
+    splits = [event[MEMORY_SPLIT] for event in read_events(folder)[0] if event.get(MEMORY_SPLIT)]
+    return plan.split(splits[-1]) if splits and plan.micro_batch > splits[-1] else plan
+
+
+def begin(folder: Path, plan: Plan) -> None:
+    """Tell what will be done: at the first start everything, after that where it goes on."""
+    if any(event["type"] == "started" for event in read_events(folder)[0]):
+        return
+    append_event(folder, "started", steps=plan.steps, micro_batch=plan.micro_batch, accumulation=plan.accumulation)
+    for warning in plan.warnings:
+        append_event(folder, "message", text=warning)
+
+
+def freeze_baseline(
+    language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, folder: Path
+) -> None:
+    """Ask the base before training; a run that goes on keeps the answers it has.
+
+    Raises:
+        RunError: they are those of other weights than are there now.
+    """
+    with suppress(OSError, ValueError):
+        frozen = read_json(folder / BASELINE)
+        if frozen["base_sha256"] != language_model.base_sha256:
+            raise RunError(
+                f"{settings.base_model} has other weights now than when this run began, so it cannot go on; "
+                "duplicate the run and start that."
+            )
+        return
+    questions = choose_questions(held_out, settings.questions, settings.seed)
+    append_event(folder, "message", text=f"Asking the base model {len(questions)} questions")
+    ask_baseline(language_model, questions, folder / BASELINE)
+
+
+def run_trainer(trainer: SFTTrainer, watcher: Watcher, plan: Plan, folder: Path) -> None:
+    """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces."""
+    checkpoint = last_checkpoint(folder)
+    if checkpoint:
+        watcher.restore(sealed_state(checkpoint) or {})
+        append_event(folder, "message", text=f"Going on after step {step_of(checkpoint)} of {plan.steps}")
+    else:
+        append_event(folder, "message", text=f"Training {plan.steps} steps")
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        if not is_out_of_memory(error) or plan.micro_batch == 1:
+            raise
+        traceback.print_exc()
+        go_on_in_smaller_pieces(plan, folder)
+        raise
+
+
+def go_on_in_smaller_pieces(plan: Plan, folder: Path) -> None:
+    """Start this process anew with half the micro-batch and the same update; returns only when that was tried enough.
+
+    A fresh process has none of the old one's memory, on a GPU as little as on a CPU, and keeps the process id by which
+    the page knows it.
+    """
+    tried = sum(bool(event.get(MEMORY_SPLIT)) for event in read_events(folder)[0])
+    if tried >= MEMORY_RETRIES:
+        return
+    checkpoint = last_checkpoint(folder)
+    step = step_of(checkpoint) if checkpoint else 0
+    smaller = plan.split(fitting_micro_batch(plan.micro_batch * plan.accumulation, plan.micro_batch // 2))
+    append_event(
+        folder,
+        "message",
+        text=f"The memory was not enough for {plan.micro_batch} examples at once: going on after step {step} with "
+        f"{smaller.accumulation} times {smaller.micro_batch}, which is the same update.",
+        **{MEMORY_SPLIT: smaller.micro_batch},
+    )
+    append_event(folder, "resumed", step=step, micro_batch=smaller.micro_batch, accumulation=smaller.accumulation)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: PyTorch has a class for it on a GPU, and only words on a CPU."""
+    said = str(error).lower()
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in said for w in words)
 
 
 def smoke_answer(language_model: LanguageModel, prompt: str) -> None:
@@ -143,7 +230,7 @@ def encode_rows(
     return HuggingFaceDataset.from_list(encoded)
 
 
-def add_lora(language_model: LanguageModel, settings: TrainingSettings) -> None:
+def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:
     """Wrap the base in a fresh LoRA adapter."""
     options: dict[str, Any] = {
         "r": settings.lora_r,
@@ -151,6 +238,8 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings) -> None:
         "lora_dropout": settings.lora_dropout,
         "target_modules": list(settings.target_modules),
         "bias": "none",
+        "use_rslora": settings.lora_variant == "rslora",
+        "use_dora": settings.lora_variant == "dora",
     }
     torch.manual_seed(settings.seed)
     if models.on_unsloth():
@@ -161,15 +250,12 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings) -> None:
             language_model.model, **options, use_gradient_checkpointing=checkpointing, random_state=settings.seed
         )
     else:
-        config = LoraConfig(**options, task_type="CAUSAL_LM")
+        start = "pissa" if settings.lora_variant == "pissa" else True
+        config = LoraConfig(**options, init_lora_weights=start, task_type="CAUSAL_LM")
         language_model.model = get_peft_model(language_model.model, config)
+        if settings.lora_variant == "pissa":
+            language_model.model.save_pretrained(folder / CHECKPOINTS / PISSA_START)
     language_model.adapter = "in training"
-
-
-def probe_rows(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The held-out rows that probes ask: the facts' probe phrasings, evenly thinned where there are many."""
-    rows = [r for r in held_out if r["template"].endswith(PROBE) and r["kind"] != UNKNOWN]
-    return rows[:: math.ceil(len(rows) / PROBE_QUESTIONS)] if rows else []
 
 
 def make_trainer(
@@ -178,7 +264,7 @@ def make_trainer(
     settings: TrainingSettings,
     plan: Plan,
     folder: Path,
-    watcher: "Watcher",
+    watcher: Watcher,
 ) -> SFTTrainer:
     dtype = models.dtype_for(settings.precision)
     # Unsloth has its own way to all that LeanTrainer does.
@@ -219,6 +305,21 @@ def make_trainer(
         train_dataset=encoded,
         processing_class=language_model.tokenizer,
         callbacks=[watcher],
+        optimizers=(loraplus_optimizer(language_model, config, settings), None),
+    )
+
+
+def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, settings: TrainingSettings) -> Any:
+    """LoRA+'s optimizer, or None where the trainer's own is wanted."""
+    if settings.loraplus_lr_ratio == 1:
+        return None
+    optimizer, options = SFTTrainer.get_optimizer_cls_and_kwargs(config, language_model.model)
+    return create_loraplus_optimizer(
+        language_model.model,
+        optimizer,
+        loraplus_lr_ratio=settings.loraplus_lr_ratio,
+        loraplus_weight_decay=settings.weight_decay,
+        **options,
     )
 
 
@@ -240,154 +341,28 @@ class LeanTrainer(SFTTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
-class CountingCollator:
-    """A data collator that notes the tokens of each micro-batch, padding apart.
-
-    The trainer takes a batch ahead, so each note is taken out when its batch has been trained on.
-    """
-
-    def __init__(self, collate: Any) -> None:
-        self.collate = collate
-        self.sizes: deque[int] = deque()
-
-    def __call__(self, features: list[dict[str, Any]], *args: Any) -> Any:
-        self.sizes.append(sum(len(f["input_ids"]) for f in features))
-        return self.collate(features, *args)
-
-    def taken(self) -> int:
-        """The tokens of the oldest micro-batch that is noted; 0 where a trainer of its own kind has noted none."""
-        return self.sizes.popleft() if self.sizes else 0
-
-
-class Watcher(TrainerCallback):
-    """Writes the run's events: each logged step, recall at intervals, and the numbers for its end."""
-
-    collator: CountingCollator
-
-    def __init__(
-        self,
-        folder: Path,
-        language_model: LanguageModel,
-        probe: list[dict[str, Any]],
-        plan: Plan,
-        settings: TrainingSettings,
-    ) -> None:
-        self.folder = folder
-        self.language_model = language_model
-        self.probe = probe
-        self.probe_every = math.ceil(plan.steps / settings.probes) if settings.probes and probe else 0
-        self.next_probe = self.probe_every
-        self.stopping = False
-        self.losses: list[float] = []
-        self.steps = 0
-        self.probe_seconds = 0.0
-        self.started = self.last_time = time.monotonic()
-        self.tokens = self.last_tokens = 0
-
-    def on_sigterm(self, *_: Any) -> None:
-        self.stopping = True
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.started = self.last_time = time.monotonic()
-        if self.probe_every:
-            self._ask_probe(0)
-
-    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.tokens += self.collator.taken()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.tokens += self.collator.taken()
-        self.steps = state.global_step
-        if self.stopping:
-            control.should_training_stop = control.should_log = True
-        if state.global_step == state.max_steps:  # the last step is told even where `logging_steps` passes over it
-            control.should_log = True
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        logs: dict[str, Any] = kwargs["logs"]
-        if "loss" not in logs:
-            return
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise LossNotANumber(
-                f"The loss is not a number any more at step {state.global_step}; lower the learning rate and start again."
-            )
-        self.losses.append(loss)
-        grad_norm = float(logs.get("grad_norm") or 0.0)
-        now = time.monotonic()
-        append_event(
-            self.folder,
-            "step",
-            step=state.global_step,
-            total=state.max_steps,
-            loss=loss,
-            learning_rate=float(logs["learning_rate"]),
-            grad_norm=grad_norm if math.isfinite(grad_norm) else None,  # JSON has no NaN
-            tokens_per_second=round((self.tokens - self.last_tokens) / (now - self.last_time), 1),
-            memory_bytes=peak_memory(),
-        )
-        self.last_time, self.last_tokens = now, self.tokens
-        # After the step's own event, so that a plot never shows a probe of a step that it has not drawn yet.
-        if self.probe_every and (state.global_step >= self.next_probe or state.global_step == state.max_steps):
-            self.next_probe = (state.global_step // self.probe_every + 1) * self.probe_every
-            self._ask_probe(state.global_step)
-
-    def _ask_probe(self, step: int) -> None:
-        begun = time.monotonic()
-        # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time.
-        answers = ask_rows(self.language_model, self.probe, tuned=step > 0, spare_tokens=PROBE_SPARE_TOKENS)
-        shown = [
-            {"title": r["title"], "question": r["question"], "expected": r["response"], **a}
-            for r, a in zip(self.probe, answers, strict=True)
-        ]
-        right = sum(a["verdict"] == RIGHT for a in answers)
-        append_event(self.folder, "probe", step=step, right=right, total=len(answers), answers=shown)
-        self.last_time = time.monotonic()
-        self.probe_seconds += self.last_time - begun
-
-    def summary(self) -> dict[str, Any]:
-        """The numbers of `comparison.json`'s `training`: seconds and tokens a second leave the probes out."""
-        seconds = self.last_time - self.started - self.probe_seconds
-        return {
-            "steps": self.steps,
-            "first_loss": self.losses[0] if self.losses else None,
-            "last_loss": self.losses[-1] if self.losses else None,
-            "seconds": round(seconds, 1),
-            "probe_seconds": round(self.probe_seconds, 1),
-            "tokens_per_second": round(self.tokens / seconds, 1) if seconds else 0.0,
-            "peak_memory_bytes": peak_memory(),
-        }
-
-
-def peak_memory() -> int:
-    """The most memory used so far: allocated on a GPU, else resident in this process. In bytes."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    with suppress(OSError):  # Linux: there the other figure begins with the most that the parent process ever had
-        if peak := re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE):
-            return int(peak[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def save_adapter(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:
     """Save adapter, tokenizer and the base's checksum; the folder appears only when it is whole."""
+    start = folder / CHECKPOINTS / PISSA_START
+    # PiSSA trains beside a base that it changed; what is saved is a plain adapter of twice the rank for the real base.
+    convert = {"path_initial_model_for_weight_conversion": str(start)} if settings.lora_variant == "pissa" else {}
     with whole_folder(folder / ADAPTER) as aside:
         # The name the user chose, not the folder that it was loaded from on this machine.
         language_model.model.peft_config["default"].base_model_name_or_path = settings.base_model
-        language_model.model.save_pretrained(aside)
+        language_model.model.save_pretrained(aside, **convert)
         language_model.tokenizer.save_pretrained(aside)
         origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
         write_json(aside / models.ADAPTER_ORIGIN, origin)
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException, folder: Path) -> str:
     """What went wrong, in a sentence that says what to do."""
     if isinstance(error, PipelineError):
         return str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return "The memory is not enough; lower the batch size or max_length, or choose a smaller base model."
-    if said := disk_problem(error):
+    # PyTorch and safetensors have errors of their own for a disk that is full.
+    if said := disk_problem(error) or disk_full(folder):
         return said
     first_line = (str(error).strip().splitlines() or [""])[0][:200]
     return f"Training failed ({type(error).__name__}: {first_line}); the log has the details."
@@ -398,11 +373,14 @@ def main() -> int:
     try:
         train(folder)
     except BaseException as error:  # whatever it is, the run's end must be written down
+        said = explain(error, folder)
+        drop_old(folder)  # a checkpoint that the disk had no room for makes room
+        with suppress(OSError):  # on a disk that is still full, the run's status says so by itself
+            append_event(folder, "failed", message=said)
         if isinstance(error, PipelineError):
             print(error, file=sys.stderr)
         else:
             traceback.print_exc()
-        append_event(folder, "failed", message=explain(error))
         return 1
     return 0
 

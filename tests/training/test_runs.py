@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,9 +47,23 @@ def run(dataset: Dataset) -> Path:
     return create_run(dataset, preset("quick"))
 
 
-def alive(folder: Path) -> None:
-    """Make this very process the run's."""
-    write_json(folder / "process.json", {"pid": os.getpid(), "created": psutil.Process().create_time()})
+def waiting(*arguments: str) -> subprocess.Popen[bytes]:
+    """A process that waits to be ended, with these arguments at the end of its command line."""
+    return subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE)
+
+
+@pytest.fixture
+def alive() -> Iterator[Callable[[Path], None]]:
+    """Gives a run a living process."""
+    children = []
+
+    def give(folder: Path) -> None:
+        children.append(waiting(str(folder.resolve())))
+        write_json(folder / "process.json", {"pid": children[-1].pid})
+
+    yield give
+    for child in children:
+        child.communicate(b"\n")
 
 
 # --- Making one ---
@@ -141,7 +155,7 @@ def test_what_is_not_a_run_is_not_overwritten(tmp_path: Path) -> None:
     assert (photos / "a.jpg").is_file()
 
 
-def test_a_run_that_trains_is_not_overwritten(run: Path) -> None:
+def test_a_run_that_trains_is_not_overwritten(run: Path, alive: Callable[[Path], None]) -> None:
     append_event(run, "started")
     alive(run)
     with pytest.raises(RunError, match="A training is running in"):
@@ -249,7 +263,7 @@ def test_half_characters_are_written_as_json_has_them(run: Path) -> None:
     ],
 )
 def test_an_ending_wins_else_alive_means_running_else_it_failed(
-    events: list[str], lives: bool, state: str, run: Path
+    events: list[str], lives: bool, state: str, run: Path, alive: Callable[[Path], None]
 ) -> None:
     for event in events:
         append_event(run, event, message="why" if event == "failed" else "")
@@ -258,35 +272,35 @@ def test_an_ending_wins_else_alive_means_running_else_it_failed(
     found = status(run)
     assert found.state == state
     if state == "failed":
-        assert found.message.startswith(
-            "why" if events[-1] == "failed" else "The training process ended without a word."
-        )
+        assert found.message.startswith("why" if events[-1] == "failed" else "The training process was killed")
 
 
 @pytest.fixture
 def dead() -> Iterator[dict[str, Any]]:
     """The record of a process that has ended."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    record = {"pid": child.pid, "created": psutil.Process(child.pid).create_time()}
+    child = waiting()
     child.communicate(b"\n")
-    yield record
+    yield {"pid": child.pid}
 
 
-def test_a_process_is_known_by_its_id_and_its_start(run: Path, dead: dict[str, Any]) -> None:
+def test_a_process_is_known_by_its_id_and_its_command_line(
+    run: Path, dead: dict[str, Any], alive: Callable[[Path], None]
+) -> None:
     write_json(run / "process.json", dead)
     assert not is_alive(run)
-    me = {"pid": os.getpid(), "created": psutil.Process().create_time()}
-    write_json(run / "process.json", me)
+    alive(run)
     assert is_alive(run)
-    write_json(run / "process.json", me | {"created": me["created"] - 100})  # an older process had this id
+    stranger = waiting(str(run.parent / "another"))  # a process that got the id of one that has ended
+    write_json(run / "process.json", {"pid": stranger.pid})
     append_event(run, "started")
     assert not is_alive(run) and status(run).state == "failed"
+    stranger.communicate(b"\n")
 
 
 def test_a_zombie_is_not_alive(run: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", ""])
+    child = subprocess.Popen([sys.executable, "-c", "", str(run.resolve())])
     process = psutil.Process(child.pid)
-    write_json(run / "process.json", {"pid": child.pid, "created": process.create_time()})
+    write_json(run / "process.json", {"pid": child.pid})
     while process.status() != psutil.STATUS_ZOMBIE:
         pass
     assert not is_alive(run)
@@ -313,7 +327,7 @@ def test_a_silent_death_is_told_with_the_log_s_end(run: Path) -> None:
     assert log_tail(run, 1) == "\ufffd Killed: out of memory" and "first" not in found.message
 
 
-def test_only_a_living_run_is_the_running_one(dataset: Dataset) -> None:
+def test_only_a_living_run_is_the_running_one(dataset: Dataset, alive: Callable[[Path], None]) -> None:
     one, two = create_run(dataset, preset("quick")), create_run(dataset, preset("quick"))
     assert running_run() is None
     append_event(one, "started")
@@ -325,7 +339,7 @@ def test_only_a_living_run_is_the_running_one(dataset: Dataset) -> None:
     assert running_run() is None
 
 
-def test_a_run_with_the_mark_waits_until_it_has_begun(run: Path) -> None:
+def test_a_run_with_the_mark_waits_until_it_has_begun(run: Path, alive: Callable[[Path], None]) -> None:
     (run / "queued").touch()
     assert status(run).state == "queued"
     append_event(run, "started")
@@ -384,7 +398,7 @@ def test_a_name_that_is_taken_is_refused(dataset: Dataset, run: Path) -> None:
     assert set(list_runs()) == {run, other}
 
 
-def test_a_run_that_trains_or_waits_keeps_its_name(run: Path) -> None:
+def test_a_run_that_trains_or_waits_keeps_its_name(run: Path, alive: Callable[[Path], None]) -> None:
     (run / "queued").touch()
     with pytest.raises(RunError, match="waits for its turn; cancel what is waiting first"):
         rename_run(run, "mine")
@@ -413,7 +427,7 @@ def test_a_half_deleted_run_is_never_listed(run: Path, monkeypatch: pytest.Monke
     assert list_runs() == [] and not run.exists()
 
 
-def test_what_trains_or_is_no_run_is_not_deleted(run: Path, tmp_path: Path) -> None:
+def test_what_trains_or_is_no_run_is_not_deleted(run: Path, tmp_path: Path, alive: Callable[[Path], None]) -> None:
     alive(run)
     with pytest.raises(RunError, match="is still training; stop it first, then delete it"):
         delete_run(run)

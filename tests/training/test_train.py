@@ -27,13 +27,15 @@ from pipeline.training.runs import create_run, read_events, status
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.train import (
     IGNORED,
-    PROBE_QUESTIONS,
-    CountingCollator,
-    Watcher,
     add_lora,
     encode_rows,
     explain,
     make_trainer,
+)
+from pipeline.training.watcher import (
+    PROBE_QUESTIONS,
+    CountingCollator,
+    Watcher,
     probe_rows,
 )
 from tests.tiny import build_model, tiny_settings, train_here
@@ -186,7 +188,7 @@ def trainer_for(
 ) -> Any:
     plan = plan_run(settings, rows, gpu=False)
     encoded = encode_rows(model, rows, settings, folder)
-    add_lora(model, settings)
+    add_lora(model, settings, folder)
     watcher = Watcher(folder, model, probe_rows(dataset.held_out()), plan, settings)
     trainer = make_trainer(model, encoded, settings, plan, folder, watcher)
     watcher.collator = trainer.data_collator = CountingCollator(trainer.data_collator)
@@ -243,6 +245,10 @@ def test_the_same_update_whatever_the_micro_batch(train: Train, monkeypatch: pyt
         {"optim": "adafactor", "lr_scheduler_type": "constant_with_warmup", "warmup_ratio": 0},
         {"target_modules": ("q_proj",), "max_grad_norm": 0, "precision": "auto"},
         {"questions": 500, "probes": 50, "max_steps": 1},
+        {"lora_variant": "rslora", "loraplus_lr_ratio": 16},
+        {"lora_variant": "dora", "lora_dropout": 0.1, "probes": 1},
+        {"lora_variant": "pissa", "probes": 2, "save_steps": 2},
+        {"stop_when_learned": True, "save_steps": 1, "loraplus_lr_ratio": 4, "optim": "adafactor"},
         {"max_steps": 0, "min_steps": 0, "num_train_epochs": 0.001},
         {"per_device_train_batch_size": 128, "gradient_accumulation_steps": 2, "max_steps": 1},
     ],
@@ -399,8 +405,8 @@ def test_a_crash_while_saving_leaves_no_adapter(train: Train, monkeypatch: pytes
     ],
     ids=lambda e: type(e).__name__,
 )
-def test_every_failure_has_a_sentence(error: BaseException, said: str) -> None:
-    assert explain(error).startswith(said) and "\n" not in explain(error)
+def test_every_failure_has_a_sentence(error: BaseException, said: str, tmp_path: Path) -> None:
+    assert explain(error, tmp_path).startswith(said) and "\n" not in explain(error, tmp_path)
 
 
 def test_a_run_records_its_base_s_checksum(train: Train, tmp_path: Path) -> None:

@@ -1,0 +1,263 @@
+"""Watches the trainer from inside the child process: the run's events, recall while it trains, checkpoints, early ends."""
+
+import math
+import re
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pipeline.answering.answers import ask_rows
+from pipeline.answering.models import LanguageModel
+from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.scoring import RIGHT
+from pipeline.data.examples import PROBE
+from pipeline.errors import PipelineError
+from pipeline.training.checkpoints import drop_old, seal
+from pipeline.training.plan import Plan
+from pipeline.training.runs import CHECKPOINTS, append_event
+from pipeline.training.settings import TrainingSettings
+
+PROBE_QUESTIONS = 32
+"""Held-out questions a probe asks at most: enough to see recall grow, few enough to take seconds."""
+
+PROBE_SPARE_TOKENS = 16
+
+LEARNED = 0.95
+"""Recall from which on a run counts as learned, when two probes in a row reach it."""
+
+PATIENCE = 3
+"""Probes in a row that may gain nothing before a run counts as stuck."""
+
+FIRST_SHARE = 0.25
+"""Share of the steps in which nothing need be gained yet: recall stays at zero while the loss already falls."""
+
+
+class LossNotANumber(PipelineError):
+    """The loss became NaN or infinite."""
+
+
+class StopAsked(Exception):
+    """SIGTERM arrived in the middle of a probe, whose answers nobody waits for any more."""
+
+
+def probe_rows(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The held-out rows that probes ask: the facts' probe phrasings, evenly thinned where there are many."""
+    rows = [r for r in held_out if r["template"].endswith(PROBE) and r["kind"] != UNKNOWN]
+    return rows[:: math.ceil(len(rows) / PROBE_QUESTIONS)] if rows else []
+
+
+def why_to_stop(probes: Sequence[tuple[int, float]], total: int) -> str:
+    """Why a run should end now by its probes, in a sentence; empty when it should go on.
+
+    Args:
+        probes: (optimizer step, recall from 0 to 1) of each probe so far, in order.
+        total: the steps that are planned.
+    """
+    recalls = [recall for _, recall in probes]
+    if len(recalls) > 1 and min(recalls[-2:]) >= LEARNED:
+        return f"It has learned: recall was {recalls[-2]:.0%} and {recalls[-1]:.0%} in the last two checks."
+    late = [recall for step, recall in probes if step >= FIRST_SHARE * total]
+    if len(late) >= PATIENCE and max(late[-PATIENCE:]) <= max(recalls[:-PATIENCE]):
+        return (
+            f"It learns nothing more: the last {PATIENCE} checks did not get beyond {max(recalls):.0%} recall. "
+            "A higher learning rate, a larger rank or fewer products may help."
+        )
+    return ""
+
+
+class CountingCollator:
+    """A data collator that notes the tokens of each micro-batch, padding apart.
+
+    The trainer takes a batch ahead, so each note is taken out when its batch has been trained on.
+    """
+
+    def __init__(self, collate: Any) -> None:
+        self.collate = collate
+        self.sizes: deque[int] = deque()
+
+    def __call__(self, features: list[dict[str, Any]], *args: Any) -> Any:
+        self.sizes.append(sum(len(f["input_ids"]) for f in features))
+        return self.collate(features, *args)
+
+    def taken(self) -> int:
+        """The tokens of the oldest micro-batch that is noted; 0 where a trainer of its own kind has noted none."""
+        return self.sizes.popleft() if self.sizes else 0
+
+
+class Watcher(TrainerCallback):
+    """Writes the run's events: each logged step, recall at intervals, and the numbers for its end.
+
+    Attributes:
+        stopping: SIGTERM was heard; the step that is on is the last one.
+        learned: why the run ended before its last step, in a sentence.
+    """
+
+    collator: CountingCollator
+
+    def __init__(
+        self,
+        folder: Path,
+        language_model: LanguageModel,
+        probe: list[dict[str, Any]],
+        plan: Plan,
+        settings: TrainingSettings,
+    ) -> None:
+        self.folder = folder
+        self.language_model = language_model
+        self.probe = probe
+        self.settings = settings
+        self.probe_every = math.ceil(plan.steps / settings.checks) if settings.checks and probe else 0
+        self.stopping = False
+        self.learned = ""
+        self.last_time, self.last_tokens = time.monotonic(), 0
+        # From here on: what a checkpoint takes along, so that a resumed run's figures are those of the whole run.
+        self.first_loss: float | None = None
+        self.last_loss: float | None = None
+        self.steps = 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self.probe_seconds = 0.0
+        self.probes: list[tuple[int, float]] = []
+        self.earlier_peak = 0
+
+    STATE = ("first_loss", "last_loss", "steps", "tokens", "seconds", "probe_seconds", "probes", "earlier_peak")
+
+    def peak_memory(self) -> int:
+        """The most memory, in bytes, that any process of this run has used."""
+        return max(self.earlier_peak, peak_memory())
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.STATE} | {"earlier_peak": self.peak_memory()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with the figures of a checkpoint."""
+        for name in self.STATE:
+            setattr(self, name, state[name])
+        self.last_tokens = self.tokens
+
+    def on_sigterm(self, *_: Any) -> None:
+        self.stopping = True
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.last_time = time.monotonic()
+        if self.probe_every and not self.probes:
+            self._ask_probe(0)
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.tokens += self.collator.taken()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.tokens += self.collator.taken()
+        self.steps = step = state.global_step
+        last = step >= state.max_steps
+        if self.stopping:
+            control.should_training_stop = True
+        if (step % self.settings.save_steps == 0 and not last) or self.stopping:
+            control.should_save = True
+        # The last step is told even where `logging_steps` passes over it, and so is one that is saved: its loss is
+        # looked at first, so that no checkpoint holds weights that are no numbers.
+        if last or control.should_save:
+            control.should_log = True
+
+    def _probe_is_due(self, step: int) -> bool:
+        asked = self.probes[-1][0] if self.probes else 0
+        return bool(self.probe_every) and step // self.probe_every > asked // self.probe_every
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, Any] = kwargs["logs"]
+        if "loss" not in logs:
+            return
+        self._tell_step(logs, state)
+        # After the step's own event, so that a plot never shows a probe of a step that it has not drawn yet.
+        last = state.global_step >= state.max_steps
+        if self.probe_every and (last or self._probe_is_due(state.global_step)):
+            self._ask_probe(state.global_step)
+            if self.settings.stop_when_learned and not last:
+                self.learned = why_to_stop(self.probes, state.max_steps)
+                control.should_training_stop = control.should_training_stop or bool(self.learned)
+
+    def _tell_step(self, logs: dict[str, Any], state: TrainerState) -> None:
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise LossNotANumber(
+                f"The loss is not a number any more at step {state.global_step}; lower the learning rate and start again."
+            )
+        self.first_loss = loss if self.first_loss is None else self.first_loss
+        self.last_loss = loss
+        grad_norm = float(logs.get("grad_norm") or 0.0)
+        now = time.monotonic()
+        took = now - self.last_time
+        self.seconds += took
+        append_event(
+            self.folder,
+            "step",
+            step=state.global_step,
+            total=state.max_steps,
+            loss=loss,
+            learning_rate=float(logs["learning_rate"]),
+            grad_norm=grad_norm if math.isfinite(grad_norm) else None,  # JSON has no NaN
+            tokens_per_second=round((self.tokens - self.last_tokens) / took, 1),
+            memory_bytes=peak_memory(),
+        )
+        self.last_time, self.last_tokens = now, self.tokens
+
+    def _ask_probe(self, step: int) -> None:
+        begun = time.monotonic()
+
+        def give_up(*_: Any) -> None:
+            if self.stopping:
+                raise StopAsked
+
+        with suppress(StopAsked):
+            # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time.
+            answers = ask_rows(
+                self.language_model,
+                self.probe,
+                tuned=step > 0,
+                spare_tokens=PROBE_SPARE_TOKENS,
+                on_progress=give_up,
+            )
+            shown = [
+                {"title": r["title"], "question": r["question"], "expected": r["response"], **a}
+                for r, a in zip(self.probe, answers, strict=True)
+            ]
+            right = sum(a["verdict"] == RIGHT for a in answers)
+            append_event(self.folder, "probe", step=step, right=right, total=len(answers), answers=shown)
+            self.probes.append((step, right / len(answers)))
+        self.last_time = time.monotonic()
+        self.probe_seconds += self.last_time - begun
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        seal(self.folder / CHECKPOINTS / f"checkpoint-{state.global_step}", self.state())
+        drop_old(self.folder)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers of `comparison.json`'s `training`: seconds and tokens a second leave the probes out."""
+        return {
+            "steps": self.steps,
+            "first_loss": self.first_loss,
+            "last_loss": self.last_loss,
+            "seconds": round(self.seconds, 1),
+            "probe_seconds": round(self.probe_seconds, 1),
+            "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
+            "peak_memory_bytes": self.peak_memory(),
+        }
+
+
+def peak_memory() -> int:
+    """The most memory used so far: allocated on a GPU, else resident in this process. In bytes."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    with suppress(OSError):  # Linux: there the other figure begins with the most that the parent process ever had
+        if peak := re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE):
+            return int(peak[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

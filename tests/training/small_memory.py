@@ -1,0 +1,29 @@
+"""The child process on a machine with little memory: `python -m tests.training.small_memory MOST RUN_DIR`.
+
+From the third step on a micro-batch of more than MOST examples fails as it does on a GPU that is too small for it. All
+else is the real child; started anew by itself it runs under the same condition, as it would on the same machine.
+"""
+
+import sys
+from typing import Any
+
+import torch
+
+from pipeline.training import train, watcher
+
+
+class SmallMemory(watcher.CountingCollator):
+    most = 0
+    batches = 0
+
+    def __call__(self, features: list[dict[str, Any]], *args: Any) -> Any:
+        SmallMemory.batches += 1
+        if len(features) > self.most and SmallMemory.batches > 3:  # the trainer takes one batch ahead
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return super().__call__(features, *args)
+
+
+if __name__ == "__main__":
+    SmallMemory.most = int(sys.argv.pop(1))
+    train.CountingCollator = SmallMemory  # pyright: ignore[reportPrivateImportUsage]
+    sys.exit(train.main())
