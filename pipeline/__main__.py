@@ -60,6 +60,16 @@ def demo(args: argparse.Namespace) -> None:
     say(f"Report: {folder / 'report.html'} (whole loop {time.monotonic() - begun:.0f} s)")
 
 
+def resume(args: argparse.Namespace) -> None:
+    """Go on with a run that was stopped or failed, then ask and report as `demo` does."""
+    read_settings(args.run)
+    _train(args.run)
+    comparison = _compare(args.run)
+    from pipeline.answering.report import headline
+
+    say(headline(comparison))
+
+
 def _make_dataset(path: Path, settings: DatasetSettings) -> Dataset:
     catalogue = read_catalogue(path)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
@@ -261,6 +271,9 @@ def parser() -> argparse.ArgumentParser:
     alone.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one under runs/)")
     alone.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     alone.set_defaults(function=train)
+    on = commands.add_parser("resume", help="go on with a run after its last checkpoint")
+    on.add_argument("run", type=Path, metavar="DIR", help="run folder")
+    on.set_defaults(function=resume)
     question = commands.add_parser("ask", help="ask the base and the tuned model of a run")
     question.add_argument("run", type=Path, metavar="DIR", help="run folder")
     question.add_argument("question", nargs="?", help="the question")

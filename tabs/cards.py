@@ -108,20 +108,30 @@ def compared_card(question: dict[str, Any]) -> str:
 
 def ending_card(view: RunView) -> str:
     """What came of a run and what to do next, as HTML; empty while it goes on."""
-    last = view.ending
+    last, said = view.ending, view.status.message
     if view.status.state == "finished":
-        return notice(f"Finished: {_figures(last)}. Now compare before and after in the third tab.", "done")
+        early = f" {said}" if said else ""
+        return notice(f"Finished: {_figures(last)}.{early} Now compare before and after in the third tab.", "done")
     if view.status.state == "stopped":
-        kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept."
-        return notice(view.status.message or kept, "hint" if view.status.message else "done")
+        kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept; you may resume."
+        return notice(said or kept, "hint" if said else "done")
     if view.status.state == "failed":
         tail = escape(log_tail(view.folder, 15))
-        return notice(view.status.message or "The training failed.") + (
+        return notice(f"{said or 'The training failed.'} {_what_is_left(view)}") + (
             f"<details><summary>The end of the log</summary><pre>{tail}</pre></details>" if tail else ""
         )
     if view.status.state == "new":
         return notice("This run was made and never started.", "hint")
     return ""
+
+
+def _what_is_left(view: RunView) -> str:
+    """What a failure cost, and what to press."""
+    told = view.steps[-1]["step"] if view.steps else 0
+    if view.checkpoint:
+        lost = f", so {count(told - view.checkpoint, 'step')} must be done again" if told > view.checkpoint else ""
+        return f"Everything up to step {view.checkpoint} is saved{lost}: press “Resume” once the cause is gone."
+    return "Nothing was saved yet: change what is named above and start again." if told else ""
 
 
 def _figures(ending: dict[str, Any]) -> str:

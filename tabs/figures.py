@@ -20,7 +20,7 @@ T = TypeVar("T")
 RIGHT, PARTIAL, WRONG, NOTHING, LOSS, ORANGE = "#1a9850", "#e0a100", "#d73027", "#8c96a3", "#4575b4", "#ea6a12"
 VERDICT_COLOURS = {"right": RIGHT, "partial": PARTIAL, "wrong": WRONG, "nothing_found": NOTHING}
 
-MOST_POINTS = 400
+MOST_POINTS = 300
 """Points a curve has at most: more cannot be seen, and every update sends them all."""
 
 SMOOTHING = 0.9
@@ -48,25 +48,38 @@ def axis_top(values: Sequence[float]) -> float:
     return float(math.ceil(most * 1.02)) if most > 1 else 1.0
 
 
-def training_figure(view: RunView) -> "Figure":
+def log_range(values: Sequence[float]) -> list[float]:
+    """Whole powers of ten around all positive values, as exponents."""
+    positive = [v for v in values if v > 0] or [1.0]
+    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    return [low, max(high, low + 1)]
+
+
+def rounded(values: Sequence[float | None]) -> list[float | None]:
+    """Four digits: more cannot be seen, and every update sends them all."""
+    return [None if value is None else float(f"{value:.4g}") for value in values]
+
+
+def training_figure(view: RunView, smoothing: float = SMOOTHING, log: bool = False) -> "Figure":
     """Loss on the left axis, recall on the right one, over the whole length of the run."""
     from plotly.graph_objects import Scatter
 
     steps = view.steps
     losses = [float(e["loss"]) for e in steps]
-    curve = thin(list(zip([e["step"] for e in steps], losses, smooth(losses), strict=True)))
+    curve = thin(list(zip([e["step"] for e in steps], losses, smooth(losses, smoothing), strict=True)))
     x = [point[0] for point in curve]
     recall = [(e["step"], 100 * e["right"] / e["total"], f"{e['right']} of {e['total']}") for e in view.probes]
     figure = _figure(400)
-    figure.add_trace(Scatter(x=x, y=[p[1] for p in curve], name="loss", line={"color": LOSS, "width": 1}, opacity=0.45))
-    figure.add_trace(Scatter(x=x, y=[p[2] for p in curve], name="loss, smoothed", line={"color": LOSS, "width": 3}))
+    raw, smoothed = (rounded([p[n] for p in curve]) for n in (1, 2))
+    figure.add_trace(Scatter(x=x, y=raw, name="loss", line={"color": LOSS, "width": 1}, opacity=0.45))
+    figure.add_trace(Scatter(x=x, y=smoothed, name="loss, smoothed", line={"color": LOSS, "width": 3}))
     figure.add_trace(
         Scatter(
             x=[r[0] for r in recall],
             y=[r[1] for r in recall],
             text=[r[2] for r in recall],
             name="recall on questions it never saw",
-            mode="lines+markers+text",
+            mode="lines+markers+text" if len(recall) < 12 else "lines+markers",
             textposition=["top center" if r[1] < 90 else "bottom center" for r in recall],
             line={"color": RIGHT, "width": 2, "dash": "dot"},
             marker={"size": 10},
@@ -74,10 +87,11 @@ def training_figure(view: RunView) -> "Figure":
             cliponaxis=False,
         )
     )
+    loss_axis = {"type": "log", "range": log_range(losses)} if log else {"range": [0, axis_top(losses)]}
     figure.update_layout(
-        uirevision=view.name,
+        uirevision=f"{view.name} logarithmic" if log else view.name,
         xaxis={"title": "step", "range": [0, max(view.total, 1) * 1.03], "showgrid": False},
-        yaxis={"title": "loss", "range": [0, axis_top(losses)], "gridcolor": "rgba(128,128,128,.25)"},
+        yaxis={"title": "loss", "gridcolor": "rgba(128,128,128,.25)", **loss_axis},
         yaxis2={
             "title": "recall",
             "range": [0, 105],
@@ -88,6 +102,60 @@ def training_figure(view: RunView) -> "Figure":
             "tickvals": [0, 25, 50, 75, 100],
         },
     )
+    return figure
+
+
+DETAILS = {
+    "learning_rate": ("How strongly it learns (learning rate)", 1.0),
+    "grad_norm": ("Size of the corrections (gradient norm)", 1.0),
+    "tokens_per_second": ("Speed (tokens a second)", 1.0),
+    "memory_bytes": ("Memory at most (GB)", 1e-9),
+}
+"""What else each step tells: its title, and what the number is multiplied by."""
+
+
+def details_figure(view: RunView) -> "Figure":
+    """Learning rate, gradient norm, speed and memory, each in a small plot of its own over the same steps."""
+    from plotly.graph_objects import Scatter
+
+    figure = _figure(420)
+    steps = thin(view.steps, MOST_POINTS // 2)
+    for number, (name, (title, unit)) in enumerate(DETAILS.items(), start=1):
+        row, column = divmod(number - 1, 2)
+        left, bottom = 0.55 * column, 0.6 * (1 - row)
+        values = rounded([None if e.get(name) is None else e[name] * unit for e in steps])
+        figure.add_trace(
+            Scatter(
+                x=[e["step"] for e in steps],
+                y=values,
+                name=title,
+                line={"color": LOSS, "width": 1.5},
+                xaxis=f"x{number}",
+                yaxis=f"y{number}",
+            )
+        )
+        figure.update_layout(
+            {
+                f"xaxis{number}": {
+                    "domain": [left, left + 0.45],
+                    "anchor": f"y{number}",
+                    "range": [0, max(view.total, 1) * 1.03],
+                    "showgrid": False,
+                },
+                f"yaxis{number}": {
+                    "domain": [bottom, bottom + 0.34],
+                    "anchor": f"x{number}",
+                    "rangemode": "tozero",
+                    "nticks": 4,
+                    "gridcolor": "rgba(128,128,128,.25)",
+                },
+            }
+        )
+        figure.add_annotation(
+            text=title, x=left, y=bottom + 0.36, xref="paper", yref="paper", showarrow=False, xanchor="left",
+            yanchor="bottom", font={"size": 12},
+        )  # fmt: skip
+    figure.update_layout(showlegend=False, uirevision=f"{view.name} details", margin={"t": 30, "b": 30, "r": 20})
     return figure
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset
-from pipeline.training.plan import CHARACTERS_PER_TOKEN, ENOUGH_EXPOSURES, Plan, plan_run
+from pipeline.training.evidence import ENOUGH_EXPOSURES
+from pipeline.training.plan import Plan, plan_run
 from pipeline.training.runs import list_runs
 from pipeline.training.settings import TrainingSettings, gpu_name
 from tabs.controls import (
@@ -57,8 +58,7 @@ def time_and_memory(settings: TrainingSettings, plan: Plan, rows: list[dict[str,
     speed = last.get("tokens_per_second") or (CPU_TOKENS_PER_SECOND if _embedded_on_cpu(settings) else 0)
     if not speed:
         return []
-    tokens = sum(len(r["prompt"]) + len(r["response"]) for r in rows) / len(rows) / CHARACTERS_PER_TOKEN
-    seconds = tokens * plan.steps * settings.effective_batch_size / speed
+    seconds = plan.tokens / speed
     told = [f"about {duration(seconds)} of training" + (" at the last run's pace" if last else "")]
     return [*told, f"{memory(last['peak_memory_bytes'])} last time"] if last.get("peak_memory_bytes") else told
 

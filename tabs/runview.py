@@ -6,11 +6,13 @@ The folder is only read. Events are read on from where the last look ended, howe
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
+from pipeline.training.checkpoints import last_checkpoint, step_of
 from pipeline.training.runs import (
     COMPARISON,
     EVENTS,
@@ -20,7 +22,9 @@ from pipeline.training.runs import (
     read_events,
     read_settings,
     running_run,
+    since_start,
     status,
+    told,
 )
 from pipeline.training.settings import TrainingSettings
 from tabs.shared import duration, memory, significant
@@ -73,13 +77,28 @@ class RunView:
         """Changes when there is something new to show."""
         return self.name, len(self.events), self.status.state
 
-    @property
+    @cached_property
     def steps(self) -> list[Event]:
-        return [e for e in self.events if e["type"] == "step"]
+        return [e for e in told(self.events) if e["type"] == "step"]
+
+    @cached_property
+    def probes(self) -> list[Event]:
+        return [e for e in told(self.events) if e["type"] == "probe" and e["total"]]
+
+    @cached_property
+    def steps_since_start(self) -> list[Event]:
+        """The steps since the run was last started or resumed: the pace of those before says nothing about it now."""
+        return [e for e in since_start(self.events) if e["type"] == "step"]
+
+    @cached_property
+    def checkpoint(self) -> int:
+        """The step after which the run can go on; 0 when there is no whole checkpoint."""
+        whole = last_checkpoint(self.folder)
+        return step_of(whole) if whole else 0
 
     @property
-    def probes(self) -> list[Event]:
-        return [e for e in self.events if e["type"] == "probe" and e["total"]]
+    def can_go_on(self) -> bool:
+        return self.status.state in ("new", "stopped", "failed")
 
     @property
     def messages(self) -> list[str]:
@@ -117,18 +136,18 @@ def trained_runs() -> list[Path]:
 
 
 def seconds_left(view: RunView) -> float | None:
-    """Seconds until the last step at the pace of the last steps; None before the second step."""
-    steps = view.steps[-PACE_STEPS:]
+    """Seconds until the last step at the pace of the last steps; None while nobody can tell."""
+    steps = view.steps_since_start[-PACE_STEPS:]
     if len(steps) < 2:
         return None
     begun, now = (datetime.fromisoformat(steps[i]["time"]) for i in (0, -1))
     pace = (now - begun).total_seconds() / (steps[-1]["step"] - steps[0]["step"] or 1)
-    return pace * (steps[-1]["total"] - steps[-1]["step"])
+    return pace * (steps[-1]["total"] - steps[-1]["step"]) if pace > 0 else None  # a clock may be set back
 
 
 def pace_line(view: RunView) -> str:
     """`step 84 of 160 · 2 min left · 260 tokens/s · 2.1 GB`, or what it is doing before the first step."""
-    if not view.steps:
+    if not view.steps or (view.status.state == "running" and not view.steps_since_start):
         return view.messages[-1] + " …" if view.messages else "Starting …"
     last = view.steps[-1]
     left = seconds_left(view) if view.status.state == "running" else None

@@ -3,7 +3,6 @@
 import shutil
 import sys
 import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError
 from pipeline.training import launcher
 from pipeline.training.plan import plan_run
-from pipeline.training.runs import create_run, has_adapter, running_run
+from pipeline.training.runs import append_event, create_run, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
-from tabs.cards import ending_card, message_list, probe_cells, run_headline
 from tabs.controls import (
     base_choices,
     make_controls,
@@ -25,23 +23,19 @@ from tabs.controls import (
     settings_from,
     values_of,
 )
-from tabs.figures import training_figure
 from tabs.pairs import dataset_line
 from tabs.plans import default_preset, training_rows, will_it_learn
-from tabs.runview import RunView, history, look, pace_line
+from tabs.runpanel import RunPanel, shown_run, stop_training
+from tabs.runview import find_run, history, look
 from tabs.shared import (
     PagedTable,
     Update,
-    escape,
     explain,
     for_callers,
     go_to,
     guarded,
     notice,
 )
-
-TICK_SECONDS = 1
-
 
 _starting = threading.Lock()
 
@@ -58,10 +52,8 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
         launcher.check_idle()
         plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
         folder = create_run(dataset, settings)
-        models = sys.modules.get("pipeline.answering.models")
-        if models:
-            models.unload()
         try:
+            make_room(folder)
             launcher.start(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -69,11 +61,30 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
     return folder
 
 
-@lru_cache(maxsize=8)
-def _figure(mark: tuple[str, int, str]) -> Any:
-    """The plot of a run as it was at `mark`: drawn once, however many windows are watching."""
-    view = look(mark[0])
-    return training_figure(view) if view else None
+def make_room(folder: Path) -> None:
+    """Give the chat's model up where it and the training do not fit into the memory together, and say so."""
+    models = sys.modules.get("pipeline.answering.models")
+    if models and models.is_loaded():
+        models.unload()
+        append_event(
+            folder, "message", text="The chat's model was unloaded to make room; it is loaded again when asked."
+        )
+
+
+def resume_run(name: str) -> Path:
+    """Go on with a run that was stopped or failed, or start one that was made and never started.
+
+    Raises:
+        PipelineError: there is no such run, it has finished, or another one is training.
+    """
+    folder = find_run(name)
+    if folder is None:
+        raise RunError("There is no such run any more.")
+    with _starting:
+        launcher.check_idle()
+        make_room(folder)
+        launcher.start(folder)
+    return folder
 
 
 def start_training(preset: str = "", base_model: str = "") -> dict[str, Any]:
@@ -95,13 +106,9 @@ def training_status(run: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def stop_training() -> dict[str, Any]:
-    """Stop the run that is training after the step it is in; its adapter is kept."""
-    folder = running_run()
-    if folder is None:
-        raise RunError("No training is running, so there is nothing to stop.")
-    launcher.stop(folder)
-    return {"run": folder.name}
+def resume_training(run: str = "") -> dict[str, Any]:
+    """Go on with a run after its last checkpoint (the newest run when none is named)."""
+    return {"run": resume_run(shown_run(run).name).name}
 
 
 class TrainingTab:
@@ -117,7 +124,7 @@ class TrainingTab:
             with gr.Column(scale=2, min_width=330):
                 self._build_settings(settings)
             with gr.Column(scale=3, min_width=330, elem_id="run-side"):
-                self._build_run()
+                self._build_run(tabs)
         self._build_history()
         self._wire(tabs)
 
@@ -140,29 +147,11 @@ class TrainingTab:
         self.controls = make_controls(settings)
         self.names = list(self.controls)
 
-    def _build_run(self) -> None:
+    def _build_run(self, tabs: gr.Tabs) -> None:
         self.data = gr.HTML(elem_id="training-data", elem_classes="news")
         self.plan = gr.HTML(elem_id="plan", elem_classes=["plan", "news"])
-        with gr.Row():
-            self.start = gr.Button("Start training", variant="primary", elem_id="start", min_width=150)
-            self.stop = gr.Button(
-                "Stop and keep", variant="secondary", interactive=False, elem_id="stop", min_width=150
-            )
-        self.headline = gr.HTML(elem_id="run-headline", elem_classes="news")
-        self.plot = gr.Plot(label="Loss, and recall on questions it never saw", visible=False, elem_id="training-plot")
-        self.pace = gr.HTML(elem_id="pace", elem_classes="news")
-        self.ending = gr.HTML(elem_id="ending", elem_classes="news")
-        self.to_chat = gr.Button("Go on to 3 Chat and compare ›", visible=False, size="md", elem_id="go-chat")
-        with gr.Accordion("Last recall check", open=False, visible=False) as self.probe:
-            self.answers = PagedTable(
-                "Answers of the last recall check",
-                ["verdict", "question", "expected", "answer"],
-                ["15%", "38%", "20%", "20%"],
-                size=10,
-                name="probe-answers",
-            )
-        with gr.Accordion("What it said", open=False, visible=False) as self.said:
-            self.messages = gr.HTML(elem_id="messages")
+        self.start = gr.Button("Start training", variant="primary", elem_id="start")
+        self.panel = RunPanel(tabs, resume_run)
 
     def _build_history(self) -> None:
         with gr.Accordion("Runs", open=False) as self.past:
@@ -173,29 +162,14 @@ class TrainingTab:
                 size=8,
                 name="runs",
             )
-        self.opened = gr.State("")
-        self.seen = gr.State(None)
-        self.timer = gr.Timer(TICK_SECONDS, active=False)
 
     def _wire(self, tabs: gr.Tabs) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         widgets = [self.preset, self.base, *self.controls.values()]
-        self.run_outputs = [
-            self.headline,
-            self.plot,
-            self.pace,
-            self.ending,
-            self.to_chat,
-            self.probe,
-            *self.answers.outputs,
-            self.said,
-            self.messages,
-            self.stop,
-            self.timer,
-            self.seen,
-        ]
         plan = [self.missing, self.data, self.plan, self.start]
-        self.all_outputs = [self.problem, *plan, *self.run_outputs, *self.runs.outputs, self.past, self.opened]
+        panel = self.panel
+        past = [*self.runs.outputs, self.past]
+        self.all_outputs = [self.problem, *plan, *panel.outputs, panel.more, panel.opened, *past]
         planned = guarded(self.problem, self.show_plan)
         self.preset.input(self.use_preset, [self.preset, self.base], [*widgets], **quiet).then(
             planned, widgets, [self.problem, *plan], **quiet
@@ -213,18 +187,15 @@ class TrainingTab:
             concurrency_limit=1,
             api_visibility="private",
         )
-        self.stop.click(guarded(self.problem, self.end), None, [self.problem, self.stop], **quiet)
-        self.timer.tick(
-            self.tick, [self.opened, self.seen], [*self.run_outputs, *self.runs.outputs, self.past], **quiet
-        )
-        self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
+        panel.wire(self.problem, self.show_history, past)
         self.runs.wire(history, [], [])
-        self.runs.table.select(self.open, None, [*self.run_outputs, self.opened], **quiet)
+        shown = [*panel.outputs, panel.more, panel.opened]
+        self.runs.table.select(self.open, [panel.smoothing, panel.log], shown, **quiet)
         go_to(self.to_dataset, tabs, "dataset")
-        go_to(self.to_chat, tabs, "chat")
         gr.api(for_callers(start_training), api_name="start_training")
         gr.api(for_callers(training_status), api_name="training_status")
         gr.api(for_callers(stop_training), api_name="stop_training")
+        gr.api(for_callers(resume_training), api_name="resume_training")
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
         """Show what there is at these moments; `timer` notices a run that another window started."""
@@ -232,12 +203,12 @@ class TrainingTab:
         for trigger in triggers:
             trigger(
                 guarded(self.problem, self.refresh),
-                [*widgets, self.opened],
+                [*widgets, self.panel.opened, self.panel.smoothing, self.panel.log],
                 self.all_outputs,
                 show_progress="hidden",
                 api_visibility="private",
             )
-        timer.tick(self.notice_run, None, self.timer, show_progress="hidden", api_visibility="private")
+        timer.tick(self.notice_run, None, self.panel.timer, show_progress="hidden", api_visibility="private")
 
     def use_preset(self, preset: str, base: str) -> list[Any]:
         settings = settings_for(preset, base or default_base())
@@ -263,15 +234,11 @@ class TrainingTab:
 
     def begin(self, *values: Any) -> Update:
         start_run(self.settings(*values), latest_dataset())
-        return self.show_run(look()) | self.show_history() | {self.opened: ""}
-
-    def end(self) -> Update:
-        stop_training()
-        return {self.stop: gr.Button("Stopping after this step …", interactive=False)}
+        return self.panel.show(look()) | self.show_history() | {self.panel.opened: ""}
 
     def refresh(self, *values: Any) -> Update:
-        *widgets, opened = values
-        update = self.show_run(look(opened) or look()) | self.show_history()
+        *widgets, opened, smoothing, log = values
+        update = self.panel.show(look(opened) or look(), smoothing, log) | self.show_history()
         try:
             return update | self.show_plan(*widgets)
         except Exception as error:
@@ -280,48 +247,10 @@ class TrainingTab:
     def notice_run(self) -> Any:
         return gr.Timer(active=True) if running_run() else gr.skip()
 
-    def tick(self, opened: str, seen: Any) -> Any:
-        """New events become a new plot; without any, nothing is sent."""
-        view = look(opened) or look()
-        if view is None or view.mark == seen:
-            return gr.skip()
-        ended = view.status.state != "running"
-        return self.show_run(view) | (self.show_history() if ended else {})
-
-    def open(self, event: gr.SelectData) -> Update:
+    def open(self, smoothing: float, log: bool, event: gr.SelectData) -> Update:
         name = str(event.row_value[1])
-        return self.show_run(look(name) or look()) | {self.opened: name}
+        return self.panel.show(look(name) or look(), smoothing, log) | {self.panel.opened: name}
 
     def show_history(self) -> Update:
         rows = history()
         return self.runs.show(rows) | {self.past: gr.Accordion(f"Runs ({len(rows)})")}
-
-    def show_run(self, view: RunView | None) -> Update:
-        running = running_run() is not None
-        always = {
-            self.stop: gr.Button("Stop and keep", interactive=running),
-            self.timer: gr.Timer(active=running),
-        }
-        if view is None:
-            hint = "No run yet. Press “Start training”: the curve grows here, and you may close the page meanwhile."
-            return always | {self.headline: notice(hint, "hint"), self.seen: None, self.plot: gr.Plot(visible=False)}
-        return always | self._shown(view)
-
-    def _shown(self, view: RunView) -> Update:
-        probes = view.probes
-        last = f"Last recall check: {probes[-1]['right']} of {probes[-1]['total']} right" if probes else ""
-        trained = has_adapter(view.folder) and view.status.state != "running"
-        return {
-            self.headline: run_headline(view),
-            self.plot: gr.Plot(value=_figure(view.mark), visible=True),
-            self.pace: f"<p class='pace'>{escape(pace_line(view))}</p>"
-            if view.status.state == "running" or view.steps
-            else "",
-            self.ending: ending_card(view),
-            self.to_chat: gr.Button(visible=trained),
-            self.probe: gr.Accordion(last, visible=bool(probes)),
-            **self.answers.show(probe_cells(view)),
-            self.said: gr.Accordion(visible=bool(view.messages)),
-            self.messages: message_list(view),
-            self.seen: view.mark,
-        }

@@ -13,7 +13,7 @@ import psutil
 
 from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
 from pipeline.errors import ModelError, disk_problem
-from pipeline.files import read_json, write_json
+from pipeline.files import models_dir, read_json, write_json
 
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -41,6 +41,25 @@ def find_base(name: str) -> Path:
     if path.is_absolute() or name.startswith((".", "~")):
         raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
     return _with_weights(name, _download(name))
+
+
+def local_folder(name: str) -> Path | None:
+    """Where a base model lies on this machine, or None where it would have to be converted or downloaded first."""
+    if name == EMBEDDED:
+        if (models_dir() / EMBEDDED).is_dir():
+            return models_dir() / EMBEDDED
+        name = HUB_TWIN
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
+        return path if _has_weights(path) else None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    with suppress(HFValidationError):  # a name that no model can have
+        config = try_to_load_from_cache(name, "config.json")
+        if isinstance(config, str) and _has_weights(Path(config).parent):
+            return Path(config).parent
+    return None
 
 
 def _with_weights(name: str, folder: Path) -> Path:

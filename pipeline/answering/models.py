@@ -298,6 +298,11 @@ def load_run(folder: Path) -> tuple[LanguageModel, list[str]]:
         return _loaded[key]
 
 
+def is_loaded() -> bool:
+    """Whether `load_run` keeps a model in memory."""
+    return bool(_loaded)
+
+
 def unload() -> None:
     """Give the memory of the model kept by `load_run` back."""
     with _loading:

@@ -29,6 +29,7 @@ from pipeline.training.runs import (
     log_tail,
     read_events,
     running_run,
+    since_start,
     status,
 )
 
@@ -78,18 +79,11 @@ def start(folder: Path) -> None:
 def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
     """Wait for the child's end, so that no zombie stays, and write down the end of one that could not do so itself."""
     signalled = -child.wait()
-    if status(folder).state != "failed" or any(e["type"] == "failed" for e in _since_start(folder)):
+    if status(folder).state != "failed" or any(e["type"] == "failed" for e in since_start(read_events(folder)[0])):
         return
     killed = "was killed, often because the memory ran out" if signalled == signal.SIGKILL else "died"
     with suppress(OSError):  # a run that was discarded has no folder any more
         append_event(folder, "failed", message=f"The training process {killed}. {log_tail(folder, 2)}".strip())
-
-
-def _since_start(folder: Path) -> list[dict[str, Any]]:
-    """The events since the run was last started or resumed."""
-    events = read_events(folder)[0]
-    starts = [i for i, event in enumerate(events) if event["type"] in ("started", "resumed")]
-    return events[starts[-1] :] if starts else events
 
 
 def stop(folder: Path) -> None:

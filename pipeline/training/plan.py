@@ -1,21 +1,27 @@
-"""Settings + dataset + hardware → what a run will do: steps, exposures, micro-batch, and what speaks against it."""
+"""Settings + dataset + hardware → what a run will do: steps, exposures, micro-batch, memory, and what speaks against it."""
 
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.answering.prompts import UNKNOWN
 from pipeline.errors import SettingsError
+from pipeline.files import home
+from pipeline.training import memory
+from pipeline.training.evidence import Finding, Teaching, learning_findings
+from pipeline.training.lengths import Lengths, row_lengths
 from pipeline.training.settings import TrainingSettings
-
-ENOUGH_EXPOSURES = 16
-"""How often the small model must see a fact to recall it (measured: benchmarks/RESULTS.md)."""
+from pipeline.training.shapes import Shape, base_shape
 
 CPU_MICRO_BATCH = 8
 """On a CPU a larger micro-batch is not faster and takes more memory."""
 
-CHARACTERS_PER_TOKEN = 3.5
+MARGIN = 1.1
+"""Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
+
+NO_ROOM = "It will probably not fit"
 
 
 @dataclass(frozen=True)
@@ -27,72 +33,192 @@ class Plan:
         exposures: how often each fact is seen on average, over all its phrasings.
         micro_batch: examples that go through the model at once.
         accumulation: micro-batches an update; the product with `micro_batch` is the user's effective batch.
-        warnings: sentences about what will probably go wrong.
+        lengths: of the rows that are trained, in tokens.
+        left_out: rows that are longer than `max_length`.
+        memory_bytes: the peak that is expected; None where the base's shape is not known yet.
+        free_bytes: the memory there is; None where nobody can tell.
+        disk_bytes: what checkpoints and adapter will take; None as for the memory.
+        findings: what speaks against the run, the worst first.
     """
 
     steps: int
     exposures: float
     micro_batch: int
     accumulation: int
-    warnings: tuple[str, ...] = ()
+    lengths: Lengths
+    left_out: int
+    memory_bytes: int | None
+    free_bytes: int | None
+    disk_bytes: int | None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings as sentences."""
+        return tuple(map(str, self.findings))
+
+    @property
+    def tokens(self) -> float:
+        """Tokens that will be trained, over all steps."""
+        return self.steps * self.micro_batch * self.accumulation * self.lengths.mean
 
     def split(self, micro_batch: int) -> "Plan":
         """The same updates with another micro-batch, a divisor of the effective batch."""
         return replace(self, micro_batch=micro_batch, accumulation=self.micro_batch * self.accumulation // micro_batch)
 
 
-def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool) -> Plan:
+def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool, free: int | None = None) -> Plan:
     """Plan a run before a model is loaded.
+
+    The page asks before the start and the training process asks again; both compute the same from the same rows, and
+    where the free memory has changed meanwhile the training process's answer is the one that counts.
 
     Args:
         rows: the training rows of the dataset.
         gpu: whether it trains on a GPU.
+        free: bytes of memory that it may use; what this machine has free when not given.
 
     Raises:
         SettingsError: nothing would be trained, or it cannot be trained on this hardware.
     """
+    _check(settings, rows, gpu)
+    free = memory.free_bytes(gpu=gpu) if free is None else free
+    shape = base_shape(settings.base_model)
+    every = row_lengths(rows, settings.base_model)
+    lengths, kept = _kept(settings, rows, every)
+    teaching = _teaching(settings, kept, lengths)
+    micro_batch, needed = _micro_batch(settings, lengths, teaching.steps, shape, free, gpu)
+    left_out = len(rows) - len(kept)
+    parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
+    disk = memory.disk_bytes(shape, settings) if shape else None
+    found = learning_findings(settings, teaching, parameters)
+    found += [
+        *_cut(settings, every, left_out),
+        *_room(settings, needed, free, gpu),
+        *_disk(disk),
+        *_format(settings, gpu),
+    ]
+    return Plan(
+        steps=teaching.steps,
+        exposures=teaching.exposures(settings),
+        micro_batch=micro_batch,
+        accumulation=settings.effective_batch_size // micro_batch,
+        lengths=lengths,
+        left_out=left_out,
+        memory_bytes=needed,
+        free_bytes=free,
+        disk_bytes=disk,
+        findings=tuple(sorted(found, key=lambda f: not f.verdict)),
+    )
+
+
+def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:
     if not rows:
         raise SettingsError("The dataset has no training rows; generate it again in the first tab.")
     if settings.optim == "adamw_8bit" and not gpu:
         raise SettingsError("The optimizer adamw_8bit needs an NVIDIA GPU, which is not here; choose adamw_torch.")
-    epochs = math.ceil(len(rows) * settings.num_train_epochs / settings.effective_batch_size)
-    steps = settings.max_steps or max(settings.min_steps, epochs)
-    facts = {(row["uid"], row["kind"]) for row in rows if row["kind"] != UNKNOWN}
-    share = sum(row["kind"] != UNKNOWN for row in rows) / len(rows)
-    exposures = steps * settings.effective_batch_size * share / max(1, len(facts))
-    micro_batch = fitting_micro_batch(settings.effective_batch_size, None if gpu else CPU_MICRO_BATCH)
-    accumulation = settings.effective_batch_size // micro_batch
-    warnings = _warnings(settings, rows, exposures, gpu)
-    return Plan(steps, exposures, micro_batch, accumulation, warnings)
+
+
+def _kept(
+    settings: TrainingSettings, rows: Sequence[dict[str, Any]], every: Lengths
+) -> tuple[Lengths, Sequence[dict[str, Any]]]:
+    """The rows that are short enough, as the training process will choose them.
+
+    Raises:
+        SettingsError: none is.
+    """
+    kept = [row for row, length in zip(rows, every.whole, strict=True) if length <= settings.max_length]
+    if kept:
+        return every.up_to(settings.max_length), kept
+    if every.counted:
+        raise SettingsError(
+            f"Every row is longer than max_length ({settings.max_length} tokens); raise it to {max(every.whole)}."
+        )
+    return every, rows  # only estimated: the training process will count
+
+
+def _teaching(settings: TrainingSettings, rows: Sequence[dict[str, Any]], lengths: Lengths) -> Teaching:
+    sequences = len(rows)
+    if settings.packing:
+        sequences = math.ceil(sum(lengths.whole) / settings.max_length)
+    epochs = math.ceil(sequences * settings.num_train_epochs / settings.effective_batch_size)
+    known = [row for row in rows if row["kind"] != UNKNOWN]
+    answers = {(row["uid"], row["kind"]): tokens for row, tokens in zip(rows, lengths.learned, strict=True)}
+    facts = {(row["uid"], row["kind"]) for row in known}
+    return Teaching(
+        facts=len(facts),
+        rows=len(rows),
+        sequences=sequences,
+        share=len(known) / len(rows),
+        steps=settings.max_steps or max(settings.min_steps, epochs),
+        fact_tokens=sum(answers[fact] for fact in facts),
+        refused=len(rows) - len(known),
+    )
 
 
 def fitting_micro_batch(effective: int, limit: int | None) -> int:
     """The largest divisor of the effective batch that is at most `limit` (none: the whole batch at once)."""
-    return max(d for d in range(1, min(effective, limit or effective) + 1) if effective % d == 0)
+    return next(_micro_batches(effective, limit))
 
 
-def _warnings(
-    settings: TrainingSettings, rows: Sequence[dict[str, Any]], exposures: float, gpu: bool
-) -> tuple[str, ...]:
-    warnings = []
-    if exposures < ENOUGH_EXPOSURES:
-        warnings.append(
-            f"Each fact will be seen {exposures:.0f} times; about {ENOUGH_EXPOSURES} are needed. "
-            "Train more epochs or steps, or teach fewer products."
+def _micro_batches(effective: int, limit: int | None) -> Iterator[int]:
+    """What divides the effective batch, from the largest."""
+    return (d for d in range(min(effective, limit or effective), 0, -1) if effective % d == 0)
+
+
+def _micro_batch(
+    settings: TrainingSettings, lengths: Lengths, steps: int, shape: Shape | None, free: int | None, gpu: bool
+) -> tuple[int, int | None]:
+    """The largest micro-batch that fits and its peak in bytes; 1 where none does."""
+    effective, limit = settings.effective_batch_size, None if gpu else CPU_MICRO_BATCH
+    if shape is None:
+        return fitting_micro_batch(effective, limit), None
+    size, needed = 1, 0
+    for size in _micro_batches(effective, limit):
+        needed = memory.peak_bytes(shape, settings, lengths, size, steps, gpu=gpu)
+        if free is None or needed * MARGIN <= free:
+            break
+    return size, needed
+
+
+def _cut(settings: TrainingSettings, every: Lengths, left_out: int) -> Iterator[Finding]:
+    if left_out:
+        about = "" if every.counted else "about "
+        said = (
+            f"{about}{left_out} of {len(every.whole)} rows are longer than {settings.max_length} tokens and will be left "
+            f"out (the longest has {about}{max(every.whole)})."
         )
-    if settings.learning_rate < 2e-4:
-        warnings.append(
-            f"A learning rate of {settings.learning_rate:g} did not teach the small model any fact in 250 steps; 0.001 did."
-        )
-    if settings.learning_rate > 5e-3:
-        warnings.append(f"A learning rate of {settings.learning_rate:g} usually makes the loss explode; try 0.001.")
-    longest = max(len(row["prompt"]) + len(row["response"]) for row in rows) / CHARACTERS_PER_TOKEN
-    if longest > settings.max_length:
-        warnings.append(
-            f"The longest rows have about {longest:.0f} tokens and max_length is {settings.max_length}: they will be left out."
-        )
+        yield Finding(said[0].upper() + said[1:], "max_length", math.ceil(max(every.whole) / 32) * 32)
+
+
+def _room(settings: TrainingSettings, needed: int | None, free: int | None, gpu: bool) -> Iterator[Finding]:
+    if needed is None or free is None or needed * MARGIN <= free:
+        return
+    said = f"Even one example at a time needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free."
+    advice = "Or choose a smaller base model, or a smaller max_length."
+    if not settings.gradient_checkpointing:
+        yield Finding(said, "gradient_checkpointing", True, advice, NO_ROOM)
+    elif gpu and not settings.load_in_4bit:
+        yield Finding(said, "load_in_4bit", True, advice, NO_ROOM)
+    else:
+        yield Finding(said, advice=advice.removeprefix("Or ").capitalize(), verdict=NO_ROOM)
+
+
+def _disk(needed: int | None) -> Iterator[Finding]:
+    free = free_disk()
+    if needed is not None and needed > free:
+        said = f"Checkpoints and adapter will take {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left."
+        yield Finding(said, advice="Delete old runs, or make the adapter smaller (lora_r).", verdict=NO_ROOM)
+
+
+def free_disk() -> int:
+    """Bytes left on the disk that holds the runs."""
+    existing = next(p for p in (home(), *home().resolve().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _format(settings: TrainingSettings, gpu: bool) -> Iterator[Finding]:
     if settings.precision == "fp16" and not gpu:
-        warnings.append("A CPU does not train in 16-bit floats (fp16); bf16 or fp32 is used instead.")
-    if not settings.completion_only_loss:
-        warnings.append("The loss counts the question too, so it says less about what was learned.")
-    return tuple(warnings)
+        yield Finding(
+            "A CPU does not train in 16-bit floats (fp16); bf16 or fp32 is used instead.", "precision", "auto"
+        )

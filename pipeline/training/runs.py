@@ -8,7 +8,7 @@ This is all that the page and the command line know of a training process.
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -160,6 +160,23 @@ def _events(data: bytes) -> Iterator[dict[str, Any]]:
             yield event
 
 
+def told(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps and probes as they count: those told beyond a checkpoint are told again once the run is resumed from it."""
+    counted: list[dict[str, Any]] = []
+    for event in events:
+        if event["type"] in ("step", "probe"):
+            counted.append(event)
+        elif event["type"] == "resumed":
+            counted = [e for e in counted if e["step"] <= event.get("step", 0)]
+    return counted
+
+
+def since_start(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events since the run was last started or resumed."""
+    starts = [i for i, event in enumerate(events) if event["type"] in ("started", "resumed")]
+    return list(events[starts[-1] if starts else 0 :])
+
+
 def status(folder: Path) -> Status:
     """What the run is doing: an ending wins, else alive means running, else it failed."""
     last = last_lifecycle(folder)
@@ -193,8 +210,9 @@ def is_alive(folder: Path) -> bool:
     """
     try:
         found = psutil.Process(read_json(folder / PROCESS)["pid"])
-        return found.cmdline()[-1] == str(folder.resolve()) and found.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, IndexError, TypeError, psutil.Error):
+        words = found.cmdline() or [str(folder.resolve())]  # it is empty for a moment while a process begins
+        return words[-1] == str(folder.resolve()) and found.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return False
 
 

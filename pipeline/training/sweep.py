@@ -183,11 +183,11 @@ def cancel_queue() -> int:
         return len(waiting)
 
 
-def start_next(make_room: Callable[[], None] = lambda: None) -> Path | None:
+def start_next(make_room: Callable[[Path], None] = lambda _: None) -> Path | None:
     """Start the run whose turn it is, if one waits and no training process lives.
 
     Args:
-        make_room: called before; whoever keeps a model in memory can let go of it.
+        make_room: called with it before; whoever keeps a model in memory can let go of it.
 
     Returns:
         The run that was started.
@@ -196,9 +196,9 @@ def start_next(make_room: Callable[[], None] = lambda: None) -> Path | None:
         waiting = queued_runs()
         if not waiting or any(map(is_alive, list_runs())):  # one that is done may still hold its memory
             return None
-        make_room()
         folder = waiting[0]
         try:
+            make_room(folder)
             launcher.start(folder)
         except RunError:
             return None  # another run was started at this very moment; this one keeps its place
@@ -211,7 +211,7 @@ def start_next(make_room: Callable[[], None] = lambda: None) -> Path | None:
         return folder
 
 
-def attend(make_room: Callable[[], None] = lambda: None, seconds: float = 1.0) -> threading.Thread:
+def attend(make_room: Callable[[Path], None] = lambda _: None, seconds: float = 1.0) -> threading.Thread:
     """Start the queue's runs one after another for as long as this process lives, in a thread of its own.
 
     It looks again and again instead of waiting for a child, since the run that trains may be another process's child.

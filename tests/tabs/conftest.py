@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
@@ -77,6 +78,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     yield App(url, home)
     process.terminate()
     process.wait(PATIENCE)
+    end_trainings(home)
+
+
+def end_trainings(home: Path) -> None:
+    """A training outlives its app, but not the tests: one that failed may have left it running."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(home) in word for word in process.info["cmdline"] or []):
+            process.kill()
 
 
 @pytest.fixture(scope="session")

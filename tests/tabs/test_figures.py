@@ -3,16 +3,29 @@
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from pipeline.training.runs import Status
 from pipeline.training.settings import TrainingSettings
-from tabs.figures import MOST_POINTS, axis_top, comparison_figure, kinds_figure, smooth, thin, training_figure
+from tabs.figures import (
+    MOST_POINTS,
+    axis_top,
+    comparison_figure,
+    details_figure,
+    kinds_figure,
+    log_range,
+    smooth,
+    thin,
+    training_figure,
+)
 from tabs.runview import RunView
 
 
 def step(number: int, total: int = 100, loss: float = 1.0) -> dict[str, Any]:
     return {
         "type": "step", "time": f"2026-11-22T10:00:{number % 60:02}+00:00", "step": number, "total": total, "loss": loss,
-        "tokens_per_second": 250.0, "memory_bytes": 2_100_000_000,
+        "tokens_per_second": 251.7, "memory_bytes": 2_100_000_123 + number, "learning_rate": 0.001 / number,
+        "grad_norm": 0.123456789 * number,
     }  # fmt: skip
 
 
@@ -74,3 +87,48 @@ def test_every_question_is_in_one_part_of_each_bar() -> None:
     figure = comparison_figure(questions)
     assert [sum(bar.x[side] for bar in figure.data) for side in (0, 1)] == [4, 4]
     assert figure.data[0].x == (4, 1)
+
+
+def test_a_logarithmic_axis_has_whole_powers_of_ten_around_every_loss() -> None:
+    assert log_range([4.3, 0.002]) == [-3, 1]
+    assert log_range([0.5]) == [-1, 0] and log_range([1.0]) == [0, 1]
+    assert log_range([]) == [0, 1] and log_range([0.0, 0.0]) == [0, 1]
+    axis = training_figure(view([step(1, loss=4.3), step(2, loss=0.002)]), log=True).layout.yaxis
+    assert (axis.type, tuple(axis.range)) == ("log", (-3, 1))
+
+
+def test_smoothing_is_the_user_s() -> None:
+    noisy = [step(n, loss=4.0 + n % 2) for n in range(1, 50)]
+    raw, none, much = (
+        training_figure(view(noisy), smoothing).data[line].y for smoothing, line in ((0, 0), (0, 1), (0.98, 1))
+    )
+    assert list(none) == list(raw)
+    assert max(much[20:]) - min(much[20:]) < 0.1
+
+
+def test_the_small_plots_show_what_each_step_told_in_its_unit() -> None:
+    figure = details_figure(view([step(1), step(2) | {"grad_norm": None}]))
+    assert [list(trace.y) for trace in figure.data] == [[0.001, 0.0005], [0.1235, None], [251.7, 251.7], [2.1, 2.1]]
+    assert [a.text.split("(")[1] for a in figure.layout.annotations] == [
+        "learning rate)", "gradient norm)", "tokens a second)", "GB)"
+    ]  # fmt: skip
+
+
+def test_ten_thousand_steps_are_sent_in_less_than_50_kb() -> None:
+    losses = [step(n, total=10_000, loss=4.123456789 / n + 0.0123456) for n in range(1, 10_001)]
+    probes = [{"type": "probe", "step": 200 * n, "right": n, "total": 50} for n in range(51)]
+    told = view([*losses, *probes])
+    sent = [gr.Plot().postprocess(figure) for figure in (training_figure(told), details_figure(told))]
+    assert sum(len(plot.plot) for plot in sent if plot) < 50_000
+    assert all(trace.x[-1] == 10_000 for trace in training_figure(told).data[:2])
+
+
+def test_what_was_told_beyond_a_checkpoint_gives_way_to_what_is_told_again() -> None:
+    first = [step(n, loss=1.0) for n in range(1, 8)]
+    probes = [{"type": "probe", "step": n, "right": 1, "total": 2} for n in (3, 6)]
+    again = [step(n, loss=2.0) for n in range(5, 7)]
+    seen = view([{"type": "started", "steps": 100}, *first, *probes, {"type": "resumed", "step": 4}, *again])
+    assert [(e["step"], e["loss"]) for e in seen.steps] == [(n, 1.0) for n in range(1, 5)] + [(5, 2.0), (6, 2.0)]
+    assert [p["step"] for p in seen.probes] == [3]
+    assert [e["step"] for e in seen.steps_since_start] == [5, 6]
+    assert seen.total == 100

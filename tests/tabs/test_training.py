@@ -79,13 +79,19 @@ def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: 
         expect(window.locator("#stop")).to_be_disabled()
     second.context.close()
     expect(page.locator("#status")).to_contain_text("idle")
+    page.get_by_label("Logarithmic loss axis").check()
+    page.wait_for_function("document.querySelector('#training-plot .js-plotly-plot')?.layout?.yaxis?.type === 'log'")
+    page.get_by_role("button", name="Learning rate, gradient norm, speed and memory").click()
+    page.wait_for_function(
+        "document.querySelectorAll('#details-plot .js-plotly-plot .scatterlayer .trace').length === 4"
+    )
     page.get_by_role("button", name=re.compile("Last recall check")).click()
     expect(page.locator("#probe-answers")).to_contain_text("question")
     page.locator("#go-chat").click()
     expect(page.locator("#question")).to_be_visible()
 
 
-def test_stop_keeps_the_adapter(page: Page, app: App) -> None:
+def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Page, app: App) -> None:
     train_tiny(page, steps=500)
     wait_for_points(page, 1)
     page.locator("#stop").click()
@@ -94,6 +100,26 @@ def test_stop_keeps_the_adapter(page: Page, app: App) -> None:
     events = [json.loads(line) for line in (app.home / "runs" / name / "events.jsonl").read_text().splitlines()]
     assert events[-1]["type"] == "stopped"
     assert (app.home / "runs" / name / "adapter" / "adapter_model.safetensors").is_file()
+    return_to = points(page)
+
+    page.reload()
+    open_tab(page, "2 Training")
+    expect(page.locator("#ending")).to_contain_text("Stopped as you asked")
+    page.locator("#resume").click()
+    expect(page.locator("#run-headline")).to_contain_text("training")
+    wait_for_points(page, return_to + 2)
+    steps = page.evaluate("document.querySelector('#training-plot .js-plotly-plot').data[0].x")
+    assert list(steps) == list(range(1, len(steps) + 1))  # no step is missing, none is there twice
+
+    page.locator("#discard").click()
+    expect(page.locator("#discard-question")).to_contain_text(f"Discard run {name}? It is training now")
+    page.locator("#discard-no").click()
+    expect(page.locator("#discard-question")).to_be_hidden()
+    page.locator("#discard").click()
+    page.locator("#discard-yes").click()
+    expect(page.locator("#run-headline")).not_to_contain_text(name)
+    assert not (app.home / "runs" / name).exists()
+    expect(page.locator("#status")).to_contain_text("idle")
 
 
 def test_a_failed_run_says_why(page: Page, trained: App) -> None:

@@ -16,7 +16,7 @@ from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.training.runs import append_event, create_run
 from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
 from tabs import asking, catalogues, pairs, plans, runview, shared, training
-from tabs.cards import answer_card, ending_card, question_card
+from tabs.cards import answer_card, ending_card, message_list, question_card
 from tabs.controls import GROUPS, PRESET_WORDS, changes, settings_from, values_of
 from tabs.runview import look
 from tabs.shared import explain
@@ -179,7 +179,7 @@ def test_a_run_is_read_on_from_where_the_last_look_ended(home: Path) -> None:
     view = runview.look()
     assert view and (view.name, view.total) == (folder.name, 10)
     assert runview.pace_line(view) == f"Loading {MARKUP} …"
-    assert "<script>" not in training.message_list(view)
+    assert "<script>" not in message_list(view)
     for step in (1, 2):
         append_event(folder, "step", step=step, total=10, loss=4.0 / step, tokens_per_second=250.0, memory_bytes=10**9)
     append_event(folder, "probe", step=2, right=1, total=4, answers=[])

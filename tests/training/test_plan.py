@@ -59,9 +59,12 @@ def test_the_update_is_the_user_s_whatever_the_micro_batch(size: int, accumulati
     ("changes", "said"),
     [
         ({"max_steps": 3}, "Each fact will be seen 1 times; about 16 are needed"),
-        ({"learning_rate": 5e-5}, "A learning rate of 5e-05 did not teach"),
+        ({"learning_rate": 5e-5}, "A learning rate of 0.00005 did not teach .* Set learning_rate to 0.001"),
         ({"learning_rate": 0.01}, "usually makes the loss explode"),
-        ({"max_length": 32}, "The longest rows have about 63 tokens and max_length is 32"),
+        (
+            {"max_length": 112},
+            r"1 of 241 rows are longer than 112 tokens .*the longest has 132\)\. Set max_length to 160",
+        ),
         ({"precision": "fp16"}, "A CPU does not train in 16-bit"),
         ({"completion_only_loss": False}, "The loss counts the question too"),
     ],
@@ -70,7 +73,7 @@ def test_the_update_is_the_user_s_whatever_the_micro_batch(size: int, accumulati
 def test_what_speaks_against_a_run_is_said(changes: dict[str, Any], said: str) -> None:
     import re
 
-    rows = [{**r, "prompt": "p" * 200} for r in ROWS]
+    rows = [{**r, "prompt": "p" * 200} for r in ROWS] + [{**ROWS[0], "prompt": "p" * 240}]
     assert [w for w in plan(rows, **changes).warnings if re.search(said, w)]
 
 

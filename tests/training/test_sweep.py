@@ -245,11 +245,11 @@ def test_a_run_begun_by_hand_goes_first_and_the_queue_goes_on_after_it(
     mine, waits = create_run(dataset, tiny), create_run(dataset, tiny)
     enqueue(waits)
     launcher.start(mine)
-    asked: list[str] = []
-    assert start_next(lambda: asked.append("room")) is None and asked == []
+    asked: list[Path] = []
+    assert start_next(asked.append) is None and asked == []
     list(launcher.watch(mine))
-    wait_for(lambda: start_next(lambda: asked.append("room")) == waits)
-    assert asked == ["room"]
+    wait_for(lambda: start_next(asked.append) == waits)
+    assert asked == [waits]
     list(launcher.watch(waits))
     assert states([mine, waits]) == ["finished", "finished"]
 

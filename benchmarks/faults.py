@@ -1,0 +1,341 @@
+"""Faults done to a training on purpose: `python -m benchmarks.faults [--only NAME …]`, and what became of each.
+
+The child that trains and the page that shows it are the real ones, on the embedded model; the losses after every fault are
+compared with those of a run that nobody disturbed, in fp32, digit for digit. Some faults need more than Python: `disk_full`
+mounts a small tmpfs (root, Linux), `clock` needs libfaketime, `cuda_memory` an NVIDIA GPU.
+"""
+
+import argparse
+import ctypes.util
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.loop import page
+from benchmarks.measure import RESULTS, save
+from pipeline.answering.embedded import EMBEDDED
+from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.files import PROJECT, read_json
+from pipeline.training import launcher
+from pipeline.training.checkpoints import last_checkpoint, step_of
+from pipeline.training.runs import (
+    EVENTS,
+    PROCESS,
+    create_run,
+    has_adapter,
+    is_alive,
+    read_events,
+    since_start,
+    status,
+    told,
+)
+from pipeline.training.settings import gpu_name, preset
+
+STEPS, SAVE_STEPS = 60, 5
+
+CHILD_KILLS, APP_KILLS = 20, 10
+
+PATIENCE = 240
+"""Seconds after which something counts as hanging."""
+
+
+def new_run(**changes: Any) -> Path:
+    """A run of a minute or two under the home of this benchmark."""
+    dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=2))
+    few: dict[str, Any] = {"max_steps": STEPS, "save_steps": SAVE_STEPS, "probes": 0, "questions": 1, "lora_r": 8}
+    few |= {"per_device_train_batch_size": 2, "lora_dropout": 0.05, "precision": "auto" if gpu_name() else "fp32"}
+    return create_run(dataset, preset("quick", **{**few, **changes}))
+
+
+def wait_for(happened: Callable[[], Any], what: str) -> Any:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if found := happened():
+            return found
+        time.sleep(0.02)
+    raise SystemExit(f"Waited in vain for {what}.")
+
+
+def steps(run: Path) -> list[dict[str, Any]]:
+    return [e for e in told(read_events(run)[0]) if e["type"] == "step"]
+
+
+def last_step(run: Path) -> int:
+    listed = steps(run)
+    return listed[-1]["step"] if listed else 0
+
+
+def process(run: Path) -> psutil.Process:
+    return psutil.Process(read_json(run / PROCESS)["pid"])
+
+
+def finish(run: Path) -> None:
+    for _ in launcher.watch(run):
+        pass
+
+
+def said(run: Path) -> str:
+    """What the page says about a run that has ended (without Gradio, as on a machine that only trains: the sentence)."""
+    if not find_spec("gradio"):
+        return status(run).message
+    from tabs.cards import ending_card
+    from tabs.runview import look
+
+    view = look(run.name)
+    card = ending_card(view) if view else ""
+    return card.split("</div>")[0].split("⚠ ")[-1].split("✔ ")[-1] if card else ""
+
+
+def outcome(run: Path, whole: Path | None) -> dict[str, Any]:
+    """The end of a run, and how far its losses are from those of the undisturbed one."""
+    result: dict[str, Any] = {"state": status(run).state, "adapter": has_adapter(run)}
+    if whole:
+        expected = {e["step"]: e["loss"] for e in steps(whole)}
+        losses = {e["step"]: e["loss"] for e in steps(run)}
+        result["all_steps_told"] = losses.keys() == expected.keys()
+        result["largest_loss_difference"] = max(abs(losses.get(n, 99.0) - loss) for n, loss in expected.items())
+    return result
+
+
+def undisturbed() -> Path:
+    run = new_run()
+    launcher.start(run)
+    finish(run)
+    return run
+
+
+def child_killed(whole: Path) -> dict[str, Any]:
+    """SIGKILL at random moments: while it loads, asks, trains, writes a checkpoint. Resumed each time."""
+    chance = random.Random(1)
+    kills: list[dict[str, Any]] = []
+    ends = []
+    while len(kills) < CHILD_KILLS:
+        run = new_run()
+        while status(run).state != "finished" and len(kills) < CHILD_KILLS:
+            if kill := killed_by_chance(run, chance):
+                kills.append(kill)
+                print(kill, flush=True)
+        if status(run).state != "finished":
+            launcher.start(run)
+            finish(run)
+        ends.append(outcome(run, whole))
+    return {"kills": kills, "most_steps_lost": max(k["steps_lost"] for k in kills), "runs": ends}
+
+
+def killed_by_chance(run: Path, chance: random.Random) -> dict[str, Any] | None:
+    """Start or resume a run and kill it some time later; None where it was quicker."""
+    launcher.start(run)
+    begun = saved_step(run)
+    if chance.random() < 0.7:  # most of them in the middle of steps, the others wherever it is
+        wait_for(lambda: steps_since_start(run) or not is_alive(run), "the first step")
+    time.sleep(chance.random() * 8)
+    if not is_alive(run):
+        return None
+    process(run).kill()
+    wait_for(lambda: status(run).state != "running", "the end")
+    if status(run).state == "finished":
+        return None
+    lost = last_step(run) - saved_step(run)
+    found = {"began_after": begun, "killed_after": last_step(run), "steps_lost": lost, "said": said(run)}
+    return found | {"process_left": is_alive(run)}
+
+
+def saved_step(run: Path) -> int:
+    kept = last_checkpoint(run)
+    return step_of(kept) if kept else 0
+
+
+def steps_since_start(run: Path) -> bool:
+    return any(e["type"] == "step" for e in since_start(read_events(run)[0]))
+
+
+def app_killed(whole: Path) -> dict[str, Any]:
+    """SIGKILL of the app at random moments while a run is on; started again, its page must show the same run."""
+    run, chance, seen = new_run(max_steps=400), random.Random(2), []
+    launcher.start(run)
+    for _ in range(APP_KILLS):
+        with page(Path(os.environ["SHELFTALK_HOME"])) as (app, _seconds):
+            time.sleep(chance.random() * 4)
+            answered = status_by_page(app)
+            app.kill()
+        seen.append({**answered, "child_alive": is_alive(run), "step_in_folder": last_step(run)})
+        print(seen[-1], flush=True)
+    launcher.stop(run)
+    finish(run)
+    return {"kills": seen, "said": said(run), **outcome(run, None)}
+
+
+def status_by_page(app: psutil.Process) -> dict[str, Any]:
+    """What the page's own API says about the run that is on."""
+    from gradio_client import Client
+
+    port = app.environ()["PORT"]
+    client = Client(f"http://127.0.0.1:{port}/", verbose=False)
+    answer = client.predict(api_name="/training_status")
+    return {key: answer[key] for key in ("state", "step", "total")}
+
+
+def app_dies_with_child(whole: Path) -> dict[str, Any]:
+    """Both are killed at once, as when the computer goes down: the next app must not show the run as running."""
+    run = new_run()
+    script = f"from pipeline.training import launcher; from pathlib import Path; launcher.start(Path({str(run)!r}))"
+    subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=True)
+    wait_for(lambda: last_step(run) > SAVE_STEPS, "a checkpoint")
+    process(run).kill()
+    wait_for(lambda: status(run).state == "failed", "the end")
+    with page(Path(os.environ["SHELFTALK_HOME"])) as (app, _):
+        shown = status_by_page(app)
+    reached = last_step(run)
+    result = {"page": shown, "said": said(run), "steps_lost": reached - saved_step(run)}
+    launcher.start(run)
+    finish(run)
+    return result | outcome(run, whole)
+
+
+def disk_full(whole: Path) -> dict[str, Any]:
+    """A tmpfs with room for one checkpoint and a half; then there is room again."""
+    home = Path(os.environ["SHELFTALK_HOME"])
+    disk = home / "runs"
+    kept_aside = home / "runs-elsewhere"
+    disk.rename(kept_aside)
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "tmpfs", str(disk)], check=True)
+    try:
+        run = new_run(lora_r=64)
+        launcher.start(run)
+        wait_for(lambda: last_checkpoint(run), "a checkpoint")
+        # Room for half of another checkpoint: what the first one takes, halved.
+        size = sum(p.stat().st_size for p in (last_checkpoint(run) or run).rglob("*") if p.is_file())
+        with (disk / ".ballast").open("wb") as ballast:
+            ballast.write(bytes(max(0, shutil.disk_usage(disk).free - size // 2)))
+        finish(run)
+        wait_for(lambda: status(run).state == "failed", "the end")
+        reached = last_step(run)
+        result = {"said": said(run), "steps_lost": reached - saved_step(run), "state_then": status(run).state}
+        (disk / ".ballast").unlink()
+        launcher.start(run)
+        finish(run)
+        return result | outcome(run, None)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+        disk.rmdir()
+        kept_aside.rename(disk)
+
+
+def killed_at(run: Path, step: int) -> None:
+    """Start a run and kill it once it has told of a step."""
+    launcher.start(run)
+    wait_for(lambda: last_step(run) >= step, f"step {step}")
+    process(run).kill()
+    wait_for(lambda: status(run).state == "failed", "the end")
+
+
+def checkpoint_cut(whole: Path) -> dict[str, Any]:
+    """The last checkpoint's largest file is cut in half."""
+    run = new_run()
+    killed_at(run, 3 * SAVE_STEPS + 2)
+    newest = last_checkpoint(run) or Path()
+    largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    older = last_checkpoint(run) or Path()
+    result = {"cut": f"{newest.name}/{largest.name}", "went_on_from": step_of(older), "said": said(run)}
+    launcher.start(run)
+    finish(run)
+    return result | {"steps_lost": 3 * SAVE_STEPS + 2 - step_of(older)} | outcome(run, whole)
+
+
+def event_torn(whole: Path) -> dict[str, Any]:
+    """The last event is cut in the middle, as by a power cut."""
+    run = new_run()
+    killed_at(run, SAVE_STEPS + 2)
+    file = run / EVENTS
+    lines = file.read_bytes().splitlines(keepends=True)
+    steps_told = [i for i, line in enumerate(lines) if b'"step"' in line[:20]]
+    file.write_bytes(b"".join(lines[: steps_told[-1]]) + lines[steps_told[-1]][:30])
+    result = {"said": said(run), "events_readable": len(read_events(run)[0])}
+    launcher.start(run)
+    finish(run)
+    return result | outcome(run, whole)
+
+
+def clock(whole: Path) -> dict[str, Any]:
+    """The clock is a day back when the run goes on; the page that watches has the right time."""
+    library = ctypes.util.find_library("faketime") or next(
+        (str(p) for p in Path("/usr/lib").rglob("libfaketime.so.1")), ""
+    )
+    if not library:
+        raise SystemExit("The fault `clock` needs libfaketime (Debian: apt install libfaketime).")
+    run = new_run()
+    killed_at(run, SAVE_STEPS + 2)
+    script = f"from pipeline.training import launcher; from pathlib import Path; launcher.start(Path({str(run)!r}))"
+    late = os.environ | {"LD_PRELOAD": library, "FAKETIME": "-1d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=True, env=late)
+    wait_for(lambda: steps_since_start(run), "a step")
+    shown = [status(run).state]
+    finish(run)
+    times = [e["time"] for e in read_events(run)[0]]
+    return {"state_while_it_ran": shown[0], "times_went_back": times != sorted(times), **outcome(run, whole)}
+
+
+HOG = """
+import time, torch
+taken = torch.empty(torch.cuda.mem_get_info()[0] - 200_000_000, dtype=torch.uint8, device="cuda")
+time.sleep(8)
+"""
+"""Takes nearly all the GPU's free memory for some seconds."""
+
+
+def cuda_memory(whole: Path) -> dict[str, Any]:
+    """Another program takes the GPU's memory in the middle of a run, and gives it back later."""
+    run = new_run(max_steps=30, per_device_train_batch_size=16, precision="bf16")
+    launcher.start(run)
+    wait_for(lambda: last_step(run) > SAVE_STEPS, "a checkpoint")
+    taken = subprocess.Popen([sys.executable, "-c", HOG])
+    finish(run)
+    taken.wait()
+    events = read_events(run)[0]
+    splits = [e["text"] for e in events if e.get("memory_split")]
+    after = subprocess.run(
+        ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader"], capture_output=True, text=True
+    ).stdout.strip()
+    return {"said": splits or said(run), "gpu_memory_after": after, **outcome(run, None)}
+
+
+FAULTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    f.__name__: f
+    for f in (child_killed, app_killed, app_dies_with_child, disk_full, checkpoint_cut, event_torn, clock, cuda_memory)
+}
+ON_A_CPU = [name for name in FAULTS if name != "cuda_memory"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=FAULTS, default=ON_A_CPU, metavar="NAME")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SHELFTALK_HOME"] = folder
+        whole = undisturbed()
+        results = {"model": EMBEDDED, "steps": STEPS, "save_steps": SAVE_STEPS, "faults": {}}
+        for name in args.only:
+            results["faults"][name] = {"what": (FAULTS[name].__doc__ or "").strip(), **FAULTS[name](whole)}
+            print(json.dumps({name: results["faults"][name]}, ensure_ascii=False), flush=True)
+            save("faults_gpu" if gpu_name() else "faults_cpu", results, args.out)
+
+
+if __name__ == "__main__":
+    main()

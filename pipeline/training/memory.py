@@ -1,0 +1,168 @@
+"""How much memory a run will take at its peak, and how much there is: worked out without torch, before a model is loaded.
+
+The peak is what the training process reports of itself: the resident set on a CPU, what PyTorch allocated on a GPU.
+Every term stands for tensors that exist; `benchmarks/memory.py` holds the sum against measured peaks.
+"""
+
+import platform
+import re
+import subprocess
+import time
+from contextlib import suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from pipeline.training.lengths import Lengths
+from pipeline.training.settings import TrainingSettings
+from pipeline.training.shapes import Shape
+
+PROCESS = 550_000_000
+"""Resident before there are weights: Python with torch, Transformers, TRL, Datasets and a model's code (CPU)."""
+
+OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_8bit": 2, "adafactor": 0, "sgd": 0}
+"""Bytes a trained parameter that an optimizer remembers."""
+
+LORA_BYTES = 4
+"""An adapter is trained in fp32 whatever the base is in; a gradient takes the same again."""
+
+LEAN_LOGIT_BYTES = 14
+"""A logit of a learned token: in the model's format, in fp32, its logarithm and its gradients (LeanTrainer)."""
+
+UNSLOTH_LOGIT_BYTES = 6
+"""The same in Unsloth's compiled loss, which counts every token, learned or not."""
+
+UNSLOTH_LOSS_BUDGET = 4 * 2**30
+"""Unsloth cuts the loss into pieces that need no more than this, at 16 bytes a logit by its own count."""
+
+
+def on_unsloth(gpu: bool) -> bool:
+    return gpu and find_spec("unsloth") is not None
+
+
+def weight_width(precision: str, *, gpu: bool) -> int:
+    """Bytes a weight in the number format that a precision becomes on this machine."""
+    if precision == "fp32":
+        return 4
+    return 2 if gpu or _computes_in_16_bits() else 4
+
+
+@lru_cache(maxsize=1)
+def _computes_in_16_bits() -> bool:
+    """Whether training runs in 16 bits without an NVIDIA GPU: as torch decides, by the processor's abilities."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    with suppress(OSError):
+        return bool(re.search(r"avx512_bf16|amx_tile", Path("/proc/cpuinfo").read_text()))
+    return False
+
+
+def peak_bytes(
+    shape: Shape, settings: TrainingSettings, lengths: Lengths, micro_batch: int, steps: int, *, gpu: bool
+) -> int:
+    """The most memory that a run will have in use, in bytes."""
+    width, unsloth = weight_width(settings.precision, gpu=gpu), on_unsloth(gpu)
+    accumulation = settings.effective_batch_size // micro_batch
+    weights = shape.weight_bytes(width, four_bit=settings.load_in_4bit and unsloth)
+    lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
+    gradients = lora * LORA_BYTES
+    batch = (_unsloth_batch if unsloth else _lean_batch)(
+        shape, settings, lengths, micro_batch, steps * accumulation, width
+    )
+    # The gradients come as the activations go: both are there in full only where earlier micro-batches left theirs.
+    peak = max(gradients, batch + (gradients if accumulation > 1 else 0))
+    training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
+    if gpu:
+        return int(weights + training + (_unsloth_buffers(shape) if unsloth else 0))
+    loading = shape.file_bytes if shape.file_width != width else 0
+    return int(PROCESS + weights + max(loading, training))
+
+
+def _lean_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
+    """What the largest micro-batch keeps until it is differentiated, in bytes (LeanTrainer: no padding)."""
+    layer = _layer(shape, settings, width)
+    read = shape.layers * layer
+    if settings.gradient_checkpointing:  # each layer keeps what went into it; one at a time is computed again
+        read = layer + shape.layers * shape.hidden * width
+    learned = shape.vocabulary * LEAN_LOGIT_BYTES
+    if not settings.completion_only_loss:
+        read, learned = read + learned, 0
+    if settings.packing:
+        return _packed(settings, lengths, size) * (read + learned * lengths.learned_share)
+    return lengths.largest(size, draws, read, learned)
+
+
+def _unsloth_batch(
+    shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int
+) -> float:
+    """The same on Unsloth, where a batch is padded to its longest row and checkpoints lie in the CPU's memory."""
+    packed = settings.packing
+    tokens = _packed(settings, lengths, size) if packed else size * lengths.longest_of(draws * size)
+    layer = _unsloth_layer(shape, width)
+    piece = UNSLOTH_LOSS_BUDGET // (16 * shape.vocabulary)
+    loss = min(tokens, piece) * shape.vocabulary * UNSLOTH_LOGIT_BYTES
+    return tokens * layer * (1 if settings.gradient_checkpointing else shape.layers) + loss
+
+
+def _packed(settings: TrainingSettings, lengths: Lengths, size: int) -> int:
+    """Tokens of a micro-batch whose rows are filled up."""
+    return min(size * settings.max_length, sum(lengths.whole))
+
+
+def _layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
+    """Bytes a token and layer on Transformers and PEFT, out of what each operation saves for its gradient."""
+    inputs = [shape.projections[name][0] + settings.lora_r for name in settings.target_modules]
+    attention = 4 * shape.attention  # queries, keys and values (repeated to as many heads), and what comes out
+    gated = 3 * shape.intermediate
+    norms = 2 * shape.hidden * 4  # in fp32
+    return width * (sum(inputs) + attention + gated) + norms
+
+
+def _unsloth_layer(shape: Shape, width: int) -> int:
+    """The same for Unsloth's kernels, which compute the norms' and the gate's products again."""
+    return width * (4 * shape.hidden + 2 * shape.attention + 2 * shape.keys + 2 * shape.intermediate)
+
+
+def _unsloth_buffers(shape: Shape) -> int:
+    """The largest matrix in 16 bits, into which 4-bit weights are unpacked."""
+    return 2 * shape.hidden * shape.intermediate
+
+
+def disk_bytes(shape: Shape, settings: TrainingSettings) -> int:
+    """What a run leaves on the disk: two checkpoints (adapter and Adam's two moments) and the adapter, in fp32."""
+    lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
+    return lora * (2 * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + LORA_BYTES)
+
+
+def free_bytes(*, gpu: bool) -> int | None:
+    """The memory that a run could have now: of the first GPU (None if it cannot be asked), else of this machine or of
+    the container it is in."""
+    if gpu:
+        return _free_on_gpu(int(time.monotonic() / 5))
+    return min(psutil.virtual_memory().available, *_left_in_container())
+
+
+@lru_cache(maxsize=1)
+def _free_on_gpu(_moment: int) -> int | None:
+    """Asked at most every five seconds: `nvidia-smi` takes a while, and a slider moves often."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return int(said.splitlines()[0]) * 2**20
+    return None
+
+
+def _left_in_container() -> list[int]:
+    """What the control group's limit leaves, in bytes, where there is one (files kept in memory can give way)."""
+    found = []
+    for folder, limit, used, files in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError):  # no such group, or its limit is the word "max"
+            most, now = (int((Path(folder) / name).read_text()) for name in (limit, used))
+            kept = re.search(rf"^{files} (\d+)$", (Path(folder) / "memory.stat").read_text(), re.MULTILINE)
+            found.append(most - now + int(kept[1] if kept else 0))
+    return found or [2**63]

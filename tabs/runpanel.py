@@ -1,0 +1,228 @@
+"""Tab 2's right side: one run as its folder tells it, and what can be done with it: stop, resume, discard."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import RunError
+from pipeline.training import launcher
+from pipeline.training.runs import has_adapter, running_run
+from tabs.cards import ending_card, message_list, probe_cells, run_headline
+from tabs.figures import SMOOTHING, details_figure, training_figure
+from tabs.runview import RunView, find_run, look, pace_line
+from tabs.shared import PagedTable, Update, count, escape, go_to, guarded, notice
+
+TICK_SECONDS = 1
+
+
+@lru_cache(maxsize=16)
+def _figures(mark: tuple[str, int, str], smoothing: float, log: bool) -> tuple[Any, Any]:
+    """The plots of a run as it was at `mark`: drawn once, however many windows are watching."""
+    view = look(mark[0])
+    return (training_figure(view, smoothing, log), details_figure(view)) if view else (None, None)
+
+
+def stop_training() -> dict[str, Any]:
+    """Stop the run that is training after the step it is in; it keeps a checkpoint and its adapter."""
+    folder = running_run()
+    if folder is None:
+        raise RunError("No training is running, so there is nothing to stop.")
+    launcher.stop(folder)
+    return {"run": folder.name}
+
+
+def shown_run(name: str) -> RunView:
+    """The run of that name, or the one that is shown when none is named.
+
+    Raises:
+        RunError: there is none.
+    """
+    view = look(name)
+    if view is None:
+        raise RunError("There is no such run any more." if name else "There is no run yet.")
+    return view
+
+
+class RunPanel:
+    """The widgets that show a run, and its buttons.
+
+    Attributes:
+        opened: the name of the run that the user picked; empty for the one that is training, or the newest.
+        outputs: everything that `show` may change.
+    """
+
+    def __init__(self, tabs: gr.Tabs, resume: Callable[[str], Any]) -> None:
+        """Args:
+        resume: goes on with the run of that name.
+        """
+        self._resume = resume
+        with gr.Row():
+            self.stop = gr.Button("Stop and keep", interactive=False, elem_id="stop", min_width=120)
+            self.resume = gr.Button("Resume", visible=False, variant="primary", elem_id="resume", min_width=120)
+            self.discard = gr.Button("Discard …", visible=False, elem_id="discard", min_width=120)
+        with gr.Column(visible=False) as self.question:
+            self.asked = gr.HTML(elem_id="discard-question")
+            with gr.Row():
+                self.yes = gr.Button("Yes, delete it", variant="stop", elem_id="discard-yes", min_width=120)
+                self.no = gr.Button("No, keep it", elem_id="discard-no", min_width=120)
+        self.headline = gr.HTML(elem_id="run-headline", elem_classes="news")
+        self.ending = gr.HTML(elem_id="ending", elem_classes="news")
+        self.to_chat = gr.Button("Go on to 3 Chat and compare ›", visible=False, size="md", elem_id="go-chat")
+        self.pace = gr.HTML(elem_id="pace", elem_classes="news")
+        self.plot = gr.Plot(label="Loss, and recall on questions it never saw", visible=False, elem_id="training-plot")
+        self._build_more()
+        self.opened = gr.State("")
+        self.seen = gr.State(None)
+        self.timer = gr.Timer(TICK_SECONDS, active=False)
+        self.outputs = [
+            self.stop, self.resume, self.discard, self.question, self.headline, self.ending, self.to_chat, self.pace,
+            self.plot, self.looks, self.details, self.probe, *self.answers.outputs, self.said, self.messages,
+            self.seen, self.timer,
+        ]  # fmt: skip
+        go_to(self.to_chat, tabs, "chat")
+
+    def _build_more(self) -> None:
+        with gr.Row(visible=False) as self.looks:
+            self.smoothing = gr.Slider(
+                0, 0.98, value=SMOOTHING, step=0.02, label="Smoothing of the loss", elem_id="smoothing", buttons=[]
+            )
+            self.log = gr.Checkbox(
+                label="Logarithmic loss axis", info="Shows how a small loss goes on falling.", elem_id="log-axis"
+            )
+        with gr.Accordion("Learning rate, gradient norm, speed and memory", open=False, visible=False) as self.details:
+            self.more = gr.Plot(label="More curves", elem_id="details-plot")
+        with gr.Accordion("Last recall check", open=False, visible=False) as self.probe:
+            self.answers = PagedTable(
+                "Answers of the last recall check",
+                ["verdict", "question", "expected", "answer"],
+                ["15%", "38%", "20%", "20%"],
+                size=10,
+                name="probe-answers",
+            )
+        with gr.Accordion("What it said", open=False, visible=False) as self.said:
+            self.messages = gr.HTML(elem_id="messages")
+
+    def wire(self, problem: gr.HTML, after: Callable[[], Update], others: list[Any]) -> None:
+        """Make the buttons work.
+
+        Args:
+            problem: where sentences about problems go.
+            after: what else on the page changes when a run began or ended, among the components `others`.
+        """
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        looks = [self.smoothing, self.log]
+        everything = [problem, *self.outputs, self.more, self.opened, *others]
+
+        def ended(update: Update) -> Update:
+            return update | after()
+
+        self.stop.click(guarded(problem, self.end), None, [problem, self.stop], **quiet)
+        self.resume.click(
+            guarded(problem, lambda name, *how: ended(self.go_on(name, *how))),
+            [self.opened, *looks],
+            everything,
+            show_progress_on=self.resume,
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+        self.discard.click(guarded(problem, self.ask), self.opened, [problem, self.question, self.asked], **quiet)
+        self.no.click(lambda: gr.Column(visible=False), None, self.question, **quiet)
+        self.yes.click(
+            guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
+            [self.opened, *looks],
+            everything,
+            **quiet,
+        )
+        redrawn = [self.plot, self.more]
+        moved = [self.smoothing.input, self.log.input]
+        gr.on(moved, self.redraw, [self.opened, *looks], redrawn, trigger_mode="always_last", **quiet)
+        self.details.expand(self.redraw, [self.opened, *looks], redrawn, **quiet)
+        self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
+
+        def tick(opened: str, seen: Any, *how: Any) -> Any:
+            """New events become a new plot; without any, nothing is sent."""
+            view = look(opened) or look()
+            if view is None or view.mark == seen:
+                return gr.skip()
+            return self.show(view, *how) | (after() if view.status.state != "running" else {})
+
+        self.timer.tick(tick, [self.opened, self.seen, *looks], [*self.outputs, self.more, *others], **quiet)
+
+    def end(self) -> Update:
+        stop_training()
+        return {self.stop: gr.Button("Stopping after this step …", interactive=False)}
+
+    def go_on(self, opened: str, *how: Any) -> Update:
+        name = shown_run(opened).name
+        self._resume(name)
+        return self.show(look(name), *how)
+
+    def ask(self, opened: str) -> Update:
+        view = shown_run(opened)
+        lost = "its curve, its checkpoints and its adapter" if has_adapter(view.folder) else "its curve and checkpoints"
+        training = " It is training now and is ended at once." if view.status.state == "running" else ""
+        said = f"Discard run {view.name}?{training} This deletes {lost} ({count(len(view.steps), 'step')} told)."
+        return {self.question: gr.Column(visible=True), self.asked: notice(said)}
+
+    def throw_away(self, opened: str, *how: Any) -> Update:
+        folder = find_run(shown_run(opened).name)
+        if folder:
+            launcher.discard(folder)
+        return self.show(look(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
+
+    def redraw(self, opened: str, smoothing: float, log: bool) -> Update:
+        view = look(opened) or look()
+        if view is None:
+            return gr.skip()
+        plot, more = _figures(view.mark, smoothing, log)
+        return {self.plot: gr.Plot(value=plot), self.more: gr.Plot(value=more)}
+
+    def show(self, view: RunView | None, smoothing: float = SMOOTHING, log: bool = False) -> Update:
+        """The update that shows a run, or says that there is none."""
+        running = running_run() is not None
+        always = {
+            self.stop: gr.Button("Stop and keep", interactive=running),
+            self.timer: gr.Timer(active=running),
+        }
+        if view is None:
+            hint = "No run yet. Press “Start training”: the curve grows here, and you may close the page meanwhile."
+            hidden = {
+                part: type(part)(visible=False)
+                for part in (self.plot, self.looks, self.details, self.probe, self.said, self.resume, self.discard)
+            }
+            return (
+                always | hidden | {self.headline: notice(hint, "hint"), self.seen: None, self.pace: "", self.ending: ""}
+            )
+        return always | self._buttons(view, running) | self._shown(view, smoothing, log)
+
+    def _buttons(self, view: RunView, running: bool) -> Update:
+        """What can be done with the run next."""
+        words = f"Resume after step {view.checkpoint}" if view.checkpoint else "Start again from the beginning"
+        if view.status.state == "new":
+            words = "Start this run"
+        return {
+            self.resume: gr.Button(words, visible=view.can_go_on, interactive=not running),
+            self.discard: gr.Button(visible=True),
+            self.to_chat: gr.Button(visible=has_adapter(view.folder) and view.status.state != "running"),
+        }
+
+    def _shown(self, view: RunView, smoothing: float, log: bool) -> Update:
+        probes, (plot, more) = view.probes, _figures(view.mark, smoothing, log)
+        last = f"Last recall check: {probes[-1]['right']} of {probes[-1]['total']} right" if probes else ""
+        told = view.status.state == "running" or view.steps
+        return {
+            self.headline: run_headline(view),
+            self.plot: gr.Plot(value=plot, visible=True),
+            self.looks: gr.Row(visible=bool(view.steps)),
+            self.details: gr.Accordion(visible=bool(view.steps)),
+            self.more: gr.Plot(value=more),
+            self.pace: f"<p class='pace'>{escape(pace_line(view))}</p>" if told else "",
+            self.ending: ending_card(view),
+            self.probe: gr.Accordion(last, visible=bool(probes)),
+            **self.answers.show(probe_cells(view)),
+            self.said: gr.Accordion(visible=bool(view.messages)),
+            self.messages: message_list(view),
+            self.seen: view.mark,
+        }
