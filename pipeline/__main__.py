@@ -1,4 +1,4 @@
-"""Every step of the tabs as a command: `python -m pipeline demo`, `python -m pipeline ask`."""
+"""Every step of the tabs as a command: `python -m pipeline demo`, `… train`, `… ask`."""
 
 import argparse
 import json
@@ -12,11 +12,21 @@ from typing import Any, NoReturn
 from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
 from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
-from pipeline.errors import PipelineError, QuestionError, RunError, disk_problem
+from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
+from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
 from pipeline.training import launcher
-from pipeline.training.runs import check_new, clear_run, create_run, has_adapter, read_settings, run_dataset, status
-from pipeline.training.settings import PRESETS, default_base, settings_for
+from pipeline.training.recipe import read_recipe, with_set
+from pipeline.training.runs import (
+    ADAPTER,
+    check_new,
+    clear_run,
+    create_run,
+    has_adapter,
+    read_settings,
+    run_dataset,
+    status,
+)
+from pipeline.training.settings import PRESETS, TrainingSettings, default_base, settings_for
 
 BAD_INPUT = 2
 
@@ -129,6 +139,47 @@ def _compare(folder: Path) -> dict[str, Any]:
     return comparison
 
 
+def train(args: argparse.Namespace) -> None:
+    """Train on a dataset that there is, with settings from a preset or a file."""
+    settings = _settings(args)
+    dataset = _dataset(args)
+    if args.out:
+        check_new(args.out, overwrite=args.overwrite)
+        if dataset.folder.resolve().is_relative_to(args.out.resolve()):
+            raise RunError(f"The dataset is inside {args.out}, which would be replaced; choose another folder.")
+    launcher.check_idle()
+    find_base(settings.base_model)
+    if args.out and args.overwrite:
+        clear_run(args.out)
+    folder = create_run(dataset, settings, args.out)
+    say(f"Run folder: {folder}")
+    _train(folder)
+    say(f"Adapter: {folder / ADAPTER}" if has_adapter(folder) else "Stopped before there was an adapter.")
+
+
+def _settings(args: argparse.Namespace) -> TrainingSettings:
+    """The settings of the command line.
+
+    Raises:
+        SettingsError: the file or an assignment is wrong, or two options speak against each other.
+    """
+    if args.settings and (args.preset or args.base):
+        raise SettingsError("--settings brings a preset and a base model along; leave out --preset and --base.")
+    if args.settings:
+        return with_set(read_recipe(args.settings), args.set)
+    base = default_base() if args.base is None else args.base
+    return with_set(settings_for(args.preset or "quick", base), args.set)
+
+
+def _dataset(args: argparse.Namespace) -> Dataset:
+    dataset = open_dataset(args.dataset) if args.dataset else latest_dataset()
+    if dataset is None:
+        raise SettingsError(
+            "There is no dataset yet; generate one in the first tab, or name its folder with --dataset."
+        )
+    return dataset
+
+
 def ask(args: argparse.Namespace) -> None:
     """Ask both sides one question, or a file of them."""
     check_finished(args.run)
@@ -211,6 +262,15 @@ def parser() -> argparse.ArgumentParser:
     loop.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     loop.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     loop.set_defaults(function=demo)
+    alone = commands.add_parser("train", help="train on a dataset that there is; a run's page shows such a line")
+    alone.add_argument("--dataset", type=Path, metavar="DIR", help="dataset folder, or a run's (default: the newest)")
+    alone.add_argument("--preset", choices=PRESETS, help="training settings (default: quick)")
+    alone.add_argument("--base", help="base model: a Hugging Face Hub id or a local folder (default: by the hardware)")
+    alone.add_argument("--settings", type=Path, metavar="FILE", help="settings exported as YAML, instead of a preset")
+    alone.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting; can be repeated")
+    alone.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one under runs/)")
+    alone.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    alone.set_defaults(function=train)
     on = commands.add_parser("resume", help="go on with a run after its last checkpoint")
     on.add_argument("run", type=Path, metavar="DIR", help="run folder")
     on.set_defaults(function=resume)

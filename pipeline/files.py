@@ -3,6 +3,7 @@
 Whatever is read back after a crash was therefore either there or not there, never half there.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -117,3 +118,15 @@ def check_room(folder: Path, needed: int, purpose: str) -> None:
             f"The disk has {free / 1e9:.1f} GB left and {purpose} needs about {needed / 1e9:.1f} GB. "
             "Delete old runs or free some room, then try again."
         )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one at a time in, among all threads and processes of this machine.
+
+    The lock belongs to the open file, so it ends with the block or, whatever happens to it, with the process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

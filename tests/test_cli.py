@@ -2,14 +2,18 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.files import PROJECT, read_json
+from pipeline.training.recipe import command_line, recipe
+from pipeline.training.runs import read_settings
 from tests.tiny import write_catalogue
 
 Done = subprocess.CompletedProcess[str]
@@ -165,3 +169,63 @@ def test_ask_refuses_what_it_cannot_answer(home: Path, demo: tuple[Path, Done], 
     (broken / "adapter" / "adapter_model.safetensors").write_bytes(b"\xff" * 100)
     done = pipeline(home, "ask", broken, "Who wrote The Salt Road Atlas?")
     assert done.returncode == 2 and "is broken" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+# --- train ---
+
+
+def test_train_repeats_a_run_from_its_command_line_and_from_its_settings_file(
+    home: Path, demo: tuple[Path, Done], tmp_path: Path
+) -> None:
+    run, few = demo[0], ["--set", "max_steps=3", "--set", "probes=1"]
+    done = pipeline(home, *shlex.split(command_line(run))[3:], *few, "--out", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and "Step 3 of 3" in done.stderr and "Recall on held-out questions" in done.stderr
+    assert f"Adapter: {tmp_path / 'again' / 'adapter'}" in done.stderr
+    assert (tmp_path / "again" / "adapter" / "adapter_model.safetensors").is_file()
+    assert read_settings(tmp_path / "again") == replace(read_settings(run), max_steps=3, probes=1)
+    assert (tmp_path / "again" / "dataset" / "train.jsonl").read_bytes() == (
+        run / "dataset" / "train.jsonl"
+    ).read_bytes()
+    (tmp_path / "settings.yaml").write_text(recipe(tmp_path / "again"), encoding="utf-8")
+    done = pipeline(home, "train", "--settings", tmp_path / "settings.yaml", "--set", "max_steps=2")
+    assert done.returncode == 0, done.stderr
+    made = next((home / "runs").glob("2*"))
+    assert read_settings(made) == replace(read_settings(tmp_path / "again"), max_steps=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset", "nowhere"], "There is no whole dataset in nowhere"),
+        (["--settings", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["--settings", "bad.yaml"], "'rank' is not a training setting"),
+        (["--settings", "bad.yaml", "--preset", "quick"], "leave out --preset and --base"),
+        (["--preset", "magic"], "invalid choice: 'magic'"),
+        (["--base", ""], "No base model is chosen"),
+        (["--base", "/nowhere/model"], "There is no folder /nowhere/model"),
+        (["--set", "lora_r"], "'lora_r' sets nothing"),
+        (["--set", "lora_r=many"], "lora_r is 'many'"),
+        (["--set", "preset=quick"], "--preset"),
+        (["--out", "here"], "is not empty"),
+        (["--out", "here", "--overwrite"], "is not a run folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_train_refuses_bad_input_in_one_sentence_and_trains_nothing(
+    arguments: list[str], said: str, home: Path, demo: tuple[Path, Done], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text("rank: 8\n")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "letter.txt").write_text("dear")
+    before = sorted((home / "runs").glob("*"))
+    paths = [str(tmp_path / a) if a in ("bad.yaml", "here") else a for a in arguments]
+    assert said in refused(pipeline(home, "train", *paths))
+    assert sorted((home / "runs").glob("*")) == before and (tmp_path / "here" / "letter.txt").is_file()
+
+
+def test_train_needs_a_dataset_and_spares_the_one_it_trains_on(demo: tuple[Path, Done], tmp_path: Path) -> None:
+    assert "There is no dataset yet" in refused(pipeline(tmp_path, "train"))
+    run = Path(shutil.copytree(demo[0], tmp_path / "run"))
+    said = refused(pipeline(tmp_path, "train", "--dataset", run / "dataset", "--out", run, "--overwrite"))
+    assert "The dataset is inside" in said and (run / "dataset" / "train.jsonl").is_file()

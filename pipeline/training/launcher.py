@@ -22,6 +22,7 @@ from pipeline.training.checkpoints import last_checkpoint, step_of
 from pipeline.training.runs import (
     LOG,
     PROCESS,
+    alone,
     append_event,
     delete_run,
     is_alive,
@@ -43,6 +44,7 @@ def check_idle() -> None:
         raise RunError(f"Run {busy.name} is still training; wait for it or stop it first.")
 
 
+@alone()
 def start(folder: Path) -> None:
     """Start training in a run folder, or go on with it after its last whole checkpoint.
 
@@ -68,7 +70,7 @@ def start(folder: Path) -> None:
             start_new_session=True,
         )
     write_json(folder / PROCESS, {"pid": child.pid})
-    if state != "new":  # told here, since until the child comes to it an older ending would win
+    if state not in ("new", "queued"):  # told here, since until the child comes to it an older ending would win
         checkpoint = last_checkpoint(folder)
         append_event(folder, "resumed", step=step_of(checkpoint) if checkpoint else 0)
     threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()

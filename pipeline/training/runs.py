@@ -1,26 +1,33 @@
-"""The run folder: what is in it, its events, and its status. Writers append or rename; readers never lock.
+"""The run folder: what is in it, its events, its status, and its life: made, renamed, duplicated, deleted.
+
+Writers append or rename; readers never lock. Only starting, renaming and deleting wait for each other.
 
 This is all that the page and the command line know of a training process.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 
 from pipeline.data.dataset import Dataset, open_dataset
 from pipeline.errors import RunError, disk_full
-from pipeline.files import append_jsonl, check_room, read_json, runs_dir, whole_folder, write_json
+from pipeline.files import append_jsonl, check_room, locked, read_json, runs_dir, whole_folder, write_json
 from pipeline.training.settings import TrainingSettings
 
 SETTINGS, EVENTS, LOG, PROCESS = "settings.json", "events.jsonl", "train.log", "process.json"
 DATASET, ADAPTER, CHECKPOINTS = "dataset", "adapter", "checkpoints"
 BASELINE, COMPARISON = "baseline.json", "comparison.json"
+QUEUED = "queued"
+"""Marks a run that waits for its turn; the mark goes when the run begins."""
 
 MEMORY_SPLIT = "memory_split"
 """The value of a `message` with which a run that ran out of memory says the micro-batch that it goes on with."""
@@ -33,10 +40,12 @@ LAST_BYTES = 200_000
 
 ROOM_FOR_A_RUN = 500_000_000
 
+LONGEST_NAME = 60
+
 
 @dataclass(frozen=True)
 class Status:
-    """What a run is doing: `new`, `running`, `finished`, `stopped` or `failed`, with a sentence where it failed."""
+    """What a run is doing: `new`, `queued`, `running`, `finished`, `stopped` or `failed`, with a sentence where it failed."""
 
     state: str
     message: str = ""
@@ -52,7 +61,7 @@ def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None
         RunError: the folder is not empty or cannot be made.
         PipelineError: the disk has no room.
     """
-    folder = folder or _new_name(runs_dir())
+    folder = folder or unused_name(datetime.now().strftime("%Y%m%d-%H%M%S"))
     check_new(folder)
     check_room(folder, ROOM_FOR_A_RUN, "a training run")
     try:
@@ -65,9 +74,9 @@ def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None
     return folder
 
 
-def _new_name(parent: Path) -> Path:
-    name = datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = (parent / f"{name}{suffix}" for suffix in ["", *(f"-{n}" for n in range(2, 1000))])
+def unused_name(name: str) -> Path:
+    """A folder under `runs/` of that name, or of that name and a number, that does not exist yet."""
+    names = (runs_dir() / f"{name}{suffix}" for suffix in ["", *(f"-{n}" for n in range(2, 1000))])
     return next(path for path in names if not path.exists())
 
 
@@ -176,7 +185,7 @@ def status(folder: Path) -> Status:
     if is_alive(folder):
         return Status("running")
     if not last and not (folder / PROCESS).is_file():
-        return Status("new")
+        return Status("queued" if (folder / QUEUED).is_file() else "new")
     said = disk_full(folder) or "The training process was killed, or the computer went down."
     return Status("failed", f"{said} {log_tail(folder, 2)}".strip())
 
@@ -231,19 +240,100 @@ def running_run() -> Path | None:
     return next((p for p in list_runs() if is_alive(p) and status(p).state == "running"), None)
 
 
-def delete_run(folder: Path) -> None:
-    """Delete a run folder; from the first moment on it is no longer listed, however long the deleting takes.
-
-    Raises:
-        RunError: it is training.
-    """
-    if is_alive(folder):
-        raise RunError(f"Run {folder.name} is still training; stop it first.")
-    hidden = folder.with_name(f".{folder.name}.deleted")
-    folder.replace(hidden)
-    shutil.rmtree(hidden, ignore_errors=True)
-
-
 def has_adapter(folder: Path) -> bool:
     """Whether the run has a whole adapter (the folder takes its name only when it is complete)."""
     return (folder / ADAPTER).is_dir()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Whoever starts a run, moves one or removes one waits here, so that none is started while it is taken away."""
+    with locked(runs_dir() / ".lock"):
+        yield
+
+
+@alone()
+def rename_run(folder: Path, name: str) -> Path:
+    """Give a run another name.
+
+    Returns:
+        Its new folder, beside the old one.
+
+    Raises:
+        RunError: the name cannot be one or is taken, or the run is training or waits for its turn.
+    """
+    name = name.strip()
+    check_name(name)
+    _check_at_rest(folder, "rename")
+    if status(folder).state == "queued":
+        raise RunError(f"Run {folder.name} waits for its turn; cancel what is waiting first, then rename it.")
+    target = folder.with_name(name)
+    if target == folder:
+        return folder
+    if target.exists():
+        raise RunError(f"The name {name} is taken; choose another.")
+    return folder.rename(target)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a run cannot have: it becomes a folder, so it can never be a path or a hidden one.
+
+    Raises:
+        RunError: it is empty, too long, or has something other than letters, digits, spaces and `._-`.
+    """
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise RunError(f"A run's name has 1 to {LONGEST_NAME} characters, and this has {len(name)}; choose another.")
+    if not all(character.isalnum() or character in " ._-" for character in name):
+        raise RunError("A run's name has only letters, digits, spaces, dots, hyphens and underscores; choose another.")
+    if name.startswith(".") or name.endswith("."):
+        raise RunError("A run's name neither begins nor ends with a dot; choose another.")
+
+
+def _check_at_rest(folder: Path, action: str) -> None:
+    if not (folder / SETTINGS).is_file():
+        raise RunError(f"{folder.name} is not a run (any more), so there is nothing to {action}.")
+    if is_alive(folder):
+        raise RunError(f"Run {folder.name} is still training; stop it first, then {action} it.")
+
+
+def delete_run(folder: Path) -> None:
+    """Remove a run and all that is in it, for good.
+
+    It takes a hidden name first, so that a half-deleted run is never listed. A run that waits for its turn waits no more.
+
+    Raises:
+        RunError: it is not a run, or it is training.
+        OSError: something in it cannot be removed.
+    """
+    with alone():
+        _check_at_rest(folder, "delete")
+        aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
+    if aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside)
+
+
+def duplicate_run(folder: Path) -> Path:
+    """Make a new run with a run's settings and its own copy of that run's dataset; it is not started.
+
+    Raises:
+        PipelineError: the run cannot be read, or the disk has no room.
+    """
+    return create_run(run_dataset(folder), read_settings(folder))
+
+
+def run_size(folder: Path) -> int:
+    """Bytes that a run's files take on the disk; what goes away meanwhile counts as nothing."""
+    total, folders = 0, [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return total

@@ -25,12 +25,16 @@ from pipeline.training.runs import (
     check_new,
     clear_run,
     create_run,
+    delete_run,
+    duplicate_run,
     is_alive,
     list_runs,
     log_tail,
     read_events,
     read_settings,
+    rename_run,
     run_dataset,
+    run_size,
     running_run,
     status,
 )
@@ -333,6 +337,133 @@ def test_only_a_living_run_is_the_running_one(dataset: Dataset, alive: Callable[
     assert running_run() == two
     append_event(two, "finished")
     assert running_run() is None
+
+
+def test_a_run_with_the_mark_waits_until_it_has_begun(run: Path, alive: Callable[[Path], None]) -> None:
+    (run / "queued").touch()
+    assert status(run).state == "queued"
+    append_event(run, "started")
+    alive(run)
+    assert status(run).state == "running"
+
+
+# --- Renaming, deleting, duplicating, and its size ---
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "Rank 8, no: rank-8_v1.2".replace(",", "").replace(":", ""), "Küche 日本", "x" * 60]
+)
+def test_a_run_gets_another_name_and_keeps_all_it_has(name: str, run: Path) -> None:
+    before = {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    renamed = rename_run(run, f"  {name} ")
+    assert renamed == run.parent / name and list_runs() == [renamed]
+    assert {p.relative_to(renamed): p.read_bytes() for p in renamed.rglob("*") if p.is_file()} == before
+    assert rename_run(renamed, name) == renamed
+
+
+HOSTILE_NAMES = [
+    *(
+        "",
+        "   ",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "/etc",
+        ".hidden",
+        "dots...",
+        "x" * 61,
+        "x" * 300,
+        "<script>",
+        "a\0b",
+    ),
+    *("a\nb", "$(id)", "a;b", "a|b", "*", "~", "%2e%2e", "x\u202ey", "🪁", "a\tb", '"', "CON:"),
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_name_is_never_a_path_or_markup(name: str, run: Path) -> None:
+    with pytest.raises(RunError, match=r"A run's name .*; choose another"):
+        rename_run(run, name)
+    assert list_runs() == [run]
+
+
+def test_a_name_that_is_taken_is_refused(dataset: Dataset, run: Path) -> None:
+    other = create_run(dataset, preset("quick"))
+    (run.parent / "photos").mkdir()
+    for name in (other.name, "photos"):
+        with pytest.raises(RunError, match=f"The name {name} is taken; choose another"):
+            rename_run(run, name)
+    assert set(list_runs()) == {run, other}
+
+
+def test_a_run_that_trains_or_waits_keeps_its_name(run: Path, alive: Callable[[Path], None]) -> None:
+    (run / "queued").touch()
+    with pytest.raises(RunError, match="waits for its turn; cancel what is waiting first"):
+        rename_run(run, "mine")
+    append_event(run, "started")
+    alive(run)
+    with pytest.raises(RunError, match="is still training; stop it first, then rename it"):
+        rename_run(run, "mine")
+    assert list_runs() == [run]
+
+
+def test_a_deleted_run_is_gone_and_nothing_else_is(dataset: Dataset, run: Path, tmp_path: Path) -> None:
+    other = create_run(dataset, preset("quick"))
+    (run / "checkpoints").symlink_to(tmp_path)  # what a link points to is not the run's
+    delete_run(run)
+    assert list_runs() == [other] and sorted(p.name for p in run.parent.iterdir()) == [".lock", other.name]
+    assert (tmp_path / "catalogue.json").is_file() and run_dataset(other).training()
+
+
+def test_a_half_deleted_run_is_never_listed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(runs.shutil, "rmtree", fails)
+    with pytest.raises(PermissionError):
+        delete_run(run)
+    assert list_runs() == [] and not run.exists()
+
+
+def test_what_trains_or_is_no_run_is_not_deleted(run: Path, tmp_path: Path, alive: Callable[[Path], None]) -> None:
+    alive(run)
+    with pytest.raises(RunError, match="is still training; stop it first, then delete it"):
+        delete_run(run)
+    for nothing in (tmp_path, tmp_path / "nowhere", run.parent):
+        with pytest.raises(RunError, match=r"is not a run \(any more\), so there is nothing to delete"):
+            delete_run(nothing)
+    assert list_runs() == [run] and (tmp_path / "catalogue.json").is_file()
+
+
+def test_a_run_that_is_a_link_is_unlinked(run: Path, tmp_path: Path) -> None:
+    run.rename(tmp_path / "elsewhere")
+    run.symlink_to(tmp_path / "elsewhere")
+    delete_run(run)
+    assert list_runs() == [] and read_settings(tmp_path / "elsewhere")
+
+
+def test_a_duplicate_has_the_settings_and_the_dataset_and_was_never_started(run: Path) -> None:
+    append_event(run, "finished")
+    (run / "queued").touch()
+    write_json(run / "sweep.json", {})
+    twin = duplicate_run(run)
+    assert twin != run and status(twin).state == "new"
+    assert sorted(p.name for p in twin.iterdir()) == ["dataset", "settings.json"]
+    assert read_settings(twin) == read_settings(run)
+    delete_run(run)
+    assert run_dataset(twin).training()
+
+
+def test_a_run_s_size_is_that_of_all_its_files(run: Path, tmp_path: Path) -> None:
+    before = run_size(run)
+    assert before == sum(p.stat().st_size for p in run.rglob("*") if p.is_file()) > 1000
+    (run / "adapter" / "deep").mkdir(parents=True)
+    (run / "adapter" / "deep" / "weights").write_bytes(b"x" * 5000)
+    (run / "link").symlink_to(tmp_path)
+    assert run_size(run) == before + 5000 + (run / "link").lstat().st_size
+    assert run_size(tmp_path / "nowhere") == 0
 
 
 def test_the_names_are_the_contract_s() -> None:
