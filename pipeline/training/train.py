@@ -36,7 +36,6 @@ from pipeline.answering import models  # before TRL and PEFT, which Unsloth must
 import torch
 from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
-from torch.nn import functional
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
@@ -48,6 +47,7 @@ from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import PROBE
 from pipeline.errors import ModelError, PipelineError, SettingsError, disk_problem
 from pipeline.files import whole_folder, write_json
+from pipeline.training.lean import IGNORED, LeanTrainer
 from pipeline.training.plan import Plan, plan_run
 from pipeline.training.settings import TrainingSettings
 
@@ -55,9 +55,6 @@ PROBE_QUESTIONS = 32
 """Held-out questions a probe asks at most: enough to see recall grow, few enough to take seconds."""
 
 PROBE_SPARE_TOKENS = 16
-
-IGNORED = -100
-"""The label that PyTorch's cross-entropy leaves out."""
 
 
 class LossNotANumber(PipelineError):
@@ -220,24 +217,6 @@ def make_trainer(
         processing_class=language_model.tokenizer,
         callbacks=[watcher],
     )
-
-
-class LeanTrainer(SFTTrainer):
-    """SFTTrainer without what adds nothing to the update; on a CPU that is more than half of the work.
-
-    A batch is one row with borders in its attention mask (padding-free; Transformers builds the mask from the position
-    ids), and the output matrix, a fifth of a small model, is multiplied only where a token is learned.
-    """
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        following = inputs.pop("labels")[0, 1:]
-        learned = (following != IGNORED).nonzero()[:, 0]
-        outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
-        loss = functional.cross_entropy(outputs.logits[0].float(), following[learned], reduction="sum")
-        loss = loss / (len(learned) if num_items_in_batch is None else num_items_in_batch)
-        return (loss, outputs) if return_outputs else loss
 
 
 class CountingCollator:
