@@ -6,12 +6,15 @@ import os
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import signal
 import sys
 from typing import Any
 
 import gradio as gr
 
 from pipeline.files import ASSETS, datasets_dir, runs_dir
+from pipeline.training import launcher
+from pipeline.training.runs import running_run
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
@@ -59,6 +62,15 @@ def build() -> gr.Blocks:
     return page
 
 
+def take_the_run_along(*_: Any) -> None:
+    """A Space that goes down ends everything in it: let the run save what it has first. Elsewhere a run outlives the app."""
+    if running := running_run():
+        launcher.stop(running)
+        for _event in launcher.watch(running):
+            pass
+    sys.exit(0)
+
+
 def main() -> None:
     on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
@@ -66,6 +78,8 @@ def main() -> None:
         sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
+    if on_space:
+        signal.signal(signal.SIGTERM, take_the_run_along)
     try:
         build().launch(
             server_name="0.0.0.0" if on_space else "127.0.0.1",

@@ -12,8 +12,8 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError
 from pipeline.training import launcher
-from pipeline.training.plan import plan_run
-from pipeline.training.runs import append_event, create_run, running_run
+from pipeline.training.plan import fits_beside, plan_run
+from pipeline.training.runs import append_event, create_run, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
 from tabs.controls import (
     base_choices,
@@ -64,11 +64,12 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
 def make_room(folder: Path) -> None:
     """Give the chat's model up where it and the training do not fit into the memory together, and say so."""
     models = sys.modules.get("pipeline.answering.models")
-    if models and models.is_loaded():
-        models.unload()
-        append_event(
-            folder, "message", text="The chat's model was unloaded to make room; it is loaded again when asked."
-        )
+    if models is None or not models.is_loaded():
+        return
+    if fits_beside(read_settings(folder), run_dataset(folder).training(), gpu=bool(gpu_name())):
+        return
+    models.unload()
+    append_event(folder, "message", text="The chat's model was unloaded to make room; it is loaded again when asked.")
 
 
 def resume_run(name: str) -> Path:
