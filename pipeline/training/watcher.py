@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.answering.answers import ask_rows
+from pipeline.answering.answers import probe
 from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import UNKNOWN
 from pipeline.answering.scoring import RIGHT
@@ -218,7 +218,7 @@ class Watcher(TrainerCallback):
 
         with suppress(StopAsked):
             # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time.
-            answers = ask_rows(
+            answers = probe(
                 self.language_model,
                 self.probe,
                 tuned=step > 0,
