@@ -1,8 +1,9 @@
 """Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N]`.
 
 The same steps of `quick` on the sample, alternating between the forward pass of Transformers and PEFT (plain) and
-LeanLlama's (lean), each run in a process of its own through the app's own training path. Machines are noisy: trust
-the ratio of pairs more than seconds, and on a machine that does other work the processor's seconds more than the clock.
+LeanLlama's with a fused AdamW (lean), each run in a process of its own through the app's own training path. Machines
+are noisy: trust the ratio of pairs more than seconds, and on a machine that does other work the processor's seconds
+more than the clock.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def train_side(side: str, folder: Path) -> None:
 
     if side == "plain":
         lean.is_plain = lambda _: False
+        del lean.LeanTrainer.get_optimizer_cls_and_kwargs
     stamps: list[float] = []
     compute_loss = lean.LeanTrainer.compute_loss
 

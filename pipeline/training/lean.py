@@ -42,6 +42,14 @@ class LeanTrainer(SFTTrainer):
         loss = functional.cross_entropy(outputs.logits[0].float(), following[learned], reduction="sum") / items
         return (loss, outputs) if return_outputs else loss
 
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
+        """As in Trainer, but on a CPU AdamW is one pass over each weight instead of ten: the same update."""
+        kind, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
+        if kind is torch.optim.AdamW and args.device.type == "cpu":
+            options["fused"] = True
+        return kind, options
+
 
 def is_plain(model: Any) -> bool:
     """Whether `LeanLlama` computes this model: a Llama on a CPU whose projections all have one plain LoRA, switched on."""
