@@ -18,7 +18,8 @@ from pipeline.training import lean
 from pipeline.training.lean import IGNORED, LeanTrainer, is_plain
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events
-from pipeline.training.train import Watcher, add_lora, encode_rows, make_trainer
+from pipeline.training.train import add_lora, encode_rows, make_trainer
+from pipeline.training.watcher import Watcher
 from tests.tiny import tiny_settings, train_here
 
 Made = tuple[LanguageModel, Any]
@@ -37,7 +38,7 @@ def make(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> Callable[..., Mad
             model.model = get_peft_model(model.model, LoraConfig(**{"target_modules": targets, "r": 8, **lora}))
             model.adapter = "in training"
         else:
-            add_lora(model, settings)
+            add_lora(model, settings, tmp_path)
         torch.manual_seed(1)
         for name, weight in model.model.named_parameters():
             if "lora_B" in name:  # which begins at zero, where A has no gradient
