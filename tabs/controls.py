@@ -35,12 +35,15 @@ GROUPS: dict[str, tuple[Control, ...]] = {
         Control("min_steps", "Updates at least", "A small dataset is repeated until then.", (0, 1000, 1)),
         Control("max_steps", "Fixed number of updates", "Instead of the two above; 0 leaves it to them.", (0, 3000, 1)),
         Control(
-            "per_device_train_batch_size", "Examples at once", "More is steadier and needs more memory.", (1, 128, 1)
+            "per_device_train_batch_size",
+            "Examples at once",
+            "The batch size. It is split where memory is short.",
+            (1, 128, 1),
         ),
         Control(
             "gradient_accumulation_steps",
             "Rounds an update",
-            "Examples at once × rounds = examples an update.",
+            "Gradient accumulation: examples at once × rounds = examples an update.",
             (1, 64, 1),
         ),
     ),
@@ -48,7 +51,11 @@ GROUPS: dict[str, tuple[Control, ...]] = {
         Control(
             "learning_rate", "How strongly it learns", "0.001 teaches facts; 0.00005 hardly any.", (1e-5, 1e-2, 1e-5)
         ),
-        Control("lr_scheduler_type", "How that changes over time", "cosine: strong first, then fading out."),
+        Control(
+            "lr_scheduler_type",
+            "How that changes over time",
+            "The schedule. cosine: strong first, then fading out.",
+        ),
         Control("warmup_ratio", "Gentle start", "Share of the updates in which the strength rises.", (0, 0.5, 0.01)),
         Control("weight_decay", "Pull towards zero", "Holds the weights small; 0 remembers best.", (0, 1, 0.01)),
         Control(

@@ -35,8 +35,11 @@ SCATTERED, LEAN_SCATTERED = 1.7, 1.25
 """Resident on a CPU for each byte that is kept: what operations need meanwhile leaves holes in the heap. `LeanLlama` has
 fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 
-UNSLOTH_LOGIT_BYTES = 6
-"""The same in Unsloth's compiled loss, which counts every token, learned or not."""
+UNSLOTH_LOGIT_BYTES = 3
+"""The same in Unsloth's compiled loss, which counts every token, learned or not (measured: benchmarks/memory.py)."""
+
+GPU_WORKSPACE = 80_000_000
+"""What the GPU's libraries allocate for themselves."""
 
 UNSLOTH_LOSS_BUDGET = 4 * 2**30
 """Unsloth cuts the loss into pieces that need no more than this, at 16 bytes a logit by its own count."""
@@ -88,10 +91,11 @@ def peak_bytes(
     if not gpu:
         batch *= LEAN_SCATTERED if lean else SCATTERED
     # The gradients come as the activations go: both are there in full only where earlier micro-batches left theirs.
-    peak = max(gradients, batch + (gradients if accumulation > 1 else 0))
+    updating = 2 * gradients if gpu and settings.optim == "adamw_torch" else gradients  # a GPU's Adam takes all at once
+    peak = max(updating, batch + (gradients if accumulation > 1 else 0))
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
-        return int(weights + training + (_unsloth_buffers(shape) if unsloth else 0))
+        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth else 0))
     if shape.file_width != width:
         return int(PROCESS + weights + max(shape.file_bytes, training))
     # The weights are the file's own pages, and those that LeanLlama joins stay beside them.
