@@ -94,7 +94,7 @@ def train(folder: Path) -> None:
     run_trainer(trainer, watcher, plan, folder)
 
     save_adapter(language_model, settings, folder)
-    if watcher.stopping:
+    if watcher.stopping and watcher.steps < plan.steps:
         append_event(folder, "stopped", **watcher.summary())
         return
     drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large

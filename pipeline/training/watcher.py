@@ -160,7 +160,7 @@ class Watcher(TrainerCallback):
         last = step >= state.max_steps
         if self.stopping:
             control.should_training_stop = True
-        if (step % self.settings.save_steps == 0 and not last) or self.stopping:
+        if not last and (step % self.settings.save_steps == 0 or self.stopping):
             control.should_save = True
         # The last step is told even where `logging_steps` passes over it, and so is one that is saved: its loss is
         # looked at first, so that no checkpoint holds weights that are no numbers.
