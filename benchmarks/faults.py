@@ -7,9 +7,11 @@ mounts a small tmpfs (root, Linux), `clock` needs libfaketime, `cuda_memory` an 
 
 import argparse
 import ctypes.util
+import html
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -96,7 +98,7 @@ def said(run: Path) -> str:
 
     view = look(run.name)
     card = ending_card(view) if view else ""
-    return card.split("</div>")[0].split("⚠ ")[-1].split("✔ ")[-1] if card else ""
+    return " ".join(html.unescape(part) for part in re.findall(r'role="(?:alert|status)">(.*?)</div>', card, re.DOTALL))
 
 
 def outcome(run: Path, whole: Path | None) -> dict[str, Any]:

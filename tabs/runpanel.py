@@ -60,7 +60,7 @@ class RunPanel:
         self._resume = resume
         with gr.Row():
             self.stop = gr.Button("Stop and keep", interactive=False, elem_id="stop", min_width=120)
-            self.resume = gr.Button("Resume", visible=False, variant="primary", elem_id="resume", min_width=120)
+            self.resume = gr.Button("Resume", visible=False, elem_id="resume", min_width=120)
             self.discard = gr.Button("Discard …", visible=False, elem_id="discard", min_width=120)
         with gr.Column(visible=False) as self.question:
             self.asked = gr.HTML(elem_id="discard-question")
