@@ -191,7 +191,7 @@ class TrainingTab:
         panel.wire(self.problem, self.show_history, past)
         self.runs.wire(history, [], [])
         shown = [*panel.outputs, panel.more, panel.opened]
-        self.runs.table.select(self.open, [panel.smoothing, panel.log], shown, **quiet)
+        self.runs.table.select(self.open, panel.how, shown, **quiet)
         go_to(self.to_dataset, tabs, "dataset")
         gr.api(for_callers(start_training), api_name="start_training")
         gr.api(for_callers(training_status), api_name="training_status")
@@ -204,7 +204,7 @@ class TrainingTab:
         for trigger in triggers:
             trigger(
                 guarded(self.problem, self.refresh),
-                [*widgets, self.panel.opened, self.panel.smoothing, self.panel.log],
+                [*widgets, self.panel.opened, *self.panel.how],
                 self.all_outputs,
                 show_progress="hidden",
                 api_visibility="private",
@@ -238,8 +238,8 @@ class TrainingTab:
         return self.panel.show(look()) | self.show_history() | {self.panel.opened: ""}
 
     def refresh(self, *values: Any) -> Update:
-        *widgets, opened, smoothing, log = values
-        update = self.panel.show(look(opened) or look(), smoothing, log) | self.show_history()
+        *widgets, opened, smoothing, log, unfolded = values
+        update = self.panel.show(look(opened) or look(), smoothing, log, unfolded) | self.show_history()
         try:
             return update | self.show_plan(*widgets)
         except Exception as error:
@@ -248,9 +248,9 @@ class TrainingTab:
     def notice_run(self) -> Any:
         return gr.Timer(active=True) if running_run() else gr.skip()
 
-    def open(self, smoothing: float, log: bool, event: gr.SelectData) -> Update:
+    def open(self, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
         name = str(event.row_value[1])
-        return self.panel.show(look(name) or look(), smoothing, log) | {self.panel.opened: name}
+        return self.panel.show(look(name) or look(), smoothing, log, unfolded) | {self.panel.opened: name}
 
     def show_history(self) -> Update:
         rows = history()
