@@ -33,7 +33,6 @@ from pipeline.training.runs import (
     status,
 )
 
-
 QUIET = {"PYTHONUNBUFFERED": "1", "WANDB_DISABLED": "true", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """The child writes its log line by line and tells nobody else. OpenMP's threads wait for each other asleep, not spinning:
 beside another busy program, a browser that draws its plot perhaps, that is twice to five times as fast, else as fast."""
