@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 
 from pipeline.files import ASSETS, datasets_dir, runs_dir
+from pipeline.training import sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
-from tabs.training import TrainingTab
+from tabs.training import TrainingTab, make_room
 
 STATUS_SECONDS = 2
 
@@ -66,6 +67,7 @@ def main() -> None:
         sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
+    sweep.attend(make_room)
     try:
         build().launch(
             server_name="0.0.0.0" if on_space else "127.0.0.1",

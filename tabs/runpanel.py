@@ -24,6 +24,11 @@ def _figures(mark: tuple[str, int, str], smoothing: float, log: bool) -> tuple[A
     return (training_figure(view, smoothing, log), details_figure(view)) if view else (None, None)
 
 
+def forget_plots() -> None:
+    """Draw all plots anew: a run's name, by which they are kept, has become another's."""
+    _figures.cache_clear()
+
+
 def stop_training() -> dict[str, Any]:
     """Stop the run that is training after the step it is in; it keeps a checkpoint and its adapter."""
     folder = running_run()
