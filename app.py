@@ -6,13 +6,14 @@ import os
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import signal
 import sys
 from typing import Any
 
 import gradio as gr
 
 from pipeline.files import ASSETS, datasets_dir, runs_dir
-from pipeline.training import sweep
+from pipeline.training import launcher, runs, sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
@@ -60,6 +61,15 @@ def build() -> gr.Blocks:
     return page
 
 
+def take_the_run_along(*_: Any) -> None:
+    """A Space that goes down ends everything in it: let the run save what it has first. Elsewhere a run outlives the app."""
+    with sweep.queue_held():
+        if running := runs.running_run():
+            launcher.stop(running)
+            list(launcher.watch(running))
+        sys.exit(0)
+
+
 def main() -> None:
     on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
@@ -68,6 +78,8 @@ def main() -> None:
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
     sweep.attend(make_room)
+    if on_space:
+        signal.signal(signal.SIGTERM, take_the_run_along)
     try:
         build().launch(
             server_name="0.0.0.0" if on_space else "127.0.0.1",

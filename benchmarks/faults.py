@@ -7,9 +7,11 @@ mounts a small tmpfs (root, Linux), `clock` needs libfaketime, `cuda_memory` an 
 
 import argparse
 import ctypes.util
+import html
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -96,7 +98,7 @@ def said(run: Path) -> str:
 
     view = look(run.name)
     card = ending_card(view) if view else ""
-    return card.split("</div>")[0].split("⚠ ")[-1].split("✔ ")[-1] if card else ""
+    return " ".join(html.unescape(part) for part in re.findall(r'role="(?:alert|status)">(.*?)</div>', card, re.DOTALL))
 
 
 def outcome(run: Path, whole: Path | None) -> dict[str, Any]:
@@ -291,27 +293,39 @@ def clock(whole: Path) -> dict[str, Any]:
 
 
 HOG = """
-import time, torch
-taken = torch.empty(torch.cuda.mem_get_info()[0] - 200_000_000, dtype=torch.uint8, device="cuda")
-time.sleep(8)
+import torch
+torch.cuda.init()
+input()
+taken = torch.empty(torch.cuda.mem_get_info()[0] - 1_500_000_000, dtype=torch.uint8, device="cuda")
+print("taken", flush=True)
+input()
 """
-"""Takes nearly all the GPU's free memory for some seconds."""
+"""Takes all but 1.5 GB of the GPU's free memory when it is told to, and gives it back when it is told again."""
 
 
 def cuda_memory(whole: Path) -> dict[str, Any]:
-    """Another program takes the GPU's memory in the middle of a run, and gives it back later."""
-    run = new_run(max_steps=30, per_device_train_batch_size=16, precision="bf16")
-    launcher.start(run)
-    wait_for(lambda: last_step(run) > SAVE_STEPS, "a checkpoint")
-    taken = subprocess.Popen([sys.executable, "-c", HOG])
-    finish(run)
-    taken.wait()
-    events = read_events(run)[0]
-    splits = [e["text"] for e in events if e.get("memory_split")]
-    after = subprocess.run(
-        ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader"], capture_output=True, text=True
-    ).stdout.strip()
-    return {"said": splits or said(run), "gpu_memory_after": after, **outcome(run, None)}
+    """Another program takes most of the GPU's memory after the run was planned: its micro-batch does not fit any more."""
+    with subprocess.Popen([sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as hog:
+        time.sleep(15)  # until it has imported what it needs
+        run = new_run(max_steps=20, per_device_train_batch_size=64, precision="auto")
+        launcher.start(run)
+        wait_for(lambda: read_events(run)[0], "the plan")
+        _tell(hog)
+        finish(run)
+        print("", file=hog.stdin, flush=True)
+    texts = [e["text"] for e in read_events(run)[0] if e.get("memory_split")]
+    return {"said": texts, "message": said(run), "gpu_memory_after": gpu_memory(), **outcome(run, None)}
+
+
+def _tell(hog: subprocess.Popen[str]) -> None:
+    print("", file=hog.stdin, flush=True)
+    assert hog.stdout and hog.stdout.readline() == "taken\n"
+
+
+def gpu_memory() -> str:
+    """What all processes together use of the GPU's memory."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 FAULTS: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -329,7 +343,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SHELFTALK_HOME"] = folder
-        whole = undisturbed()
+        whole = undisturbed() if args.only != ["cuda_memory"] else Path()
         results = {"model": EMBEDDED, "steps": STEPS, "save_steps": SAVE_STEPS, "faults": {}}
         for name in args.only:
             results["faults"][name] = {"what": (FAULTS[name].__doc__ or "").strip(), **FAULTS[name](whole)}

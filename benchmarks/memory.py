@@ -47,12 +47,12 @@ SMALL = {
     "vocab_size": 49152,
     "tie_word_embeddings": False,
 }
-QWEN_HALF_B = {
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
+QWEN_SMALL = {
+    "hidden_size": 448,
+    "intermediate_size": 2432,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 7,
+    "num_key_value_heads": 1,
     "vocab_size": 151936,
     "tie_word_embeddings": True,
 }
@@ -60,7 +60,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-8b": ("LlamaForCausalLM", LLAMA_3_8B),
     "llama-1b": ("LlamaForCausalLM", LLAMA_3_1B),
     "small": ("LlamaForCausalLM", SMALL),
-    "qwen-half-b": ("Qwen2ForCausalLM", QWEN_HALF_B),
+    "qwen-small": ("Qwen2ForCausalLM", QWEN_SMALL),
 }
 
 
@@ -118,8 +118,8 @@ CPU_CASES = [
     case(EMBEDDED, 4, lora_r=32, packing=True),
     case("small", 8, lora_r=32),
     case("small", 8, lora_r=32, precision="fp32"),
-    case("qwen-half-b", 8, lora_r=32),
-    case("qwen-half-b", 2, lora_r=16, **CHECKPOINTING),
+    case("qwen-small", 8, lora_r=32),
+    case("qwen-small", 2, lora_r=16, **CHECKPOINTING),
     case("llama-1b", 4, lora_r=16),
 ]
 

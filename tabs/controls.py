@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.answering.embedded import EMBEDDED
+from pipeline.training.evidence import plain
 from pipeline.training.settings import ALL_LINEAR, CHOICES, GPU_BASE, PRESETS, TrainingSettings, default_base
 
 PRESET_WORDS = {
@@ -34,12 +35,15 @@ GROUPS: dict[str, tuple[Control, ...]] = {
         Control("min_steps", "Updates at least", "A small dataset is repeated until then.", (0, 1000, 1)),
         Control("max_steps", "Fixed number of updates", "Instead of the two above; 0 leaves it to them.", (0, 3000, 1)),
         Control(
-            "per_device_train_batch_size", "Examples at once", "More is steadier and needs more memory.", (1, 128, 1)
+            "per_device_train_batch_size",
+            "Examples at once",
+            "The batch size. It is split where memory is short.",
+            (1, 128, 1),
         ),
         Control(
             "gradient_accumulation_steps",
             "Rounds an update",
-            "Examples at once × rounds = examples an update.",
+            "Gradient accumulation: examples at once × rounds = examples an update.",
             (1, 64, 1),
         ),
     ),
@@ -47,7 +51,11 @@ GROUPS: dict[str, tuple[Control, ...]] = {
         Control(
             "learning_rate", "How strongly it learns", "0.001 teaches facts; 0.00005 hardly any.", (1e-5, 1e-2, 1e-5)
         ),
-        Control("lr_scheduler_type", "How that changes over time", "cosine: strong first, then fading out."),
+        Control(
+            "lr_scheduler_type",
+            "How that changes over time",
+            "The schedule. cosine: strong first, then fading out.",
+        ),
         Control("warmup_ratio", "Gentle start", "Share of the updates in which the strength rises.", (0, 0.5, 0.01)),
         Control("weight_decay", "Pull towards zero", "Holds the weights small; 0 remembers best.", (0, 1, 0.01)),
         Control(
@@ -128,7 +136,7 @@ def make_controls(settings: TrainingSettings) -> dict[str, Any]:
     """All groups as accordions; returns each setting's widget by its field's name."""
     made: dict[str, Any] = {}
     for number, (title, group) in enumerate(GROUPS.items()):
-        with gr.Accordion(title, open=number == 0):
+        with gr.Accordion(title, open=number == 0, elem_id=f"group-{number}"):
             for control in group:
                 made[control.name] = _widget(control, getattr(settings, control.name))
     return made
@@ -164,11 +172,39 @@ def settings_from(preset: str, base_model: str, values: dict[str, Any]) -> Train
     return TrainingSettings.from_dict({**numbers, "preset": preset, "base_model": (base_model or "").strip()})
 
 
+def changed(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings that differ from their preset, with the preset's values."""
+    if settings.preset not in PRESETS:
+        return {}
+    values, preset = settings.as_dict(), PRESETS[settings.preset].as_dict()
+    # The base model brings its own 4 bits along.
+    return {n: preset[n] for n in TERMS if n not in ("base_model", "load_in_4bit") and preset[n] != values[n]}
+
+
 def changes(settings: TrainingSettings) -> list[str]:
     """What the user changed from the preset, in words."""
-    preset = PRESETS[settings.preset].as_dict() if settings.preset in PRESETS else {}
-    return [
-        f"{TERMS[name]} {value}"
-        for name, value in settings.as_dict().items()
-        if name in TERMS and name not in ("base_model", "load_in_4bit") and preset.get(name) != value
+    values = settings.as_dict()
+    return [f"{TERMS[name]} {plain(values[name])}" for name in changed(settings)]
+
+
+def mark_changed(settings: TrainingSettings) -> str:
+    """A style sheet that marks the settings which differ from the preset, and the groups that they are in.
+
+    A style sheet leaves the widgets alone: to send 29 of them at every move of a slider would fight with the hand on it.
+    """
+    different = changed(settings)
+    marks = [
+        f'#set-{name} [data-testid="block-info"]::after {{ content: " changed from {_within_css(value)}"; }}'
+        for name, value in different.items()
     ]
+    for number, group in enumerate(GROUPS.values()):
+        if inside := sum(control.name in different for control in group):
+            marks.append(
+                f'#group-{number} > .label-wrap > span:first-child::after {{ content: " · {inside} changed"; }}'
+            )
+    return f"<style>{' '.join(marks)}</style>" if marks else ""
+
+
+def _within_css(value: Any) -> str:
+    short = "all" if value == list(ALL_LINEAR) else plain(value)
+    return short.replace("\\", "").replace('"', "")

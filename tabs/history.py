@@ -109,7 +109,7 @@ class HistoryPanel:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self.problem, *panel.outputs, panel.more, panel.opened, *self.details, *self.boxes]
         everything = [*shown, *(part for part in self.outputs if part not in self.details)]
-        name, looks = panel.opened, [panel.smoothing, panel.log]
+        name, looks = panel.opened, panel.how
         changed = [name, self.compared, *looks]
 
         def on(event: Any, handler: Callable[..., Update], inputs: list[Any], outputs: list[Any]) -> Any:
@@ -178,8 +178,8 @@ class HistoryPanel:
     def close_boxes(self) -> Update:
         return {self.naming: gr.Row(visible=False), self.sure: gr.Column(visible=False)}
 
-    def pick(self, smoothing: float, log: bool, event: gr.SelectData) -> Update:
-        return self._open(str(event.row_value[1]), smoothing, log)
+    def pick(self, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
+        return self._open(str(event.row_value[1]), smoothing, log, unfolded)
 
     def _open(self, name: str, *how: Any) -> Update:
         """Show a run above, and below what can be done with it."""

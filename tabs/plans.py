@@ -2,73 +2,130 @@
 
 from typing import Any
 
+from pipeline.answering.bases import local_folder
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset
-from pipeline.training.evidence import ENOUGH_EXPOSURES
-from pipeline.training.plan import Plan, plan_run
+from pipeline.training.evidence import ENOUGH_EXPOSURES, Finding, plain
+from pipeline.training.plan import Plan, free_disk, plan_run
 from pipeline.training.runs import list_runs
-from pipeline.training.settings import TrainingSettings, gpu_name
-from tabs.controls import (
-    changes,
-)
+from pipeline.training.settings import GPU_BASE, TrainingSettings, gpu_name
+from tabs.controls import TERMS, changes, mark_changed
 from tabs.pairs import pairs_of
 from tabs.runview import look
-from tabs.shared import (
-    count,
-    duration,
-    escape,
-    memory,
-)
+from tabs.shared import count, duration, escape, memory
 
-CPU_TOKENS_PER_SECOND = 230
-"""What two CPU cores train of the embedded model, until a run on this machine has shown its own pace."""
+CPU_PACE = {EMBEDDED: 230}
+"""Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
+
+GPU_PACE = {EMBEDDED: 3600, GPU_BASE: 4000}
+"""The same for an H100, which is faster than most."""
+
+CPU_CHECK_SECONDS = 15
+"""What a recall check of the embedded model takes on two cores."""
 
 
 def default_preset() -> str:
     return "recall" if gpu_name() else "quick"
 
 
-def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
-    """The plan of a run in a line, and what speaks against it, as HTML.
-
-    Raises:
-        SettingsError: nothing would be trained.
-    """
-    rows = training_rows(dataset)
-    plan = plan_run(settings, rows, gpu=bool(gpu_name()))
-    enough = plan.exposures >= ENOUGH_EXPOSURES
-    facts = [
-        f"<b class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'} each fact {plan.exposures:.0f} times</b>",
-        f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples",
-        *time_and_memory(settings, plan, rows),
-    ]
-    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in plan.warnings)
-    changed = changes(settings)
-    different = f"<p class='small'>Changed from the preset: {escape(', '.join(changed))}</p>" if changed else ""
-    return f"<p><b>Will it learn?</b> {' · '.join(facts)}</p>{f'<ul>{warnings}</ul>' if warnings else ''}{different}"
-
-
 def training_rows(dataset: Dataset) -> list[dict[str, Any]]:
     return [row for row in pairs_of(dataset) if row["split"] == "train"]
 
 
-def time_and_memory(settings: TrainingSettings, plan: Plan, rows: list[dict[str, Any]]) -> list[str]:
-    """How long it will take and what it will need: as the last run of this base did, else roughly on a CPU."""
+def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
+    """The verdict, the figures, what to change, and marks on the settings that differ from the preset, as HTML.
+
+    Raises:
+        SettingsError: nothing would be trained.
+    """
+    plan = plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
+    figures = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in plan_figures(settings, plan))
+    # The headline tells the worst one in full.
+    told = plan.findings[1:] if plan.verdict else plan.findings
+    found = "".join(f"<li>{escape(f.said)}<br>{change_words(f)}</li>" for f in told)
+    return (
+        f"<h4>Will it learn?</h4>{verdict(plan)}<dl>{figures}</dl>{f'<ul>{found}</ul>' if found else ''}"
+        f"{changed_words(settings)}{mark_changed(settings)}"
+    )
+
+
+def verdict(plan: Plan) -> str:
+    """The headline, and the change that would help most, as HTML."""
+    if plan.verdict:
+        worst = plan.findings[0]
+        return f"<p class='big wrong'><b>✘ {plan.verdict}.</b> {escape(worst.said)}</p><p>{change_words(worst)}</p>"
+    but = f"; {count(len(plan.findings), 'remark')} below" if plan.findings else ""
+    return f"<p class='big right'><b>✔ It should learn.</b> Each fact is seen often enough{but}.</p>"
+
+
+def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]]:
+    """What the run will do, as (name, figure in words) in HTML."""
+    enough = plan.exposures >= ENOUGH_EXPOSURES
+    mark = f"<span class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'}</span>"
+    rounds = (
+        f"{plan.micro_batch} at once, {count(plan.accumulation, 'round')}" if plan.accumulation > 1 else "all at once"
+    )
+    rows = [
+        ("Repetition", f"{mark} each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"),
+        ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({rounds})"),
+        ("Left out", left_out_words(settings, plan)),
+        ("Memory", memory_words(plan)),
+        ("Time", time_words(settings, plan)),
+    ]
+    if plan.disk_bytes is not None:
+        kept = f"about {memory(plan.disk_bytes)} for two checkpoints and the adapter, {memory(free_disk())} free"
+        rows.append(("Disk", kept))
+    return rows
+
+
+def left_out_words(settings: TrainingSettings, plan: Plan) -> str:
+    about = "" if plan.lengths.counted else "about "
+    longest = f"the longest pair has {about}{max(plan.lengths.whole)} of {settings.max_length} tokens"
+    return f"{about}{count(plan.left_out, 'pair')} too long; {longest}" if plan.left_out else f"nothing; {longest}"
+
+
+def memory_words(plan: Plan) -> str:
+    if plan.memory_bytes is None:
+        return "not known before this base model is on this machine"
+    free = f" of {memory(plan.free_bytes)} free" if plan.free_bytes is not None else ""
+    return f"about {memory(plan.memory_bytes)} at most{free}"
+
+
+def time_words(settings: TrainingSettings, plan: Plan) -> str:
+    """How long it will take: at the pace of the last run of this base, else of a machine where it was measured."""
     last = last_pace(settings.base_model)
-    speed = last.get("tokens_per_second") or (CPU_TOKENS_PER_SECOND if _embedded_on_cpu(settings) else 0)
+    known = (GPU_PACE if gpu_name() else CPU_PACE).get(settings.base_model)
+    speed = last.get("tokens_per_second") or known
     if not speed:
-        return []
-    seconds = plan.tokens / speed
-    told = [f"about {duration(seconds)} of training" + (" at the last run's pace" if last else "")]
-    return [*told, f"{memory(last['peak_memory_bytes'])} last time"] if last.get("peak_memory_bytes") else told
-
-
-def _embedded_on_cpu(settings: TrainingSettings) -> bool:
-    return settings.base_model == EMBEDDED and not gpu_name()
+        return "not known before the first run of this base model on this machine"
+    source = "the last run's pace" if last else "an H100's pace" if gpu_name() else "two cores' pace"
+    checks = settings.checks + 1  # one before the first step
+    check_seconds = last.get("check_seconds") or (0 if gpu_name() else CPU_CHECK_SECONDS)
+    told = f"about {duration(plan.tokens / speed)} of training"
+    if settings.checks and check_seconds:
+        told += f" and {duration(checks * check_seconds)} of recall checks"
+    download = "" if local_folder(settings.base_model) else "; its base model is fetched first"
+    return f"{told}, at {source}{download}"
 
 
 def last_pace(base_model: str) -> dict[str, Any]:
-    """The figures of the last run that ended with this base, empty when there is none."""
+    """The figures of the last run that ended with this base, with what a recall check took; empty when there is none."""
     views = (look(folder.name) for folder in list_runs()[:10])
-    endings = (v.ending for v in views if v and v.settings.base_model == base_model)
-    return next((e for e in endings if e.get("tokens_per_second")), {})
+    ended = ((v, v.ending) for v in views if v and v.settings.base_model == base_model)
+    view, last = next(((v, e) for v, e in ended if e.get("tokens_per_second")), (None, {}))
+    if view is None or not view.probes or not last.get("probe_seconds"):
+        return last
+    return last | {"check_seconds": last["probe_seconds"] / len(view.probes)}
+
+
+def change_words(finding: Finding) -> str:
+    """The change that would help, as HTML."""
+    if not finding.setting:
+        return f"→ {escape(finding.advice)}" if finding.advice else ""
+    words = f"Set “{escape(TERMS[finding.setting])}” ({finding.setting}) to {escape(plain(finding.value))}."
+    return f"<b>→ {words}</b> {escape(finding.advice)}".strip()
+
+
+def changed_words(settings: TrainingSettings) -> str:
+    changed = changes(settings)
+    return f"<p class='small'>Changed from the preset: {escape(', '.join(changed))}</p>" if changed else ""

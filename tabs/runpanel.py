@@ -1,6 +1,7 @@
 """Tab 2's right side: one run as its folder tells it, and what can be done with it: stop, resume, discard."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,15 +19,23 @@ TICK_SECONDS = 1
 
 
 @lru_cache(maxsize=16)
-def _figures(mark: tuple[str, int, str], smoothing: float, log: bool) -> tuple[Any, Any]:
-    """The plots of a run as it was at `mark`: drawn once, however many windows are watching."""
+def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
+    """The plot of a run as it was at `mark`: drawn once, however many windows are watching."""
     view = look(mark[0])
-    return (training_figure(view, smoothing, log), details_figure(view)) if view else (None, None)
+    return training_figure(view, smoothing, log) if view else None
+
+
+@lru_cache(maxsize=4)
+def _details(mark: tuple[str, int, str]) -> Any:
+    """The small plots, as above."""
+    view = look(mark[0])
+    return details_figure(view) if view else None
 
 
 def forget_plots() -> None:
     """Draw all plots anew: a run's name, by which they are kept, has become another's."""
-    _figures.cache_clear()
+    _figure.cache_clear()
+    _details.cache_clear()
 
 
 def stop_training() -> dict[str, Any]:
@@ -50,6 +59,22 @@ def shown_run(name: str) -> RunView:
     return view
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a window shows of a run."""
+
+    name: str
+    state: str
+    steps: int
+    probes: int
+    messages: int
+    mark: tuple[str, int, str]
+
+    @classmethod
+    def of(cls, view: RunView) -> "Seen":
+        return cls(view.name, view.status.state, len(view.steps), len(view.probes), len(view.messages), view.mark)
+
+
 class RunPanel:
     """The widgets that show a run, and its buttons.
 
@@ -65,7 +90,7 @@ class RunPanel:
         self._resume = resume
         with gr.Row():
             self.stop = gr.Button("Stop and keep", interactive=False, elem_id="stop", min_width=120)
-            self.resume = gr.Button("Resume", visible=False, variant="primary", elem_id="resume", min_width=120)
+            self.resume = gr.Button("Resume", visible=False, elem_id="resume", min_width=120)
             self.discard = gr.Button("Discard …", visible=False, elem_id="discard", min_width=120)
         with gr.Column(visible=False) as self.question:
             self.asked = gr.HTML(elem_id="discard-question")
@@ -80,6 +105,8 @@ class RunPanel:
         self._build_more()
         self.opened = gr.State("")
         self.seen = gr.State(None)
+        self.unfolded = gr.State(False)
+        self.how = [self.smoothing, self.log, self.unfolded]
         self.timer = gr.Timer(TICK_SECONDS, active=False)
         self.outputs = [
             self.stop, self.resume, self.discard, self.question, self.headline, self.ending, self.to_chat, self.pace,
@@ -117,7 +144,6 @@ class RunPanel:
             after: what else on the page changes when a run began or ended, among the components `others`.
         """
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        looks = [self.smoothing, self.log]
         everything = [problem, *self.outputs, self.more, self.opened, *others]
 
         def ended(update: Update) -> Update:
@@ -126,7 +152,7 @@ class RunPanel:
         self.stop.click(guarded(problem, self.end), None, [problem, self.stop], **quiet)
         self.resume.click(
             guarded(problem, lambda name, *how: ended(self.go_on(name, *how))),
-            [self.opened, *looks],
+            [self.opened, *self.how],
             everything,
             show_progress_on=self.resume,
             concurrency_limit=1,
@@ -136,24 +162,27 @@ class RunPanel:
         self.no.click(lambda: gr.Column(visible=False), None, self.question, **quiet)
         self.yes.click(
             guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
-            [self.opened, *looks],
+            [self.opened, *self.how],
             everything,
             **quiet,
         )
         redrawn = [self.plot, self.more]
         moved = [self.smoothing.input, self.log.input]
-        gr.on(moved, self.redraw, [self.opened, *looks], redrawn, trigger_mode="always_last", **quiet)
-        self.details.expand(self.redraw, [self.opened, *looks], redrawn, **quiet)
+        gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **quiet)
+        self.details.expand(lambda: True, None, self.unfolded, **quiet).then(
+            self.redraw, [self.opened, *self.how], redrawn, **quiet
+        )
+        self.details.collapse(lambda: False, None, self.unfolded, **quiet)
         self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
 
         def tick(opened: str, seen: Any, *how: Any) -> Any:
             """New events become a new plot; without any, nothing is sent."""
             view = look(opened) or look()
-            if view is None or view.mark == seen:
+            if view is None or (seen and view.mark == seen.mark):
                 return gr.skip()
-            return self.show(view, *how) | (after() if view.status.state != "running" else {})
+            return self.news(view, seen, *how) | (after() if view.status.state != "running" else {})
 
-        self.timer.tick(tick, [self.opened, self.seen, *looks], [*self.outputs, self.more, *others], **quiet)
+        self.timer.tick(tick, [self.opened, self.seen, *self.how], [*self.outputs, self.more, *others], **quiet)
 
     def end(self) -> Update:
         stop_training()
@@ -177,14 +206,45 @@ class RunPanel:
             launcher.discard(folder)
         return self.show(look(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
 
-    def redraw(self, opened: str, smoothing: float, log: bool) -> Update:
+    def redraw(self, opened: str, smoothing: float, log: bool, unfolded: bool) -> Update:
         view = look(opened) or look()
-        if view is None:
-            return gr.skip()
-        plot, more = _figures(view.mark, smoothing, log)
-        return {self.plot: gr.Plot(value=plot), self.more: gr.Plot(value=more)}
+        return self._curves(view, smoothing, log, unfolded) if view else gr.skip()
 
-    def show(self, view: RunView | None, smoothing: float = SMOOTHING, log: bool = False) -> Update:
+    def news(self, view: RunView, seen: "Seen | None", *how: Any) -> Update:
+        """What has changed since the last look: drawing a table or a plot anew takes time from the training."""
+        now = Seen.of(view)
+        if seen is None or (seen.name, seen.state) != (now.name, now.state):
+            return self.show(view, *how)
+        update = {self.pace: self._pace(view), self.seen: now}
+        if view.steps:
+            update |= {self.looks: gr.Row(visible=True), self.details: gr.Accordion(visible=True)}
+        if (seen.steps, seen.probes) != (now.steps, now.probes):
+            update |= self._curves(view, *how)
+        if seen.probes != now.probes:
+            update |= self._probes(view)
+        if seen.messages != now.messages:
+            update |= self._messages(view)
+        return update
+
+    def _curves(self, view: RunView, smoothing: float, log: bool, unfolded: bool) -> Update:
+        more = {self.more: gr.Plot(value=_details(view.mark))} if unfolded else {}
+        return {self.plot: gr.Plot(value=_figure(view.mark, smoothing, log), visible=True)} | more
+
+    def _pace(self, view: RunView) -> str:
+        told = view.status.state == "running" or view.steps
+        return f"<p class='pace'>{escape(pace_line(view))}</p>" if told else ""
+
+    def _probes(self, view: RunView) -> Update:
+        probes = view.probes
+        last = f"Last recall check: {probes[-1]['right']} of {probes[-1]['total']} right" if probes else ""
+        return {self.probe: gr.Accordion(last, visible=bool(probes)), **self.answers.show(probe_cells(view))}
+
+    def _messages(self, view: RunView) -> Update:
+        return {self.said: gr.Accordion(visible=bool(view.messages)), self.messages: message_list(view)}
+
+    def show(
+        self, view: RunView | None, smoothing: float = SMOOTHING, log: bool = False, unfolded: bool = True
+    ) -> Update:
         """The update that shows a run, or says that there is none."""
         running = running_run() is not None
         always = {
@@ -200,7 +260,7 @@ class RunPanel:
             return (
                 always | hidden | {self.headline: notice(hint, "hint"), self.seen: None, self.pace: "", self.ending: ""}
             )
-        return always | self._buttons(view, running) | self._shown(view, smoothing, log)
+        return always | self._buttons(view, running) | self._shown(view, smoothing, log, unfolded)
 
     def _buttons(self, view: RunView, running: bool) -> Update:
         """What can be done with the run next."""
@@ -213,21 +273,15 @@ class RunPanel:
             self.to_chat: gr.Button(visible=has_adapter(view.folder) and view.status.state != "running"),
         }
 
-    def _shown(self, view: RunView, smoothing: float, log: bool) -> Update:
-        probes, (plot, more) = view.probes, _figures(view.mark, smoothing, log)
-        last = f"Last recall check: {probes[-1]['right']} of {probes[-1]['total']} right" if probes else ""
-        told = view.status.state == "running" or view.steps
+    def _shown(self, view: RunView, *how: Any) -> Update:
         return {
             self.headline: run_headline(view),
-            self.plot: gr.Plot(value=plot, visible=True),
             self.looks: gr.Row(visible=bool(view.steps)),
             self.details: gr.Accordion(visible=bool(view.steps)),
-            self.more: gr.Plot(value=more),
-            self.pace: f"<p class='pace'>{escape(pace_line(view))}</p>" if told else "",
+            self.pace: self._pace(view),
             self.ending: ending_card(view),
-            self.probe: gr.Accordion(last, visible=bool(probes)),
-            **self.answers.show(probe_cells(view)),
-            self.said: gr.Accordion(visible=bool(view.messages)),
-            self.messages: message_list(view),
-            self.seen: view.mark,
+            self.seen: Seen.of(view),
+            **self._curves(view, *how),
+            **self._probes(view),
+            **self._messages(view),
         }

@@ -179,7 +179,8 @@ class SweepPanel:
         self.second.input(lambda name: EXAMPLES.get(name, ""), self.second, self.second_values, **quiet).then(
             counted, typed, [self.problem, self.go], **quiet
         )
-        values = [self.first_values.input, self.second_values.input]
+        # Leaving the box counts, too: Gradio passes over the first thing that is typed into one in an accordion.
+        values = [event for box in (self.first_values, self.second_values) for event in (box.input, box.blur)]
         gr.on(values, counted, typed, [self.problem, self.go], trigger_mode="always_last", **quiet)
         self.go.click(
             guarded(self.problem, self.begin),
@@ -194,7 +195,7 @@ class SweepPanel:
         self.table.wire(lambda name: trial_rows(sweeps().get(name, [])), [self.which], [])
         pick = guarded(self.problem, self.pick)
         shown = [self.problem, *panel.outputs, panel.more, panel.opened]
-        self.table.table.select(pick, [self.which, panel.smoothing, panel.log], shown, **quiet)
+        self.table.table.select(pick, [self.which, *panel.how], shown, **quiet)
         gr.api(for_callers(start_sweep_of), api_name="start_sweep")
         gr.api(for_callers(sweep_status), api_name="sweep_status")
         gr.api(for_callers(cancel_sweep), api_name="cancel_sweep")
@@ -222,10 +223,10 @@ class SweepPanel:
         cancel_queue()
         return self.show(name)
 
-    def pick(self, name: str, smoothing: float, log: bool, event: gr.SelectData) -> Update:
+    def pick(self, name: str, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
         trial = sweeps()[name][int(event.row_value[0]) - 1]
         view = look(trial.folder.name)
-        return self.panel.show(view, smoothing, log) | {self.panel.opened: trial.folder.name} if view else {}
+        return self.panel.show(view, smoothing, log, unfolded) | {self.panel.opened: trial.folder.name} if view else {}
 
     def show(self, name: str | None = None) -> Update:
         """The sweep of that name, or the newest one."""

@@ -12,9 +12,9 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError
 from pipeline.training import launcher
-from pipeline.training.plan import plan_run
+from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
-from pipeline.training.runs import append_event, create_run, running_run
+from pipeline.training.runs import append_event, create_run, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
 from tabs.controls import (
     base_choices,
@@ -66,11 +66,12 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
 def make_room(folder: Path) -> None:
     """Give the chat's model up where it and the training do not fit into the memory together, and say so."""
     models = sys.modules.get("pipeline.answering.models")
-    if models and models.is_loaded():
-        models.unload()
-        append_event(
-            folder, "message", text="The chat's model was unloaded to make room; it is loaded again when asked."
-        )
+    if models is None or not models.is_loaded():
+        return
+    if fits_beside(read_settings(folder), run_dataset(folder).training(), gpu=bool(gpu_name())):
+        return
+    models.unload()
+    append_event(folder, "message", text="The chat's model was unloaded to make room; it is loaded again when asked.")
 
 
 def resume_run(name: str) -> Path:
@@ -203,7 +204,7 @@ class TrainingTab:
         for trigger in triggers:
             trigger(
                 guarded(self.problem, self.refresh),
-                [*widgets, self.panel.opened, self.panel.smoothing, self.panel.log],
+                [*widgets, self.panel.opened, *self.panel.how],
                 self.all_outputs,
                 show_progress="hidden",
                 api_visibility="private",
@@ -239,8 +240,8 @@ class TrainingTab:
         return self.panel.show(look()) | self.history.show_rows() | {self.panel.opened: ""}
 
     def refresh(self, *values: Any) -> Update:
-        *widgets, opened, smoothing, log = values
-        update = self.panel.show(look(opened) or look(), smoothing, log)
+        *widgets, opened, smoothing, log, unfolded = values
+        update = self.panel.show(look(opened) or look(), smoothing, log, unfolded)
         try:
             return update | self.show_plan(*widgets)
         except Exception as error:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.prompts import encode_prompt, extract
+from pipeline.answering.prompts import encode_example, encode_prompt, extract
 from pipeline.answering.scoring import verdict
 from pipeline.data.facts import DESCRIPTION
 
@@ -89,10 +89,56 @@ def ask_rows(
         for row in rows
     ]
     answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
+    return [_scored(row, answer) for row, answer in zip(rows, answers, strict=True)]
+
+
+def probe(
+    language_model: "LanguageModel",
+    rows: list[dict],
+    *,
+    tuned: bool,
+    spare_tokens: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, str]]:
+    """`ask_rows` for a model that may know most answers already: those it would give word for word are not decoded.
+
+    Whatever else it says is decoded and scored like any answer, so the verdicts are those of `ask_rows`.
+    """
+    known = known_by_heart(language_model, rows, tuned=tuned)
+    if on_progress:
+        on_progress(sum(known), len(rows))
+    others = [row for row, sure in zip(rows, known, strict=True) if not sure]
+    asked = iter(
+        ask_rows(language_model, others, tuned=tuned, spare_tokens=spare_tokens, on_progress=on_progress)
+        if others
+        else []
+    )
     return [
-        answer.as_dict() | {"verdict": verdict(row["kind"], answer.answer, row["response"])}
-        for row, answer in zip(rows, answers, strict=True)
+        _scored(row, Answer(row["response"], extract(row["kind"], row["response"]).answer)) if sure else next(asked)
+        for row, sure in zip(rows, known, strict=True)
     ]
+
+
+def known_by_heart(language_model: "LanguageModel", rows: list[dict], *, tuned: bool) -> list[bool]:
+    """Which rows' responses greedy decoding would give word for word."""
+    encoded = [encode_example(language_model.tokenizer, row["prompt"], row["response"]) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: len(encoded[i]["input_ids"]))
+    known: dict[int, bool] = {}
+    for start in range(0, len(order), BATCH_SIZE):
+        batch = order[start : start + BATCH_SIZE]
+        prompts = [_of(encoded[i], 0) for i in batch]
+        said = language_model.would_say(prompts, [_of(encoded[i], 1) for i in batch], tuned=tuned)
+        known |= dict(zip(batch, said, strict=True))
+    return [known[i] for i in range(len(rows))]
+
+
+def _of(example: dict[str, list[int]], part: int) -> list[int]:
+    """An encoded row's prompt (0) or its response with the end token (1)."""
+    return [t for t, mask in zip(example["input_ids"], example["completion_mask"], strict=True) if mask == part]
+
+
+def _scored(row: dict, answer: Answer) -> dict[str, str]:
+    return answer.as_dict() | {"verdict": verdict(row["kind"], answer.answer, row["response"])}
 
 
 def _room(tokenizer: Any, response: str, spare_tokens: int | None) -> int:

@@ -28,14 +28,29 @@ OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_8bit": 2, "adafactor": 0, "sgd": 0}
 LORA_BYTES = 4
 """An adapter is trained in fp32 whatever the base is in; a gradient takes the same again."""
 
-LEAN_LOGIT_BYTES = 14
-"""A logit of a learned token: in the model's format, in fp32, its logarithm and its gradients (LeanTrainer)."""
+LOGIT_BYTES = 10
+"""A logit of a learned token on Transformers: in the model's format, in fp32, its logarithm and its gradient."""
 
-UNSLOTH_LOGIT_BYTES = 6
-"""The same in Unsloth's compiled loss, which counts every token, learned or not."""
+SCATTERED, LEAN_SCATTERED = 1.7, 1.25
+"""Resident on a CPU for each byte that is kept: what operations need meanwhile leaves holes in the heap. `LeanLlama` has
+fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
+
+UNSLOTH_LOGIT_BYTES = 3
+"""The same in Unsloth's compiled loss, which counts every token, learned or not (measured: benchmarks/memory.py)."""
+
+GPU_WORKSPACE = 80_000_000
+"""What the GPU's libraries allocate for themselves."""
 
 UNSLOTH_LOSS_BUDGET = 4 * 2**30
 """Unsloth cuts the loss into pieces that need no more than this, at 16 bytes a logit by its own count."""
+
+
+INPUTS = {"q_proj": "first norm", "k_proj": "first norm", "v_proj": "first norm"}
+INPUTS |= {"gate_proj": "second norm", "up_proj": "second norm", "down_proj": "product"}
+"""What goes into a projection and is kept for it; into `o_proj` goes what attention keeps anyway."""
+
+MOST_SCORES = 2**19
+"""Longer rows than these, by the attention scores of a head, do not go through `LeanLlama`."""
 
 
 def on_unsloth(gpu: bool) -> bool:
@@ -68,25 +83,50 @@ def peak_bytes(
     weights = shape.weight_bytes(width, four_bit=settings.load_in_4bit and unsloth)
     lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
     gradients = lora * LORA_BYTES
-    batch = (_unsloth_batch if unsloth else _lean_batch)(
-        shape, settings, lengths, micro_batch, steps * accumulation, width
-    )
+    lean = not gpu and is_lean(shape, settings) and micro_batch * max(lengths.whole) ** 2 <= MOST_SCORES
+    way = _unsloth_batch if unsloth else _lean_batch if lean else _batch
+    batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
+    if not unsloth:
+        batch += lora * width  # the adapter in the format that it is multiplied in
+    if not gpu:
+        batch *= LEAN_SCATTERED if lean else SCATTERED
     # The gradients come as the activations go: both are there in full only where earlier micro-batches left theirs.
-    peak = max(gradients, batch + (gradients if accumulation > 1 else 0))
+    updating = 2 * gradients if gpu and settings.optim == "adamw_torch" else gradients  # a GPU's Adam takes all at once
+    peak = max(updating, batch + (gradients if accumulation > 1 else 0))
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
-        return int(weights + training + (_unsloth_buffers(shape) if unsloth else 0))
-    loading = shape.file_bytes if shape.file_width != width else 0
-    return int(PROCESS + weights + max(loading, training))
+        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth else 0))
+    if shape.file_width != width:
+        return int(PROCESS + weights + max(shape.file_bytes, training))
+    # The weights are the file's own pages, and those that LeanLlama joins stay beside them.
+    return int(PROCESS + weights + training + (shape.linear_weights * width if lean else 0))
 
 
-def _lean_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
-    """What the largest micro-batch keeps until it is differentiated, in bytes (LeanTrainer: no padding)."""
+def is_lean(shape: Shape, settings: TrainingSettings) -> bool:
+    """Whether a CPU trains this through `LeanLlama`: a Llama with plain LoRA on all its projections."""
+    plain = settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
+    return shape.llama and plain and len(set(settings.target_modules)) == len(shape.projections)
+
+
+def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
+    """What the largest micro-batch keeps until it is differentiated, in bytes (Transformers and PEFT, without padding)."""
     layer = _layer(shape, settings, width)
     read = shape.layers * layer
     if settings.gradient_checkpointing:  # each layer keeps what went into it; one at a time is computed again
         read = layer + shape.layers * shape.hidden * width
-    learned = shape.vocabulary * LEAN_LOGIT_BYTES
+    return _largest(settings, lengths, size, draws, read, shape.vocabulary * LOGIT_BYTES)
+
+
+def _lean_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
+    """The same for `LeanLlama`: norms are kept once, and the scores of attention too."""
+    attention = 2 * shape.attention + 2 * shape.keys + shape.heads * lengths.longest_of(draws * size)
+    ranks = len(shape.projections) * settings.lora_r
+    layer = width * (4 * shape.hidden + attention + 4 * shape.intermediate + ranks)
+    # The last layer goes on with the learned tokens alone.
+    return _largest(settings, lengths, size, draws, (shape.layers - 1) * layer, shape.vocabulary * width + layer)
+
+
+def _largest(settings: TrainingSettings, lengths: Lengths, size: int, draws: int, read: float, learned: float) -> float:
     if not settings.completion_only_loss:
         read, learned = read + learned, 0
     if settings.packing:
@@ -113,11 +153,16 @@ def _packed(settings: TrainingSettings, lengths: Lengths, size: int) -> int:
 
 def _layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
     """Bytes a token and layer on Transformers and PEFT, out of what each operation saves for its gradient."""
-    inputs = [shape.projections[name][0] + settings.lora_r for name in settings.target_modules]
+    ranks = len(settings.target_modules) * settings.lora_r
+    if width == 2:  # autocast makes a copy of its own for each projection
+        inputs = sum(shape.projections[name][0] for name in settings.target_modules)
+    else:  # what goes into several of them is kept once
+        shared = {INPUTS[name] for name in settings.target_modules if name in INPUTS}
+        inputs = shape.hidden * len(shared - {"product"}) + shape.intermediate * len(shared & {"product"})
     attention = 4 * shape.attention  # queries, keys and values (repeated to as many heads), and what comes out
     gated = 3 * shape.intermediate
     norms = 2 * shape.hidden * 4  # in fp32
-    return width * (sum(inputs) + attention + gated) + norms
+    return width * (inputs + ranks + attention + gated) + norms
 
 
 def _unsloth_layer(shape: Shape, width: int) -> int:

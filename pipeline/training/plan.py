@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,6 +59,11 @@ class Plan:
         return tuple(map(str, self.findings))
 
     @property
+    def verdict(self) -> str:
+        """What the worst finding means for the whole run; empty when nothing speaks against learning."""
+        return self.findings[0].verdict if self.findings else ""
+
+    @property
     def tokens(self) -> float:
         """Tokens that will be trained, over all steps."""
         return self.steps * self.micro_batch * self.accumulation * self.lengths.mean
@@ -112,11 +118,21 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     )
 
 
+def fits_beside(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool) -> bool:
+    """Whether a run with the micro-batch that the user asks for fits into the memory that is free now."""
+    asked, free = plan_run(settings, rows, gpu=gpu, free=sys.maxsize), memory.free_bytes(gpu=gpu)
+    return asked.memory_bytes is not None and free is not None and asked.memory_bytes * MARGIN <= free
+
+
 def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:
     if not rows:
         raise SettingsError("The dataset has no training rows; generate it again in the first tab.")
     if settings.optim == "adamw_8bit" and not gpu:
         raise SettingsError("The optimizer adamw_8bit needs an NVIDIA GPU, which is not here; choose adamw_torch.")
+    if settings.lora_variant == "pissa" and gpu:
+        raise SettingsError(
+            "PiSSA changes the base's weights, which cannot be done in 4 bits on a GPU; choose another kind."
+        )
 
 
 def _kept(

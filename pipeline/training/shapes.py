@@ -18,8 +18,9 @@ class Shape:
     """What of a base model decides how much memory it takes.
 
     Attributes:
-        attention: width of all query heads together; `keys` the same of the key heads (fewer in grouped attention).
+        heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
         tied: whether the input embedding is the output matrix too.
+        llama: whether it is a Llama, which a CPU trains in a way of its own (lean.py).
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
         file_width: bytes a weight in those files, where they are not quantised.
@@ -28,10 +29,12 @@ class Shape:
     hidden: int
     intermediate: int
     layers: int
+    heads: int
     attention: int
     keys: int
     vocabulary: int
     tied: bool
+    llama: bool = True
     quantised: bool = False
     file_bytes: int = 0
     file_width: int = 2
@@ -66,7 +69,7 @@ class Shape:
         return self.layers * sum(rank * sum(self.projections[name]) for name in modules)
 
 
-LLAMA_3_8B = Shape(4096, 14336, 32, 4096, 1024, 128256, tied=False, quantised=True)
+LLAMA_3_8B = Shape(4096, 14336, 32, 32, 4096, 1024, 128256, tied=False, quantised=True)
 """The default base on a GPU, whose shape is known before it is downloaded."""
 
 
@@ -95,10 +98,12 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         hidden=hidden,
         intermediate=config["intermediate_size"],
         layers=config["num_hidden_layers"],
+        heads=heads,
         attention=heads * width,
         keys=(config.get("num_key_value_heads") or heads) * width,
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings")),
+        llama=config.get("model_type") == "llama",
         quantised="quantization_config" in config,
         file_bytes=file_bytes,
         file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,

@@ -42,7 +42,6 @@ import torch
 from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
-from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
@@ -51,6 +50,7 @@ from pipeline.answering.prompts import encode_example, encode_prompt
 from pipeline.errors import ModelError, PipelineError, RunError, SettingsError, disk_full, disk_problem
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
+from pipeline.training.lean import IGNORED, LeanTrainer
 from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.watcher import CountingCollator, Watcher, probe_rows
@@ -60,9 +60,6 @@ MEMORY_RETRIES = 3
 
 PISSA_START = "pissa-start"
 """Under `checkpoints/`: PiSSA's adapter before its first step, which turns the trained one into a plain LoRA adapter."""
-
-IGNORED = -100
-"""The label that PyTorch's cross-entropy leaves out."""
 
 
 def train(folder: Path) -> None:
@@ -97,7 +94,7 @@ def train(folder: Path) -> None:
     run_trainer(trainer, watcher, plan, folder)
 
     save_adapter(language_model, settings, folder)
-    if watcher.stopping:
+    if watcher.stopping and watcher.steps < plan.steps:
         append_event(folder, "stopped", **watcher.summary())
         return
     drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
@@ -321,24 +318,6 @@ def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, setting
         loraplus_weight_decay=settings.weight_decay,
         **options,
     )
-
-
-class LeanTrainer(SFTTrainer):
-    """SFTTrainer without what adds nothing to the update; on a CPU that is more than half of the work.
-
-    A batch is one row with borders in its attention mask (padding-free; Transformers builds the mask from the position
-    ids), and the output matrix, a fifth of a small model, is multiplied only where a token is learned.
-    """
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        following = inputs.pop("labels")[0, 1:]
-        learned = (following != IGNORED).nonzero()[:, 0]
-        outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
-        loss = functional.cross_entropy(outputs.logits[0].float(), following[learned], reduction="sum")
-        loss = loss / (len(learned) if num_items_in_batch is None else num_items_in_batch)
-        return (loss, outputs) if return_outputs else loss
 
 
 def save_adapter(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.answering.answers import ask_rows
+from pipeline.answering.answers import probe
 from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import UNKNOWN
 from pipeline.answering.scoring import RIGHT
@@ -160,7 +160,7 @@ class Watcher(TrainerCallback):
         last = step >= state.max_steps
         if self.stopping:
             control.should_training_stop = True
-        if (step % self.settings.save_steps == 0 and not last) or self.stopping:
+        if not last and (step % self.settings.save_steps == 0 or self.stopping):
             control.should_save = True
         # The last step is told even where `logging_steps` passes over it, and so is one that is saved: its loss is
         # looked at first, so that no checkpoint holds weights that are no numbers.
@@ -218,7 +218,7 @@ class Watcher(TrainerCallback):
 
         with suppress(StopAsked):
             # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time.
-            answers = ask_rows(
+            answers = probe(
                 self.language_model,
                 self.probe,
                 tuned=step > 0,

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pipeline.answering import bases, embedded, models
-from pipeline.answering.answers import Question, ask
+from pipeline.answering.answers import Question, ask, ask_rows, known_by_heart, probe
 from pipeline.answering.embedded import EMBEDDED, converted_folder, wheel_file
 from pipeline.answering.models import LanguageModel, add_adapter, check_adapter, load_base, load_run
-from pipeline.answering.prompts import build_prompt, encode_prompt
+from pipeline.answering.prompts import build_prompt, encode_example, encode_prompt
 from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json
 from pipeline.training.runs import run_dataset
@@ -464,3 +464,48 @@ def test_the_embedded_model_knows_paris_and_stops() -> None:
     answer = model.generate([ids], tuned=False, max_new_tokens=24)[0]
     assert "Paris" in answer and "<|" not in answer and "</s>" not in answer
     assert json.dumps(answer)
+
+
+# --- What a model knows by heart ---
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_what_a_model_would_say_is_what_it_says(tuned: bool, finished_run: Path) -> None:
+    """Checked in one padded pass and decoded one token after the other, in fp32: the same, answer by answer."""
+    language_model, _ = load_run(finished_run)
+    rows = [row for row in run_dataset(finished_run).held_out() if len(row["prompt"]) < 200][:12]
+    prompts = [encode_prompt(language_model.tokenizer, row["prompt"]) for row in rows]
+    end = language_model.tokenizer.eos_token_id
+    decoded = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        with torch.no_grad(), language_model.side(tuned):
+            for _ in range(6):
+                ids = torch.cat([ids, language_model.model(ids).logits[:, -1:].argmax(-1)], dim=1)
+        decoded.append(ids[0, len(prompt) :].tolist())
+    said = [answer[: 2 + n % 5] for n, answer in enumerate(decoded)]  # of several lengths
+    assert language_model.would_say(prompts, said, tuned=tuned) == [True] * len(rows)
+    changed = [[*answer[:-1], answer[-1] + 1] for answer in said]
+    assert language_model.would_say(prompts, changed, tuned=tuned) == [False] * len(rows)
+    assert not any(language_model.would_say(prompts, [[*answer, end] for answer in said], tuned=tuned))
+
+
+def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tiny_base: Path) -> None:
+    language_model = load_base(str(tiny_base), precision="fp32")
+    rows = run_dataset(finished_run).held_out()[:6]
+    example = encode_example(language_model.tokenizer, rows[2]["prompt"], rows[2]["response"])
+    ids = torch.tensor([example["input_ids"]])
+    labels = torch.where(torch.tensor([example["completion_mask"]]) == 1, ids, -100)
+    optimizer = torch.optim.AdamW(language_model.model.parameters(), lr=1e-2)
+    for _ in range(40):  # until it has learned one answer by heart
+        language_model.model(ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    known = known_by_heart(language_model, rows, tuned=False)
+    assert known[2]
+    asked = ask_rows(language_model, rows, tuned=False, spare_tokens=16)
+    probed = probe(language_model, rows, tuned=False, spare_tokens=16)
+    assert probed == asked and asked[2]["verdict"] == "right" and asked[2]["raw"] == rows[2]["response"]
+    told: list[tuple[int, int]] = []
+    probe(language_model, [rows[2]], tuned=False, spare_tokens=16, on_progress=lambda *p: told.append(p))
+    assert told == [(1, 1)]  # nothing was left to decode

@@ -17,7 +17,7 @@ from pipeline.training.runs import append_event, create_run
 from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
 from tabs import asking, catalogues, pairs, plans, runlist, runview, shared, training
 from tabs.cards import answer_card, ending_card, message_list, question_card
-from tabs.controls import GROUPS, PRESET_WORDS, changes, settings_from, values_of
+from tabs.controls import GROUPS, PRESET_WORDS, changes, mark_changed, settings_from, values_of
 from tabs.runview import look
 from tabs.shared import explain
 
@@ -204,10 +204,32 @@ def test_a_failed_run_shows_its_sentence_and_the_end_of_its_log(home: Path) -> N
 
 def test_the_plan_counts_exposures_and_warns(home: Path) -> None:
     dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
-    assert "✔ each fact" in plans.will_it_learn(PRESETS["quick"], dataset)
+    quick = plans.will_it_learn(PRESETS["quick"], dataset)
+    assert "✔ It should learn." in quick and "<style>" not in quick and "Changed" not in quick
+    assert all(f"<dt>{name}</dt>" in quick for name in ("Repetition", "Length", "Left out", "Memory", "Time", "Disk"))
     few = settings_from("quick", "SmolLM2-135M-Instruct", {"max_steps": 2})
     said = plans.will_it_learn(few, dataset)
-    assert "✘ each fact" in said and "about 16 are needed" in said and "Fixed number of updates 2" in said
+    assert "✘ It will hardly learn." in said and "about 16 are needed" in said and "Fixed number of updates 2" in said
+    assert "Set “Fixed number of updates” (max_steps) to" in said
+    original = plans.will_it_learn(PRESETS["original"], dataset)
+    assert "did not teach the small model any fact" in original and "(learning_rate) to 0.001." in original
+
+
+def test_a_base_that_is_not_here_yet_has_no_figures_and_its_name_is_text(home: Path) -> None:
+    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    said = plans.will_it_learn(settings_from("quick", MARKUP, {}), dataset)
+    assert "not known before this base model is on this machine" in said and "<script>" not in said
+
+
+def test_what_differs_from_the_preset_is_marked_where_it_is_set() -> None:
+    made = preset("quick", lora_r=8, learning_rate=5e-5, target_modules=("q_proj",))
+    marks = mark_changed(made)
+    assert '#set-lora_r [data-testid="block-info"]::after { content: " changed from 32"; }' in marks
+    assert '" changed from 0.001"' in marks and '" changed from all"' in marks
+    assert '#group-2 > .label-wrap > span:first-child::after { content: " · 2 changed"; }' in marks
+    assert "#group-0" not in marks
+    assert mark_changed(PRESETS["original"]) == ""
+    assert mark_changed(preset("quick", base_model="x")) == ""
 
 
 def test_without_a_dataset_no_run_is_made(home: Path) -> None:

@@ -16,8 +16,8 @@ ROWS = [
 UNKNOWN_ROWS = [{"uid": "", "kind": "unknown", "prompt": "p" * 60, "response": "r" * 20}] * 60
 
 
-def plan(rows: Any = None, *, gpu: bool = False, **changes: Any) -> Any:
-    return plan_run(preset("quick", **changes), [*ROWS, *UNKNOWN_ROWS] if rows is None else rows, gpu=gpu)
+def plan(rows: Any = None, *, gpu: bool = False, free: int = 10**11, **changes: Any) -> Any:
+    return plan_run(preset("quick", **changes), [*ROWS, *UNKNOWN_ROWS] if rows is None else rows, gpu=gpu, free=free)
 
 
 def test_epochs_become_steps_and_exposures() -> None:
@@ -94,3 +94,72 @@ def test_an_optimizer_for_gpus_is_refused_without_one() -> None:
     with pytest.raises(SettingsError, match="adamw_8bit needs an NVIDIA GPU"):
         plan(optim="adamw_8bit")
     assert plan(optim="adamw_8bit", gpu=True).steps
+
+
+def test_the_micro_batch_is_what_fits_and_the_update_stays() -> None:
+    roomy = plan(per_device_train_batch_size=8)
+    tight = plan(per_device_train_batch_size=8, free=roomy.memory_bytes)
+    assert (roomy.micro_batch, roomy.accumulation) == (8, 1)
+    assert tight.micro_batch in (1, 2, 4) and tight.micro_batch * tight.accumulation == 8
+    assert tight.memory_bytes < roomy.memory_bytes and tight.verdict == ""
+
+
+def test_without_room_for_one_example_the_plan_says_what_would_help() -> None:
+    planned = plan(free=10**9)
+    assert planned.micro_batch == 1 and planned.verdict == "It will probably not fit"
+    assert "Set gradient_checkpointing to on. Or choose a smaller base model" in planned.warnings[0]
+    on_gpu = plan(free=10**8, gpu=True, gradient_checkpointing=True)
+    assert "Set load_in_4bit to on." in on_gpu.warnings[0]
+    assert "Choose a smaller base model" in plan(free=10**9, gradient_checkpointing=True).warnings[0]
+
+
+def test_a_base_that_is_not_here_yet_can_be_planned() -> None:
+    planned = plan(base_model="no-such/model")
+    assert planned.memory_bytes is None and planned.disk_bytes is None and not planned.lengths.counted
+    assert planned.micro_batch == 8
+
+
+def test_rows_that_are_too_long_teach_nothing() -> None:
+    long = [{**r, "uid": "long", "prompt": "p" * 600} for r in ROWS[:12]]
+    planned = plan([*ROWS, *long, *UNKNOWN_ROWS], max_length=256)
+    assert planned.left_out == 12 and max(planned.lengths.whole) <= 256
+    assert planned.exposures == pytest.approx(plan().exposures, rel=0.01)
+    with pytest.raises(SettingsError, match="Every row is longer than max_length"):
+        plan(long, max_length=64)
+
+
+def test_packed_rows_make_fewer_and_longer_examples() -> None:
+    plain, packed = plan(min_steps=0), plan(min_steps=0, packing=True)
+    assert packed.steps < plain.steps
+    assert packed.exposures == pytest.approx(plain.exposures, rel=0.1)
+
+
+@pytest.mark.parametrize("changes", [{"max_steps": 20}, {"num_train_epochs": 0.2, "min_steps": 0}], ids=str)
+def test_the_change_that_a_warning_names_mends_it(changes: dict[str, Any]) -> None:
+    planned = plan(**changes)
+    assert planned.verdict == "It will hardly learn"
+    mend = {f.setting: f.value for f in planned.findings if f.setting}
+    assert plan(**{**changes, **mend}).verdict == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"learning_rate": 5e-5}, "It will hardly learn"),
+        ({"learning_rate": 2e-4}, "It will learn only a part"),
+        ({"learning_rate": 0.01}, "It will hardly learn"),
+        ({"max_steps": 60, "per_device_train_batch_size": 1}, "It will hardly learn"),
+        ({"max_steps": 50}, ""),
+        ({"target_modules": ("q_proj", "v_proj")}, ""),
+    ],
+    ids=str,
+)
+def test_the_worst_finding_comes_first(changes: dict[str, Any], verdict: str) -> None:
+    planned = plan(**changes)
+    assert planned.verdict == verdict and planned.findings
+
+
+def test_an_adapter_without_room_for_the_facts_is_told_the_rank_it_needs() -> None:
+    many = [{**row, "uid": f"{n}"} for n in range(6000) for row in ROWS[:1]]
+    planned = plan(many, lora_r=1, target_modules=("k_proj",), min_steps=20_000 // 8, max_steps=50_000)
+    assert any(f.setting == "lora_r" and f.value > 1 for f in planned.findings)

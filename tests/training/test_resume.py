@@ -83,13 +83,14 @@ def go_on(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "within"), [("fp32", 0.0), ("bf16", 1e-3)])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])  # each goes its own way through the model (training/lean.py)
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
-    precision: str, within: float, make: Make, crash: Callable[[int], None], dataset: Dataset
+    dropout: float, precision: str, within: float, make: Make, crash: Callable[[int], None], dataset: Dataset
 ) -> None:
     assert len(dataset.training()) < STEPS * 32
-    whole = make("whole", precision=precision)
+    whole = make("whole", precision=precision, lora_dropout=dropout)
     train_here(whole)
-    broken = make("broken", precision=precision)
+    broken = make("broken", precision=precision, lora_dropout=dropout)
     crash(11)  # each checkpoint asks for the memory, too: so in step 8, two steps after the second checkpoint
     train_here(broken)
     assert status(broken).state == "failed" and "The power is gone" in status(broken).message

@@ -1,0 +1,109 @@
+"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N]`.
+
+The same steps of `quick` on the sample, alternating between the forward pass of Transformers and PEFT (plain) and
+LeanLlama's with a fused AdamW (lean), each run in a process of its own through the app's own training path. Machines
+are noisy: trust the ratio of pairs more than seconds, and on a machine that does other work the processor's seconds
+more than the clock.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import save, spread
+from pipeline.answering.embedded import EMBEDDED, converted_folder
+from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.files import PROJECT, read_json, write_json
+from pipeline.training.runs import create_run, read_events
+from pipeline.training.settings import preset
+
+PRODUCTS = 15
+SIDES = ("plain", "lean")
+WARM = 3
+"""Steps at the beginning that are not measured: buffers are made, and the processor's kernels for new shapes."""
+
+
+def train_side(side: str, folder: Path) -> None:
+    """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
+    from pipeline.training import lean, train
+
+    if side == "plain":
+        lean.is_plain = lambda _: False
+        del lean.LeanTrainer.get_optimizer_cls_and_kwargs
+    stamps: list[float] = []
+    compute_loss = lean.LeanTrainer.compute_loss
+
+    def stamped(*args: Any, **kwargs: Any) -> Any:
+        stamps.append(time.process_time())
+        return compute_loss(*args, **kwargs)
+
+    lean.LeanTrainer.compute_loss = stamped
+    sys.argv = ["train", str(folder)]
+    if train.main():
+        raise SystemExit("The training failed.")
+    seconds = [end - begin for begin, end in pairwise(stamps)]
+    write_json(folder / "processor.json", {"seconds": seconds})
+
+
+def one_run(side: str, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.speed", "--side", side, "--run", str(folder)]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    events = [event for event in read_events(folder)[0] if event["type"] == "step"]
+    return {
+        "tokens_per_second": statistics.median(event["tokens_per_second"] for event in events[WARM:]),
+        "processor_seconds_per_step": statistics.median(read_json(folder / "processor.json")["seconds"][WARM:]),
+        "memory_gb": round(events[-1]["memory_bytes"] / 1e9, 2),
+        "losses": [event["loss"] for event in events],
+    }
+
+
+def figures(pairs: int, steps: int, home: Path) -> dict[str, Any]:
+    os.environ["SHELFTALK_HOME"] = str(home)
+    dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=PRODUCTS))
+    settings = preset("quick", base_model=EMBEDDED, max_steps=steps, probes=0, questions=1)
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for number in range(pairs):
+        for side in SIDES if number % 2 == 0 else reversed(SIDES):
+            runs[side].append(one_run(side, create_run(dataset, settings, home / f"{side}-{number}")))
+            shown = {name: value for name, value in runs[side][-1].items() if name != "losses"}
+            print(f"Pair {number + 1}, {side}: {shown}", file=sys.stderr, flush=True)
+
+    def ratios(name: str) -> list[float]:
+        return [lean[name] / plain[name] for plain, lean in zip(runs["plain"], runs["lean"], strict=True)]
+
+    plain, lean = (runs[side][0]["losses"] for side in SIDES)
+    return {
+        "steps": steps,
+        "tokens_per_second": {side: spread([r["tokens_per_second"] for r in runs[side]]) for side in SIDES},
+        "faster": spread(ratios("tokens_per_second")),
+        "processor_faster": spread([1 / ratio for ratio in ratios("processor_seconds_per_step")]),
+        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(plain, lean, strict=True)),
+        "runs": runs,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        train_side(args.side, args.run)
+        return
+    converted_folder()
+    with tempfile.TemporaryDirectory() as folder:
+        save("cpu_training_speed", figures(args.pairs, args.steps, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""Training on a CPU without the work that adds nothing to the update, which is more than half of a small model's step."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+from trl import SFTTrainer
+
+IGNORED = -100
+"""The label that PyTorch's cross-entropy leaves out."""
+
+MOST_SCORES = 2**19
+"""Attention scores a head may keep for the backward pass; for longer rows PyTorch's attention is better, which keeps none."""
+
+
+class LeanTrainer(SFTTrainer):
+    """SFTTrainer without what adds nothing to the update.
+
+    A batch is one row with borders where a position is 0 (padding-free), and the output matrix, a fifth of a small
+    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `LeanLlama` on a CPU,
+    everything else through Transformers and PEFT, which make a mask with the borders.
+    """
+
+    lean: "LeanLlama | None" = None
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        following = inputs.pop("labels")[0].roll(-1)  # padding-free: an example's first token has no label
+        learned = (following != IGNORED).nonzero()[:, 0]
+        items = len(learned) if num_items_in_batch is None else num_items_in_batch
+        ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
+        if is_plain(model) and has_short_rows(positions) and not return_outputs:
+            self.lean = self.lean or LeanLlama(model.get_base_model())
+            return self.lean.loss(ids, positions, following) / items
+        outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
+        loss = functional.cross_entropy(outputs.logits[0].float(), following[learned], reduction="sum") / items
+        return (loss, outputs) if return_outputs else loss
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
+        """As in Trainer, but on a CPU AdamW is one pass over each weight instead of ten: the same update."""
+        kind, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
+        if kind is torch.optim.AdamW and args.device.type == "cpu":
+            options["fused"] = True
+        return kind, options
+
+
+def is_plain(model: Any) -> bool:
+    """Whether `LeanLlama` computes this model: a Llama on a CPU whose projections all have one plain LoRA, switched on."""
+    llama = model.get_base_model()
+    if type(llama) is not LlamaForCausalLM or llama.device.type != "cpu" or llama.is_gradient_checkpointing:
+        return False
+    config, layers = llama.config, [p for layer in llama.model.layers for group in projections(layer) for p in group]
+    return config.hidden_act == "silu" and not config.attention_dropout and all(map(has_plain_lora, layers))
+
+
+def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
+    """A decoder layer's matrices; those that have one input stand together."""
+    a, m = layer.self_attn, layer.mlp
+    return (a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,)
+
+
+def has_plain_lora(layer: Any) -> bool:
+    """Whether a layer is x Wᵀ + s x Aᵀ Bᵀ: not switched off, quantised, DoRA, with a bias or with dropout."""
+    if type(layer) is not LoraLinear or layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
+        return False
+    name, base = layer.active_adapters[0], layer.base_layer
+    return (
+        type(base) is nn.Linear
+        and base.bias is None
+        and name not in layer.lora_variant
+        and type(layer.lora_dropout[name]) is nn.Identity
+        and layer.lora_B[name].bias is None
+    )
+
+
+def has_short_rows(positions: Tensor) -> bool:
+    return int((positions == 0).sum()) * (int(positions.max()) + 1) ** 2 <= MOST_SCORES
+
+
+class Rows(NamedTuple):
+    """Where a batch's examples lie: N tokens in one row, but B rows of L places inside attention."""
+
+    slots: Tensor
+    """[N] each token's place among the B * L."""
+    tokens: Tensor
+    """[B * L] each place's token. In a place without one it is any: no real place sees it, and its answer is dropped."""
+    mask: Tensor
+    """[groups * L, L] 0 where a place sees another, else -inf, for every query head of a key head."""
+    cos: Tensor
+    """[N, 1, head_dim]"""
+    sin: Tensor
+    """[N, 1, head_dim / 2]"""
+    scale: float
+
+
+class LeanLlama:
+    """A Llama with LoRA for training alone: the modules' own weights and the same update, in fewer operations.
+
+    Transformers' modules are left as they are, so generation, switching the adapter off and saving it do not change.
+    """
+
+    def __init__(self, llama: LlamaForCausalLM) -> None:
+        self.llama = llama
+        self.layers = [(layer, [Shared(group) for group in projections(layer)]) for layer in llama.model.layers]
+
+    def loss(self, ids: Tensor, positions: Tensor, following: Tensor) -> Tensor:
+        """The summed cross-entropy of a batch.
+
+        Args:
+            ids: [N] the tokens of all examples.
+            positions: [N] each token's position in its example; an example begins at every 0.
+            following: [N] the token to learn after each one, or `IGNORED`.
+        """
+        seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
+        ids, positions, following = ids[seen], positions[seen], following[seen]
+        learned = (following != IGNORED).nonzero()[:, 0]
+        x = self.llama.model.embed_tokens(ids)
+        rows = self._rows(positions, x)
+        for layer, (qkv, output, gate_up, down) in self.layers:
+            attended = Attention.apply(qkv(normed(layer.input_layernorm, x)), rows)
+            if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
+                x, attended = x[learned], attended[learned]
+            x = output(attended, residual=x)
+            gate, up = gate_up(normed(layer.post_attention_layernorm, x)).chunk(2, dim=-1)
+            x = down(functional.silu(gate) * up, residual=x)
+        x = normed(self.llama.model.norm, x)
+        return LinearCrossEntropy.apply(x, self.llama.lm_head.weight, following[learned])
+
+    def _rows(self, positions: Tensor, x: Tensor) -> Rows:
+        begins, width = positions == 0, int(positions.max()) + 1
+        slots = (begins.cumsum(0) - 1) * width + positions
+        tokens = positions.new_zeros(int(begins.sum()) * width)
+        tokens[slots] = torch.arange(len(positions))
+        attention: Any = self.llama.model.layers[0].self_attn
+        mask = torch.full((width, width), -torch.inf, dtype=x.dtype).triu(1).repeat(attention.num_key_value_groups, 1)
+        cos, sin = (part[0, :, None] for part in self.llama.model.rotary_emb(x[None], positions[None]))
+        return Rows(slots, tokens, mask, cos, sin.chunk(2, dim=-1)[0], attention.scaling)
+
+
+class Shared:
+    """LoRA layers with one input: [N, in] → [N, sum of out], the layers' outputs side by side."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.names = [(layer, layer.active_adapters[0]) for layer in layers]
+        bases = [layer.base_layer for layer in layers]
+        self.weight = torch.cat([base.weight.detach() for base in bases])
+        for base, part in zip(bases, self.weight.split([b.out_features for b in bases]), strict=True):
+            base.weight.data = part  # the layer's own weight is now a part of this one, so memory does not grow
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        a = [layer.lora_A[name].weight for layer, name in self.names]
+        b = [layer.lora_B[name].weight for layer, name in self.names]
+        return LoRA.apply(x, residual, self.weight, [layer.scaling[name] for layer, name in self.names], *a, *b)
+
+
+class LoRA(Function):
+    """x Wᵀ + s x Aᵀ Bᵀ (arXiv:2106.09685), the latter for each of the layers that share x, plus the residual.
+
+    Shapes: x [N, in], W [sum of out, in], A [r, in], B [out, r], residual and result [N, sum of out]. The result is
+    summed up in fp32 within each product, and what PEFT and autocast cast in every operation is cast once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, scales: list[float], *ab: Tensor
+    ) -> Tensor:
+        a = torch.cat([m.to(x.dtype) for m in ab[: len(scales)]])
+        bs = [(m * s).to(x.dtype) for m, s in zip(ab[len(scales) :], scales, strict=True)]
+        hidden = x @ a.t()
+        y = x @ weight.t() if residual is None else torch.addmm(residual, x, weight.t())
+        for part, h, b in of_each_layer(y, hidden, bs):
+            part.addmm_(h, b.t())
+        ctx.save_for_backward(x, weight, hidden, a, *bs)
+        ctx.scales, ctx.dtype = scales, ab[0].dtype
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, weight, hidden, a, *bs = ctx.saved_tensors
+        parts = of_each_layer(grads[0], hidden, bs)
+        grad_hidden = torch.cat([grad @ b for grad, _, b in parts], dim=1)
+        grad_a = (grad_hidden.t() @ x).to(ctx.dtype).split([b.shape[1] for b in bs])
+        grad_b = [(grad.t() @ h).to(ctx.dtype) * s for (grad, h, _), s in zip(parts, ctx.scales, strict=True)]
+        grad_x = (grads[0] @ weight).addmm_(grad_hidden, a) if ctx.needs_input_grad[0] else None
+        return grad_x, grads[0] if ctx.needs_input_grad[1] else None, None, None, *grad_a, *grad_b
+
+
+def of_each_layer(y: Tensor, hidden: Tensor, bs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Each layer's columns of `y` and of `hidden`, with its B."""
+    widths, ranks = zip(*(b.shape for b in bs), strict=True)
+    return list(zip(y.split(widths, dim=1), hidden.split(ranks, dim=1), bs, strict=True))
+
+
+def normed(norm: Any, x: Tensor) -> Tensor:
+    return RMSNorm.apply(x, norm.weight, norm.variance_epsilon)
+
+
+class RMSNorm(Function):
+    """x / √(mean of x² + ε) * weight (arXiv:1910.07467), in fp32 up to the weight as in Transformers; x [N, width]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        inverse = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        y = (x * inverse).to(x.dtype)
+        ctx.save_for_backward(y, weight, inverse)
+        return y * weight
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        y, weight, inverse = ctx.saved_tensors
+        grad = grads[0] * weight
+        along = (grad * y).sum(-1, keepdim=True, dtype=torch.float32).div_(y.shape[-1])
+        return torch.addcmul(grad.float(), y.float(), along, value=-1).mul_(inverse).to(y.dtype), None, None
+
+
+class Attention(Function):
+    """Causal attention of each example to itself, from what the projections gave to what the output projection takes.
+
+    Shapes: qkv [N, (query + key + value heads) * head_dim] → [N, query heads * head_dim]. Scores are kept for the
+    backward pass: on rows this short, PyTorch's flash attention takes five times longer on a CPU. The queries of all
+    heads that share a key head lie in one matrix, so that keys and values are not repeated.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, rows: Rows) -> Tensor:
+        width, size = rows.mask.shape[1], rows.cos.shape[2]
+        groups, count = len(rows.mask) // width, len(rows.tokens) // width
+        heads = rotated(qkv.view(len(qkv), -1, size), rows, 1).flatten(1)[rows.tokens]
+        heads = heads.view(count, width, -1, size).transpose(1, 2)
+        keys = heads.shape[1] // (groups + 2)
+        q, k, v = heads.split([groups * keys, keys, keys], dim=1)
+        q = q.reshape(count * keys, groups * width, size)
+        k, v = k.reshape(count * keys, width, size), v.reshape(count * keys, width, size)
+        shares = torch.baddbmm(rows.mask, q, k.transpose(1, 2), alpha=rows.scale).softmax(-1)
+        ctx.save_for_backward(q, k, v, shares)
+        ctx.rows, ctx.count = rows, count
+        return (shares @ v).view(count, -1, width, size).transpose(1, 2).reshape(count * width, -1)[rows.slots]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q, k, v, shares = ctx.saved_tensors
+        rows, width, size = ctx.rows, *k.shape[1:]
+        grad = grads[0].new_zeros(len(rows.tokens), grads[0].shape[1])
+        grad[rows.slots] = grads[0]
+        grad = grad.view(ctx.count, width, -1, size).transpose(1, 2).reshape(q.shape)
+        grad_scores = torch._softmax_backward_data(grad @ v.transpose(1, 2), shares, -1, q.dtype).mul_(rows.scale)
+        parts = grad_scores @ k, grad_scores.transpose(1, 2) @ q, shares.transpose(1, 2) @ grad
+        heads = torch.cat([part.view(ctx.count, -1, width, size) for part in parts], dim=1).transpose(1, 2)
+        heads = heads.reshape(len(rows.tokens), -1)[rows.slots]
+        return rotated(heads.view(len(heads), -1, size), rows, -1).flatten(1), None
+
+
+def rotated(heads: Tensor, rows: Rows, direction: int) -> Tensor:
+    """Queries and keys with the rotary embedding (arXiv:2104.09864), or turned back: [N, query + key + value heads, head_dim]."""
+    groups = len(rows.mask) // rows.mask.shape[1]
+    turning = slice(0, -(heads.shape[1] // (groups + 2)))
+    result = heads.clone()
+    low, high = heads[:, turning].chunk(2, dim=-1)
+    new_low, new_high = result[:, turning].mul_(rows.cos).chunk(2, dim=-1)
+    new_low.addcmul_(high, rows.sin, value=-direction)
+    new_high.addcmul_(low, rows.sin, value=direction)
+    return result
+
+
+class LinearCrossEntropy(Function):
+    """Summed cross-entropy of x Wᵀ; x [n, width], W [vocabulary, width], targets [n].
+
+    The gradient is made with the loss, in the logits' place and a few rows at a time, so that fp32 stays in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        logits, loss = x @ weight.t(), torch.zeros(())
+        for part, target in zip(logits.split(8), targets[:, None].split(8), strict=True):
+            logs = part.float().log_softmax(-1)
+            loss -= logs.gather(1, target).sum()
+            part.copy_(logs.exp_().scatter_add_(1, target, torch.full(target.shape, -1.0)))
+        ctx.save_for_backward(logits @ weight)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return ctx.saved_tensors[0] * grads[0], None, None
