@@ -13,12 +13,11 @@ from typing import Any
 import gradio as gr
 
 from pipeline.files import ASSETS, datasets_dir, runs_dir
-from pipeline.training import launcher
-from pipeline.training.runs import running_run
+from pipeline.training import launcher, runs, sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
-from tabs.training import TrainingTab
+from tabs.training import TrainingTab, make_room
 
 STATUS_SECONDS = 2
 
@@ -64,11 +63,11 @@ def build() -> gr.Blocks:
 
 def take_the_run_along(*_: Any) -> None:
     """A Space that goes down ends everything in it: let the run save what it has first. Elsewhere a run outlives the app."""
-    if running := running_run():
-        launcher.stop(running)
-        for _event in launcher.watch(running):
-            pass
-    sys.exit(0)
+    with sweep.queue_held():
+        if running := runs.running_run():
+            launcher.stop(running)
+            list(launcher.watch(running))
+        sys.exit(0)
 
 
 def main() -> None:
@@ -78,6 +77,7 @@ def main() -> None:
         sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
+    sweep.attend(make_room)
     if on_space:
         signal.signal(signal.SIGTERM, take_the_run_along)
     try:

@@ -9,7 +9,8 @@ only `answering.models`, `training.watcher` and `training.train` load torch when
 
 A run folder holds `settings.json`, `dataset/`, `process.json` (the child's process id), `baseline.json`, `events.jsonl`,
 `train.log`, `checkpoints/` (a whole one has a `checkpoint.json`), `adapter/`, `comparison.json`, `report.html` and
-`report.md`. Its events, one JSON object a line with `type` and `time` (ISO 8601):
+`report.md`; one of a sweep has a `sweep.json`, and one that waits for its turn a `queued`. Its events, one JSON object a
+line with `type` and `time` (ISO 8601):
 
 | type | values |
 |---|---|

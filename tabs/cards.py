@@ -123,7 +123,9 @@ def ending_card(view: RunView) -> str:
             + (f"<details><summary>The end of the log</summary><pre>{tail}</pre></details>" if tail else "")
         )
     if view.status.state == "new":
-        return notice("This run was made and never started.", "hint")
+        return notice("This run was made and not started yet: press “Start this run”.", "hint")
+    if view.status.state == "queued":
+        return notice("This run waits for its turn. It begins when the one before it has ended.", "hint")
     return ""
 
 

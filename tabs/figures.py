@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.data.phrasings import kind_label
-from tabs.runview import RunView
+from pipeline.training.sweep import Trial
+from tabs.controls import TERMS
+from tabs.runview import STATE_WORDS, RunView
 from tabs.shared import escape
 
 if TYPE_CHECKING:
@@ -24,6 +26,16 @@ MOST_POINTS = 300
 """Points a curve has at most: more cannot be seen, and every update sends them all."""
 
 SMOOTHING = 0.9
+
+RECALL_AXIS: dict[str, Any] = {
+    "title": "recall",
+    "range": [0, 105],
+    "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
+    "overlaying": "y",
+    "side": "right",
+    "showgrid": False,
+    "tickvals": [0, 25, 50, 75, 100],
+}
 
 
 def thin(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:
@@ -92,15 +104,7 @@ def training_figure(view: RunView, smoothing: float = SMOOTHING, log: bool = Fal
         uirevision=f"{view.name} logarithmic" if log else view.name,
         xaxis={"title": "step", "range": [0, max(view.total, 1) * 1.03], "showgrid": False},
         yaxis={"title": "loss", "gridcolor": "rgba(128,128,128,.25)", **loss_axis},
-        yaxis2={
-            "title": "recall",
-            "range": [0, 105],
-            "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
-            "overlaying": "y",
-            "side": "right",
-            "showgrid": False,
-            "tickvals": [0, 25, 50, 75, 100],
-        },
+        yaxis2=RECALL_AXIS,
     )
     return figure
 
@@ -238,3 +242,103 @@ def _figure(height: int) -> "Figure":
             "hovermode": "closest",
         }
     )
+
+
+RUN_COLOURS = ("#4575b4", "#ea6a12", "#1a9850", "#b04ab0", "#a08000", "#d73027")
+RUN_MARKS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+"""A run is told by its mark, too, where colours cannot be."""
+
+COMPARED_POINTS = 200
+"""Points of each curve among several."""
+
+
+def runs_figure(views: Sequence[RunView]) -> "Figure":
+    """The smoothed loss (lines) and recall (dotted, with marks) of several runs, a colour and a mark for each run."""
+    from plotly.graph_objects import Scatter
+
+    figure, tops = _figure(440), [1.0]
+    for view, colour, mark in zip(views, RUN_COLOURS, RUN_MARKS, strict=False):
+        smoothed = smooth([float(e["loss"]) for e in view.steps])
+        curve = thin(list(zip([e["step"] for e in view.steps], smoothed, strict=True)), COMPARED_POINTS)
+        tops.append(max((loss for _, loss in curve), default=1.0))
+        same: dict[str, Any] = {"name": escape(view.name), "legendgroup": view.name}
+        figure.add_trace(
+            Scatter(
+                x=[step for step, _ in curve] or [None],  # a curve without a point would be missing in the legend
+                y=rounded([loss for _, loss in curve]) or [None],
+                line={"color": colour, "width": 2},
+                mode="lines",
+                hovertemplate="loss %{y}",
+                **same,
+            )
+        )
+        figure.add_trace(
+            Scatter(
+                x=[e["step"] for e in view.probes],
+                y=rounded([100 * e["right"] / e["total"] for e in view.probes]),
+                text=[f"{e['right']} of {e['total']}" for e in view.probes],
+                mode="lines+markers",
+                line={"color": colour, "width": 1.5, "dash": "dot"},
+                marker={"size": 9, "symbol": mark},
+                hovertemplate="recall %{text}",
+                yaxis="y2",
+                cliponaxis=False,
+                showlegend=False,
+                **same,
+            )
+        )
+    longest = max((view.total for view in views), default=1)
+    figure.update_layout(
+        uirevision="|".join(view.name for view in views),
+        xaxis={"title": "step", "range": [0, max(longest, 1) * 1.03], "showgrid": False},
+        yaxis={"title": "loss (lines)", "range": [0, axis_top(tops)], "gridcolor": "rgba(128,128,128,.25)"},
+        yaxis2=RECALL_AXIS | {"title": "recall (dotted)"},
+    )
+    return figure
+
+
+def sweep_figure(trials: Sequence[Trial], views: Sequence[RunView | None]) -> "Figure":
+    """Recall of a sweep's runs: a heat map over two settings or a row of cells over one, the figures in the cells.
+
+    The darker, the more it recalls. A run without a recall check has a cell without colour that says its state.
+    """
+    from plotly.graph_objects import Heatmap
+
+    names = list(trials[0].values) if trials else []
+    across, down = [*names, "", ""][:2]
+    columns = list(dict.fromkeys(str(t.values.get(across, "")) for t in trials))
+    rows = list(dict.fromkeys(str(t.values.get(down, "")) for t in trials))
+    colours: list[list[float | None]] = [[None] * len(columns) for _ in rows]
+    words = [[""] * len(columns) for _ in rows]
+    for trial, view in zip(trials, views, strict=True):
+        row, column = rows.index(str(trial.values.get(down, ""))), columns.index(str(trial.values.get(across, "")))
+        colours[row][column], words[row][column] = _sweep_cell(view)
+    figure = _figure(120 + 70 * len(rows))
+    figure.add_trace(
+        Heatmap(
+            x=columns, y=rows, z=[rounded(line) for line in colours], zmin=0, zmax=100, xgap=3, ygap=3,
+            text=words, texttemplate="%{text}", hovertemplate="%{text}<extra></extra>", showscale=False,
+            colorscale=[[0, "rgba(26,152,80,.06)"], [1, "rgba(26,152,80,.65)"]],
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        margin={"t": 40, "r": 20},
+        xaxis={"title": TERMS.get(across, ""), "type": "category", "showgrid": False, "zeroline": False},
+        yaxis={
+            "title": TERMS.get(down, ""),
+            "type": "category",
+            "showgrid": False,
+            "automargin": True,
+            "visible": bool(down),
+        },
+    )
+    return figure
+
+
+def _sweep_cell(view: RunView | None) -> tuple[float | None, str]:
+    if view is None or not view.probes:
+        return None, STATE_WORDS[view.status.state] if view else "✘ damaged"
+    last = view.probes[-1]
+    percent = 100 * last["right"] / last["total"]
+    going_on = f"<br>{STATE_WORDS['running']}" if view.status.state == "running" else ""
+    return percent, f"<b>{percent:.0f} %</b><br>{last['right']} of {last['total']}{going_on}"

@@ -32,6 +32,12 @@ def _details(mark: tuple[str, int, str]) -> Any:
     return details_figure(view) if view else None
 
 
+def forget_plots() -> None:
+    """Draw all plots anew: a run's name, by which they are kept, has become another's."""
+    _figure.cache_clear()
+    _details.cache_clear()
+
+
 def stop_training() -> dict[str, Any]:
     """Stop the run that is training after the step it is in; it keeps a checkpoint and its adapter."""
     folder = running_run()

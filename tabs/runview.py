@@ -16,6 +16,7 @@ from pipeline.training.checkpoints import last_checkpoint, step_of
 from pipeline.training.runs import (
     COMPARISON,
     EVENTS,
+    QUEUED,
     Status,
     has_adapter,
     list_runs,
@@ -33,6 +34,7 @@ Event = dict[str, Any]
 
 STATE_WORDS = {
     "new": "○ not started",
+    "queued": "⋯ queued",
     "running": "▶ training",
     "finished": "✔ finished",
     "stopped": "■ stopped",
@@ -115,14 +117,25 @@ class RunView:
 
 
 def look(name: str = "") -> RunView | None:
-    """The run of that name, or the one that is training, or else the newest; None when there is none."""
-    folder = find_run(name) if name else running_run() or next(iter(list_runs()), None)
+    """The run of that name, or the one that is training, or else the newest that does not wait; None when there is none."""
+    folder = find_run(name) if name else running_run() or _newest()
     if folder is None:
         return None
     try:
         return RunView(folder, read_settings(folder), status(folder), events_of(folder))
     except PipelineError:
         return None
+
+
+def _newest() -> Path | None:
+    """The newest run; one that waits for its turn only where there is no other, so that a queue's gaps show no empty run."""
+    return min(list_runs(), key=lambda folder: (folder / QUEUED).is_file(), default=None)
+
+
+def forget(folder: Path) -> None:
+    """Drop what was read of a folder whose name is free again: another run may come to have it."""
+    with _reading:
+        _tails.pop(folder, None)
 
 
 def find_run(name: str) -> Path | None:
@@ -160,13 +173,8 @@ def pace_line(view: RunView) -> str:
     return " · ".join([*parts, f"{memory(last['memory_bytes'])} of memory at most"])
 
 
-def history() -> list[list[str]]:
-    """A row for each run: name, preset, base, steps, last loss, last recall, before → after, state."""
-    views = [view for view in (look(folder.name) for folder in list_runs()) if view]
-    return [_history_row(view) for view in views]
-
-
-def _history_row(view: RunView) -> list[str]:
+def history_row(view: RunView) -> list[str]:
+    """A run in the history: name, preset, base, steps, last loss, last recall, before → after, state."""
     steps, probes = view.steps, view.probes
     return [
         view.name,

@@ -101,8 +101,10 @@ def duration(seconds: float) -> str:
 
 
 def memory(number: float) -> str:
-    """Bytes as `2.1 GB` or `730 MB`."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+    """Bytes as `2.1 GB`, `730 MB` or `12 kB`."""
+    if number >= 1e9:
+        return f"{number / 1e9:.1f} GB"
+    return f"{number / 1e6:.0f} MB" if number >= 1e6 else f"{number / 1e3:.0f} kB"
 
 
 def significant(number: float) -> str:

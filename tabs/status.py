@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
+from pipeline.training.sweep import queued_runs
 from tabs.runview import look, trained_runs
 from tabs.shared import count, escape
 
@@ -42,6 +43,8 @@ def activity() -> str:
         view = look(running.name)
         last = view.steps[-1] if view and view.steps else None
         said.insert(0, f"training, step {last['step']} of {last['total']}" if last else "training is starting")
+    if waiting := len(queued_runs()):
+        said.append(f"{count(waiting, 'run')} queued")
     return " and ".join(said) or "idle"
 
 

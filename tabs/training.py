@@ -13,6 +13,7 @@ from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
+from pipeline.training.recipe import read_recipe
 from pipeline.training.runs import append_event, create_run, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
 from tabs.controls import (
@@ -23,12 +24,12 @@ from tabs.controls import (
     settings_from,
     values_of,
 )
+from tabs.history import HistoryPanel
 from tabs.pairs import dataset_line
 from tabs.plans import default_preset, training_rows, will_it_learn
 from tabs.runpanel import RunPanel, shown_run, stop_training
-from tabs.runview import find_run, history, look
+from tabs.runview import find_run, look
 from tabs.shared import (
-    PagedTable,
     Update,
     explain,
     for_callers,
@@ -36,6 +37,7 @@ from tabs.shared import (
     guarded,
     notice,
 )
+from tabs.sweeps import SweepPanel
 
 _starting = threading.Lock()
 
@@ -126,7 +128,8 @@ class TrainingTab:
                 self._build_settings(settings)
             with gr.Column(scale=3, min_width=330, elem_id="run-side"):
                 self._build_run(tabs)
-        self._build_history()
+        self.sweep = SweepPanel()
+        self.history = HistoryPanel()
         self._wire(tabs)
 
     def _build_settings(self, settings: TrainingSettings) -> None:
@@ -147,6 +150,7 @@ class TrainingTab:
         )
         self.controls = make_controls(settings)
         self.names = list(self.controls)
+        self.load = gr.UploadButton("Load settings …", file_types=[".yaml", ".yml"], size="md", elem_id="load-settings")
 
     def _build_run(self, tabs: gr.Tabs) -> None:
         self.data = gr.HTML(elem_id="training-data", elem_classes="news")
@@ -154,22 +158,12 @@ class TrainingTab:
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
         self.panel = RunPanel(tabs, resume_run)
 
-    def _build_history(self) -> None:
-        with gr.Accordion("Runs", open=False) as self.past:
-            self.runs = PagedTable(
-                "Runs (pick one to see its curve)",
-                ["run", "preset", "base model", "steps", "last loss", "recall", "before → after", "state"],
-                ["16%", "9%", "20%", "11%", "8%", "8%", "10%", "11%"],
-                size=8,
-                name="runs",
-            )
-
     def _wire(self, tabs: gr.Tabs) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         widgets = [self.preset, self.base, *self.controls.values()]
         plan = [self.missing, self.data, self.plan, self.start]
         panel = self.panel
-        past = [*self.runs.outputs, self.past]
+        past = self.history.rows
         self.all_outputs = [self.problem, *plan, *panel.outputs, panel.more, panel.opened, *past]
         planned = guarded(self.problem, self.show_plan)
         self.preset.input(self.use_preset, [self.preset, self.base], [*widgets], **quiet).then(
@@ -188,10 +182,16 @@ class TrainingTab:
             concurrency_limit=1,
             api_visibility="private",
         )
-        panel.wire(self.problem, self.show_history, past)
-        self.runs.wire(history, [], [])
-        shown = [*panel.outputs, panel.more, panel.opened]
-        self.runs.table.select(self.open, panel.how, shown, **quiet)
+        panel.wire(self.problem, self.history.show_rows, past)
+        self.load.upload(
+            guarded(self.problem, lambda path: self.fill(read_recipe(Path(path)))),
+            self.load,
+            [self.problem, *widgets],
+            **quiet,
+        ).then(planned, widgets, [self.problem, *plan], **quiet)
+        filled = (self.fill, [*widgets], planned, [self.problem, *plan])
+        self.history.wire(panel, *filled)
+        self.sweep.wire(panel, self.settings, widgets)
         go_to(self.to_dataset, tabs, "dataset")
         gr.api(for_callers(start_training), api_name="start_training")
         gr.api(for_callers(training_status), api_name="training_status")
@@ -210,6 +210,8 @@ class TrainingTab:
                 api_visibility="private",
             )
         timer.tick(self.notice_run, None, self.panel.timer, show_progress="hidden", api_visibility="private")
+        self.history.wire_refresh(triggers, timer)
+        self.sweep.wire_refresh(triggers, timer)
 
     def use_preset(self, preset: str, base: str) -> list[Any]:
         settings = settings_for(preset, base or default_base())
@@ -235,11 +237,11 @@ class TrainingTab:
 
     def begin(self, *values: Any) -> Update:
         start_run(self.settings(*values), latest_dataset())
-        return self.panel.show(look()) | self.show_history() | {self.panel.opened: ""}
+        return self.panel.show(look()) | self.history.show_rows() | {self.panel.opened: ""}
 
     def refresh(self, *values: Any) -> Update:
         *widgets, opened, smoothing, log, unfolded = values
-        update = self.panel.show(look(opened) or look(), smoothing, log, unfolded) | self.show_history()
+        update = self.panel.show(look(opened) or look(), smoothing, log, unfolded)
         try:
             return update | self.show_plan(*widgets)
         except Exception as error:
@@ -248,10 +250,15 @@ class TrainingTab:
     def notice_run(self) -> Any:
         return gr.Timer(active=True) if running_run() else gr.skip()
 
-    def open(self, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
-        name = str(event.row_value[1])
-        return self.panel.show(look(name) or look(), smoothing, log, unfolded) | {self.panel.opened: name}
-
-    def show_history(self) -> Update:
-        rows = history()
-        return self.runs.show(rows) | {self.past: gr.Accordion(f"Runs ({len(rows)})")}
+    def fill(self, settings: TrainingSettings) -> Update:
+        """Show settings in the widgets; a slider makes room for a value beyond its ends."""
+        update: Update = {
+            self.preset: gr.Radio(value=settings.preset, info=preset_sentence(settings.preset)),
+            self.base: settings.base_model,
+        }
+        for widget, value in zip(self.controls.values(), values_of(settings, self.names), strict=True):
+            update[widget] = value
+            if isinstance(widget, gr.Slider):
+                least, most = min(widget.minimum, value), max(widget.maximum, value)
+                update[widget] = gr.Slider(value=value, minimum=least, maximum=most)
+        return update

@@ -34,11 +34,12 @@ def recipe(folder: Path) -> str:
     """
     settings = read_settings(folder)
     start = _starting_point(settings)
-    told = {"preset": start.preset, "base_model": settings.base_model, "dataset": _fingerprint(folder)}
+    told = {"preset": start.preset, "base_model": settings.base_model, "dataset": dataset_name(folder)}
     return HEADER + yaml.safe_dump(told | differences(settings), sort_keys=False, allow_unicode=True)
 
 
-def _fingerprint(folder: Path) -> str:
+def dataset_name(folder: Path) -> str:
+    """The fingerprint of the dataset that a run was made with; empty where it is damaged."""
     try:
         return str(run_dataset(folder).manifest.get("fingerprint", ""))
     except PipelineError:

@@ -10,8 +10,8 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -170,13 +170,20 @@ def _since(folder: Path) -> int:
         return 0
 
 
+@contextmanager
+def queue_held() -> Iterator[None]:
+    """While the block runs, no queued run begins."""
+    with locked(runs_dir() / ".queue.lock"):
+        yield
+
+
 def cancel_queue() -> int:
     """Take all runs that have not begun out of the queue; the one that trains goes on.
 
     Returns:
         How many there were.
     """
-    with locked(runs_dir() / ".queue.lock"):
+    with queue_held():
         waiting = queued_runs()
         for folder in waiting:
             (folder / QUEUED).unlink(missing_ok=True)
@@ -192,7 +199,7 @@ def start_next(make_room: Callable[[Path], None] = lambda _: None) -> Path | Non
     Returns:
         The run that was started.
     """
-    with locked(runs_dir() / ".queue.lock"):  # so that nobody starts or cancels what this has just chosen
+    with queue_held():  # so that nobody starts or cancels what this has just chosen
         waiting = queued_runs()
         if not waiting or any(map(is_alive, list_runs())):  # one that is done may still hold its memory
             return None

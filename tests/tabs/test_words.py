@@ -15,7 +15,7 @@ from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.training.runs import append_event, create_run
 from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
-from tabs import asking, catalogues, pairs, plans, runview, shared, training
+from tabs import asking, catalogues, pairs, plans, runlist, runview, shared, training
 from tabs.cards import answer_card, ending_card, message_list, question_card
 from tabs.controls import GROUPS, PRESET_WORDS, changes, mark_changed, settings_from, values_of
 from tabs.runview import look
@@ -38,7 +38,7 @@ def test_times_and_sizes_have_units_and_sense() -> None:
         "1 h 0 min",
         "2 h 10 min",
     ]
-    assert [shared.memory(b) for b in (2_107_834_000, 730_000_000)] == ["2.1 GB", "730 MB"]
+    assert [shared.memory(b) for b in (2_107_834_000, 730_000_000, 12_300)] == ["2.1 GB", "730 MB", "12 kB"]
     assert [shared.significant(n) for n in (0.002107834, 4.3190, 12.0)] == ["0.0021", "4.32", "12"]
     assert [shared.count(n, "fact") for n in (1, 1200)] == ["1 fact", "1,200 facts"]
 
@@ -186,7 +186,7 @@ def test_a_run_is_read_on_from_where_the_last_look_ended(home: Path) -> None:
     view = runview.look(folder.name)
     assert view and len(view.steps) == 2
     assert "step 2 of 10" in runview.pace_line(view) and "250 tokens/s" in runview.pace_line(view)
-    assert "25%" in runview.history()[0]
+    assert "25%" in runlist.HistoryRows()[0]
     (folder / "events.jsonl").write_text(json.dumps({"type": "started", "steps": 3}) + "\n")
     again = runview.look()
     assert again and (again.total, again.steps) == (3, [])
