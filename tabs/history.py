@@ -129,7 +129,7 @@ class HistoryPanel:
         on(self.delete.click, self.ask_whether, [name], [self.problem, self.lost, *self.boxes])
         on(self.keep.click, self.close_boxes, [], [self.problem, *self.boxes])
         on(self.delete_now.click, self.remove, changed, everything)
-        on(self.compared.input, self.compare, [self.compared], [self.problem, self.curves, self.differences])
+        on(self.compared.input, self.show_compared, [self.compared], [self.problem, self.curves, self.differences])
         gr.api(for_callers(training_runs), api_name="training_runs")
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
@@ -151,7 +151,7 @@ class HistoryPanel:
             self.mark: pulse(),
             **self.show_rows(page),
             **self.show_details(opened),
-            **self.compare(still),
+            **self.show_compared(still),
             self.compared: gr.Dropdown(choices=names, value=still, interactive=len(names) > 1),
         }
 
@@ -225,7 +225,7 @@ class HistoryPanel:
         forget_plots()
         return self._changed("", *shown)
 
-    def compare(self, names: Sequence[str]) -> Update:
+    def show_compared(self, names: Sequence[str]) -> Update:
         """The curves of the runs in one plot, and what differs; hidden for fewer than two."""
         views = [view for name in names if (view := look(name))]
         if len(views) < 2:

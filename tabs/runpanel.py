@@ -158,7 +158,9 @@ class RunPanel:
             concurrency_limit=1,
             api_visibility="private",
         )
-        self.discard.click(guarded(problem, self.ask), self.opened, [problem, self.question, self.asked], **quiet)
+        self.discard.click(
+            guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **quiet
+        )
         self.no.click(lambda: gr.Column(visible=False), None, self.question, **quiet)
         self.yes.click(
             guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
@@ -193,7 +195,7 @@ class RunPanel:
         self._resume(name)
         return self.show(look(name), *how)
 
-    def ask(self, opened: str) -> Update:
+    def ask_to_discard(self, opened: str) -> Update:
         view = shown_run(opened)
         lost = "its curve, its checkpoints and its adapter" if has_adapter(view.folder) else "its curve and checkpoints"
         training = " It is training now and is ended at once." if view.status.state == "running" else ""

@@ -11,7 +11,10 @@ from gradio_client import Client
 from pipeline.files import PROJECT
 from tests.tabs.conftest import App
 
-ENDPOINTS = {"/generate_dataset", "/start_training", "/training_status", "/stop_training", "/ask", "/compare"}
+ENDPOINTS = {
+    *("/generate_dataset", "/start_training", "/training_status", "/stop_training", "/resume_training"),
+    *("/training_runs", "/start_sweep", "/sweep_status", "/cancel_sweep", "/ask", "/compare"),
+}
 
 
 def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

@@ -124,7 +124,7 @@ def test_a_killed_child_failed_and_leaves_no_process(run: Callable[..., Path]) -
     list(launcher.watch(folder))
     wait_for(lambda: not psutil.pid_exists(pid(folder)))  # no zombie either
     wait_for(lambda: read_events(folder)[0][-1]["type"] == "failed")
-    assert status(folder).state == "failed" and "died" in status(folder).message
+    assert status(folder).state == "failed" and "was killed" in status(folder).message
     assert not has_adapter(folder)
     launcher.stop(folder)  # nothing to stop is no error
 
