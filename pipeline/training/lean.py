@@ -127,9 +127,9 @@ class LeanLlama:
             attended = Attention.apply(qkv(normed(layer.input_layernorm, x)), rows)
             if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
                 x, attended = x[learned], attended[learned]
-            x = output(attended, residual=x)
+            x = x + output(attended)
             gate, up = gate_up(normed(layer.post_attention_layernorm, x)).chunk(2, dim=-1)
-            x = down(functional.silu(gate) * up, residual=x)
+            x = x + down(functional.silu(gate) * up)
         x = normed(self.llama.model.norm, x)
         return LinearCrossEntropy.apply(x, self.llama.lm_head.weight, following[learned])
 
@@ -152,29 +152,27 @@ class Shared:
         bases = [layer.base_layer for layer in layers]
         self.weight = torch.cat([base.weight.detach() for base in bases])
         for base, part in zip(bases, self.weight.split([b.out_features for b in bases]), strict=True):
-            base.weight.data = part  # the layer's own weight is now a part of this one, so memory does not grow
+            base.weight.data = part  # the layer's own weight becomes a part of this one, so it is not there twice
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         a = [layer.lora_A[name].weight for layer, name in self.names]
         b = [layer.lora_B[name].weight for layer, name in self.names]
-        return LoRA.apply(x, residual, self.weight, [layer.scaling[name] for layer, name in self.names], *a, *b)
+        return LoRA.apply(x, self.weight, [layer.scaling[name] for layer, name in self.names], *a, *b)
 
 
 class LoRA(Function):
-    """x Wᵀ + s x Aᵀ Bᵀ (arXiv:2106.09685), the latter for each of the layers that share x, plus the residual.
+    """x Wᵀ + s x Aᵀ Bᵀ (arXiv:2106.09685), the latter for each of the layers that share x.
 
-    Shapes: x [N, in], W [sum of out, in], A [r, in], B [out, r], residual and result [N, sum of out]. The result is
-    summed up in fp32 within each product, and what PEFT and autocast cast in every operation is cast once.
+    Shapes: x [N, in], W [sum of out, in], A [r, in], B [out, r], result [N, sum of out]. What PEFT and autocast cast
+    in every operation is cast once. The residual stays outside: in bf16 its size would swallow what LoRA adds.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, scales: list[float], *ab: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scales: list[float], *ab: Tensor) -> Tensor:
         a = torch.cat([m.to(x.dtype) for m in ab[: len(scales)]])
         bs = [(m * s).to(x.dtype) for m, s in zip(ab[len(scales) :], scales, strict=True)]
         hidden = x @ a.t()
-        y = x @ weight.t() if residual is None else torch.addmm(residual, x, weight.t())
+        y = x @ weight.t()
         for part, h, b in of_each_layer(y, hidden, bs):
             part.addmm_(h, b.t())
         ctx.save_for_backward(x, weight, hidden, a, *bs)
@@ -189,7 +187,7 @@ class LoRA(Function):
         grad_a = (grad_hidden.t() @ x).to(ctx.dtype).split([b.shape[1] for b in bs])
         grad_b = [(grad.t() @ h).to(ctx.dtype) * s for (grad, h, _), s in zip(parts, ctx.scales, strict=True)]
         grad_x = (grads[0] @ weight).addmm_(grad_hidden, a) if ctx.needs_input_grad[0] else None
-        return grad_x, grads[0] if ctx.needs_input_grad[1] else None, None, None, *grad_a, *grad_b
+        return grad_x, None, None, *grad_a, *grad_b
 
 
 def of_each_layer(y: Tensor, hidden: Tensor, bs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
