@@ -15,7 +15,8 @@ from tabs.figures import SMOOTHING, details_figure, training_figure
 from tabs.runview import RunView, find_run, look, pace_line
 from tabs.shared import PagedTable, Update, count, escape, go_to, guarded, notice
 
-TICK_SECONDS = 1
+TICK_SECONDS = 2
+"""Between two looks at the run: drawing its plot oftener would take time from a training on the same processor."""
 
 
 @lru_cache(maxsize=16)
