@@ -135,7 +135,7 @@ def _what_is_left(view: RunView) -> str:
     if view.checkpoint:
         lost = f", so {count(told - view.checkpoint, 'step')} must be done again" if told > view.checkpoint else ""
         return f"Everything up to step {view.checkpoint} is saved{lost}: press “Resume” once the cause is gone."
-    return "Nothing was saved yet: change what is named above and start again." if told else ""
+    return "No checkpoint was written yet: press “Start again” once the cause is gone." if told else ""
 
 
 def _figures(ending: dict[str, Any]) -> str:

@@ -42,6 +42,7 @@ import torch
 from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
@@ -296,7 +297,7 @@ def make_trainer(
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    return trainer(
+    made = trainer(
         model=language_model.model,
         args=config,
         train_dataset=encoded,
@@ -304,6 +305,8 @@ def make_trainer(
         callbacks=[watcher],
         optimizers=(loraplus_optimizer(language_model, config, settings), None),
     )
+    made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
+    return made
 
 
 def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, settings: TrainingSettings) -> Any:
