@@ -141,9 +141,10 @@ def killed_by_chance(run: Path, chance: random.Random) -> dict[str, Any] | None:
     """Start or resume a run and kill it some time later; None where it was quicker."""
     launcher.start(run)
     begun = saved_step(run)
-    if chance.random() < 0.7:  # most of them in the middle of steps, the others wherever it is
-        wait_for(lambda: steps_since_start(run) or not is_alive(run), "the first step")
-    time.sleep(chance.random() * 8)
+    if chance.random() < 0.7:  # most of them some steps later, the others wherever it is
+        goal = begun + chance.randint(1, 3 * SAVE_STEPS)
+        wait_for(lambda: last_step(run) >= goal or not is_alive(run), f"step {goal}")
+    time.sleep(chance.random() * 6)
     if not is_alive(run):
         return None
     process(run).kill()

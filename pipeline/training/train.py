@@ -6,6 +6,7 @@ SIGTERM ends it after the step it is in, with a checkpoint and a usable adapter.
 """
 # ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
 
+import logging
 import os
 import signal
 import sys
@@ -352,6 +353,7 @@ def explain(error: BaseException, folder: Path) -> str:
 
 def main() -> int:
     folder = Path(sys.argv[1])
+    logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what LeanTrainer sees to
     try:
         train(folder)
     except BaseException as error:  # whatever it is, the run's end must be written down
