@@ -185,7 +185,7 @@ class ChatTab:
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
         """Show what there is at these moments; `timer` notices the first run that can be asked."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on(triggers, guarded(self.problem, self.refresh), self.state, self.outputs, **quiet)
+        gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **quiet)
         timer.tick(self.notice_first, self.state, self.outputs, **quiet)
 
     def notice_first(self, run: str | None, question: str, newest: str) -> Any:

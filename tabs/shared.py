@@ -45,16 +45,20 @@ def explain(error: Exception) -> str:
     return UNEXPECTED.format(name=type(error).__name__)
 
 
-def guarded(place: gr.HTML, handler: Callable[..., Any]) -> Callable[..., Any]:
+def guarded(place: gr.HTML, handler: Callable[..., Any], *, clears: bool = True) -> Callable[..., Any]:
     """Make a handler show its problems in `place` as a sentence, and clear `place` when there is none.
 
     The handler returns (or yields) an `Update`, so that after a problem everything else stays as it was.
+
+    Args:
+        clears: off for what happens by itself: on a busy machine it may come after a button's sentence and wipe it away.
     """
+    fine = {place: ""} if clears else {}
 
     @functools.wraps(handler)
     def once(*args: Any, **kwargs: Any) -> Update:
         try:
-            return {place: ""} | handler(*args, **kwargs)
+            return fine | handler(*args, **kwargs)
         except Exception as error:
             return {place: notice(explain(error))}
 
@@ -62,7 +66,7 @@ def guarded(place: gr.HTML, handler: Callable[..., Any]) -> Callable[..., Any]:
     def several(*args: Any, **kwargs: Any) -> Iterator[Update]:
         try:
             for update in handler(*args, **kwargs):
-                yield {place: ""} | update
+                yield fine | update
         except Exception as error:
             yield {place: notice(explain(error))}
 

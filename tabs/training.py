@@ -203,7 +203,7 @@ class TrainingTab:
         widgets = [self.preset, self.base, *self.controls.values()]
         for trigger in triggers:
             trigger(
-                guarded(self.problem, self.refresh),
+                guarded(self.problem, self.refresh, clears=False),
                 [*widgets, self.panel.opened, *self.panel.how],
                 self.all_outputs,
                 show_progress="hidden",

@@ -88,9 +88,11 @@ def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
     signalled = -child.wait()
     if status(folder).state != "failed" or any(e["type"] == "failed" for e in since_start(read_events(folder)[0])):
         return
-    killed = "was killed, often because the memory ran out" if signalled == signal.SIGKILL else "died"
+    message = f"The training process died. {log_tail(folder, 2)}".strip()
+    if signalled == signal.SIGKILL:  # it had no time to say anything
+        message = "The training process was killed, often because the memory ran out."
     with suppress(OSError):  # a run that was discarded has no folder any more
-        append_event(folder, "failed", message=f"The training process {killed}. {log_tail(folder, 2)}".strip())
+        append_event(folder, "failed", message=message)
 
 
 def stop(folder: Path) -> None:
