@@ -36,9 +36,10 @@ from pipeline.training.runs import (
 QUIET = {"PYTHONUNBUFFERED": "1", "WANDB_DISABLED": "true", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 """The child writes its log line by line, without bars, and tells nobody else."""
 
-ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""OpenMP's threads wait for each other asleep, not spinning: beside another busy program, a browser that draws the plot
-perhaps, training is then twice to five times as fast, and on a quiet machine as fast (benchmarks/RESULTS.md)."""
+SHORT_SPIN = {"GOMP_SPINCOUNT": "10000"}
+"""OpenMP's threads wait for each other spinning for some microseconds and then asleep. Spinning on, as is the default, they
+take each other's time beside another busy program (a browser that draws the plot, perhaps); asleep at once, they wake
+too late for the many small operations of a step (benchmarks/RESULTS.md)."""
 
 
 def check_idle() -> None:
@@ -64,7 +65,7 @@ def start(folder: Path) -> None:
         raise RunError(f"Run {folder.name} is still training; wait for it or stop it first.")
     if state == "finished":
         raise RunError(f"Run {folder.name} has finished; duplicate it to train it again.")
-    environment = ASLEEP | os.environ | QUIET
+    environment = SHORT_SPIN | os.environ | QUIET
     command = [sys.executable, "-m", "pipeline.training.train", str(folder.resolve())]
     with (folder / LOG).open("ab") as log:
         child = subprocess.Popen(
