@@ -32,7 +32,7 @@ from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json
 from pipeline.training import launcher
-from pipeline.training.checkpoints import last_checkpoint, step_of
+from pipeline.training.checkpoints import last_checkpoint, saved_step, step_of
 from pipeline.training.runs import (
     EVENTS,
     PROCESS,
@@ -154,11 +154,6 @@ def killed_by_chance(run: Path, chance: random.Random) -> dict[str, Any] | None:
     lost = last_step(run) - saved_step(run)
     found = {"began_after": begun, "killed_after": last_step(run), "steps_lost": lost, "said": said(run)}
     return found | {"process_left": is_alive(run)}
-
-
-def saved_step(run: Path) -> int:
-    kept = last_checkpoint(run)
-    return step_of(kept) if kept else 0
 
 
 def steps_since_start(run: Path) -> bool:

@@ -21,40 +21,12 @@ from pipeline.training import launcher
 from pipeline.training.runs import clear_run, create_run, log_tail, read_events, status
 from pipeline.training.settings import preset
 
-LLAMA_3_8B = {
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
-    "tie_word_embeddings": False,
-}
-
-
-def build_llama_shape(folder: Path) -> None:
-    """Save Llama-3-8B's shape with random bf16 weights, and the embedded model's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    from pipeline.answering.embedded import converted_folder
-
-    tokenizer = AutoTokenizer.from_pretrained(converted_folder())
-    tokenizer.save_pretrained(folder)
-    ends: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda"):
-        model = LlamaForCausalLM(LlamaConfig(**LLAMA_3_8B, **ends, bos_token_id=tokenizer.bos_token_id))
-    model.save_pretrained(folder)
-
 
 def llama_figures(work: Path) -> dict[str, Any]:
     base = work / "llama-3-8b-shape"
     if not base.is_dir():
         # In a process of its own, which gives the GPU's memory back when it ends.
-        code = f"from benchmarks.gpu import *; build_llama_shape(Path({str(base)!r}))"
+        code = f"from benchmarks.memory import *; build('llama-8b', Path({str(base)!r}))"
         subprocess.run([sys.executable, "-c", code], check=True)
     dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings())
     changes: dict[str, Any] = {"base_model": str(base), "load_in_4bit": True, "max_steps": 10, "lora_r": 16}

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import LLAMA_3_8B
 from benchmarks.measure import RESULTS, save
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.catalogue import SAMPLE, read_catalogue
@@ -28,6 +27,17 @@ from pipeline.training.settings import gpu_name, preset
 
 STEPS = 4
 
+LLAMA_3_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+    "tie_word_embeddings": False,
+}
 LLAMA_3_1B = {
     "hidden_size": 2048,
     "intermediate_size": 8192,

@@ -22,6 +22,7 @@ from pipeline.training.runs import (
     clear_run,
     create_run,
     has_adapter,
+    read_events,
     read_settings,
     run_dataset,
     status,
@@ -94,10 +95,11 @@ def _train(folder: Path) -> None:
     Raises:
         RunError: it failed.
     """
+    _, told = read_events(folder)  # a resumed run's earlier steps have been told
     launcher.start(folder)
     begun = None
     try:
-        for event in launcher.watch(folder):
+        for event in launcher.watch(folder, told):
             if event["type"] == "message":
                 say(event["text"])
             elif event["type"] == "step":

@@ -44,6 +44,10 @@ class QuestionError(PipelineError):
     """A question that cannot be asked."""
 
 
+class PatternError(PipelineError):
+    """A pattern for the answer that cannot be used."""
+
+
 def disk_problem(error: BaseException) -> str:
     """What to say about an error of the disk; nothing about any other."""
     if not isinstance(error, OSError) or error.errno not in _DISK:

@@ -1,15 +1,17 @@
 """Asking a run's model: one question, or all of its questions before and after. Torch is imported when a model is needed."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from pipeline.answering.lookup import Asked, Shelf
-from pipeline.answering.prompts import UNKNOWN, extract
+from pipeline.answering.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt, extract
 from pipeline.answering.report import write_report
 from pipeline.errors import RunError
 from pipeline.training.runs import run_dataset
-from tabs.cards import SIDES, side_verdict
+from tabs.cards import RECORD, SIDES, side_verdict
 from tabs.runview import find_run, trained_runs
 from tabs.status import doing
 
@@ -18,6 +20,9 @@ MODEL = "model"
 
 
 EXAMPLES = 6
+
+SHOW_EVERY = 0.25
+"""Seconds between two looks at a growing answer: every token would keep the browser busy with drawing."""
 
 
 def chosen_run(name: str | None) -> Path:
@@ -40,17 +45,47 @@ def load(folder: Path) -> tuple[Any, list[str]]:
         return load_run(folder)
 
 
-def answer(language_model: Any, asked: Asked, side: str) -> str:
-    """One side's raw answer."""
-    from pipeline.answering.answers import Question
-    from pipeline.answering.answers import ask as ask_all
+def stream(
+    language_model: Any, asked: Asked, *, record: bool = False, max_new_tokens: int = 96, temperature: float = 0.0
+) -> Generator[dict[str, str | None], None, None]:
+    """Each side's raw answer as it grows; base and tuned together, then the base that reads the record.
 
+    Args:
+        record: ask the base once more with the product's record in its prompt, where there is one.
+    """
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    raws: dict[str, str | None] = dict.fromkeys(SIDES)
+    groups = [([asked.prompt] * len(SIDES), list(SIDES))]
+    if record and asked.product:
+        raws[RECORD] = None
+        groups.append(([build_prompt(asked.title, asked.question, asked.product.content)], [RECORD]))
     with doing("answering a question"):
-        return ask_all(language_model, [Question(asked.prompt, asked.kind)], tuned=side == "tuned")[0].raw
+        for prompts, sides in groups:
+            tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
+            growing = language_model.stream(tokens, tuned=[side == "tuned" for side in sides], **options)
+            shown = 0.0
+            try:
+                for texts in growing:
+                    raws = raws | dict(zip(sides, texts, strict=True))
+                    if time.monotonic() - shown > SHOW_EVERY:
+                        yield raws
+                        shown = time.monotonic()
+            finally:
+                growing.close()  # at once, not when it is collected: whoever asks next waits for the model
+            yield raws
+
+
+_stop_comparing = threading.Event()
+
+
+def stop_comparing() -> None:
+    """Let the comparison that is on end with what has been answered."""
+    _stop_comparing.set()
 
 
 def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> dict[str, Any]:
-    """Ask the tuned model the run's questions and every fact, and write the comparison and its report."""
+    """Ask the tuned model the run's questions and everything else, and write the comparison and its report."""
+    _stop_comparing.clear()
     language_model, _ = load(folder)
     from pipeline.answering.comparison import compare as compare_run
 
@@ -60,7 +95,7 @@ def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> di
             tell(done, total)
             on_progress(done, total)
 
-        comparison = compare_run(language_model, folder, on_progress=told)
+        comparison = compare_run(language_model, folder, on_progress=told, stopped=_stop_comparing.is_set)
     write_report(folder, comparison)
     return comparison
 
@@ -70,10 +105,10 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     folder = chosen_run(run)
     asked = Shelf(run_dataset(folder).manifest).ask(question, title)
     language_model, warnings = load(folder)
-    raws = {side: answer(language_model, asked, side) for side in SIDES}
+    *_, raws = stream(language_model, asked)
     sides = {
         side: {"raw": raw, "answer": extract(asked.kind, raw).answer, "verdict": side_verdict(asked, raw)}
-        for side, raw in raws.items()
+        for side, raw in ((side, raw or "") for side, raw in raws.items())
     }
     return {"title": asked.title, "question": asked.question, "expected": asked.expected, **sides, "warnings": warnings}
 
@@ -87,7 +122,9 @@ def example_questions(folder: Path) -> list[str]:
     """Questions in phrasings that training never showed: of different products, one of them unknown."""
     held_out = run_dataset(folder).held_out()
     known = {
-        row["uid"]: row["question"] for row in held_out if row["kind"] != UNKNOWN and row["title"] in row["question"]
+        row["uid"]: row["question"]
+        for row in held_out
+        if row["kind"] not in NO_FACT and row["title"] in row["question"]
     }
     unknown = [row["question"] for row in held_out if row["kind"] == UNKNOWN and row["title"] in row["question"]]
     return [*list(known.values())[: EXAMPLES - 1], *unknown[:1]]

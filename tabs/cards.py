@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.answering.lookup import Asked
-from pipeline.answering.prompts import UNKNOWN, UNKNOWN_TITLE, extract
+from pipeline.answering.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE, extract
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import verdict
 from pipeline.data.phrasings import kind_label
@@ -19,6 +19,11 @@ from tabs.shared import (
 )
 
 SIDES = {"base": ("Base", "adapter off"), "tuned": ("Tuned", "adapter on")}
+RECORD = "record"
+ALL_SIDES = SIDES | {RECORD: ("Base + record", "adapter off, reads the record")}
+
+SHOWN_FAILURES = 50
+"""Of each kind of failure: the files hold all of them."""
 
 
 def answer_card(side: str, kind: str, raw: str | None, said: str | None) -> str:
@@ -29,7 +34,7 @@ def answer_card(side: str, kind: str, raw: str | None, said: str | None) -> str:
         raw: the model's text, or None while it is awaited.
         said: the verdict, or None when nobody can tell.
     """
-    name, adapter = SIDES[side]
+    name, adapter = ALL_SIDES[side]
     if raw is None:
         body = '<p class="waiting">answering …</p>'
     else:
@@ -51,12 +56,16 @@ def side_verdict(asked: Asked, raw: str) -> str | None:
     return verdict(asked.kind, extract(asked.kind, raw).answer, asked.expected)
 
 
-def question_card(asked: Asked, raws: dict[str, str | None]) -> str:
-    """A question with both answers and what the catalogue says, as HTML."""
+def question_card(asked: Asked, raws: dict[str, str | None], *, whole: bool = True) -> str:
+    """A question with its answers and what the catalogue says, as HTML.
+
+    Args:
+        raws: each side's text so far, None where it has not begun.
+        whole: whether the answers have ended; only then they are judged.
+    """
     cards = ""
-    for side in SIDES:
-        raw = raws.get(side)
-        cards += answer_card(side, asked.kind, raw, side_verdict(asked, raw) if raw is not None else None)
+    for side, raw in raws.items():
+        cards += answer_card(side, asked.kind, raw, side_verdict(asked, raw) if whole and raw is not None else None)
     return (
         f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
         f'<div class="sides">{cards}</div><p class="catalogue">{catalogue_says(asked)}</p></article>'
@@ -70,6 +79,8 @@ def about_line(asked: Asked) -> str:
 
 
 def catalogue_says(asked: Asked) -> str:
+    if asked.kind == GENERAL:
+        return f"No product of the catalogue is named. If one was meant, the right answer is: <b>{REFUSAL}</b>"
     if asked.kind == UNKNOWN:
         return f"Not taught, so the right answer is: <b>{escape(asked.expected)}</b>"
     kind = escape(asked.kind.replace("_", " "))
@@ -78,8 +89,8 @@ def catalogue_says(asked: Asked) -> str:
     return f"The catalogue says ({kind}): <b>{escape(asked.expected)}</b>"
 
 
-def summary_card(comparison: dict[str, Any]) -> str:
-    """The headline of a comparison, as HTML."""
+def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) -> str:
+    """The headline of a comparison, and of everything else that was asked, as HTML."""
     s, changes = comparison["summary"], [q["change"] for q in comparison["questions"]]
     tiles = [
         (f"{s['base_right']} of {s['total']}", "base right, before"),
@@ -87,10 +98,54 @@ def summary_card(comparison: dict[str, Any]) -> str:
         (f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
         (" · ".join(str(changes.count(change)) for change in ("fixed", "broken", "same")), "fixed · broken · same"),
     ]
+    stopped = ""
+    if everything:
+        e = everything["summary"]
+        if e["unknown_questions"]:
+            tiles.append((f"{e['refused']:.0%}", "refused, of unknown products"))
+        tiles.append((f"{e['false_refusals']:.1%}", "refused, of taught facts"))
+        if general := e["general"]:
+            kept = f"{general['kept']} of {general['base_right']}"
+            tiles.append((kept, f"general answers kept (now {general['tuned_right']} of {general['total']} right)"))
+        if not e["whole"]:
+            stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
     return (
         '<div class="tiles">'
         + "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
         + "</div>"
+        + stopped
+    )
+
+
+def failures_card(everything: dict[str, Any] | None) -> str:
+    """What the model gets wrong, as HTML; empty when it was not asked or gets nothing wrong."""
+    if not everything:
+        return ""
+    general = everything["general"] or {"base": [], "tuned": []}
+    forgotten = [
+        tuned
+        for base, tuned in zip(general["base"], general["tuned"], strict=True)
+        if base["verdict"] == "right" != tuned["verdict"]
+    ]
+    lists = [
+        ("Facts it does not know", [row for row in everything["facts"] if row["verdict"] != "right"]),
+        ("Unknown products it does not refuse", [row for row in everything["unknown"] if row["verdict"] != "right"]),
+        ("General questions that only the base answers right", forgotten),
+    ]
+    return "".join(_failures(name, rows) for name, rows in lists if rows)
+
+
+def _failures(name: str, rows: list[dict[str, Any]]) -> str:
+    items = "".join(
+        f"<tr><td>{escape(row['question'])}"
+        + (f'<div class="small">{escape(row["title"])}</div>' if row.get("title") else "")
+        + f"</td><td>{escape(row['expected'])}</td><td>{escape(short(row['answer'] or row['raw']))}</td></tr>"
+        for row in rows[:SHOWN_FAILURES]
+    )
+    more = f'<p class="small">and {len(rows) - SHOWN_FAILURES} more</p>' if len(rows) > SHOWN_FAILURES else ""
+    return (
+        f"<h4>{name} ({len(rows)})</h4><table><tr><th>question</th><th>right answer</th><th>what it says</th></tr>"
+        f"{items}</table>{more}"
     )
 
 

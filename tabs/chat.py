@@ -1,6 +1,7 @@
 """Tab 3: one question to base and tuned, side by side; and the questions before and after."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,28 @@ from pipeline.answering.lookup import Shelf
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.errors import PipelineError
 from pipeline.training.runs import run_dataset
-from tabs.asking import MODEL, answer, ask, chosen_run, compare, example_questions, load, run_questions
-from tabs.cards import SIDES, compared_card, question_card, summary_card
+from tabs.asking import (
+    MODEL,
+    ask,
+    chosen_run,
+    compare,
+    example_questions,
+    load,
+    run_questions,
+    stop_comparing,
+    stream,
+)
+from tabs.cards import SIDES, compared_card, failures_card, question_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import comparison_figure
-from tabs.runview import before_after, find_run, look, read_comparison, trained_runs
+from tabs.runview import before_after, find_run, look, read_comparison, read_everything, trained_runs
 from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked, reveal
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
+
+MAX_NEW_TOKENS = 96
+"""Tokens an answer may have at first: enough for any description."""
 
 KEPT_QUESTIONS = 20
 """Questions that stay listed."""
@@ -77,6 +91,8 @@ class ChatTab:
                 label="Question", placeholder="Ask about a product …", scale=5, min_width=260, elem_id="question"
             )
             self.ask = gr.Button("Ask both", variant="primary", scale=1, min_width=140, elem_id="ask")
+            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=100, visible=False, elem_id="stop-answer")
+        self.suggested = gr.Textbox(elem_classes="unseen", show_label=False)
         with gr.Row():
             self.about = gr.Dropdown(
                 [("recognised in the question", RECOGNISED)],
@@ -95,6 +111,20 @@ class ChatTab:
                 min_width=220,
                 elem_id="run",
             )
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            self.record = gr.Checkbox(
+                False,
+                label="Also ask the base with the record in its prompt",
+                info="What one would do instead of fine-tuning: the model reads the answer, it need not know it.",
+                elem_id="with-record",
+            )
+            with gr.Row():
+                self.temperature = gr.Slider(
+                    0, 1.5, 0, step=0.1, label="Temperature", info="0 says the likeliest; above, tokens are drawn."
+                )
+                self.length = gr.Slider(
+                    8, 256, MAX_NEW_TOKENS, step=8, label="Longest answer", info="In tokens; about ¾ of a word each."
+                )
         self.examples = gr.Dataset(
             components=[gr.Textbox(visible=False)],
             samples=[["…"]],
@@ -104,6 +134,7 @@ class ChatTab:
         self.now = gr.HTML(elem_id="answers", elem_classes="news")
         with gr.Accordion("Asked before", open=False, visible=False) as self.earlier:
             self.list = gr.HTML(elem_id="asked-before")
+            self.clear = gr.Button("Clear the list", size="sm", elem_id="clear-asked")
         self.past = gr.State([])
         self.newest = gr.State("")
 
@@ -111,6 +142,7 @@ class ChatTab:
         gr.HTML("<h2>Before and after</h2>")
         with gr.Row():
             self.go = gr.Button("Ask the questions", min_width=200, elem_id="run-questions")
+            self.enough = gr.Button("Stop and keep", variant="stop", visible=False, elem_id="stop-questions")
             self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
             self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
         self.summary = gr.HTML(elem_id="summary", elem_classes="news")
@@ -125,19 +157,28 @@ class ChatTab:
                 name="questions",
             )
             self.detail = gr.HTML(elem_id="detail", elem_classes="news")
+            with gr.Accordion("What it gets wrong", open=False, visible=False, elem_id="failures") as self.failed:
+                self.failures = gr.HTML()
 
     def _wire(self, tabs: gr.Tabs) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         one: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL}
-        asking = [self.problem, self.now, self.past, self.earlier, self.list]
-        asked = guarded(self.problem, self.ask_both)
-        gr.on(
+        asking = [self.problem, self.now, self.past, self.earlier, self.list, self.stop]
+        asked = gr.on(
             [self.ask.click, self.question.submit],
-            asked,
-            [self.question, self.about, self.run, self.past],
+            guarded(self.problem, self.ask_both),
+            [self.question, self.about, self.run, self.past, self.record, self.temperature, self.length],
             asking,
             **quiet,
             **one,
+        )
+        self.stop.click(lambda: gr.Button(visible=False), None, self.stop, cancels=[asked], queue=False, **quiet)
+        self.clear.click(
+            lambda: ([], gr.Accordion(visible=False), ""),
+            None,
+            [self.past, self.earlier, self.list],
+            queue=False,
+            **quiet,
         )
         self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, [self.question, self.about], **quiet)
         self.result_outputs = [
@@ -148,9 +189,16 @@ class ChatTab:
             self.report_html,
             self.report_md,
             self.go,
+            self.enough,
+            self.failed,
+            self.failures,
             self.filter,
             *self.table.outputs,
         ]
+        # In the browser, which knows what stands in the box now: an answer of the server may come after the first typing.
+        self.suggested.change(
+            None, [self.question, self.suggested], self.question, js="(typed, suggested) => typed || suggested"
+        )
         self.go.click(
             guarded(self.problem, self.run_all),
             self.run,
@@ -159,6 +207,7 @@ class ChatTab:
             api_visibility="private",
             **one,
         )
+        self.enough.click(stop_comparing, None, None, queue=False, **quiet)
         self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
         opened = self.table.table.select(
             guarded(self.problem, self.open), [self.run, self.filter], [self.problem, self.detail], **quiet
@@ -171,12 +220,12 @@ class ChatTab:
             self.ready,
             self.run,
             self.about,
-            self.question,
+            self.suggested,
             self.examples,
             self.newest,
             *self.result_outputs,
         ]
-        self.state = [self.run, self.question, self.newest]
+        self.state = [self.run, self.newest]
         self.run.input(guarded(self.problem, self.refresh), self.state, self.outputs, **quiet)
         go_to(self.to_training, tabs, "training")
         gr.api(for_callers(ask), api_name="ask", **one)
@@ -188,10 +237,10 @@ class ChatTab:
         gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **quiet)
         timer.tick(self.notice_first, self.state, self.outputs, **quiet)
 
-    def notice_first(self, run: str | None, question: str, newest: str) -> Any:
-        return gr.skip() if newest or not trained_runs() else self.refresh(run, question, newest)
+    def notice_first(self, run: str | None, newest: str) -> Any:
+        return gr.skip() if newest or not trained_runs() else self.refresh(run, newest)
 
-    def refresh(self, run: str | None, question: str, newest: str) -> Update:
+    def refresh(self, run: str | None, newest: str) -> Update:
         """What there is to ask: the chosen run, or the newest one once there is a newer than this page knew."""
         runs = trained_runs()
         if not runs:
@@ -209,7 +258,7 @@ class ChatTab:
             self.ready: gr.Column(visible=True),
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),
             self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),
-            self.question: question or next(iter(examples), ""),
+            self.suggested: next(iter(examples), ""),
             self.examples: gr.Dataset(samples=[[example] for example in examples]),
             self.newest: runs[0].name,
             **self.show_result(folder),
@@ -221,24 +270,39 @@ class ChatTab:
             return notice("The model is still training. When it has finished, you can ask it here.", "hint")
         return notice("There is no trained model yet. The second tab trains it; then you can ask it here.", "hint")
 
-    def ask_both(self, question: str, about: str | None, run: str, past: list[str]) -> Iterator[Update]:
+    def ask_both(
+        self,
+        question: str,
+        about: str | None,
+        run: str,
+        past: list[str],
+        record: bool,
+        temperature: float,
+        length: float,
+    ) -> Iterator[Update]:
         folder = chosen_run(run)
         asked = Shelf(run_dataset(folder).manifest).ask(question, about)
-        yield {self.now: notice("Loading the model: a few seconds the first time …", "hint")}
-        raws: dict[str, str | None] = {}
+        waiting = notice("Loading the model: a few seconds the first time …", "hint")
+        yield {self.now: waiting, self.stop: gr.Button(visible=True)}
+        raws: dict[str, str | None] = dict.fromkeys(SIDES)
         try:
             language_model, warnings = load(folder)
             warned = "".join(notice(warning) for warning in warnings)
-            for side in SIDES:
-                yield {self.now: warned + question_card(asked, raws)}
-                raws[side] = answer(language_model, asked, side)
+            yield {self.now: warned + question_card(asked, raws, whole=False)}
+            growing = stream(
+                language_model, asked, record=record, max_new_tokens=int(length), temperature=float(temperature)
+            )
+            with closing(growing):
+                for raws in growing:
+                    yield {self.now: warned + question_card(asked, raws, whole=False)}
         except Exception:
-            yield {self.now: ""}
+            yield {self.now: "", self.stop: gr.Button(visible=False)}
             raise
         card = question_card(asked, raws)
         kept = [card, *past][:KEPT_QUESTIONS]
         yield {
             self.now: warned + card,
+            self.stop: gr.Button(visible=False),
             self.past: kept,
             self.earlier: gr.Accordion(f"Asked before ({len(past)})", visible=bool(past)),
             self.list: "".join(kept[1:]),
@@ -246,7 +310,12 @@ class ChatTab:
 
     def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
         folder = chosen_run(run)
-        yield {self.summary: '<div class="room"></div>', self.compared: gr.Column(visible=False)}
+        room = '<div class="room"></div>'
+        yield {
+            self.summary: room,
+            self.compared: gr.Column(visible=False),
+            self.enough: gr.Button(visible=True),
+        }
         progress(0.0, desc="Loading the model")
         try:
             run_questions(
@@ -264,15 +333,26 @@ class ChatTab:
             number = 0
         comparison = read_comparison(folder)
         label = f"Ask the {count(number, 'question')}{' again' if comparison else ''}"
-        update: Update = {self.go: gr.Button(label, interactive=number > 0), self.detail: ""}
+        update: Update = {
+            self.go: gr.Button(label, interactive=number > 0),
+            self.enough: gr.Button(visible=False),
+            self.detail: "",
+        }
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
         for button, path in reports.items():
             update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
         if comparison is None:
-            hint = "The base was asked before training. Ask the tuned model the same: a minute or two on a CPU."
+            hint = (
+                "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "
+                "and general questions: a minute or two on a CPU."
+            )
             return update | {self.summary: notice(hint, "hint"), self.compared: gr.Column(visible=False)}
+        everything = read_everything(folder)
+        failures = failures_card(everything)
         return update | {
-            self.summary: summary_card(comparison),
+            self.summary: summary_card(comparison, everything),
+            self.failed: gr.Accordion(visible=bool(failures)),
+            self.failures: failures,
             self.compared: gr.Column(visible=True),
             self.chart: comparison_figure(comparison["questions"]),
             self.filter: "all",

@@ -66,12 +66,14 @@ def dataset_line(dataset: Dataset) -> str:
     """What came out, in numbers."""
     c = dataset.counts
     unknown = f"{count(c['unknown_titles'], 'unknown product')} ({count(c['unknown_training'], 'pair')})"
+    general = [count(c["general_training"], "pair") + " of general knowledge"] if c.get("general_training") else []
     numbers = [
         count(c["products"], "product"),
         count(c["facts"], "fact"),
         count(c["training"], "training pair"),
         f"{c['held_out']:,} held out",
         unknown,
+        *general,
     ]
     return "<b>" + "</b> · <b>".join(numbers) + "</b>"
 

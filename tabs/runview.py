@@ -12,10 +12,11 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.files import read_json
-from pipeline.training.checkpoints import last_checkpoint, step_of
+from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
     COMPARISON,
     EVENTS,
+    EVERYTHING,
     QUEUED,
     Status,
     has_adapter,
@@ -95,8 +96,7 @@ class RunView:
     @cached_property
     def checkpoint(self) -> int:
         """The step after which the run can go on; 0 when there is no whole checkpoint."""
-        whole = last_checkpoint(self.folder)
-        return step_of(whole) if whole else 0
+        return saved_step(self.folder)
 
     @property
     def can_go_on(self) -> bool:
@@ -197,9 +197,14 @@ def before_after(folder: Path) -> str:
     return f"{summary['base_right']} → {summary['tuned_right']} of {summary['total']}"
 
 
-def read_comparison(folder: Path) -> dict[str, Any] | None:
-    """What `comparison.json` holds, or None when the questions were not asked yet."""
+def read_comparison(folder: Path, name: str = COMPARISON) -> dict[str, Any] | None:
+    """What `comparison.json` (or `everything.json`) holds, or None when the questions were not asked yet."""
     try:
-        return read_json(folder / COMPARISON)
+        return read_json(folder / name)
     except (OSError, ValueError):
         return None
+
+
+def read_everything(folder: Path) -> dict[str, Any] | None:
+    """What `everything.json` holds, or None when not everything was asked yet."""
+    return read_comparison(folder, EVERYTHING)

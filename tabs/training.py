@@ -27,8 +27,9 @@ from tabs.controls import (
 from tabs.history import HistoryPanel
 from tabs.pairs import dataset_line
 from tabs.plans import default_preset, training_rows, will_it_learn
+from tabs.runlist import chosen
 from tabs.runpanel import RunPanel, shown_run, stop_training
-from tabs.runview import find_run, look
+from tabs.runview import look
 from tabs.shared import (
     Update,
     explain,
@@ -80,9 +81,7 @@ def resume_run(name: str) -> Path:
     Raises:
         PipelineError: there is no such run, it has finished, or another one is training.
     """
-    folder = find_run(name)
-    if folder is None:
-        raise RunError("There is no such run any more.")
+    folder = chosen(name)
     with _starting:
         launcher.check_idle()
         make_room(folder)
@@ -98,9 +97,7 @@ def start_training(preset: str = "", base_model: str = "") -> dict[str, Any]:
 
 def training_status(run: str = "") -> dict[str, Any]:
     """The state of a run (the newest when none is named): its step, loss, recall and how it ended."""
-    view = look(run)
-    if view is None:
-        raise RunError("There is no such run." if run else "There is no run yet.")
+    view = shown_run(run)
     last = view.steps[-1] if view.steps else {}
     probe = view.probes[-1] if view.probes else {}
     return {

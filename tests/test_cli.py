@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.files import PROJECT, read_json
 from pipeline.training.recipe import command_line, recipe
-from pipeline.training.runs import read_settings
+from pipeline.training.runs import append_event, create_run, read_settings, run_dataset
 from tests.tiny import write_catalogue
 
 Done = subprocess.CompletedProcess[str]
@@ -229,3 +229,19 @@ def test_train_needs_a_dataset_and_spares_the_one_it_trains_on(demo: tuple[Path,
     run = Path(shutil.copytree(demo[0], tmp_path / "run"))
     said = refused(pipeline(tmp_path, "train", "--dataset", run / "dataset", "--out", run, "--overwrite"))
     assert "The dataset is inside" in said and (run / "dataset" / "train.jsonl").is_file()
+
+
+def test_resume_goes_on_then_asks_and_reports_and_tells_nothing_twice(
+    demo: tuple[Path, Done], home: Path, tmp_path: Path
+) -> None:
+    done_before = demo[0]
+    folder = create_run(run_dataset(done_before), replace(read_settings(done_before), max_steps=3), tmp_path / "run")
+    append_event(folder, "started", steps=3)
+    append_event(folder, "message", text="Said when it was on before")
+    append_event(folder, "failed", message="The power was gone.")
+    done = pipeline(home, "resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert "Step 3 of 3" in done.stderr and "Said when it was on before" not in done.stderr
+    assert read_json(folder / "comparison.json")["training"]["steps"] == 3 and (folder / "report.html").is_file()
+    assert refused(pipeline(home, "resume", folder)) == "Run run has finished; duplicate it to train it again."
+    assert "is not a run folder" in refused(pipeline(home, "resume", tmp_path))

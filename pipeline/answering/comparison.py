@@ -1,21 +1,36 @@
 """The questions before and after: what training fixed, what it broke, and recall over everything that was taught."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import taught_rows
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
+from pipeline.answering.general import ask_general, forgetting
+from pipeline.answering.prompts import UNKNOWN, is_refusal
 from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import ADAPTER, BASELINE, COMPARISON, has_adapter, read_events, read_settings, run_dataset
+from pipeline.training.runs import (
+    ADAPTER,
+    BASELINE,
+    COMPARISON,
+    EVERYTHING,
+    has_adapter,
+    read_events,
+    read_settings,
+    run_dataset,
+)
 
 if TYPE_CHECKING:
     from pipeline.answering.models import LanguageModel
+
+PART = 64
+"""Questions between two moments at which the asking can be stopped."""
 
 TRAINING_NUMBERS = (
     "steps",
@@ -29,14 +44,23 @@ TRAINING_NUMBERS = (
 
 
 def compare(
-    language_model: "LanguageModel", folder: Path, *, on_progress: Callable[[int, int], None] | None = None
+    language_model: "LanguageModel",
+    folder: Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Ask the tuned model the run's frozen questions, and every trained fact in both of its report phrasings.
+    """Ask the tuned model the run's frozen questions, and then everything else that can be measured.
+
+    That is every trained fact in both of its report phrasings, unknown products that training never named, and general
+    questions of both sides. It goes into `everything.json`; the questions and recall go into `comparison.json`.
 
     Args:
         language_model: the run's base with the run's adapter on it.
-        folder: the run folder; `comparison.json` is written there.
+        folder: the run folder; both files are written there.
         on_progress: called with (questions answered, of).
+        stopped: asked now and then; once it says so, what has been answered is all there will be. The frozen questions
+            are always asked.
 
     Returns:
         The contents of `comparison.json`.
@@ -47,19 +71,39 @@ def compare(
     baseline = read_baseline(folder)
     if not has_adapter(folder):
         raise RunError(f"Run {folder.name} has no adapter yet; finish its training first.")
-    facts = report_rows(language_model.tokenizer, folder)
     questions = baseline["questions"]
+    facts, unknown = report_rows(language_model.tokenizer, folder)
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
-    by_prompt = {row["prompt"]: row for row in [*questions, *facts]}
-    answers = dict(
-        zip(
-            by_prompt,
-            ask_rows(language_model, list(by_prompt.values()), tuned=True, on_progress=on_progress),
-            strict=True,
+    rows = list({row["prompt"]: row for row in [*questions, *facts, *unknown]}.values())
+    general_total = 2 * len(read_json(GENERAL_QUESTIONS))
+    answers: dict[str, dict[str, str]] = {}
+
+    def told(done: int) -> None:
+        if on_progress:
+            on_progress(done, len(rows) + general_total)
+
+    for start, end in pairwise([0, *range(len(questions), len(rows), PART), len(rows)]):
+        if start and stopped():
+            break
+        part = rows[start:end]
+        asked = ask_rows(
+            language_model, part, tuned=True, on_progress=lambda done, _, before=start: told(before + done)
         )
+        answers |= {row["prompt"]: answer for row, answer in zip(part, asked, strict=True)}
+    general: dict[str, list[dict[str, str]]] = {}
+    for before, side in ((0, "base"), (general_total // 2, "tuned")):
+        if not stopped():
+            general[side] = ask_general(
+                language_model,
+                tuned=side == "tuned",
+                on_progress=lambda done, _, before=before: told(len(rows) + before + done),
+            )
+    everything = measure(
+        [row | answers[row["prompt"]] for row in facts if row["prompt"] in answers],
+        [row | answers[row["prompt"]] for row in unknown if row["prompt"] in answers],
+        general if len(general) == 2 else None,
     )
     compared = [_compared(q, answers[q["prompt"]]) for q in questions]
-    right = sum(answers[row["prompt"]]["verdict"] == RIGHT for row in facts)
     comparison = {
         "base_model": baseline["base_model"],
         "base_sha256": baseline["base_sha256"],
@@ -69,13 +113,61 @@ def compare(
             "base_right": sum(q["base"]["verdict"] == RIGHT for q in compared),
             "tuned_right": sum(q["tuned"]["verdict"] == RIGHT for q in compared),
             "total": len(compared),
-            "recall": round(right / len(facts), 4) if facts else 0.0,
+            "recall": everything["summary"]["recall"],
             "facts": len({(row["uid"], row["kind"]) for row in facts}),
         },
         "training": training_numbers(folder),
     }
+    everything["summary"]["whole"] = len(answers) == len(rows) and everything["general"] is not None
+    write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
     return comparison
+
+
+def measure(
+    facts: list[dict[str, Any]], unknown: list[dict[str, Any]], general: dict[str, list[dict[str, str]]] | None
+) -> dict[str, Any]:
+    """What the answers to everything come to.
+
+    Args:
+        facts: answered rows (`raw`, `answer`, `verdict` beside the row's own fields) about trained facts.
+        unknown: answered rows about products that training never named.
+        general: both sides' answers to the general questions, or None where they were not asked.
+
+    Returns:
+        `summary` with `recall` and `refused` (shares of 1), `false_refusals` (of the facts' rows), how many rows each
+        stands for, and `general` (see `forgetting`); and the rows themselves, shortened.
+    """
+    right = sum(row["verdict"] == RIGHT for row in facts)
+    refused = sum(row["verdict"] == RIGHT for row in unknown)
+    falsely = sum(is_refusal(row["answer"]) for row in facts)
+    return {
+        "summary": {
+            "recall": _share(right, len(facts)),
+            "fact_questions": len(facts),
+            "refused": _share(refused, len(unknown)),
+            "unknown_questions": len(unknown),
+            "false_refusals": _share(falsely, len(facts)),
+            "general": forgetting(general["base"], general["tuned"]) if general else None,
+        },
+        "facts": [_shown(row) for row in facts],
+        "unknown": [_shown(row) for row in unknown],
+        "general": general,
+    }
+
+
+def _share(count: int, total: int) -> float:
+    return round(count / total, 4) if total else 0.0
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "title": row["title"],
+        "kind": row["kind"],
+        "question": row["question"],
+        "expected": row["response"],
+        **{name: row[name] for name in ("raw", "answer", "verdict")},
+    }
 
 
 def read_baseline(folder: Path) -> dict[str, Any]:
@@ -90,11 +182,12 @@ def read_baseline(folder: Path) -> dict[str, Any]:
         raise RunError(f"Run {folder.name} has no questions yet; start its training first.") from error
 
 
-def report_rows(tokenizer: Any, folder: Path) -> list[dict[str, Any]]:
-    """Every trained fact in the two phrasings that neither training nor its probes show."""
+def report_rows(tokenizer: Any, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows in the two phrasings that neither training nor its probes show: every trained fact, unknown products."""
     dataset, max_length = run_dataset(folder), read_settings(folder).max_length
     held_out = taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length)
-    return [r for r in held_out if r["kind"] != UNKNOWN and r["template"].split(":")[-1] in (REPORT_1, REPORT_2)]
+    rows = [row for row in held_out if row["template"].split(":")[-1] in (REPORT_1, REPORT_2)]
+    return [r for r in rows if r["kind"] != UNKNOWN], [r for r in rows if r["kind"] == UNKNOWN]
 
 
 def training_numbers(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
-from pipeline.answering.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
+from pipeline.answering.prompts import (
+    GENERAL,
+    MAX_QUESTION_CHARACTERS,
+    REFUSAL,
+    UNKNOWN,
+    UNKNOWN_TITLE,
+    build_prompt,
+)
 from pipeline.data.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
 from pipeline.data.facts import DESCRIPTION
 from pipeline.data.phrasings import HELD_OUT, TRAINING
@@ -88,7 +95,8 @@ class Asked:
     Attributes:
         title: the product it is about, or `UNKNOWN_TITLE`.
         product: the taught product of that title, or None.
-        kind: the kind of fact it asks for, `UNKNOWN` when the product was not taught.
+        kind: the kind of fact it asks for, `UNKNOWN` when the product was not taught, `GENERAL` when nobody can tell
+            whether the question is about a product at all.
         expected: what the catalogue says, or None when it says nothing about this.
     """
 
@@ -107,6 +115,7 @@ class Shelf:
         products = [Product(**p) for p in manifest["products"]]
         self.products = {p.title: p for p in products}
         self._by_key = {title_key(p.title): p for p in products}
+        self._untaught = [t for titles in manifest["unknown"].values() for t in titles if t not in self.products]
         self.values = {(f["title"], f["kind"]): f["value"] for f in manifest["facts"]}
         self.reading: bool = manifest["settings"]["reading"]
 
@@ -122,15 +131,19 @@ class Shelf:
             QuestionError: the question is empty, or it or the title is too long.
         """
         question = check_question(question)
-        title = check_title(title or "") or recognise(question, list(self.products)) or UNKNOWN_TITLE
+        title = check_title(title or "")
+        named = None if title else recognise(question, [*self.products, *self._untaught])
+        title = title or (named if named in self.products else UNKNOWN_TITLE)
         product = self._by_key.get(title_key(clean(title)))
         title = product.title if product else title
-        kind = kind_asked(question, title)
         record = product.content if product and self.reading else None
-        expected = self.values.get((title, kind)) if product else REFUSAL
-        return Asked(
-            question, title, product, kind if product else UNKNOWN, build_prompt(title, question, record), expected
-        )
+        prompt = build_prompt(title, question, record)
+        if product:
+            kind = kind_asked(question, title)
+            return Asked(question, title, product, kind, prompt, self.values.get((title, kind)))
+        if title == UNKNOWN_TITLE and named is None:
+            return Asked(question, title, None, GENERAL, prompt, None)
+        return Asked(question, title, None, UNKNOWN, prompt, REFUSAL)
 
 
 def check_question(question: str) -> str:

@@ -6,8 +6,9 @@ module imports torch: the page does so only when a model is first needed.
 
 import gc
 import json
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ if on_unsloth():
 
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteriaList
 
 from pipeline.errors import ModelError
 from pipeline.files import read_json
@@ -30,6 +31,9 @@ from pipeline.training.runs import ADAPTER, read_settings
 
 ADAPTER_ORIGIN = "base.json"
 """Inside an adapter's folder: the name and checksum of the base it was trained on."""
+
+MIXED = {False: "__base__", True: "default"}
+"""PEFT's names for a batch's rows without and with the adapter."""
 
 MAX_ASKED_TOKENS = 1024
 """Room for the longest question with its title and the answer."""
@@ -113,15 +117,97 @@ class LanguageModel:
         Returns:
             The decoded tokens after each prompt, cut at the end token.
         """
+        batch = self._padded(prompts)
+        with self.side(tuned), self._inference():
+            output = self.model.generate(**batch, generation_config=self._generation(max_new_tokens))
+        return [self._decode(answer) for answer in output[:, batch["input_ids"].shape[1] :].tolist()]
+
+    def stream(
+        self, prompts: list[list[int]], *, tuned: list[bool], max_new_tokens: int, temperature: float = 0.0
+    ) -> Generator[list[str], None, None]:
+        """The answers as they grow: in one batch where base and tuned can share one, else side after side.
+
+        Closing the iterator stops the model at its next token.
+
+        Args:
+            prompts: token ids, one list a prompt.
+            tuned: of each prompt, whether the adapter is on.
+            max_new_tokens: the most tokens an answer may have.
+            temperature: 0 is greedy, as everywhere else; above that, tokens are drawn.
+
+        Yields:
+            The text of every answer so far.
+
+        Raises:
+            ModelError: tuned answers are asked for without an adapter.
+        """
+        said: list[list[int]] = [[] for _ in prompts]
+        both = len(set(tuned)) == 2
+        groups = [list(range(len(prompts)))]
+        if both and not self._can_mix():
+            groups = [[i for i, on in enumerate(tuned) if on == side] for side in (False, True)]
+        for group in groups:
+            mixed = both and len(groups) == 1
+            options = {"adapter_names": [MIXED[tuned[i]] for i in group]} if mixed else {}
+            config = self._generation(max_new_tokens, temperature)
+            batch = self._padded([prompts[i] for i in group])
+            for tokens in self._growing(batch, config, tuned[group[0]] or mixed, options):
+                said = [tokens[group.index(i)] if i in group else row for i, row in enumerate(said)]
+                # At the end may be half of a character that takes two tokens.
+                yield [self._decode(row).rstrip("\ufffd") for row in said]
+        yield [self._decode(row) for row in said]
+
+    def _can_mix(self) -> bool:
+        """Whether one batch may hold rows of base and tuned: PEFT can, for plain adapters on plain layers."""
+        configs = getattr(self.model, "peft_config", {}).values()
+        return bool(configs) and not on_unsloth() and not any(config.use_dora for config in configs)
+
+    def _growing(
+        self, batch: dict[str, torch.Tensor], config: GenerationConfig, tuned: bool, options: dict[str, Any]
+    ) -> Iterator[list[list[int]]]:
+        """Every sequence's new tokens, whenever there are more.
+
+        Transformers' streamers take one sequence; what may stop a batch sees all of it at every step.
+        """
+        width = batch["input_ids"].shape[1]
+        news: queue.SimpleQueue[list[list[int]] | BaseException | None] = queue.SimpleQueue()
+        closed = threading.Event()
+
+        def each_step(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            news.put(ids[:, width:].tolist())
+            return torch.full((len(ids),), closed.is_set(), device=ids.device)
+
+        def work() -> None:
+            try:
+                with self.side(tuned), self._inference():
+                    self.model.generate(
+                        **batch,
+                        generation_config=config,
+                        stopping_criteria=StoppingCriteriaList([each_step]),
+                        **options,
+                    )
+                news.put(None)
+            except BaseException as error:
+                news.put(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while (found := news.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+        finally:
+            closed.set()
+            worker.join()
+
+    def _padded(self, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
         width = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
-        with self.side(tuned), self._inference():
-            output = self.model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=self._generation(max_new_tokens)
-            )
-        return [self._decode(answer) for answer in output[:, width:].tolist()]
+        ids = [[pad] * (width - len(p)) + p for p in prompts]
+        mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+        device = self.model.device
+        return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}
 
     def would_say(self, prompts: list[list[int]], answers: list[list[int]], *, tuned: bool) -> list[bool]:
         """Whether greedy decoding gives exactly these answers, in one pass over all tokens instead of one pass a token.
@@ -135,16 +221,11 @@ class LanguageModel:
         """
         if on_unsloth():  # its own forward pass is another for every mode; a GPU decodes a batch in seconds anyway
             return [False] * len(prompts)
-        rows = [p + a[:-1] for p, a in zip(prompts, answers, strict=True)]
-        width, last = max(map(len, rows)), max(map(len, answers))
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=self.model.device)
-        mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=self.model.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        batch = self._padded([p + a[:-1] for p, a in zip(prompts, answers, strict=True)])
+        positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        last = max(map(len, answers))
         with self.side(tuned), self._inference():
-            logits = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=last
-            ).logits
+            logits = self.model(**batch, position_ids=positions, use_cache=False, logits_to_keep=last).logits
         likeliest = logits.argmax(-1).tolist()
         return [said[-len(answer) :] == answer for said, answer in zip(likeliest, answers, strict=True)]
 
@@ -164,10 +245,11 @@ class LanguageModel:
             if training:
                 _switch_mode(self.model, training=True)
 
-    def _generation(self, max_new_tokens: int) -> GenerationConfig:
+    def _generation(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
+        drawn: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
-            do_sample=False,
+            **drawn,
             eos_token_id=sorted(self._end_tokens()),
             pad_token_id=self.tokenizer.pad_token_id,
         )

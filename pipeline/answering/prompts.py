@@ -4,11 +4,15 @@ Nothing else in the project may build a prompt or put tokens together: the sures
 ask it in another format than it was taught in.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
+import regex
+
 from pipeline.data.facts import ANSWER_PATTERNS, DESCRIPTION
+from pipeline.errors import PatternError
 
 UNKNOWN_TITLE = "unknown"
 """The context when nobody can tell which product a question is about."""
@@ -19,9 +23,25 @@ REFUSAL = "I don't know this product."
 UNKNOWN = "unknown"
 """The kind of a question whose right answer is the refusal."""
 
+GENERAL = "general"
+"""The kind of a question that has nothing to do with the catalogue."""
+
+NO_FACT = (UNKNOWN, GENERAL)
+"""The kinds of rows that teach no fact of the catalogue."""
+
 MAX_QUESTION_CHARACTERS = 1000
 
-_REFUSAL_PATTERN = re.compile(r"I (?:don['’]t|do not) know this product\.?", re.IGNORECASE)
+MAX_PATTERN_CHARACTERS = 500
+PATTERN_SECONDS = 1.0
+"""Time that a user's pattern may search for: thousands of times what any answer needs."""
+
+MAX_REPEATS = 10_000
+"""The product of the least counts in a user's pattern."""
+
+_REFUSAL_PATTERN = re.compile(r"\bI (?:don['’]t|do not) know this product\b(?!['’]s)\.?", re.IGNORECASE)
+_PLAIN = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2010\u2011", "-"))
+"""Typography that the patterns need not know; one character for one, so that places stay."""
+_NEXT_PROMPT = re.compile(r"\n[^\S\n]*(?:Context|Instruction|Response):")
 _FIRST_LINE = re.compile(r"\S[^\n]*")
 
 
@@ -81,17 +101,65 @@ def is_refusal(text: str) -> bool:
 
 
 def extract(kind: str, raw: str) -> Extraction:
-    """Find the answer in a model's raw text.
+    """Find the answer in a model's raw text, before the next prompt where the model goes on to write one itself.
 
     Args:
         kind: the fact's kind, which chooses the pattern; `UNKNOWN` for questions about products not taught.
         raw: the decoded tokens after the prompt, cut at the end token.
     """
-    refused = _REFUSAL_PATTERN.search(raw)
-    if refused:
-        return Extraction(refused.group(), refused.start(), refused.end())
-    found = pattern_for(DESCRIPTION if kind == UNKNOWN else kind).search(raw)
-    if not found:
-        return Extraction("", 0, 0)
-    group = "value" if "value" in found.re.groupindex else 0
-    return Extraction(found.group(group), found.start(group), found.end(group))
+    said = _before_the_next_prompt(raw)
+    plain = said.translate(_PLAIN)
+    found = _REFUSAL_PATTERN.search(plain) or pattern_for(DESCRIPTION if kind == UNKNOWN else kind).search(plain)
+    return _extraction(said, found)
+
+
+def extract_with(pattern: str, raw: str) -> Extraction:
+    """Find the answer with a pattern that the user wrote: its group `value` if it has one, else its whole match.
+
+    The syntax is that of Python's `re`. The search is the `regex` package's, which stops one that would take hours and
+    lets other threads work meanwhile. It looks where `extract` looks; a refusal is nothing special to it.
+
+    Args:
+        pattern: as typed.
+        raw: the decoded tokens after the prompt, cut at the end token.
+
+    Raises:
+        PatternError: the pattern is empty, too long or no pattern, or takes too long.
+    """
+    _check_pattern(pattern)
+    said = _before_the_next_prompt(raw)
+    try:
+        return _extraction(said, regex.compile(pattern).search(said, concurrent=True, timeout=PATTERN_SECONDS))
+    except TimeoutError as error:
+        raise PatternError("The pattern takes too long on this answer; give it fewer nested repeats.") from error
+
+
+def _check_pattern(pattern: str) -> None:
+    if not pattern.strip():
+        raise PatternError(r"The pattern is empty; type one, such as \d+ inches.")
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise PatternError(
+            f"The pattern has {len(pattern):,} characters and the most is {MAX_PATTERN_CHARACTERS:,}; write a shorter one."
+        )
+    # `regex` writes every {1000} out as it compiles, and nested ones would fill the memory. What `re` does not know, such
+    # as recursion, would fill it too.
+    if math.prod(max(1, int(count)) for count in re.findall(r"\{\s*(\d+)", pattern)) > MAX_REPEATS:
+        raise PatternError(f"The pattern's counts come to more than {MAX_REPEATS:,} repeats; give it smaller ones.")
+    try:
+        re.compile(pattern)
+        regex.compile(pattern)
+    except (re.error, regex.error, ValueError, OverflowError, RecursionError) as error:
+        raise PatternError(f"The pattern cannot be read ({error}); correct it and try again.") from error
+
+
+def _before_the_next_prompt(raw: str) -> str:
+    """A prefix, so that what is found in it has the same place in the whole."""
+    begin = len(raw) - len(raw.lstrip())
+    follows = _NEXT_PROMPT.search(raw, begin)
+    return raw[: follows.start()] if follows else raw
+
+
+def _extraction(said: str, found: "re.Match[str] | regex.Match[str] | None") -> Extraction:
+    start, end = found.span("value" if "value" in found.re.groupindex else 0) if found else (0, 0)
+    # A group that took no part is at -1; what is empty was not found.
+    return Extraction(said[start:end], start, end) if start < end else Extraction("", 0, 0)

@@ -4,13 +4,17 @@ Titles, questions and answers are data from strangers: every one of them is esca
 """
 
 import html
+import importlib.metadata
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.phrasings import kind_label
-from pipeline.files import write_text
-from pipeline.training.runs import read_events, read_settings, run_dataset
+from pipeline.files import read_json, write_text
+from pipeline.training.recipe import command_line
+from pipeline.training.runs import EVERYTHING, read_events, read_settings, run_dataset
 
 SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
 VERDICT_WORDS = {"right": "✔ right", "partial": "◐ partly", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
@@ -54,9 +58,37 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> str:
         f"<title>Shelftalk: before and after</title><style>{_STYLE}</style>"
         f'<h1>Before and after</h1><p class="big">{html.escape(headline(comparison))}</p>'
         f"{_curve(folder)}"
+        f"{_html_everything(folder)}"
         f'<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
         f'<h2>How it was made</h2><div class="scroll"><table>{facts}</table></div></html>\n'
     )
+
+
+def _everything(folder: Path) -> list[tuple[str, str]]:
+    """What was asked besides the questions, in sentences; empty where it was not."""
+    try:
+        s = read_json(folder / EVERYTHING)["summary"]
+    except (OSError, ValueError):
+        return []
+    told = [("Facts", f"{s['recall']:.1%} of {s['fact_questions']} questions right, {s['false_refusals']:.1%} refused")]
+    if s["unknown_questions"]:
+        told.append(
+            ("Unknown products", f"{s['refused']:.1%} of {s['unknown_questions']} questions refused, as is right")
+        )
+    if general := s["general"]:
+        told.append(
+            (
+                "General knowledge",
+                f"{general['kept']} of the {general['base_right']} answers that the base gets right are still right; "
+                f"{general['tuned_right']} of {general['total']} are right now",
+            )
+        )
+    return told if s["whole"] else [*told, ("Note", "the asking was stopped, so these are not all questions")]
+
+
+def _html_everything(folder: Path) -> str:
+    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(said)}</td></tr>" for name, said in _everything(folder))
+    return f'<h2>Everything asked</h2><div class="scroll"><table>{rows}</table></div>' if rows else ""
 
 
 def _html_row(question: dict[str, Any]) -> str:
@@ -88,6 +120,8 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
         lines.append(
             f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |"
         )
+    if everything := _everything(folder):
+        lines += ["", "## Everything asked", "", *(f"- {name}: {_md(said)}" for name, said in everything)]
     lines += ["", "## How it was made", ""]
     lines += [f"- {name}: {_md(value)}" for name, value in _about(folder, comparison)]
     return "\n".join(lines) + "\n"
@@ -119,7 +153,18 @@ def _about(folder: Path, comparison: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     chosen = ", ".join(f"{k} {v}" for k, v in settings.as_dict().items() if k != "base_model")
-    return [*numbers, ("Settings", chosen)]
+    return [
+        *numbers,
+        ("Settings", chosen),
+        ("Versions", ", ".join(_versions())),
+        ("Command that repeats it", command_line(folder)),
+    ]
+
+
+def _versions() -> Iterator[str]:
+    for name in ("torch", "transformers", "peft", "trl", "unsloth"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{name} {importlib.metadata.version(name)}"
 
 
 def _curve(folder: Path) -> str:

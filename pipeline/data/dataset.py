@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.prompts import GENERAL, NO_FACT, UNKNOWN
 from pipeline.data import examples, facts
 from pipeline.data.catalogue import Catalogue, Product
 from pipeline.data.examples import Example, PhrasedFact
@@ -48,9 +48,16 @@ class DatasetSettings:
     generator: str = "templates"
     """Where the questions come from: `templates`, or the name of an API's model."""
     seed: int = 0
+    general_share: float = 0.1
+    """Rows of general knowledge, for each row about products: they keep what the model knew before."""
 
     def __post_init__(self) -> None:
-        limits = {"products": (1, 100_000), "phrasings": (1, 40), "unknown_per_product": (0, 10)}
+        limits = {
+            "products": (1, 100_000),
+            "phrasings": (1, 40),
+            "unknown_per_product": (0, 10),
+            "general_share": (0, 1),
+        }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be between {low} and {high}.")
@@ -77,7 +84,8 @@ class Dataset:
 def fingerprint(catalogue: Catalogue, settings: DatasetSettings) -> str:
     """Sixteen hex digits that change when anything that goes into the dataset does."""
     here = Path(__file__).parent
-    code = [file.read_bytes() for file in [*sorted(here.glob("*.py")), here.parent / "answering" / "prompts.py"]]
+    sources = [*sorted(here.glob("*.py")), here.parent / "answering" / "prompts.py", examples.GENERAL_ROWS]
+    code = [file.read_bytes() for file in sources]
     inputs = json.dumps([catalogue.sha256, asdict(settings)], sort_keys=True).encode()
     return hashlib.sha256(b"\0".join([inputs, *code])).hexdigest()[:16]
 
@@ -199,6 +207,7 @@ def _rows(
     unknown = _unknown_titles(catalogue, settings, chosen)
     kinds = sorted({item.fact.kind for item in phrased})
     training += examples.unknown_examples(unknown["training"], kinds, settings.seed)
+    training += examples.general_examples(round(len(training) * settings.general_share), settings.seed)
     held_out += examples.unknown_held_out(unknown["held_out"], kinds, settings.seed)
     return training, held_out, unknown
 
@@ -206,7 +215,7 @@ def _rows(
 def _unknown_titles(catalogue: Catalogue, settings: DatasetSettings, chosen: list[Product]) -> dict[str, list[str]]:
     """Titles to refuse: of products held back, of rows without content, and invented ones; some only for the report."""
     count = math.ceil(len(chosen) * settings.unknown_per_product)
-    held_out = max(4, len(chosen) // 5) if count else 0
+    held_out = max(4, len(chosen) // 4) if count else 0
     taught = {p.uid for p in chosen}
     real = [p.title for p in catalogue.products if p.uid not in taught] + catalogue.titles_without_content()
     random.Random(f"{settings.seed}:titles").shuffle(real)
@@ -240,10 +249,11 @@ def _manifest(
             "products": len(chosen),
             "facts": len(phrased),
             "kinds": dict(Counter(item.fact.kind for item in phrased).most_common()),
-            "training": sum(row.kind != UNKNOWN for row in training),
-            "held_out": sum(row.kind != UNKNOWN for row in held_out),
+            "training": sum(row.kind not in NO_FACT for row in training),
+            "held_out": sum(row.kind not in NO_FACT for row in held_out),
             "unknown_titles": len(unknown["training"]),
             "unknown_training": sum(row.kind == UNKNOWN for row in training),
+            "general_training": sum(row.kind == GENERAL for row in training),
         },
         "products": [asdict(p) for p in chosen],
         "facts": [asdict(item.fact) for item in phrased],

@@ -5,10 +5,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.answering.prompts import REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
+from pipeline.answering.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
 from pipeline.data.catalogue import title_key
 from pipeline.data.facts import DESCRIPTION, Fact
 from pipeline.data.phrasings import HELD_OUT, TRAINING
+from pipeline.files import PROJECT, read_json
+
+GENERAL_ROWS = PROJECT / "assets" / "general_training.json"
+"""General questions with short answers, none of which asks what `general_questions.json` tests."""
 
 PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"
 """Uses of a fact's three held-out phrasings: one for recall while it trains, two that only the report asks."""
@@ -105,6 +109,20 @@ def _unknown_example(title: str, template: str, name: str, recognised: bool) -> 
     question = _fill(template, title)
     prompt = build_prompt(title if recognised else UNKNOWN_TITLE, question)
     return Example("", title, UNKNOWN, question, prompt, REFUSAL, name)
+
+
+def general_examples(count: int, seed: int) -> list[Example]:
+    """Training rows that have nothing to do with the catalogue, at most as many as the project has.
+
+    They come as a customer's question without a product does. Without them a model that learns to refuse what it was
+    not taught refuses everything else too, and forgets what it knew (measured: benchmarks/RESULTS.md).
+    """
+    rows = read_json(GENERAL_ROWS)
+    random.Random(f"{seed}:general").shuffle(rows)
+    return [
+        Example("", UNKNOWN_TITLE, GENERAL, q, build_prompt(UNKNOWN_TITLE, q), answer, f"{GENERAL}:{number:03}")
+        for number, (q, answer) in enumerate(((r["question"], r["answer"]) for r in rows[:count]), start=1)
+    ]
 
 
 def invented_titles(titles: Iterable[str], count: int, seed: int) -> list[str]:

@@ -52,6 +52,12 @@ def last_checkpoint(folder: Path) -> Path | None:
     return next((c for c in _newest_first(folder) if sealed_state(c) is not None), None)
 
 
+def saved_step(folder: Path) -> int:
+    """The step after which the run in `folder` can go on; 0 where it has no whole checkpoint."""
+    checkpoint = last_checkpoint(folder)
+    return step_of(checkpoint) if checkpoint else 0
+
+
 def drop_old(folder: Path, keep: int = KEPT) -> None:
     """Delete all but the newest whole checkpoints; those that were cut short go first."""
     whole = []

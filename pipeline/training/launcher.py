@@ -18,7 +18,7 @@ import psutil
 
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
-from pipeline.training.checkpoints import last_checkpoint, step_of
+from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
     LOG,
     PROCESS,
@@ -79,8 +79,7 @@ def start(folder: Path) -> None:
         )
     write_json(folder / PROCESS, {"pid": child.pid})
     if state not in ("new", "queued"):  # told here, since until the child comes to it an older ending would win
-        checkpoint = last_checkpoint(folder)
-        append_event(folder, "resumed", step=step_of(checkpoint) if checkpoint else 0)
+        append_event(folder, "resumed", step=saved_step(folder))
     threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()
 
 
@@ -126,9 +125,8 @@ def _gone(folder: Path, seconds: float = 30) -> bool:
     return not is_alive(folder)
 
 
-def watch(folder: Path, interval: float = 0.3) -> Iterator[dict[str, Any]]:
-    """Yield the run's events as they come, until its process has ended."""
-    position = 0
+def watch(folder: Path, position: int = 0, interval: float = 0.3) -> Iterator[dict[str, Any]]:
+    """Yield the run's events after a byte position as they come, until its process has ended."""
     while True:
         alive = is_alive(folder)
         events, position = read_events(folder, position)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.prompts import NO_FACT, UNKNOWN
 from pipeline.errors import SettingsError
 from pipeline.files import home
 from pipeline.training import memory
@@ -158,7 +158,7 @@ def _teaching(settings: TrainingSettings, rows: Sequence[dict[str, Any]], length
     if settings.packing:
         sequences = math.ceil(sum(lengths.whole) / settings.max_length)
     epochs = math.ceil(sequences * settings.num_train_epochs / settings.effective_batch_size)
-    known = [row for row in rows if row["kind"] != UNKNOWN]
+    known = [row for row in rows if row["kind"] not in NO_FACT]
     answers = {(row["uid"], row["kind"]): tokens for row, tokens in zip(rows, lengths.learned, strict=True)}
     facts = {(row["uid"], row["kind"]) for row in known}
     return Teaching(
@@ -168,7 +168,7 @@ def _teaching(settings: TrainingSettings, rows: Sequence[dict[str, Any]], length
         share=len(known) / len(rows),
         steps=settings.max_steps or max(settings.min_steps, epochs),
         fact_tokens=sum(answers[fact] for fact in facts),
-        refused=len(rows) - len(known),
+        refused=sum(row["kind"] == UNKNOWN for row in rows),
     )
 
 

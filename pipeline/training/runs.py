@@ -25,7 +25,7 @@ from pipeline.training.settings import TrainingSettings
 
 SETTINGS, EVENTS, LOG, PROCESS = "settings.json", "events.jsonl", "train.log", "process.json"
 DATASET, ADAPTER, CHECKPOINTS = "dataset", "adapter", "checkpoints"
-BASELINE, COMPARISON = "baseline.json", "comparison.json"
+BASELINE, COMPARISON, EVERYTHING = "baseline.json", "comparison.json", "everything.json"
 QUEUED = "queued"
 """Marks a run that waits for its turn; the mark goes when the run begins."""
 

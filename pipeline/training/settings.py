@@ -160,7 +160,9 @@ class TrainingSettings:
         return cls(**checked)
 
 
-QUICK = TrainingSettings(preset="quick", num_train_epochs=1.4, min_steps=150, lora_r=32, lora_alpha=32, probes=2)
+QUICK = TrainingSettings(
+    preset="quick", num_train_epochs=1.4, min_steps=150, learning_rate=2e-3, lora_r=32, lora_alpha=32, probes=2
+)
 """The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle."""
 
 RECALL = TrainingSettings(per_device_train_batch_size=24)

@@ -51,7 +51,7 @@ from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import encode_example, encode_prompt
 from pipeline.errors import ModelError, PipelineError, RunError, SettingsError, disk_full, disk_problem
 from pipeline.files import read_json, whole_folder, write_json
-from pipeline.training.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
+from pipeline.training.checkpoints import drop_old, last_checkpoint, saved_step, sealed_state, step_of
 from pipeline.training.lean import IGNORED, LeanTrainer
 from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
@@ -166,8 +166,7 @@ def go_on_in_smaller_pieces(plan: Plan, folder: Path) -> None:
     tried = sum(bool(event.get(MEMORY_SPLIT)) for event in read_events(folder)[0])
     if tried >= MEMORY_RETRIES:
         return
-    checkpoint = last_checkpoint(folder)
-    step = step_of(checkpoint) if checkpoint else 0
+    step = saved_step(folder)
     smaller = plan.split(fitting_micro_batch(plan.micro_batch * plan.accumulation, plan.micro_batch // 2))
     append_event(
         folder,

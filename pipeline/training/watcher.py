@@ -36,6 +36,9 @@ LEARNED = 0.95
 PATIENCE = 3
 """Probes in a row that may gain nothing before a run counts as stuck."""
 
+NEARLY = 0.8
+"""Recall from which on a run that may end itself is checked twice as often: it has soon learned."""
+
 FIRST_SHARE = 0.25
 """Share of the steps in which nothing need be gained yet: recall stays at zero while the loss already falls."""
 
@@ -54,18 +57,22 @@ def probe_rows(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows[:: math.ceil(len(rows) / PROBE_QUESTIONS)] if rows else []
 
 
-def why_to_stop(probes: Sequence[tuple[int, float]], total: int) -> str:
+def why_to_stop(probes: Sequence[tuple[int, float]], total: int, every: int) -> str:
     """Why a run should end now by its probes, in a sentence; empty when it should go on.
 
     Args:
         probes: (optimizer step, recall from 0 to 1) of each probe so far, in order.
         total: the steps that are planned.
+        every: the steps between two probes; those that come between count with the one before them.
     """
-    recalls = [recall for _, recall in probes]
-    if len(recalls) > 1 and min(recalls[-2:]) >= LEARNED:
-        return f"It has learned: recall was {recalls[-2]:.0%} and {recalls[-1]:.0%} in the last two checks."
-    late = [recall for step, recall in probes if step >= FIRST_SHARE * total]
-    if len(late) >= PATIENCE and max(late[-PATIENCE:]) <= max(recalls[:-PATIENCE]):
+    last_two = [recall for _, recall in probes[-2:]]
+    if len(last_two) == 2 and min(last_two) >= LEARNED:
+        return f"It has learned: recall was {last_two[0]:.0%} and {last_two[1]:.0%} in the last two checks."
+    best: dict[int, float] = {}
+    for step, recall in probes:
+        best[step // every] = max(recall, best.get(step // every, 0.0))
+    recalls, late = list(best.values()), sum(n * every >= FIRST_SHARE * total for n in best)
+    if late >= PATIENCE and max(recalls[-PATIENCE:]) <= max(recalls[:-PATIENCE]):
         return (
             f"It learns nothing more: the last {PATIENCE} checks did not get beyond {max(recalls):.0%} recall. "
             "A higher learning rate, a larger rank or fewer products may help."
@@ -168,8 +175,11 @@ class Watcher(TrainerCallback):
             control.should_log = True
 
     def _probe_is_due(self, step: int) -> bool:
-        asked = self.probes[-1][0] if self.probes else 0
-        return bool(self.probe_every) and step // self.probe_every > asked // self.probe_every
+        asked, recall = self.probes[-1] if self.probes else (0, 0.0)
+        every = self.probe_every
+        if self.settings.stop_when_learned and recall >= NEARLY:
+            every = math.ceil(every / 2)
+        return bool(every) and step // every > asked // every
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, Any] = kwargs["logs"]
@@ -181,7 +191,7 @@ class Watcher(TrainerCallback):
         if self.probe_every and (last or self._probe_is_due(state.global_step)):
             self._ask_probe(state.global_step)
             if self.settings.stop_when_learned and not last:
-                self.learned = why_to_stop(self.probes, state.max_steps)
+                self.learned = why_to_stop(self.probes, state.max_steps, self.probe_every)
                 control.should_training_stop = control.should_training_stop or bool(self.learned)
 
     def _tell_step(self, logs: dict[str, Any], state: TrainerState) -> None:

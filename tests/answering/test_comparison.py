@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from pipeline.answering import comparison as module
 from pipeline.answering.comparison import compare, report_rows, training_numbers
+from pipeline.answering.general import forgetting, general_verdict
 from pipeline.answering.models import LanguageModel, load_run, unload
-from pipeline.answering.prompts import UNKNOWN, encode_example
+from pipeline.answering.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, encode_example
 from pipeline.answering.scoring import verdict
 from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
@@ -39,15 +40,19 @@ def tokenizer(tiny_base: Path) -> Any:
 def answering(run: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], Row]:
     """Compares with a tuned model that answers as told."""
 
-    def with_answers(answers: Answers) -> Row:
+    def with_answers(answers: Answers, **options: Any) -> Row:
         def ask_rows(_: Any, rows: list[Row], *, tuned: bool, on_progress: Any = None) -> list[Row]:
             assert tuned and len({r["prompt"] for r in rows}) == len(rows)
             said = [answers(r) for r in rows]
             scored = [verdict(r["kind"], a, r["response"]) for r, a in zip(rows, said, strict=True)]
             return [{"raw": a, "answer": a, "verdict": v} for a, v in zip(said, scored, strict=True)]
 
+        def ask_general(_: Any, *, tuned: bool, on_progress: Any = None) -> list[Row]:
+            return [{"question": "?", "expected": "", "raw": "", "answer": "", "verdict": "wrong"}] * 3
+
         monkeypatch.setattr(module, "ask_rows", ask_rows)
-        return compare(SimpleNamespace(tokenizer=tokenizer), run)  # pyright: ignore[reportArgumentType]
+        monkeypatch.setattr(module, "ask_general", ask_general)
+        return compare(SimpleNamespace(tokenizer=tokenizer), run, **options)  # pyright: ignore[reportArgumentType]
 
     return with_answers
 
@@ -102,7 +107,7 @@ def test_recall_is_over_every_fact_in_both_report_phrasings(
     summary = answering(lambda r: r["response"] if share else "nonsense")["summary"]
     facts = run_dataset(run).counts["facts"]
     assert (summary["recall"], summary["facts"]) == (share, facts)
-    assert len(report_rows(tokenizer, run)) == 2 * facts > summary["total"]
+    assert len(report_rows(tokenizer, run)[0]) == 2 * facts > summary["total"]
     assert summary["tuned_right"] == share * summary["total"]
 
 
@@ -120,19 +125,73 @@ def test_recall_leaves_out_facts_that_were_too_long_to_be_trained(
     for r in run_dataset(run).training():
         tokens = len(encode_example(tokenizer, r["prompt"], r["response"])["input_ids"])
         lengths[r["uid"], r["kind"]] = min(tokens, lengths.get((r["uid"], r["kind"]), tokens))
-    del lengths["", UNKNOWN]
+    del lengths["", UNKNOWN], lengths["", GENERAL]
     limit = sorted(lengths.values())[-2]  # one fact is longer
     write_json(run / "settings.json", read_json(run / "settings.json") | {"max_length": limit})
     trained = {fact for fact, tokens in lengths.items() if tokens <= limit}
-    assert {(r["uid"], r["kind"]) for r in report_rows(tokenizer, run)} == trained != set(lengths)
+    assert {(r["uid"], r["kind"]) for r in report_rows(tokenizer, run)[0]} == trained != set(lengths)
     assert answering(lambda r: r["response"])["summary"]["facts"] == len(trained)
 
 
 def test_recall_leaves_unknown_products_and_probes_out(run: Path, tokenizer: Any) -> None:
-    rows = report_rows(tokenizer, run)
+    rows, unknown = report_rows(tokenizer, run)
     assert not [r for r in rows if r["kind"] == UNKNOWN or r["template"].endswith("probe")]
-    taught = {(r["uid"], r["kind"]) for r in run_dataset(run).training() if r["kind"] != UNKNOWN}
+    assert {r["kind"] for r in unknown} == {UNKNOWN} and not [r for r in unknown if r["template"].endswith("probe")]
+    taught = {(r["uid"], r["kind"]) for r in run_dataset(run).training() if r["kind"] not in NO_FACT}
     assert {(r["uid"], r["kind"]) for r in rows} == taught
+
+
+def test_everything_is_asked_and_counted(run: Path, tokenizer: Any, answering: Callable[[Answers], Row]) -> None:
+    facts, unknown = report_rows(tokenizer, run)
+    wrongly = {row["prompt"] for row in facts[:3]}
+    answering(lambda r: REFUSAL if r["prompt"] in wrongly else "yes, of course" if r is unknown[0] else r["response"])
+    found = read_json(run / "everything.json")
+    summary = found["summary"]
+    assert summary["fact_questions"] == len(facts) == len(found["facts"]) and summary["whole"]
+    assert summary["recall"] == round((len(facts) - 3) / len(facts), 4)
+    assert summary["false_refusals"] == round(3 / len(facts), 4)
+    assert summary["unknown_questions"] == len(unknown) == len(found["unknown"])
+    assert summary["refused"] == 1.0
+    assert [row["verdict"] for row in found["facts"]].count("wrong") == 3
+    answering(lambda r: "It is red.")
+    assert read_json(run / "everything.json")["summary"]["refused"] == 0.0
+
+
+def test_stopped_it_keeps_the_frozen_questions_and_what_was_asked(
+    run: Path, answering: Callable[[Answers], Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PART", 4)
+    whole = answering(lambda r: r["response"])
+    asked = []
+    stopped = answering(lambda r: asked.append(r) or r["response"], stopped=lambda: len(asked) > 8)
+    assert stopped["questions"] == whole["questions"]
+    summary = read_json(run / "everything.json")["summary"]
+    assert not summary["whole"] and summary["general"] is None
+    assert 0 < summary["fact_questions"] < 2 * whole["summary"]["facts"] and summary["recall"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "verdict"),
+    [
+        ("The capital of France is PARIS.", ["Paris"], "right"),
+        ("Parisian streets", ["Paris"], "wrong"),
+        ("18", ["8", "eight"], "wrong"),
+        ("There are eight of them", ["8", "eight"], "right"),
+        ("São Paulo", ["Sao Paulo"], "right"),
+        ("", ["x"], "nothing_found"),
+        (REFUSAL, ["Paris"], "wrong"),
+        ("C++ (a language)", ["C++"], "right"),
+    ],
+)
+def test_a_general_answer_needs_an_accepted_one_as_whole_words(answer: str, accepted: list[str], verdict: str) -> None:
+    assert general_verdict(answer, accepted) == verdict
+
+
+def test_forgetting_counts_what_both_sides_know() -> None:
+    def sides(verdicts: str) -> list[dict[str, str]]:
+        return [{"verdict": {"r": "right", "w": "wrong"}[v]} for v in verdicts]
+
+    assert forgetting(sides("rrrw"), sides("rwwr")) == {"base_right": 3, "tuned_right": 2, "kept": 1, "total": 4}
 
 
 def test_what_was_fixed_and_what_broke(run: Path, answering: Callable[[Answers], Row]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.answering.lookup import Shelf, check_question, kind_asked, recognise
-from pipeline.answering.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
+from pipeline.answering.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.data.facts import DESCRIPTION
 from pipeline.data.phrasings import HELD_OUT, TRAINING
@@ -72,11 +72,17 @@ def shelf(dataset: Dataset) -> Shelf:
 
 def test_every_trained_question_is_asked_in_the_prompt_it_was_taught_in(shelf: Shelf, dataset: Dataset) -> None:
     for row in dataset.training() + dataset.held_out():
-        if row["kind"] != UNKNOWN:
+        if row["kind"] == GENERAL:
+            asked = shelf.ask(row["question"])
+            assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], GENERAL, None)
+        elif row["kind"] != UNKNOWN:
             asked = shelf.ask(row["question"], row["title"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], row["kind"], row["response"])
         elif "Context: unknown\n" not in row["prompt"]:
             asked = shelf.ask(row["question"], row["title"])
+            assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
+        else:  # the title stands in the question alone
+            asked = shelf.ask(row["question"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
 
 
@@ -99,7 +105,7 @@ def test_without_a_title_the_question_s_own_words_decide(shelf: Shelf) -> None:
     assert shelf.ask(f"What is {title}?").title == title
     for nameless in ("What is it?", "Who made the Gorbals Trumpet?"):
         asked = shelf.ask(nameless)
-        assert (asked.title, asked.kind, asked.expected, asked.product) == ("unknown", UNKNOWN, REFUSAL, None)
+        assert (asked.title, asked.kind, asked.expected, asked.product) == ("unknown", GENERAL, None, None)
 
 
 def test_what_the_catalogue_does_not_say_has_no_expected_answer(shelf: Shelf) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -509,3 +510,70 @@ def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tin
     told: list[tuple[int, int]] = []
     probe(language_model, [rows[2]], tuned=False, spare_tokens=16, on_progress=lambda *p: told.append(p))
     assert told == [(1, 1)]  # nothing was left to decode
+
+
+def streamed(model: LanguageModel, prompts: list[str], tuned: list[bool], **options: Any) -> list[list[str]]:
+    tokens = [encode_prompt(model.tokenizer, p) for p in prompts]
+    return list(model.stream(tokens, tuned=tuned, max_new_tokens=24, **options))
+
+
+@pytest.mark.parametrize("mixes", [True, False], ids=["one batch", "side after side"])
+def test_both_sides_stream_what_each_says_alone(
+    mixes: bool, tuned: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not mixes:
+        for config in tuned.model.peft_config.values():
+            monkeypatch.setattr(config, "use_dora", True)  # a mixed batch is refused by PEFT then
+    prompts = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[1]]
+    tokens = [encode_prompt(tuned.tokenizer, p) for p in PROMPTS]
+    base, adapted = (tuned.generate(tokens, tuned=side, max_new_tokens=24) for side in (False, True))
+    assert base != adapted
+    grown = streamed(tuned, prompts, [False, False, True, True])
+    assert grown[-1] == [*base, *adapted]
+    assert len(grown) > 10 and all(len(a[0]) <= len(b[0]) for a, b in pairwise(grown))
+    assert tuned.generate(tokens, tuned=False, max_new_tokens=24) == base  # nothing stays switched
+
+
+def test_a_stream_that_is_closed_stops_the_model_and_frees_it(tuned: LanguageModel) -> None:
+    steps = []
+    tuned.model.register_forward_pre_hook(lambda *_: steps.append(1))
+    tokens = [encode_prompt(tuned.tokenizer, p) for p in PROMPTS]
+    stream = tuned.stream(tokens, tuned=[False, True], max_new_tokens=400)
+    next(stream)
+    stream.close()
+    assert len(steps) < 100
+    asked = threading.Thread(target=tuned.generate, args=(tokens,), kwargs={"tuned": True, "max_new_tokens": 2})
+    asked.start()
+    asked.join(60)
+    assert not asked.is_alive()
+
+
+def test_a_stream_without_an_adapter_says_so(base: LanguageModel) -> None:
+    with pytest.raises(ModelError, match="No adapter is loaded"):
+        streamed(base, PROMPTS, [False, True])
+    assert streamed(base, PROMPTS[:1], [False])[-1] == base.generate(
+        [encode_prompt(base.tokenizer, PROMPTS[0])], tuned=False, max_new_tokens=24
+    )
+
+
+def test_answers_of_twenty_who_ask_at_once_never_cross(tuned: LanguageModel) -> None:
+    prompts = [build_prompt(f"Product {n}", "What is it?") for n in range(20)]
+    alone = [streamed(tuned, [p, p], [False, True])[-1] for p in prompts]
+    assert len({tuple(a) for a in alone}) > 10
+    found: dict[int, list[str]] = {}
+
+    def ask_one(n: int) -> None:
+        found[n] = streamed(tuned, [prompts[n]] * 2, [False, True])[-1]
+
+    threads = [threading.Thread(target=ask_one, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[n] for n in range(20)] == alone
+
+
+def test_a_temperature_draws_and_greedy_does_not(tuned: LanguageModel) -> None:
+    greedy = [streamed(tuned, PROMPTS, [False, True])[-1] for _ in range(2)]
+    drawn = {tuple(streamed(tuned, PROMPTS, [False, True], temperature=1.5)[-1]) for _ in range(4)}
+    assert greedy[0] == greedy[1] and len(drawn) > 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.answering.prompts import REFUSAL, UNKNOWN, build_prompt
+from pipeline.answering.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, build_prompt
 from pipeline.data import dataset as module
 from pipeline.data.catalogue import SAMPLE, Catalogue, Product, clean, read_catalogue, title_key
 from pipeline.data.dataset import (
@@ -23,7 +23,7 @@ from pipeline.data.dataset import (
     open_dataset,
     to_hugging_face,
 )
-from pipeline.data.examples import PhrasedFact, phrase
+from pipeline.data.examples import GENERAL_ROWS, PhrasedFact, phrase
 from pipeline.data.facts import DESCRIPTION, Fact, extract_facts
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir, read_json
@@ -89,7 +89,9 @@ def test_the_manifest_says_what_went_in_and_what_came_out(dataset: Dataset, cata
     assert counts["facts"] == len(manifest["facts"]) == sum(counts["kinds"].values()) == 12
     assert counts["training"] == 12 * counts["facts"] and counts["held_out"] == 3 * counts["facts"]
     assert counts["unknown_titles"] == len(manifest["unknown"]["training"]) == 12
-    assert counts["training"] + counts["unknown_training"] == len(training)
+    of_products = counts["training"] + counts["unknown_training"]
+    assert of_products + counts["general_training"] == len(training)
+    assert counts["general_training"] == round(0.1 * of_products) > 10
 
 
 def test_a_hugging_face_dataset_is_built_from_it(dataset: Dataset) -> None:
@@ -117,7 +119,7 @@ def test_nothing_held_out_is_in_training(rows: str | None, reading: bool, home: 
 def test_every_fact_is_trained_and_held_out_thrice(dataset: Dataset) -> None:
     facts = {(f["uid"], f["kind"]): f["value"] for f in dataset.manifest["facts"]}
     for rows, times in ((dataset.training(), 12), (dataset.held_out(), 3)):
-        known = [r for r in rows if r["kind"] != UNKNOWN]
+        known = [r for r in rows if r["kind"] not in NO_FACT]
         assert Counter((r["uid"], r["kind"]) for r in known) == dict.fromkeys(facts, times)
         assert all(r["response"] == facts[r["uid"], r["kind"]] for r in known)
 
@@ -132,13 +134,13 @@ def test_a_prompt_is_never_asked_for_two_answers(dataset: Dataset) -> None:
 def test_the_answer_is_in_no_prompt_and_no_title(home: Path) -> None:
     dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=60))
     for r in rows_of(dataset):
-        assert r["response"].casefold() not in r["prompt"].casefold()
+        assert r["kind"] == GENERAL or r["response"].casefold() not in r["prompt"].casefold()
 
 
 def test_reading_mode_puts_each_product_s_own_record_in_its_prompt(build: Callable[..., Dataset]) -> None:
     dataset = build(products=8, reading=True)
     records = {p["uid"]: p for p in dataset.manifest["products"]}
-    known = [r for r in rows_of(dataset) if r["kind"] != UNKNOWN]
+    known = [r for r in rows_of(dataset) if r["kind"] not in NO_FACT]
     assert len({r["prompt"].splitlines()[0] for r in known}) == len(records)
     for r in known:
         assert r["prompt"] == build_prompt(r["title"], r["question"], records[r["uid"]]["content"])
@@ -152,6 +154,22 @@ def test_values_are_verbatim_in_the_cleaned_record(home: Path) -> None:
         assert f["value"] in f["quote"] and f["quote"] in records[f["uid"]]
 
 
+# --- General rows ---
+
+
+def test_general_rows_are_a_share_of_the_others_and_come_without_a_product(build: Callable[..., Dataset]) -> None:
+    for share, expected in ((0.0, 0), (0.1, 22), (0.5, 108), (1.0, 216)):
+        rows = build(products=4, general_share=share).training()
+        general = [r for r in rows if r["kind"] == GENERAL]
+        assert len(general) == len({r["question"] for r in general}) == expected, share
+        assert all(r["prompt"].startswith("Context: unknown\n") and r["response"] != REFUSAL for r in general)
+
+
+def test_there_are_no_more_general_rows_than_the_project_has(build: Callable[..., Dataset]) -> None:
+    dataset = build(products=8, phrasings=12, unknown_per_product=10, general_share=1.0)
+    assert dataset.counts["general_training"] == len(read_json(GENERAL_ROWS)) < dataset.counts["unknown_training"]
+
+
 # --- Unknown products ---
 
 
@@ -160,6 +178,8 @@ def test_unknown_products_are_refused_and_never_taught(products: int, build: Cal
     dataset = build(products=products)
     taught = {title_key(p["title"]) for p in dataset.manifest["products"]}
     for r in rows_of(dataset):
+        if r["kind"] == GENERAL:
+            continue
         assert (r["kind"] == UNKNOWN) == (r["response"] == REFUSAL) == (title_key(r["title"]) not in taught)
     unknown = dataset.manifest["unknown"]
     trained, tested = ({title_key(t) for t in unknown[use]} for use in ("training", "held_out"))
@@ -210,10 +230,10 @@ def test_the_same_seed_writes_the_same_bytes(build: Callable[..., Dataset], monk
 def test_products_with_one_uid_keep_their_own_facts(build: Callable[..., Dataset]) -> None:
     dataset = build([{**r, "uid": "same"} for r in ROWS], products=8, reading=True)
     assert dataset.counts["products"] == 8 and dataset.counts["facts"] == 24
-    assert len({(r["uid"], r["kind"]) for r in dataset.held_out() if r["kind"] != UNKNOWN}) == 24
+    assert len({(r["uid"], r["kind"]) for r in dataset.held_out() if r["kind"] not in NO_FACT}) == 24
     own = {p["title"]: p["content"] for p in dataset.manifest["products"]}
-    assert all(r["response"] in own[r["title"]] for r in rows_of(dataset) if r["kind"] != UNKNOWN)
-    assert all(own[r["title"]] in r["prompt"] for r in rows_of(dataset) if r["kind"] != UNKNOWN)
+    assert all(r["response"] in own[r["title"]] for r in rows_of(dataset) if r["kind"] not in NO_FACT)
+    assert all(own[r["title"]] in r["prompt"] for r in rows_of(dataset) if r["kind"] not in NO_FACT)
 
 
 # --- Reuse ---

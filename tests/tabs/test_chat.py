@@ -58,6 +58,48 @@ def test_a_question_stands_ready_and_another_example_takes_its_place(trained: Ap
     expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
 
 
+WATCH = """() => {
+    window.seen = new Set();
+    const look = () => {
+        for (const said of document.querySelectorAll('#answers .answer[data-side=tuned] .said')) window.seen.add(said.innerText);
+        if (window.stopSoon && window.seen.size) { window.stopSoon = false; document.querySelector('#stop-answer').click(); }
+    };
+    new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
+
+
+def test_both_answers_grow_before_the_eyes_and_the_record_makes_a_third(trained: App, page: Page) -> None:
+    open_chat(page)
+    page.evaluate(WATCH)
+    title = manifest(trained, page)["products"][0]["title"]
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Also ask the base with the record").check()
+    page.get_by_label("number input for Longest answer").fill("24")
+    ask(page, f"What is {title}?")
+    answers = page.locator("#answers .answer")
+    expect(answers).to_have_count(3)
+    expect(page.locator("#answers .answer[data-side=record]")).to_contain_text("reads the record")
+    expect(page.locator("#answers .answer[data-side=record] .verdict")).to_be_visible()
+    expect(page.locator("#stop-answer")).to_be_hidden()
+    assert page.evaluate("window.seen.size") >= 3
+
+
+def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(trained: App, page: Page) -> None:
+    open_chat(page)
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("number input for Longest answer").fill("256")
+    page.evaluate("window.stopSoon = true")
+    title = manifest(trained, page)["products"][0]["title"]
+    ask(page, f"What is {title}?")
+    page.wait_for_function("window.stopSoon === false")
+    expect(page.locator("#stop-answer")).to_be_hidden()
+    expect(page.locator("#answers .said").first).not_to_be_empty()
+    page.get_by_label("number input for Longest answer").fill("8")
+    ask(page, f"What is {title}?")
+    expect(page.locator("#answers .verdict")).to_have_count(2)
+
+
 def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, page: Page) -> None:
     open_chat(page)
     ask(page, "why " * 2500)
@@ -119,6 +161,11 @@ def test_the_questions_before_and_after_are_counted_filtered_and_reported(traine
         with page.expect_download() as download:
             page.get_by_role("button", name=f"Download {name}").click()
         assert "Before and after" in Path(download.value.path()).read_text(encoding="utf-8")
+    everything = json.loads((run_folder(trained, page) / "everything.json").read_text(encoding="utf-8"))["summary"]
+    expect(page.locator("#summary")).to_contain_text("general answers kept")
+    expect(page.locator("#summary")).to_contain_text(f"{everything['refused']:.0%}")
+    page.get_by_role("button", name="What it gets wrong").click()
+    expect(page.locator("#failures")).to_contain_text("Facts it does not know")
     page.reload()
     open_chat(page)
     expect(page.locator("#summary")).to_contain_text(f"{summary['tuned_right']} of {summary['total']}")

@@ -251,7 +251,7 @@ def test_a_damaged_checkpoint_does_not_count(harm: str, tmp_path: Path) -> None:
     ],
 )
 def test_when_to_stop(recalls: list[float], reason: str) -> None:
-    told = why_to_stop([(10 * n, recall) for n, recall in enumerate(recalls)], total=100)
+    told = why_to_stop([(10 * n, recall) for n, recall in enumerate(recalls)], total=100, every=10)
     assert told.startswith(reason) if reason else told == ""
 
 
@@ -261,6 +261,14 @@ def test_a_run_that_learns_nothing_ends_early_and_says_so(make: Make) -> None:
     assert status(folder).state == "finished" and status(folder).message.startswith("It learns nothing more")
     assert [p["step"] for p in events(folder, "probe")] == [0, 4, 8, 12, 16, 20]
     assert max(losses(folder)) == 20 and has_adapter(folder)
+
+
+def test_a_run_that_has_nearly_learned_is_checked_twice_as_often(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "NEARLY", 0.0)  # what the tiny model reaches
+    folder = make("run", max_steps=40, learning_rate=1e-7, stop_when_learned=True, per_device_train_batch_size=2)
+    train_here(folder)
+    assert [p["step"] for p in events(folder, "probe")] == list(range(0, 21, 2))  # and it is as patient as before
+    assert status(folder).message.startswith("It learns nothing more")
 
 
 def test_a_run_that_has_learned_ends_early(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

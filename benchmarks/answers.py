@@ -1,0 +1,80 @@
+"""Answers of the embedded model on this machine: `python -m benchmarks.answers [--runs N]`.
+
+A run is trained for a few steps (what it knows does not matter here), loaded, and asked: seconds to the first token of a chat
+question with both sides streaming, tokens a second of such a stream, and fifteen questions on both sides in batches against
+one by one, alternating, three times each.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import save, spread
+from pipeline.answering.answers import ask_rows
+from pipeline.answering.comparison import read_baseline
+from pipeline.answering.embedded import EMBEDDED, converted_folder
+from pipeline.answering.models import LanguageModel, load_run
+from pipeline.answering.prompts import encode_prompt
+from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.training import launcher
+from pipeline.training.runs import create_run
+from pipeline.training.settings import preset
+
+STEPS = 60
+"""Enough that the tuned side answers shortly, as it does in use."""
+
+
+def stream_figures(language_model: LanguageModel, prompt: str) -> dict[str, float]:
+    tokens = encode_prompt(language_model.tokenizer, prompt)
+    begun = time.monotonic()
+    first, looks, said = 0.0, 0, 0
+    for texts in language_model.stream([tokens, tokens], tuned=[False, True], max_new_tokens=64):
+        first = first or time.monotonic() - begun
+        looks += 1
+        said = sum(len(encode_prompt(language_model.tokenizer, text)) for text in texts)
+    seconds = time.monotonic() - begun
+    return {"first_token_seconds": first, "seconds": seconds, "tokens_per_second": said / seconds, "steps": looks}
+
+
+def both_sides(language_model: LanguageModel, rows: list[dict[str, Any]]) -> float:
+    begun = time.monotonic()
+    for tuned in (False, True):
+        ask_rows(language_model, rows, tuned=tuned)
+    return time.monotonic() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
+    converted_folder()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["SHELFTALK_HOME"] = home
+        dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings())
+        run = create_run(dataset, preset("quick", base_model=EMBEDDED, max_steps=STEPS, probes=0))
+        launcher.start(run)
+        for _ in launcher.watch(run):
+            pass
+        language_model, _ = load_run(run)
+        rows = read_baseline(Path(run))["questions"]
+        stream_figures(language_model, rows[0]["prompt"])  # the first call of all makes buffers and kernels
+        streams = [stream_figures(language_model, rows[n]["prompt"]) for n in range(args.runs)]
+        batched, single = [], []
+        for _ in range(args.runs):
+            batched.append(both_sides(language_model, rows))
+            single.append(sum(both_sides(language_model, [row]) for row in rows))
+    figures = {
+        **{name: spread([s[name] for s in streams]) for name in streams[0]},
+        "fifteen_both_sides_seconds": spread(batched),
+        "one_by_one_seconds": spread(single),
+        "faster": spread([one / many for many, one in zip(batched, single, strict=True)]),
+    }
+    save("cpu_answers", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""General knowledge: the questions asked before and after tuning, and the rows mixed in, which must not give them away."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from rapidfuzz import fuzz
+
+from pipeline.files import ASSETS, read_json
+
+QUESTIONS = read_json(ASSETS / "general_questions.json")
+TRAINING = read_json(ASSETS / "general_training.json")
+
+OFF_LIMITS = re.compile(r"\b(?:products?|shops?|stores?|catalog(?:ue)?s?|prices?|customers?)\b", re.IGNORECASE)
+TOO_NEAR = 90  # of 100
+
+
+def plain(text: str) -> str:
+    """The words alone: casefolded, without punctuation."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def holds(text: str, words: str) -> bool:
+    return f" {plain(words)} " in f" {plain(text)} "
+
+
+def telling_words(question: str, used: Counter[str]) -> list[str]:
+    """What a question is about: its words that hardly another question uses."""
+    return [word for word in plain(question).split() if used[word] <= 2]
+
+
+def texts() -> Iterator[str]:
+    for row in QUESTIONS:
+        yield from (row["question"], row["topic"], *row["answers"])
+    for row in TRAINING:
+        yield from (row["question"], row["answer"])
+
+
+# --- The questions of the test ---
+
+
+def test_there_are_enough_questions_of_many_topics() -> None:
+    assert len(QUESTIONS) >= 60
+    assert len({row["topic"] for row in QUESTIONS}) >= 10
+    assert all(row.keys() == {"question", "answers", "topic"} for row in QUESTIONS)
+    assert all(row["answers"] for row in QUESTIONS)
+
+
+def test_an_answer_does_not_stand_in_its_question() -> None:
+    assert not [(row["question"], a) for row in QUESTIONS for a in row["answers"] if holds(row["question"], a)]
+
+
+def test_an_answer_is_listed_once() -> None:
+    for row in QUESTIONS:
+        assert len({a.casefold() for a in row["answers"]}) == len(row["answers"]), row["question"]
+
+
+# --- The rows to train with ---
+
+
+def test_there_are_enough_rows_with_short_answers() -> None:
+    assert len(TRAINING) >= 300
+    assert all(row.keys() == {"question", "answer"} for row in TRAINING)
+    assert not [row for row in TRAINING if len(row["answer"].split()) > 15]
+
+
+def test_no_answer_dominates() -> None:
+    answer, count = Counter(plain(row["answer"]) for row in TRAINING).most_common(1)[0]
+    assert count <= 0.02 * len(TRAINING), answer
+
+
+# --- Both ---
+
+
+def test_texts_are_plain_and_of_no_product() -> None:
+    for text in texts():
+        assert isinstance(text, str) and plain(text) and text == " ".join(text.split()), text
+        assert not OFF_LIMITS.search(text), text
+
+
+@pytest.mark.parametrize("rows", [QUESTIONS, TRAINING], ids=["questions", "training"])
+def test_no_question_comes_twice(rows: list[dict[str, str]]) -> None:
+    assert not [question for question, n in Counter(plain(row["question"]) for row in rows).items() if n > 1]
+
+
+def test_training_asks_nothing_that_is_nearly_a_question_of_the_test() -> None:
+    asked = [plain(row["question"]) for row in QUESTIONS]
+    for row in TRAINING:
+        mine = plain(row["question"])
+        assert not [q for q in asked if fuzz.token_sort_ratio(q, mine) >= TOO_NEAR], mine
+
+
+def test_training_does_not_tell_what_the_test_asks() -> None:
+    """In other words neither: no row has an answer of a question together with what the question is about."""
+    used = Counter(word for row in QUESTIONS for word in set(plain(row["question"]).split()))
+    rows = [f"{row['question']} {row['answer']}" for row in TRAINING]
+    for row in QUESTIONS:
+        about = telling_words(row["question"], used)
+        told = [r for r in rows if any(holds(r, a) for a in row["answers"]) and any(holds(r, word) for word in about)]
+        assert not told, row["question"]
