@@ -46,12 +46,19 @@ def load(folder: Path) -> tuple[Any, list[str]]:
 
 
 def stream(
-    language_model: Any, asked: Asked, *, record: bool = False, max_new_tokens: int = 96, temperature: float = 0.0
+    language_model: Any,
+    asked: Asked,
+    *,
+    record: bool = False,
+    max_new_tokens: int = 96,
+    temperature: float = 0.0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[dict[str, str | None], None, None]:
     """Each side's raw answer as it grows; base and tuned together, then the base that reads the record.
 
     Args:
         record: ask the base once more with the product's record in its prompt, where there is one.
+        stopped: asked after every token; once it is true the answers end with what has been said.
     """
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     raws: dict[str, str | None] = dict.fromkeys(SIDES)
@@ -70,9 +77,13 @@ def stream(
                     if time.monotonic() - shown > SHOW_EVERY:
                         yield raws
                         shown = time.monotonic()
+                    if stopped():
+                        break
             finally:
                 growing.close()  # at once, not when it is collected: whoever asks next waits for the model
             yield raws
+            if stopped():
+                return
 
 
 _stop_comparing = threading.Event()

@@ -76,6 +76,8 @@ class ChatTab:
     """The widgets of the tab and what they do."""
 
     def __init__(self, tabs: gr.Tabs) -> None:
+        self.stopped: set[str | None] = set()
+        """The pages that want no more of the answer that they wait for."""
         self.problem = gr.HTML(elem_id="chat-problem", elem_classes="news")
         with gr.Column(elem_id="chat-missing") as self.missing:
             self.why = gr.HTML()
@@ -91,7 +93,7 @@ class ChatTab:
                 label="Question", placeholder="Ask about a product …", scale=5, min_width=260, elem_id="question"
             )
             self.ask = gr.Button("Ask both", variant="primary", scale=1, min_width=140, elem_id="ask")
-            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=100, visible=False, elem_id="stop-answer")
+            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=140, visible=False, elem_id="stop-answer")
         self.suggested = gr.Textbox(elem_classes="unseen", show_label=False)
         with gr.Row():
             self.about = gr.Dropdown(
@@ -163,7 +165,8 @@ class ChatTab:
     def _wire(self, tabs: gr.Tabs) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         one: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL}
-        asking = [self.problem, self.now, self.past, self.earlier, self.list, self.stop]
+        buttons = [self.ask, self.stop]
+        asking = [self.problem, self.now, self.past, self.earlier, self.list, *buttons]
         asked = gr.on(
             [self.ask.click, self.question.submit],
             guarded(self.problem, self.ask_both),
@@ -172,7 +175,9 @@ class ChatTab:
             **quiet,
             **one,
         )
-        self.stop.click(lambda: gr.Button(visible=False), None, self.stop, cancels=[asked], queue=False, **quiet)
+        # Once the browser knows that the answer is whole, not with its last words: till then it sends no other question.
+        asked.then(lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, buttons, queue=False, **quiet)
+        self.stop.click(self.stop_answering, None, None, queue=False, **quiet)
         self.clear.click(
             lambda: ([], gr.Accordion(visible=False), ""),
             None,
@@ -279,34 +284,43 @@ class ChatTab:
         record: bool,
         temperature: float,
         length: float,
+        request: gr.Request,
     ) -> Iterator[Update]:
+        self.stopped.discard(request.session_hash)
         folder = chosen_run(run)
         asked = Shelf(run_dataset(folder).manifest).ask(question, about)
         waiting = notice("Loading the model: a few seconds the first time …", "hint")
-        yield {self.now: waiting, self.stop: gr.Button(visible=True)}
+        yield {self.now: waiting, self.ask: gr.Button(visible=False), self.stop: gr.Button(visible=True)}
         raws: dict[str, str | None] = dict.fromkeys(SIDES)
         try:
             language_model, warnings = load(folder)
             warned = "".join(notice(warning) for warning in warnings)
             yield {self.now: warned + question_card(asked, raws, whole=False)}
             growing = stream(
-                language_model, asked, record=record, max_new_tokens=int(length), temperature=float(temperature)
+                language_model,
+                asked,
+                record=record,
+                max_new_tokens=int(length),
+                temperature=float(temperature),
+                stopped=lambda: request.session_hash in self.stopped,
             )
             with closing(growing):
                 for raws in growing:
                     yield {self.now: warned + question_card(asked, raws, whole=False)}
         except Exception:
-            yield {self.now: "", self.stop: gr.Button(visible=False)}
+            yield {self.now: ""}
             raise
         card = question_card(asked, raws)
         kept = [card, *past][:KEPT_QUESTIONS]
         yield {
             self.now: warned + card,
-            self.stop: gr.Button(visible=False),
             self.past: kept,
             self.earlier: gr.Accordion(f"Asked before ({len(past)})", visible=bool(past)),
             self.list: "".join(kept[1:]),
         }
+
+    def stop_answering(self, request: gr.Request) -> None:
+        self.stopped.add(request.session_hash)
 
     def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
         folder = chosen_run(run)

@@ -155,7 +155,7 @@ def duplicate_as(page: Page, name: str, finished: Path) -> None:
     pick(page, finished.name)
     page.locator("#duplicate").click()
     expect(page.locator("#ending")).to_contain_text("not started yet")
-    twin = page.locator("#run-headline").inner_text().split()[1]
+    twin = page.locator("#run-headline h3").inner_text().split()[1]
     expect(page.locator("#picked-about")).to_contain_text(twin)
     rename(page, twin, name)
     expect(page.locator("#picked-about")).to_contain_text(f"Run {name}")

@@ -96,7 +96,7 @@ def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Pag
     wait_for_points(page, 1)
     page.locator("#stop").click()
     expect(page.locator("#ending")).to_contain_text("Stopped as you asked")
-    name = page.locator("#run-headline").inner_text().split()[1]
+    name = page.locator("#run-headline h3").inner_text().split()[1]
     events = [json.loads(line) for line in (app.home / "runs" / name / "events.jsonl").read_text().splitlines()]
     assert events[-1]["type"] == "stopped"
     assert (app.home / "runs" / name / "adapter" / "adapter_model.safetensors").is_file()
