@@ -16,7 +16,7 @@ from benchmarks.measure import save, spread
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.comparison import read_baseline
 from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.answering.models import LanguageModel, load_run
+from pipeline.answering.models import BASE, TUNED, LanguageModel, load_run
 from pipeline.answering.prompts import encode_prompt
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
@@ -32,7 +32,7 @@ def stream_figures(language_model: LanguageModel, prompt: str) -> dict[str, floa
     tokens = encode_prompt(language_model.tokenizer, prompt)
     begun = time.monotonic()
     first, looks, said = 0.0, 0, 0
-    for texts in language_model.stream([tokens, tokens], tuned=[False, True], max_new_tokens=64):
+    for texts in language_model.stream([tokens, tokens], by=[BASE, TUNED], max_new_tokens=64):
         first = first or time.monotonic() - begun
         looks += 1
         said = sum(len(encode_prompt(language_model.tokenizer, text)) for text in texts)

@@ -9,7 +9,7 @@ import json
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from pipeline.training.runs import ADAPTER, read_settings
 ADAPTER_ORIGIN = "base.json"
 """Inside an adapter's folder: the name and checksum of the base it was trained on."""
 
-MIXED = {False: "__base__", True: "default"}
-"""PEFT's names for a batch's rows without and with the adapter."""
+BASE, TUNED, OTHER = "__base__", "default", "other"
+"""Who answers: the base, the run's adapter, or another run's beside it; by PEFT's names for the rows of a batch."""
 
 MAX_ASKED_TOKENS = 1024
 """Room for the longest question with its title and the answer."""
@@ -70,7 +70,7 @@ def native_dtype() -> torch.dtype:
 
 @dataclass
 class LanguageModel:
-    """A loaded base model, with at most one adapter on top.
+    """A loaded base model, with a run's adapter on top and perhaps another run's beside it.
 
     `lock` serialises everything that runs the model: the adapter's switch is global to it.
     """
@@ -80,6 +80,7 @@ class LanguageModel:
     base_model: str
     base_sha256: str
     adapter: str | None = None
+    other: tuple[str, int] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
@@ -89,21 +90,29 @@ class LanguageModel:
         Raises:
             ModelError: tuned answers are asked for without an adapter, or the adapter did not switch.
         """
-        if tuned and self.adapter is None:
+        with self._answering(TUNED if tuned else BASE):
+            yield
+
+    @contextmanager
+    def _answering(self, who: str) -> Iterator[None]:
+        if who != BASE and not (self.adapter if who == TUNED else self.other):
             raise ModelError("No adapter is loaded, so there is no tuned model to ask; train one first.")
         with self.lock:
-            if tuned or self.adapter is None:
-                self._assert_adapter(on=tuned)
-                yield
-                return
-            with self.model.disable_adapter():
-                self._assert_adapter(on=False)
-                yield
+            if who == OTHER:
+                self.model.set_adapter(OTHER)
+            try:
+                with self.model.disable_adapter() if who == BASE and self.adapter else nullcontext():
+                    self._assert_answering(who)
+                    yield
+            finally:
+                if who == OTHER:
+                    self.model.set_adapter(TUNED)
 
-    def _assert_adapter(self, on: bool) -> None:
+    def _assert_answering(self, who: str) -> None:
         layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
-        active = [not layer.disable_adapters and bool(layer.active_adapters) for layer in layers]
-        if any(layer.merged for layer in layers) or not (all(active) and active if on else not any(active)):
+        active = [[] if layer.disable_adapters else layer.active_adapters for layer in layers]
+        wanted = [] if who == BASE else [who]
+        if any(layer.merged for layer in layers) or (wanted and not layers) or any(a != wanted for a in active):
             raise ModelError("The adapter did not switch, so base and tuned answers cannot be told apart.")
 
     def generate(self, prompts: list[list[int]], *, tuned: bool, max_new_tokens: int) -> list[str]:
@@ -123,15 +132,15 @@ class LanguageModel:
         return [self._decode(answer) for answer in output[:, batch["input_ids"].shape[1] :].tolist()]
 
     def stream(
-        self, prompts: list[list[int]], *, tuned: list[bool], max_new_tokens: int, temperature: float = 0.0
+        self, prompts: list[list[int]], *, by: list[str], max_new_tokens: int, temperature: float = 0.0
     ) -> Generator[list[str], None, None]:
-        """The answers as they grow: in one batch where base and tuned can share one, else side after side.
+        """The answers as they grow: in one batch where the adapters can share one, else one after another.
 
         Closing the iterator stops the model at its next token.
 
         Args:
             prompts: token ids, one list a prompt.
-            tuned: of each prompt, whether the adapter is on.
+            by: who answers each prompt: `BASE`, `TUNED` or `OTHER`.
             max_new_tokens: the most tokens an answer may have.
             temperature: 0 is greedy, as everywhere else; above that, tokens are drawn.
 
@@ -142,16 +151,17 @@ class LanguageModel:
             ModelError: tuned answers are asked for without an adapter.
         """
         said: list[list[int]] = [[] for _ in prompts]
-        both = len(set(tuned)) == 2
-        groups = [list(range(len(prompts)))]
-        if both and not self._can_mix():
-            groups = [[i for i, on in enumerate(tuned) if on == side] for side in (False, True)]
+        mixed = len(set(by)) > 1 and self._can_mix()
+        groups = (
+            [list(range(len(by)))]
+            if mixed
+            else [[i for i, w in enumerate(by) if w == who] for who in dict.fromkeys(by)]
+        )
         for group in groups:
-            mixed = both and len(groups) == 1
-            options = {"adapter_names": [MIXED[tuned[i]] for i in group]} if mixed else {}
+            options = {"adapter_names": by} if mixed else {}
             config = self._generation(max_new_tokens, temperature)
             batch = self._padded([prompts[i] for i in group])
-            for tokens in self._growing(batch, config, tuned[group[0]] or mixed, options):
+            for tokens in self._growing(batch, config, TUNED if mixed else by[group[0]], options):
                 said = [tokens[group.index(i)] if i in group else row for i, row in enumerate(said)]
                 # At the end may be half of a character that takes two tokens.
                 yield [self._decode(row).rstrip("\ufffd") for row in said]
@@ -163,7 +173,7 @@ class LanguageModel:
         return bool(configs) and not on_unsloth() and not any(config.use_dora for config in configs)
 
     def _growing(
-        self, batch: dict[str, torch.Tensor], config: GenerationConfig, tuned: bool, options: dict[str, Any]
+        self, batch: dict[str, torch.Tensor], config: GenerationConfig, who: str, options: dict[str, Any]
     ) -> Iterator[list[list[int]]]:
         """Every sequence's new tokens, whenever there are more.
 
@@ -179,7 +189,7 @@ class LanguageModel:
 
         def work() -> None:
             try:
-                with self.side(tuned), self._inference():
+                with self._answering(who), self._inference():
                     self.model.generate(
                         **batch,
                         generation_config=config,
@@ -376,21 +386,54 @@ def add_adapter(language_model: LanguageModel, folder: Path) -> list[str]:
     return warnings
 
 
-def load_run(folder: Path) -> tuple[LanguageModel, list[str]]:
+def add_other(language_model: LanguageModel, folder: Path) -> None:
+    """Put another run's adapter beside the one that is there; it takes the place of an earlier other one.
+
+    Raises:
+        ModelError: the adapter is broken, or was trained on another base than this.
+    """
+    origin = check_adapter(folder)
+    key = _adapter_key(folder)
+    if language_model.other == key:
+        return
+    name, base = folder.parent.name, language_model.base_model
+    if origin["base_sha256"] != language_model.base_sha256:
+        trained_on = origin["base_model"] or "another base"
+        raise ModelError(f"Run {name} was trained on {trained_on}, not on {base}; both sides need the same base model.")
+    with language_model.lock:
+        if language_model.other:
+            language_model.other = None
+            language_model.model.delete_adapter(OTHER)
+        try:
+            language_model.model.load_adapter(str(folder), adapter_name=OTHER)
+        except Exception as error:  # as in `add_adapter`
+            raise ModelError(f"The adapter of run {name} is broken or does not fit {base}; train it again.") from error
+        finally:
+            language_model.model.set_adapter(TUNED)
+            language_model.model.eval()
+        language_model.other = key
+
+
+def _adapter_key(folder: Path) -> tuple[str, int]:
+    return str(folder.resolve()), folder.stat().st_mtime_ns
+
+
+def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel, list[str]]:
     """The base model of a run with the run's adapter on it; the last one loaded is kept.
 
     Args:
         folder: the run folder.
+        other: another run's folder, whose adapter answers as `OTHER`.
 
     Returns:
         The model, and warnings in sentences.
 
     Raises:
-        PipelineError: the run has no whole adapter, or its base cannot be loaded.
+        PipelineError: a run has no whole adapter, its base cannot be loaded, or the two bases are not the same.
     """
     adapter = folder / ADAPTER
     check_adapter(adapter)
-    key = (str(adapter.resolve()), adapter.stat().st_mtime_ns)
+    key = _adapter_key(adapter)
     with _loading:
         if key not in _loaded:
             unload()
@@ -402,6 +445,8 @@ def load_run(folder: Path) -> tuple[LanguageModel, list[str]]:
                 max_length=max(settings.max_length, MAX_ASKED_TOKENS),
             )
             _loaded[key] = (language_model, add_adapter(language_model, adapter))
+        if other:
+            add_other(_loaded[key][0], other / ADAPTER)
         return _loaded[key]
 
 

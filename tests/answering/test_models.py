@@ -21,7 +21,17 @@ from transformers import AutoModelForCausalLM
 from pipeline.answering import bases, embedded, models
 from pipeline.answering.answers import Question, ask, ask_rows, known_by_heart, probe
 from pipeline.answering.embedded import EMBEDDED, converted_folder, wheel_file
-from pipeline.answering.models import LanguageModel, add_adapter, check_adapter, load_base, load_run
+from pipeline.answering.models import (
+    BASE,
+    OTHER,
+    TUNED,
+    LanguageModel,
+    add_adapter,
+    add_other,
+    check_adapter,
+    load_base,
+    load_run,
+)
 from pipeline.answering.prompts import build_prompt, encode_example, encode_prompt
 from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json
@@ -512,9 +522,9 @@ def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tin
     assert told == [(1, 1)]  # nothing was left to decode
 
 
-def streamed(model: LanguageModel, prompts: list[str], tuned: list[bool], **options: Any) -> list[list[str]]:
+def streamed(model: LanguageModel, prompts: list[str], by: list[str], **options: Any) -> list[list[str]]:
     tokens = [encode_prompt(model.tokenizer, p) for p in prompts]
-    return list(model.stream(tokens, tuned=tuned, max_new_tokens=24, **options))
+    return list(model.stream(tokens, by=by, max_new_tokens=24, **options))
 
 
 @pytest.mark.parametrize("mixes", [True, False], ids=["one batch", "side after side"])
@@ -528,7 +538,7 @@ def test_both_sides_stream_what_each_says_alone(
     tokens = [encode_prompt(tuned.tokenizer, p) for p in PROMPTS]
     base, adapted = (tuned.generate(tokens, tuned=side, max_new_tokens=24) for side in (False, True))
     assert base != adapted
-    grown = streamed(tuned, prompts, [False, False, True, True])
+    grown = streamed(tuned, prompts, [BASE, BASE, TUNED, TUNED])
     assert grown[-1] == [*base, *adapted]
     assert len(grown) > 10 and all(len(a[0]) <= len(b[0]) for a, b in pairwise(grown))
     assert tuned.generate(tokens, tuned=False, max_new_tokens=24) == base  # nothing stays switched
@@ -538,7 +548,7 @@ def test_a_stream_that_is_closed_stops_the_model_and_frees_it(tuned: LanguageMod
     steps = []
     tuned.model.register_forward_pre_hook(lambda *_: steps.append(1))
     tokens = [encode_prompt(tuned.tokenizer, p) for p in PROMPTS]
-    stream = tuned.stream(tokens, tuned=[False, True], max_new_tokens=400)
+    stream = tuned.stream(tokens, by=[BASE, TUNED], max_new_tokens=400)
     next(stream)
     stream.close()
     assert len(steps) < 100
@@ -550,20 +560,20 @@ def test_a_stream_that_is_closed_stops_the_model_and_frees_it(tuned: LanguageMod
 
 def test_a_stream_without_an_adapter_says_so(base: LanguageModel) -> None:
     with pytest.raises(ModelError, match="No adapter is loaded"):
-        streamed(base, PROMPTS, [False, True])
-    assert streamed(base, PROMPTS[:1], [False])[-1] == base.generate(
+        streamed(base, PROMPTS, [BASE, TUNED])
+    assert streamed(base, PROMPTS[:1], [BASE])[-1] == base.generate(
         [encode_prompt(base.tokenizer, PROMPTS[0])], tuned=False, max_new_tokens=24
     )
 
 
 def test_answers_of_twenty_who_ask_at_once_never_cross(tuned: LanguageModel) -> None:
     prompts = [build_prompt(f"Product {n}", "What is it?") for n in range(20)]
-    alone = [streamed(tuned, [p, p], [False, True])[-1] for p in prompts]
+    alone = [streamed(tuned, [p, p], [BASE, TUNED])[-1] for p in prompts]
     assert len({tuple(a) for a in alone}) > 10
     found: dict[int, list[str]] = {}
 
     def ask_one(n: int) -> None:
-        found[n] = streamed(tuned, [prompts[n]] * 2, [False, True])[-1]
+        found[n] = streamed(tuned, [prompts[n]] * 2, [BASE, TUNED])[-1]
 
     threads = [threading.Thread(target=ask_one, args=(n,)) for n in range(20)]
     for thread in threads:
@@ -574,6 +584,61 @@ def test_answers_of_twenty_who_ask_at_once_never_cross(tuned: LanguageModel) -> 
 
 
 def test_a_temperature_draws_and_greedy_does_not(tuned: LanguageModel) -> None:
-    greedy = [streamed(tuned, PROMPTS, [False, True])[-1] for _ in range(2)]
-    drawn = {tuple(streamed(tuned, PROMPTS, [False, True], temperature=1.5)[-1]) for _ in range(4)}
+    greedy = [streamed(tuned, PROMPTS, [BASE, TUNED])[-1] for _ in range(2)]
+    drawn = {tuple(streamed(tuned, PROMPTS, [BASE, TUNED], temperature=1.5)[-1]) for _ in range(4)}
     assert greedy[0] == greedy[1] and len(drawn) > 1
+
+
+@pytest.fixture
+def another(strong_adapter: Path, copy_of: Callable[[Path], Path]) -> Path:
+    """An adapter of the same base that says something else."""
+    folder = copy_of(strong_adapter)
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({n: -w if "lora_B" in n else w for n, w in weights.items()}, folder / "adapter_model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("mixes", [True, False], ids=["one batch", "one after another"])
+def test_two_adapters_answer_side_by_side(
+    mixes: bool, tuned: LanguageModel, another: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = load_base(str(tiny_base), precision="fp32")
+    add_adapter(alone, another)
+    sides = [say(tuned, tuned=False)[0], say(tuned, tuned=True)[0], say(alone, tuned=True)[0]]
+    assert len(set(sides)) == 3
+    for _ in range(2):  # the second time it is there already
+        add_other(tuned, another)
+    if not mixes:
+        for config in tuned.model.peft_config.values():
+            monkeypatch.setattr(config, "use_dora", True)
+    tokens = encoded(tuned)[:1] * 3
+    for order in ([BASE, TUNED, OTHER], [OTHER, BASE, TUNED]):
+        *_, said = tuned.stream(tokens, by=order, max_new_tokens=12)
+        assert dict(zip(order, said, strict=True)) == dict(zip((BASE, TUNED, OTHER), sides, strict=True))
+    assert [say(tuned, tuned=False)[0], say(tuned, tuned=True)[0]] == sides[:2]
+
+
+def test_another_other_adapter_takes_the_place_of_the_first(
+    tuned: LanguageModel, another: Path, finished_run: Path
+) -> None:
+    add_other(tuned, another)
+    add_other(tuned, finished_run / "adapter")
+    assert sorted(tuned.model.peft_config) == ["default", "other"]
+    _, other = streamed(tuned, PROMPTS[:1] * 2, [BASE, OTHER])[-1]
+    alone = load_base(tuned.base_model, precision="fp32")
+    add_adapter(alone, finished_run / "adapter")
+    assert other == streamed(alone, PROMPTS[:1], [TUNED])[-1][0]
+
+
+def test_an_adapter_of_another_base_is_not_put_beside_this_one(tuned: LanguageModel, another: Path) -> None:
+    origin = json.loads((another / "base.json").read_text())
+    (another / "base.json").write_text(json.dumps(origin | {"base_sha256": "0" * 64, "base_model": "Big/Model"}))
+    with pytest.raises(ModelError, match=r"was trained on Big/Model, not on .*; both sides need the same base model"):
+        add_other(tuned, another)
+    (another / "base.json").write_text(json.dumps(origin))
+    (another / "adapter_model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="is broken or does not fit"):
+        add_other(tuned, another)
+    with pytest.raises(ModelError, match="No adapter is loaded"):
+        streamed(tuned, PROMPTS[:1], [OTHER])
+    assert say(tuned, tuned=True)
