@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.measure import save, spread
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.comparison import read_baseline
+from pipeline.answering.baseline import read_baseline
 from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.answering.models import BASE, TUNED, LanguageModel, load_run
 from pipeline.answering.prompts import encode_prompt

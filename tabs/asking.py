@@ -1,17 +1,23 @@
 """Asking a run's model: one question, or all of its questions before and after. Torch is imported when a model is needed."""
 
+import json
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.answering.lookup import Asked, Shelf
-from pipeline.answering.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt, extract
+from pipeline.answering.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
 from pipeline.answering.report import write_report
+from pipeline.data.examples import REPORT_1
+from pipeline.data.phrasings import kind_label
 from pipeline.errors import RunError
+from pipeline.files import append_jsonl, read_jsonl
 from pipeline.training.runs import run_dataset
-from tabs.cards import RECORD, SIDES, side_verdict
+from tabs.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
+from tabs.catalogues import short
 from tabs.runview import find_run, trained_runs
 from tabs.status import doing
 
@@ -20,6 +26,12 @@ MODEL = "model"
 
 
 EXAMPLES = 6
+
+LISTED = 2000
+"""Questions in the list that is searched: more would make the page slow."""
+
+VOTES = "votes.jsonl"
+ALIKE = "alike"
 
 SHOW_EVERY = 0.25
 """Seconds between two looks at a growing answer: every token would keep the browser busy with drawing."""
@@ -37,43 +49,48 @@ def chosen_run(name: str | None) -> Path:
     return found
 
 
-def load(folder: Path) -> tuple[Any, list[str]]:
-    """The run's model; torch is imported here, when a model is first needed."""
+def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
+    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed."""
     with doing("loading the model"):
         from pipeline.answering.models import load_run
 
-        return load_run(folder)
+        return load_run(folder, other)
 
 
 def stream(
     language_model: Any,
     asked: Asked,
+    sides: Sequence[str] = tuple(SIDES),
     *,
-    record: bool = False,
     max_new_tokens: int = 96,
     temperature: float = 0.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[dict[str, str | None], None, None]:
-    """Each side's raw answer as it grows; base and tuned together, then the base that reads the record.
+    """Each side's raw answer as it grows: those that get the same prompt together, then the base that reads the record.
 
     Args:
-        record: ask the base once more with the product's record in its prompt, where there is one.
+        sides: who is asked, in the order of the result; `RECORD` is left out where the product is not known.
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
+    from pipeline.answering.models import BASE as PLAIN
+    from pipeline.answering.models import OTHER as ANOTHER
+    from pipeline.answering.models import TUNED as ADAPTED
+
+    answers_as = {BASE: PLAIN, RECORD: PLAIN, TUNED: ADAPTED, OTHER: ANOTHER}
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    raws: dict[str, str | None] = dict.fromkeys(SIDES)
-    groups = [([asked.prompt] * len(SIDES), list(SIDES))]
-    if record and asked.product:
-        raws[RECORD] = None
+    without = [side for side in sides if side != RECORD]
+    groups = [([asked.prompt] * len(without), without)]
+    if RECORD in sides and asked.product:
         groups.append(([build_prompt(asked.title, asked.question, asked.product.content)], [RECORD]))
+    raws: dict[str, str | None] = {side: None for side in sides if any(side in group for _, group in groups)}
     with doing("answering a question"):
-        for prompts, sides in groups:
+        for prompts, group in groups:
             tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
-            growing = language_model.stream(tokens, tuned=[side == "tuned" for side in sides], **options)
+            growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
             shown = 0.0
             try:
                 for texts in growing:
-                    raws = raws | dict(zip(sides, texts, strict=True))
+                    raws = raws | dict(zip(group, texts, strict=True))
                     if time.monotonic() - shown > SHOW_EVERY:
                         yield raws
                         shown = time.monotonic()
@@ -117,9 +134,10 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     asked = Shelf(run_dataset(folder).manifest).ask(question, title)
     language_model, warnings = load(folder)
     *_, raws = stream(language_model, asked)
+    exchange = Exchange(asked, raws, is_whole=True)
     sides = {
-        side: {"raw": raw, "answer": extract(asked.kind, raw).answer, "verdict": side_verdict(asked, raw)}
-        for side, raw in ((side, raw or "") for side, raw in raws.items())
+        side: {"raw": raw, "answer": exchange.found(side).answer, "verdict": exchange.verdict(side)}
+        for side, raw in raws.items()
     }
     return {"title": asked.title, "question": asked.question, "expected": asked.expected, **sides, "warnings": warnings}
 
@@ -127,6 +145,47 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
 def compare(run: str = "") -> dict[str, Any]:
     """Ask the run's questions after tuning (the base was asked before) and return the whole comparison."""
     return run_questions(chosen_run(run), lambda done, total: None)
+
+
+def all_questions(folder: Path) -> list[tuple[str, str]]:
+    """A question for every fact and unknown title of a run, in a phrasing that training never showed.
+
+    Returns:
+        (what is listed, the question and its product's title as JSON); at most `LISTED` of them.
+    """
+    rows = [row for row in run_dataset(folder).held_out() if row["template"].endswith(REPORT_1)]
+    rows.sort(key=lambda row: (row["kind"] in NO_FACT, row["title"].casefold()))
+    return [
+        (
+            f"{short(row['title'])} · {kind_label(row['kind'])} · {row['question']}",
+            json.dumps([row["question"], row["title"]]),
+        )
+        for row in rows[:LISTED]
+    ]
+
+
+def vote(folder: Path, exchange: Exchange, better: str) -> None:
+    """Keep which of two hidden answers somebody found better (a side, or `ALIKE`), in the run's `votes.jsonl`."""
+    append_jsonl(
+        folder / VOTES,
+        {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "title": exchange.asked.title,
+            "question": exchange.asked.question,
+            "against": exchange.other or BASE,
+            "better": better,
+            "answers": exchange.raws,
+        },
+    )
+
+
+def votes(folder: Path, against: str) -> dict[str, int]:
+    """How often each side was found better, of those that answered beside `against` (the base or another run)."""
+    try:
+        rows = [row["better"] for row in read_jsonl(folder / VOTES) if row["against"] == against]
+    except (OSError, ValueError, KeyError):
+        rows = []
+    return {side: rows.count(side) for side in (TUNED, BASE if against == BASE else OTHER, ALIKE)}
 
 
 def example_questions(folder: Path) -> list[str]:

@@ -1,9 +1,18 @@
 """Answers, questions and endings as HTML. All text in them is a stranger's, and is escaped here."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.answering.lookup import Asked
-from pipeline.answering.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE, extract
+from pipeline.answering.prompts import (
+    GENERAL,
+    REFUSAL,
+    UNKNOWN,
+    UNKNOWN_TITLE,
+    Extraction,
+    extract,
+    extract_with,
+)
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import verdict
 from pipeline.data.phrasings import kind_label
@@ -18,54 +27,87 @@ from tabs.shared import (
     significant,
 )
 
-SIDES = {"base": ("Base", "adapter off"), "tuned": ("Tuned", "adapter on")}
-RECORD = "record"
-ALL_SIDES = SIDES | {RECORD: ("Base + record", "adapter off, reads the record")}
+BASE, TUNED, RECORD, OTHER = "base", "tuned", "record", "other"
+SIDES = {BASE: ("Base", "adapter off"), TUNED: ("Tuned", "adapter on")}
+ALL_SIDES = SIDES | {
+    RECORD: ("Base + record", "adapter off, reads the record"),
+    OTHER: ("Another run", "its adapter on"),
+}
+HIDDEN_NAMES = ("Answer A", "Answer B")
 
 SHOWN_FAILURES = 50
 """Of each kind of failure: the files hold all of them."""
 
 
-def answer_card(side: str, kind: str, raw: str | None, said: str | None) -> str:
+@dataclass(frozen=True)
+class Exchange:
+    """A question with its answers so far, and how the page shows them.
+
+    Attributes:
+        raws: each side's text so far, None where it has not begun; in the order they are shown.
+        run: the run whose adapter is the tuned side.
+        other: the run whose adapter answers instead of the base, where one does.
+        pattern: the user's own pattern, or empty for the kind's.
+        is_whole: whether the answers have ended; only then they are judged.
+        is_blind: whether it is hidden which side is which, and who is right.
+    """
+
+    asked: Asked
+    raws: dict[str, str | None]
+    run: str = ""
+    other: str = ""
+    pattern: str = ""
+    is_whole: bool = False
+    is_blind: bool = False
+
+    def found(self, side: str) -> Extraction:
+        raw = self.raws[side] or ""
+        return extract_with(self.pattern, raw) if self.pattern.strip() else extract(self.asked.kind, raw)
+
+    def verdict(self, side: str) -> str | None:
+        """The verdict on an answer, where the catalogue says what is right."""
+        if self.asked.expected is None or self.raws[side] is None or not self.is_whole:
+            return None
+        return verdict(self.asked.kind, self.found(side).answer, self.asked.expected)
+
+    def name(self, side: str) -> str:
+        return f"Run {self.other}" if side == OTHER else ALL_SIDES[side][0]
+
+
+def answer_card(side: str, raw: str | None, found: Extraction, said: str | None, name: str = "") -> str:
     """One side's answer as HTML, with the extracted part marked in its place.
 
     Args:
-        kind: the kind of fact, which chooses the pattern.
+        side: a side, or one of `HIDDEN_NAMES`.
         raw: the model's text, or None while it is awaited.
+        found: what the pattern found in it.
         said: the verdict, or None when nobody can tell.
+        name: what the side is called, if not by its own name.
     """
-    name, adapter = ALL_SIDES[side]
+    own_name, adapter = ALL_SIDES.get(side, (side, "?"))
     if raw is None:
         body = '<p class="waiting">answering …</p>'
     else:
-        found = extract(kind, raw)
         before, inside, after = (
             escape(part) for part in (raw[: found.start], raw[found.start : found.end], raw[found.end :])
         )
         marked = f"{before}<mark>{inside}</mark>{after}" if inside else before + after
         body = f'<p class="said">{marked or "<i>(no words at all)</i>"}</p>'
         body += f'<p class="verdict {said}">{VERDICT_WORDS[said]}</p>' if said else ""
-    badge = f'<span class="badge {side}">{adapter}</span>'
-    return f'<section class="answer" aria-label="{name}" data-side="{side}"><h4>{name} {badge}</h4>{body}</section>'
+    name = escape(name or own_name)
+    badge = f'<span class="badge {escape(side)}">{adapter}</span>'
+    return f'<section class="answer" aria-label="{name}" data-side="{escape(side)}"><h4>{name} {badge}</h4>{body}</section>'
 
 
-def side_verdict(asked: Asked, raw: str) -> str | None:
-    """The verdict on an answer, where the catalogue says what is right."""
-    if asked.expected is None:
-        return None
-    return verdict(asked.kind, extract(asked.kind, raw).answer, asked.expected)
-
-
-def question_card(asked: Asked, raws: dict[str, str | None], *, whole: bool = True) -> str:
-    """A question with its answers and what the catalogue says, as HTML.
-
-    Args:
-        raws: each side's text so far, None where it has not begun.
-        whole: whether the answers have ended; only then they are judged.
-    """
+def exchange_card(exchange: Exchange) -> str:
+    """A question with its answers and what the catalogue says, as HTML."""
     cards = ""
-    for side, raw in raws.items():
-        cards += answer_card(side, asked.kind, raw, side_verdict(asked, raw) if whole and raw is not None else None)
+    for place, (side, raw) in enumerate(exchange.raws.items()):
+        if exchange.is_blind:
+            cards += answer_card(HIDDEN_NAMES[place], raw, exchange.found(side), None)
+        else:
+            cards += answer_card(side, raw, exchange.found(side), exchange.verdict(side), exchange.name(side))
+    asked = exchange.asked
     return (
         f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
         f'<div class="sides">{cards}</div><p class="catalogue">{catalogue_says(asked)}</p></article>'
@@ -150,14 +192,18 @@ def _failures(name: str, rows: list[dict[str, Any]]) -> str:
 
 
 def compared_card(question: dict[str, Any]) -> str:
-    """A question of the comparison with both raw answers, as HTML."""
-    cards = "".join(
-        answer_card(side, question["fact_kind"], question[side]["raw"], question[side]["verdict"]) for side in SIDES
-    )
+    """A question of the comparison with both raw answers, as HTML; one that was not asked yet says so."""
+    kind, cards = question["fact_kind"], ""
+    for side in SIDES:
+        if answer := question[side]:
+            cards += answer_card(side, answer["raw"], extract(kind, answer["raw"]), answer["verdict"])
+    waits = "" if question[TUNED] else notice("Not asked yet: press “Ask the questions”.", "hint")
+    changed = ' · <span class="changed">changed since it was frozen</span>' if question["is_changed"] else ""
     return (
         f'<article class="asked"><h3>{escape(question["question"])}</h3>'
-        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(kind_label(question["fact_kind"]))}</p>'
-        f'<div class="sides">{cards}</div><p class="catalogue">Expected: <b>{escape(question["expected"])}</b></p></article>'
+        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(kind_label(kind))}{changed}</p>'
+        f'<div class="sides">{cards}</div>{waits}'
+        f'<p class="catalogue">Expected: <b>{escape(question["expected"])}</b></p></article>'
     )
 
 

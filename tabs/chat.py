@@ -1,33 +1,38 @@
-"""Tab 3: one question to base and tuned, side by side; and the questions before and after."""
+"""Tab 3: one question to two sides; and the questions before and after."""
 
-from collections.abc import Callable, Iterator
+import json
+import random
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from pipeline.answering.comparison import read_baseline
 from pipeline.answering.lookup import Shelf
-from pipeline.answering.report import VERDICT_WORDS
-from pipeline.errors import PipelineError
+from pipeline.answering.prompts import NO_FACT, REFUSAL, UNKNOWN, pattern_for
+from pipeline.data.facts import ANSWER_PATTERNS
+from pipeline.data.phrasings import kind_label
+from pipeline.errors import PatternError
 from pipeline.training.runs import run_dataset
 from tabs.asking import (
+    ALIKE,
     MODEL,
+    all_questions,
     ask,
     chosen_run,
     compare,
     example_questions,
     load,
-    run_questions,
-    stop_comparing,
     stream,
+    vote,
+    votes,
 )
-from tabs.cards import SIDES, compared_card, failures_card, question_card, summary_card
-from tabs.catalogues import short
-from tabs.figures import comparison_figure
-from tabs.runview import before_after, find_run, look, read_comparison, read_everything, trained_runs
-from tabs.shared import PagedTable, Update, count, for_callers, go_to, guarded, notice, picked, reveal
+from tabs.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
+from tabs.comparing import ComparePanel
+from tabs.runview import before_after, look, trained_runs
+from tabs.shared import Update, count, for_callers, go_to, guarded, notice
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -37,39 +42,6 @@ MAX_NEW_TOKENS = 96
 
 KEPT_QUESTIONS = 20
 """Questions that stay listed."""
-
-FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
-CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same"}
-
-
-def filtered(run: str | None, wanted: str) -> list[dict[str, Any]]:
-    """The questions of a run's comparison that pass the filter."""
-    folder = find_run(run) if run else None
-    comparison = read_comparison(folder) if folder else None
-    questions = comparison["questions"] if comparison else []
-    passes: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "fixed": lambda q: q["change"] == "fixed",
-        "broken": lambda q: q["change"] == "broken",
-        "wrong": lambda q: q["tuned"]["verdict"] != "right",
-    }
-    return [q for q in questions if passes.get(wanted, lambda _: True)(q)]
-
-
-def question_cells(run: str | None, wanted: str) -> list[list[str]]:
-    return [
-        [
-            q["question"],
-            q["title"],
-            short(q["expected"]),
-            *(_side_cell(q[side]) for side in SIDES),
-            CHANGES[q["change"]],
-        ]
-        for q in filtered(run, wanted)
-    ]
-
-
-def _side_cell(side: dict[str, str]) -> str:
-    return f"{VERDICT_WORDS[side['verdict']]}: {short(side['answer'] or side['raw'])}"
 
 
 class ChatTab:
@@ -83,11 +55,12 @@ class ChatTab:
             self.why = gr.HTML()
             self.to_training = gr.Button("‹ Go to 2 Training", size="md", elem_id="back-to-training")
         with gr.Column(visible=False, elem_id="chat-ready") as self.ready:
-            self._build_ask()
-            self._build_compare()
+            self._build_question()
+            self._build_answers()
+            self.panel = ComparePanel(self.problem, self.run)
         self._wire(tabs)
 
-    def _build_ask(self) -> None:
+    def _build_question(self) -> None:
         with gr.Row(equal_height=True):
             self.question = gr.Textbox(
                 label="Question", placeholder="Ask about a product …", scale=5, min_width=260, elem_id="question"
@@ -105,6 +78,13 @@ class ChatTab:
                 min_width=220,
                 elem_id="about",
             )
+            self.find = gr.Dropdown(
+                [],
+                label="Find a question",
+                info="Every fact and some unknown products; type a few letters of a title or a kind.",
+                min_width=220,
+                elem_id="find",
+            )
             self.run = gr.Dropdown(
                 [],
                 label="Trained run",
@@ -114,18 +94,34 @@ class ChatTab:
                 elem_id="run",
             )
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-            self.record = gr.Checkbox(
-                False,
-                label="Also ask the base with the record in its prompt",
-                info="What one would do instead of fine-tuning: the model reads the answer, it need not know it.",
-                elem_id="with-record",
-            )
             with gr.Row():
+                self.against = gr.Dropdown(
+                    [("Base (adapter off)", BASE)],
+                    value=BASE,
+                    label="The other side",
+                    info="The base, or another run that was trained on it.",
+                    filterable=False,
+                    min_width=220,
+                    elem_id="against",
+                )
                 self.temperature = gr.Slider(
                     0, 1.5, 0, step=0.1, label="Temperature", info="0 says the likeliest; above, tokens are drawn."
                 )
                 self.length = gr.Slider(
                     8, 256, MAX_NEW_TOKENS, step=8, label="Longest answer", info="In tokens; about ¾ of a word each."
+                )
+            with gr.Row():
+                self.record = gr.Checkbox(
+                    False,
+                    label="Also ask the base with the record in its prompt",
+                    info="What one would do instead of fine-tuning: the model reads the answer, it need not know it.",
+                    elem_id="with-record",
+                )
+                self.blind = gr.Checkbox(
+                    False,
+                    label="Hide which side is which until I have voted",
+                    info="Two answers in random order, without names and verdicts. Votes are counted for the run.",
+                    elem_id="blind",
                 )
         self.examples = gr.Dataset(
             components=[gr.Textbox(visible=False)],
@@ -133,105 +129,107 @@ class ChatTab:
             label="Examples, in words that training never used",
             type="values",
         )
+
+    def _build_answers(self) -> None:
         self.now = gr.HTML(elem_id="answers", elem_classes="news")
+        with gr.Row(visible=False, elem_id="voting") as self.voting:
+            self.better = {
+                place: gr.Button(words, size="sm", min_width=120)
+                for place, words in ((0, "A is better"), (-1, "Both alike"), (1, "B is better"))
+            }
+        self.score = gr.HTML(elem_id="score", elem_classes="news")
+        with gr.Accordion("How the answer was found", open=False, visible=False, elem_id="pattern-panel") as self.how:
+            with gr.Row():
+                self.kind = gr.Dropdown(
+                    [(kind_label(kind), kind) for kind in [*ANSWER_PATTERNS, UNKNOWN]],
+                    label="The question asks for",
+                    info="Recognised in its words; it chooses the pattern and what the catalogue says.",
+                    min_width=220,
+                    elem_id="kind",
+                )
+                self.pattern = gr.Textbox(
+                    label="Your own pattern (regular expression)",
+                    placeholder=r"(?P<value>\d+) pieces",
+                    info="Tried as you type: its group “value”, else its whole match, is the answer. Empty: the built-in one.",
+                    min_width=300,
+                    scale=2,
+                    elem_id="own-pattern",
+                )
+            self.finds = gr.HTML(elem_id="finds", elem_classes="news")
+            self.built_in = gr.Textbox(
+                label="The built-in pattern", lines=3, max_lines=6, interactive=False, elem_id="built-in-pattern"
+            )
         with gr.Accordion("Asked before", open=False, visible=False) as self.earlier:
             self.list = gr.HTML(elem_id="asked-before")
             self.clear = gr.Button("Clear the list", size="sm", elem_id="clear-asked")
         self.past = gr.State([])
+        self.shown = gr.State(None)
         self.newest = gr.State("")
-
-    def _build_compare(self) -> None:
-        gr.HTML("<h2>Before and after</h2>")
-        with gr.Row():
-            self.go = gr.Button("Ask the questions", min_width=200, elem_id="run-questions")
-            self.enough = gr.Button("Stop and keep", variant="stop", visible=False, elem_id="stop-questions")
-            self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
-            self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
-        self.summary = gr.HTML(elem_id="summary", elem_classes="news")
-        with gr.Column(visible=False) as self.compared:
-            self.chart = gr.Plot(label="Verdicts before and after", elem_id="comparison-plot")
-            self.filter = gr.Radio(FILTERS, value="all", label="Show", elem_id="filter")
-            self.table = PagedTable(
-                "The questions (pick one to read both answers)",
-                ["question", "about", "expected", "base", "tuned", "change"],
-                ["23%", "15%", "15%", "17%", "14%", "9%"],
-                size=15,
-                name="questions",
-            )
-            self.detail = gr.HTML(elem_id="detail", elem_classes="news")
-            with gr.Accordion("What it gets wrong", open=False, visible=False, elem_id="failures") as self.failed:
-                self.failures = gr.HTML()
 
     def _wire(self, tabs: gr.Tabs) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         one: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL}
         buttons = [self.ask, self.stop]
-        asking = [self.problem, self.now, self.past, self.earlier, self.list, *buttons]
+        options = [self.record, self.blind, self.temperature, self.length]
+        answers = [self.now, self.shown, self.voting, self.score, self.how, self.kind, self.finds, self.built_in]
+        listed = [self.past, self.earlier, self.list]
         asked = gr.on(
             [self.ask.click, self.question.submit],
             guarded(self.problem, self.ask_both),
-            [self.question, self.about, self.run, self.past, self.record, self.temperature, self.length],
-            asking,
+            [self.question, self.about, self.run, self.against, self.past, self.pattern, *options],
+            [self.problem, *answers, *listed, *buttons],
             **quiet,
             **one,
         )
         # Once the browser knows that the answer is whole, not with its last words: till then it sends no other question.
         asked.then(lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, buttons, queue=False, **quiet)
         self.stop.click(self.stop_answering, None, None, queue=False, **quiet)
-        self.clear.click(
-            lambda: ([], gr.Accordion(visible=False), ""),
-            None,
-            [self.past, self.earlier, self.list],
-            queue=False,
+        for place, button in self.better.items():
+            button.click(
+                guarded(self.problem, lambda exchange, place=place: self.count_vote(exchange, place)),
+                self.shown,
+                [self.problem, *answers],
+                **quiet,
+            )
+        gr.on(
+            [self.pattern.input, self.kind.input],
+            guarded(self.problem, self.try_pattern),
+            [self.shown, self.kind, self.pattern],
+            [self.problem, *answers],
+            trigger_mode="always_last",
             **quiet,
         )
-        self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, [self.question, self.about], **quiet)
-        self.result_outputs = [
-            self.summary,
-            self.compared,
-            self.chart,
-            self.detail,
-            self.report_html,
-            self.report_md,
-            self.go,
-            self.enough,
-            self.failed,
-            self.failures,
-            self.filter,
-            *self.table.outputs,
-        ]
+        self.clear.click(lambda: ([], gr.Accordion(visible=False), ""), None, listed, queue=False, **quiet)
+        place = [self.question, self.about]
+        self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, place, **quiet)
+        self.find.input(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()), self.find, place, **quiet)
         # In the browser, which knows what stands in the box now: an answer of the server may come after the first typing.
         self.suggested.change(
             None, [self.question, self.suggested], self.question, js="(typed, suggested) => typed || suggested"
         )
-        self.go.click(
-            guarded(self.problem, self.run_all),
-            self.run,
-            [self.problem, *self.result_outputs],
-            show_progress_on=self.summary,
-            api_visibility="private",
-            **one,
-        )
-        self.enough.click(stop_comparing, None, None, queue=False, **quiet)
-        self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
-        opened = self.table.table.select(
-            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, self.detail], **quiet
-        )
-        reveal(opened, "detail")
         self.outputs = [
             self.problem,
             self.missing,
             self.why,
             self.ready,
             self.run,
+            self.against,
             self.about,
+            self.find,
             self.suggested,
             self.examples,
             self.newest,
-            *self.result_outputs,
+            self.score,
+            *self.panel.outputs,
         ]
-        self.state = [self.run, self.newest]
-        self.run.input(guarded(self.problem, self.refresh), self.state, self.outputs, **quiet)
+        self.state = [self.run, self.newest, self.against]
+        gr.on(
+            [self.run.input, self.against.input],
+            guarded(self.problem, self.refresh),
+            self.state,
+            self.outputs,
+            **quiet,
+        )
         go_to(self.to_training, tabs, "training")
         gr.api(for_callers(ask), api_name="ask", **one)
         gr.api(for_callers(compare), api_name="compare", **one)
@@ -242,10 +240,10 @@ class ChatTab:
         gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **quiet)
         timer.tick(self.notice_first, self.state, self.outputs, **quiet)
 
-    def notice_first(self, run: str | None, newest: str) -> Any:
-        return gr.skip() if newest or not trained_runs() else self.refresh(run, newest)
+    def notice_first(self, run: str | None, newest: str, against: str) -> Any:
+        return gr.skip() if newest or not trained_runs() else self.refresh(run, newest, against)
 
-    def refresh(self, run: str | None, newest: str) -> Update:
+    def refresh(self, run: str | None, newest: str, against: str) -> Update:
         """What there is to ask: the chosen run, or the newest one once there is a newer than this page knew."""
         runs = trained_runs()
         if not runs:
@@ -256,17 +254,24 @@ class ChatTab:
             }
         known = runs[0].name == newest
         folder = next((f for f in runs if f.name == run and known), runs[0])
+        others = [other for other in runs if other != folder and base_of(other) == base_of(folder)]
+        against = next((other.name for other in others if other.name == against), BASE)
         examples = example_questions(folder)
         titles = [(title, title) for title in Shelf(run_dataset(folder).manifest).products]
         return {
             self.missing: gr.Column(visible=False),
             self.ready: gr.Column(visible=True),
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),
+            self.against: gr.Dropdown(
+                choices=[("Base (adapter off)", BASE), *((run_words(f), f.name) for f in others)], value=against
+            ),
             self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),
+            self.find: gr.Dropdown(choices=all_questions(folder), value=None),
             self.suggested: next(iter(examples), ""),
             self.examples: gr.Dataset(samples=[[example] for example in examples]),
             self.newest: runs[0].name,
-            **self.show_result(folder),
+            self.score: score_words(folder, against),
+            **self.panel.show(folder),
         }
 
     def why_not(self) -> str:
@@ -280,40 +285,57 @@ class ChatTab:
         question: str,
         about: str | None,
         run: str,
+        against: str,
         past: list[str],
+        pattern: str,
         record: bool,
+        blind: bool,
         temperature: float,
         length: float,
         request: gr.Request,
     ) -> Iterator[Update]:
         self.stopped.discard(request.session_hash)
         folder = chosen_run(run)
+        other = chosen_run(against) if against != BASE else None
         asked = Shelf(run_dataset(folder).manifest).ask(question, about)
+        sides = [OTHER if other else BASE, TUNED]
+        if blind:
+            random.shuffle(sides)
+        elif record:
+            sides.append(RECORD)
+        exchange = Exchange(asked, dict.fromkeys(sides), folder.name, other.name if other else "", is_blind=blind)
         waiting = notice("Loading the model: a few seconds the first time …", "hint")
-        yield {self.now: waiting, self.ask: gr.Button(visible=False), self.stop: gr.Button(visible=True)}
-        raws: dict[str, str | None] = dict.fromkeys(SIDES)
+        yield {
+            self.now: waiting,
+            self.voting: gr.Row(visible=False),
+            self.how: gr.Accordion(visible=False),
+            self.ask: gr.Button(visible=False),
+            self.stop: gr.Button(visible=True),
+        }
         try:
-            language_model, warnings = load(folder)
+            language_model, warnings = load(folder, other)
             warned = "".join(notice(warning) for warning in warnings)
-            yield {self.now: warned + question_card(asked, raws, whole=False)}
             growing = stream(
                 language_model,
                 asked,
-                record=record,
+                sides,
                 max_new_tokens=int(length),
                 temperature=float(temperature),
                 stopped=lambda: request.session_hash in self.stopped,
             )
             with closing(growing):
                 for raws in growing:
-                    yield {self.now: warned + question_card(asked, raws, whole=False)}
+                    exchange = replace(exchange, raws=raws)
+                    yield {self.now: warned + exchange_card(exchange)}
         except Exception:
             yield {self.now: ""}
             raise
-        card = question_card(asked, raws)
-        kept = [card, *past][:KEPT_QUESTIONS]
+        exchange = replace(exchange, is_whole=True)
+        found = self.show_answers(exchange, pattern)
+        kept = [exchange_card(replace(exchange, is_blind=False)), *past][:KEPT_QUESTIONS]
         yield {
-            self.now: warned + card,
+            **found,
+            self.now: warned + found[self.now],
             self.past: kept,
             self.earlier: gr.Accordion(f"Asked before ({len(past)})", visible=bool(past)),
             self.list: "".join(kept[1:]),
@@ -322,59 +344,61 @@ class ChatTab:
     def stop_answering(self, request: gr.Request) -> None:
         self.stopped.add(request.session_hash)
 
-    def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
-        folder = chosen_run(run)
-        room = '<div class="room"></div>'
-        yield {
-            self.summary: room,
-            self.compared: gr.Column(visible=False),
-            self.enough: gr.Button(visible=True),
-        }
-        progress(0.0, desc="Loading the model")
+    def show_answers(self, exchange: Exchange, pattern: str) -> Update:
+        """Whole answers with what their pattern finds; a pattern that cannot be used is said and left out."""
+        said = ""
         try:
-            run_questions(
-                folder, lambda done, of: progress((done, of), desc="Asking the tuned model", unit="questions")
-            )
-        except Exception:
-            yield self.show_result(folder)
-            raise
-        yield self.show_result(folder)
-
-    def show_result(self, folder: Path) -> Update:
-        try:
-            number = len(read_baseline(folder)["questions"])
-        except PipelineError:
-            number = 0
-        comparison = read_comparison(folder)
-        label = f"Ask the {count(number, 'question')}{' again' if comparison else ''}"
-        update: Update = {
-            self.go: gr.Button(label, interactive=number > 0),
-            self.enough: gr.Button(visible=False),
-            self.detail: "",
-        }
-        reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
-        for button, path in reports.items():
-            update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
-        if comparison is None:
-            hint = (
-                "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "
-                "and general questions: a minute or two on a CPU."
-            )
-            return update | {self.summary: notice(hint, "hint"), self.compared: gr.Column(visible=False)}
-        everything = read_everything(folder)
-        failures = failures_card(everything)
-        return update | {
-            self.summary: summary_card(comparison, everything),
-            self.failed: gr.Accordion(visible=bool(failures)),
-            self.failures: failures,
-            self.compared: gr.Column(visible=True),
-            self.chart: comparison_figure(comparison["questions"]),
-            self.filter: "all",
-            **self.table.show(question_cells(folder.name, "all")),
+            exchange = replace(exchange, pattern=pattern)
+            card = exchange_card(exchange)
+            if pattern.strip():
+                found = [exchange.found(side).answer for side in exchange.raws]
+                said = notice(f"Your pattern finds {count(sum(map(bool, found)), 'answer')} of {len(found)}.", "hint")
+        except PatternError as error:
+            exchange = replace(exchange, pattern="")
+            card, said = exchange_card(exchange), notice(str(error))
+        kind = exchange.asked.kind
+        return {
+            self.now: card,
+            self.shown: exchange,
+            self.voting: gr.Row(visible=exchange.is_blind),
+            self.score: score_words(chosen_run(exchange.run), exchange.other or BASE),
+            self.how: gr.Accordion(visible=not exchange.is_blind),
+            self.kind: kind if kind in ANSWER_PATTERNS or kind == UNKNOWN else None,
+            self.finds: said,
+            self.built_in: pattern_for(kind).pattern,
         }
 
-    def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
-        return {self.detail: compared_card(filtered(run, wanted)[picked(event)])}
+    def try_pattern(self, exchange: Exchange | None, kind: str | None, pattern: str) -> Update:
+        """The answers on the page, found with another pattern or as an answer to another kind of question."""
+        if exchange is None:
+            return {}
+        asked = exchange.asked
+        if kind and kind != asked.kind:
+            values = Shelf(run_dataset(chosen_run(exchange.run)).manifest).values
+            expected = REFUSAL if kind in NO_FACT else values.get((asked.title, kind))
+            asked = replace(asked, kind=kind, expected=expected)
+        return self.show_answers(replace(exchange, asked=asked), pattern)
+
+    def count_vote(self, exchange: Exchange | None, place: int) -> Update:
+        if exchange is None or not exchange.is_blind:
+            return {}
+        vote(chosen_run(exchange.run), exchange, ALIKE if place < 0 else list(exchange.raws)[place])
+        return self.show_answers(replace(exchange, is_blind=False), exchange.pattern)
+
+
+def base_of(folder: Path) -> str:
+    view = look(folder.name)
+    return view.settings.base_model if view else ""
+
+
+def score_words(folder: Path, against: str) -> str:
+    """The blind votes so far, as HTML; empty when there is none."""
+    counted = votes(folder, against)
+    if not sum(counted.values()):
+        return ""
+    names = {OTHER: f"run {against}", BASE: "base", TUNED: "tuned", ALIKE: "alike"}
+    told = " · ".join(f"{names[side]} {number}" for side, number in counted.items())
+    return notice(f"Blind votes so far: {told}", "hint")
 
 
 def run_words(folder: Path) -> str:

@@ -4,6 +4,7 @@ Text is left to the style sheet, which gives it the colour that suits the light 
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -223,6 +224,47 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
         xaxis={"range": [0, len(questions)], "showgrid": False, "dtick": 5},
         legend={"traceorder": "normal"},
         yaxis={"automargin": True},
+    )
+    return figure
+
+
+def by_kind_figure(questions: Sequence[dict[str, Any]], everything: dict[str, Any] | None) -> "Figure":
+    """The share of right answers for each kind of fact: of the questions on both sides, and of everything that was asked."""
+    from plotly.graph_objects import Bar
+
+    asked = (everything["facts"] + everything["unknown"]) if everything else []
+    series = [
+        ("tuned, everything asked", ORANGE, [(row["kind"], row["verdict"]) for row in asked]),
+        ("tuned, the questions", RIGHT, [(q["fact_kind"], q["tuned"]["verdict"]) for q in questions]),
+        ("base, the questions", NOTHING, [(q["fact_kind"], q["base"]["verdict"]) for q in questions]),
+    ]
+    numbers = Counter(kind for kind, _ in series[0][2] or series[1][2])
+    kinds = [kind for kind, _ in numbers.most_common()][::-1]
+    figure = _figure(max(230, 46 * len(kinds) + 110))
+    for name, colour, verdicts in series:
+        if not verdicts:
+            continue
+        of = Counter(kind for kind, _ in verdicts)
+        right = Counter(kind for kind, said in verdicts if said == "right")
+        figure.add_trace(
+            Bar(
+                x=[right[kind] / of[kind] if of[kind] else None for kind in kinds],
+                y=[escape(kind_label(kind)) for kind in kinds],
+                orientation="h",
+                name=name,
+                marker={"color": colour},
+                text=[f"{right[kind]} of {of[kind]}" if of[kind] else "" for kind in kinds],
+                textposition="outside",
+                cliponaxis=False,
+            )
+        )
+    figure.update_layout(
+        barmode="group",
+        bargap=0.25,
+        xaxis={"range": [0, 1.15], "tickformat": ".0%", "tickvals": [0, 0.5, 1], "gridcolor": "rgba(128,128,128,.25)"},
+        yaxis={"automargin": True},
+        legend={"traceorder": "reversed", "y": 1.02, "yanchor": "bottom"},
+        margin={"t": 40, "b": 30},
     )
     return figure
 

@@ -1,22 +1,43 @@
-"""The questions of a run: chosen from its dataset, asked of the base before training, and frozen."""
+"""The questions of a run: chosen from its dataset, asked of the base before training, and frozen.
 
+Whoever owns the run may change one afterwards: its old answers count no more, and what was frozen can be had back.
+"""
+
+import hashlib
+import json
 import math
 import random
+import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.prompts import UNKNOWN, encode_example
+from pipeline.answering.lookup import Shelf, kind_asked
+from pipeline.answering.prompts import (
+    MAX_QUESTION_CHARACTERS,
+    NO_FACT,
+    UNKNOWN,
+    encode_example,
+    is_refusal,
+)
 from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
-from pipeline.files import write_json
+from pipeline.errors import QuestionError, RunError
+from pipeline.files import read_json, write_json
+from pipeline.training.runs import BASELINE, read_settings, run_dataset
 
 if TYPE_CHECKING:
     from pipeline.answering.models import LanguageModel
 
 UNKNOWN_SHARE = 2 / 15
 ATTRIBUTE_SHARE = 8 / 15
+
+EDITED = "edited"
+"""The template of a question that somebody wrote over a frozen one."""
+
+_changing = threading.Lock()
 
 
 def taught_rows(
@@ -71,10 +92,13 @@ def _spread(rows: list[dict[str, Any]], count: int, taken: list[dict[str, Any]])
     return chosen
 
 
-def ask_baseline(language_model: "LanguageModel", rows: list[dict[str, Any]], path: Path) -> None:
+def ask_baseline(
+    language_model: "LanguageModel", rows: list[dict[str, Any]], path: Path, settings: dict[str, Any]
+) -> None:
     """Ask the base the chosen questions and freeze both in `baseline.json`.
 
-    The file holds `base_model`, `base_sha256` and `questions`: the rows with an `id` and the base's `base` answer.
+    The file holds `base_model`, `base_sha256`, `questions` (the rows with an `id` and the base's `base` answer) and
+    `sha256`, the checksum of the questions with their prompts and of the run's settings.
     """
     answers = ask_rows(language_model, rows, tuned=False)
     questions = [
@@ -82,4 +106,95 @@ def ask_baseline(language_model: "LanguageModel", rows: list[dict[str, Any]], pa
         for number, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1)
     ]
     origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
-    write_json(path, origin | {"questions": questions})
+    write_json(path, origin | {"sha256": questions_sha256(questions, settings), "questions": questions})
+
+
+def questions_sha256(questions: list[dict[str, Any]], settings: dict[str, Any]) -> str:
+    """Checksum of the questions as they were frozen, with their prompts, and of the settings they were frozen with."""
+    frozen = [q.get("frozen", q) for q in questions]
+    asked = [{name: value for name, value in q.items() if name not in ("base", "frozen")} for q in frozen]
+    return hashlib.sha256(json.dumps([asked, settings], sort_keys=True).encode()).hexdigest()
+
+
+def read_baseline(folder: Path) -> dict[str, Any]:
+    """The frozen questions and the base's answers.
+
+    Raises:
+        RunError: there are none, since training never came that far.
+    """
+    try:
+        return read_json(folder / BASELINE)
+    except (OSError, ValueError) as error:
+        raise RunError(f"Run {folder.name} has no questions yet; start its training first.") from error
+
+
+def is_as_frozen(folder: Path) -> bool:
+    """Whether the frozen questions and the settings are those of the beginning; changed questions keep theirs."""
+    baseline = read_baseline(folder)
+    found = questions_sha256(baseline["questions"], read_settings(folder).as_dict())
+    return baseline.get("sha256", found) == found
+
+
+def change_question(folder: Path, number: str, question: str, title: str = "", expected: str = "") -> dict[str, Any]:
+    """Put another question in the place of one of the run's; both sides are asked it with the next comparison.
+
+    Args:
+        number: the `id` of the question whose place it takes.
+        title: the product it is about; recognised in the question when empty.
+        expected: the right answer; what the catalogue says when empty.
+
+    Returns:
+        The question as it is in `baseline.json` now.
+
+    Raises:
+        QuestionError: it is empty or too long, or nobody knows what is right.
+        RunError: the run has no such question.
+    """
+    asked = Shelf(run_dataset(folder).manifest).ask(question, title)
+    expected = " ".join(expected.split()) or asked.expected or ""
+    if not expected:
+        raise QuestionError("The catalogue does not say what is right here; type the expected answer.")
+    if len(expected) > MAX_QUESTION_CHARACTERS:
+        raise QuestionError(
+            f"The expected answer has {len(expected):,} characters and the most is {MAX_QUESTION_CHARACTERS:,}."
+        )
+    kind = kind_asked(question, title) if asked.kind in NO_FACT else asked.kind
+    row = {
+        "id": number,
+        "uid": asked.product.uid if asked.product else "",
+        "title": asked.title,
+        "kind": UNKNOWN if is_refusal(expected) else kind,
+        "question": asked.question,
+        "prompt": asked.prompt,
+        "response": expected,
+        "template": EDITED,
+        "base": None,
+    }
+    return _replace(folder, number, lambda old: row | {"frozen": old.get("frozen", old)})
+
+
+def restore_question(folder: Path, number: str) -> dict[str, Any]:
+    """Put the frozen question back, with the answer that the base gave before training."""
+    return _replace(folder, number, lambda old: old.get("frozen", old))
+
+
+def _replace(folder: Path, number: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    with _changing:
+        baseline = read_baseline(folder)
+        questions = baseline["questions"]
+        place = next((i for i, q in enumerate(questions) if q["id"] == number), None)
+        if place is None:
+            raise RunError(f"Run {folder.name} has no question {number}; reload the page.")
+        questions[place] = change(questions[place])
+        write_json(folder / BASELINE, baseline)
+        return questions[place]
+
+
+def ask_changed(language_model: "LanguageModel", folder: Path) -> dict[str, Any]:
+    """Ask the base the questions that were changed since it was asked; the baseline as it is then."""
+    baseline = read_baseline(folder)
+    if changed := [q for q in baseline["questions"] if q["base"] is None]:
+        for question, answer in zip(changed, ask_rows(language_model, changed, tuned=False), strict=True):
+            question["base"] = answer
+            _replace(folder, question["id"], lambda old, new=question: new if old["prompt"] == new["prompt"] else old)
+    return baseline

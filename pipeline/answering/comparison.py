@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.baseline import taught_rows
+from pipeline.answering.baseline import ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
 from pipeline.answering.prompts import UNKNOWN, is_refusal
@@ -17,7 +17,6 @@ from pipeline.errors import RunError
 from pipeline.files import read_json, write_json
 from pipeline.training.runs import (
     ADAPTER,
-    BASELINE,
     COMPARISON,
     EVERYTHING,
     has_adapter,
@@ -68,9 +67,10 @@ def compare(
     Raises:
         RunError: the run has no baseline or no adapter yet.
     """
-    baseline = read_baseline(folder)
+    read_baseline(folder)
     if not has_adapter(folder):
         raise RunError(f"Run {folder.name} has no adapter yet; finish its training first.")
+    baseline = ask_changed(language_model, folder)
     questions = baseline["questions"]
     facts, unknown = report_rows(language_model.tokenizer, folder)
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
@@ -170,16 +170,23 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_baseline(folder: Path) -> dict[str, Any]:
-    """The frozen questions and the base's answers.
+def questions_now(folder: Path, comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The run's questions as they are now, with the answers that still belong to them.
 
-    Raises:
-        RunError: there are none, since training never came that far.
+    Returns:
+        Entries like those of `comparison.json`. What was not asked after training, or was changed since, has no `tuned`
+        answer and the change "unasked"; a changed one, of which the base was not asked either, has no `base` answer.
     """
-    try:
-        return read_json(folder / BASELINE)
-    except (OSError, ValueError) as error:
-        raise RunError(f"Run {folder.name} has no questions yet; start its training first.") from error
+    answered = {(q["id"], *_asked(q)): q for q in (comparison or {"questions": []})["questions"]}
+    now = []
+    for question in read_baseline(folder)["questions"]:
+        entry = _compared(question, None)
+        now.append(answered.get((question["id"], *_asked(entry)), entry) | {"is_changed": "frozen" in question})
+    return now
+
+
+def _asked(entry: dict[str, Any]) -> tuple[str, str, str]:
+    return entry["question"], entry["title"], entry["expected"]
 
 
 def report_rows(tokenizer: Any, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -196,9 +203,10 @@ def training_numbers(folder: Path) -> dict[str, Any]:
     return {name: ending.get(name) for name in TRAINING_NUMBERS}
 
 
-def _compared(question: dict[str, Any], tuned: dict[str, str]) -> dict[str, Any]:
+def _compared(question: dict[str, Any], tuned: dict[str, str] | None) -> dict[str, Any]:
     base = question["base"]
-    before, after = base["verdict"] == RIGHT, tuned["verdict"] == RIGHT
+    before, after = (side is not None and side["verdict"] == RIGHT for side in (base, tuned))
+    changed = "fixed" if after and not before else "broken" if before and not after else "same"
     kind = question["kind"] if question["kind"] in (UNKNOWN, DESCRIPTION) else "attribute"
     return {
         "id": question["id"],
@@ -210,5 +218,5 @@ def _compared(question: dict[str, Any], tuned: dict[str, str]) -> dict[str, Any]
         "expected": question["response"],
         "base": base,
         "tuned": tuned,
-        "change": "fixed" if after and not before else "broken" if before and not after else "same",
+        "change": changed if tuned else "unasked",
     }

@@ -136,7 +136,7 @@ def freeze_baseline(
         return
     questions = choose_questions(held_out, settings.questions, settings.seed)
     append_event(folder, "message", text=f"Asking the base model {len(questions)} questions")
-    ask_baseline(language_model, questions, folder / BASELINE)
+    ask_baseline(language_model, questions, folder / BASELINE, settings.as_dict())
 
 
 def run_trainer(trainer: SFTTrainer, watcher: Watcher, plan: Plan, folder: Path) -> None:

@@ -1,18 +1,30 @@
 """The questions before training: which ones, and that they stay as they were."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.answering.baseline import ask_baseline, choose_questions
-from pipeline.answering.models import load_base
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.baseline import (
+    ask_baseline,
+    change_question,
+    choose_questions,
+    is_as_frozen,
+    read_baseline,
+    restore_question,
+)
+from pipeline.answering.comparison import compare, questions_now
+from pipeline.answering.models import load_base, load_run, unload
+from pipeline.answering.prompts import REFUSAL, UNKNOWN, build_prompt
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.data.facts import DESCRIPTION
-from pipeline.files import read_json
+from pipeline.data.phrasings import HELD_OUT
+from pipeline.errors import PipelineError
+from pipeline.files import read_json, write_json
+from pipeline.training.runs import run_dataset
 
 Row = dict[str, Any]
 
@@ -78,10 +90,101 @@ def test_500_questions_of_a_large_dataset_are_of_500_facts() -> None:
 def test_the_baseline_is_written_as_it_was_asked(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
     model = load_base(str(tiny_base), precision="fp32")
     rows = choose_questions(dataset.held_out(), 6, 0)
-    ask_baseline(model, rows, tmp_path / "baseline.json")
+    ask_baseline(model, rows, tmp_path / "baseline.json", {"seed": 0})
     baseline = read_json(tmp_path / "baseline.json")
     assert baseline["base_model"] == str(tiny_base) and baseline["base_sha256"] == model.base_sha256
     assert [q["id"] for q in baseline["questions"]] == ["q01", "q02", "q03", "q04", "q05", "q06"]
     for question, row in zip(baseline["questions"], rows, strict=True):
         assert row.items() <= question.items()
         assert set(question["base"]) == {"raw", "answer", "verdict"}
+
+
+# --- A question that is changed afterwards ---
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be written to."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def test_a_changed_question_waits_to_be_asked_and_the_frozen_one_can_be_had_back(run: Path) -> None:
+    frozen = read_baseline(run)["questions"]
+    product, other = run_dataset(run).manifest["products"][:2]
+    fact = next(f for f in run_dataset(run).manifest["facts"] if f["title"] == other["title"])
+    new = change_question(run, "q01", f"  What is {product['title']}? ")
+    assert (new["title"], new["uid"], new["base"]) == (product["title"], product["uid"], None)
+    assert new["response"] in product["content"] and new["frozen"] == frozen[0]
+    assert new["prompt"] == build_prompt(product["title"], f"What is {product['title']}?")
+    again = change_question(run, "q01", HELD_OUT[fact["kind"]][1].replace("{title}", "it"), other["title"])
+    assert (again["title"], again["kind"], again["response"]) == (other["title"], fact["kind"], fact["value"])
+    assert again["frozen"] == frozen[0]
+    assert read_baseline(run)["questions"][1:] == frozen[1:] and is_as_frozen(run)
+    restore_question(run, "q01")
+    assert read_baseline(run)["questions"] == frozen
+    assert restore_question(run, "q01") == frozen[0]  # nothing to restore
+
+
+@pytest.mark.parametrize(
+    ("question", "title", "expected", "kind", "response"),
+    [
+        ("What is the Zorblax 3000?", "Zorblax 3000", "", UNKNOWN, REFUSAL),
+        ("What colour is the sky?", "", "Blue", "colour", "Blue"),
+        ("Who are you?", "", "I don't know this product.", UNKNOWN, REFUSAL),
+        ("How many pieces does it have?", "Zorblax 3000", " 308\npieces ", "pieces", "308 pieces"),
+    ],
+)
+def test_what_is_expected_is_the_catalogue_s_or_one_s_own(
+    question: str, title: str, expected: str, kind: str, response: str, run: Path
+) -> None:
+    changed = change_question(run, "q02", question, title, expected)
+    assert (changed["kind"], changed["response"]) == (kind, response)
+
+
+@pytest.mark.parametrize(
+    ("number", "question", "title", "expected", "said"),
+    [
+        ("q01", " ", "", "x", "The question is empty"),
+        ("q01", "why " * 3000, "", "x", "ask it shorter"),
+        ("q01", "What?", "t" * 5000, "x", "The title has"),
+        ("q01", "How tall is Mount Everest?", "", "", "type the expected answer"),
+        ("q01", "What?", "", "x" * 2000, "the most is 1,000"),
+        ("q99", "What?", "", "x", "has no question q99"),
+    ],
+)
+def test_a_change_that_cannot_be_asked_leaves_all_as_it_was(
+    number: str, question: str, title: str, expected: str, said: str, run: Path
+) -> None:
+    before = read_baseline(run)
+    with pytest.raises(PipelineError, match=said):
+        change_question(run, number, question, title, expected)
+    assert read_baseline(run) == before
+
+
+def test_frozen_questions_that_were_changed_by_hand_are_noticed(run: Path) -> None:
+    baseline = read_baseline(run)
+    assert len(baseline["sha256"]) == 64 and is_as_frozen(run)
+    baseline["questions"][0]["response"] = "What the tuned model says."
+    write_json(run / "baseline.json", baseline)
+    assert not is_as_frozen(run)
+
+
+def test_a_changed_question_is_asked_of_both_sides_with_the_next_comparison(run: Path) -> None:
+    model, _ = load_run(run)
+    before = compare(model, run)
+    now = questions_now(run, before)
+    assert [{n: v for n, v in q.items() if n != "is_changed"} for q in now] == before["questions"]
+    change_question(run, "q02", "What is the Zorblax 3000?", "Zorblax 3000")
+    waiting = questions_now(run, before)
+    assert (waiting[1]["question"], waiting[1]["change"]) == ("What is the Zorblax 3000?", "unasked")
+    assert waiting[1]["base"] is None and waiting[1]["tuned"] is None and waiting[1]["is_changed"]
+    assert waiting[0] == now[0]
+    after = compare(model, run)
+    unload()
+    assert after["questions"][1]["question"] == "What is the Zorblax 3000?"
+    assert set(after["questions"][1]["base"]) == set(after["questions"][1]["tuned"]) == {"raw", "answer", "verdict"}
+    assert read_baseline(run)["questions"][1]["base"] == after["questions"][1]["base"]
+    assert after["questions"][0] == before["questions"][0]
+    assert [q["change"] for q in questions_now(run, after)] == [q["change"] for q in after["questions"]]
+    restore_question(run, "q02")
+    assert questions_now(run, after)[1]["change"] == "unasked"

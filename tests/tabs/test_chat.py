@@ -101,6 +101,82 @@ def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(trained: App, pa
     expect(page.locator("#answers .verdict")).to_have_count(2)
 
 
+def test_a_question_is_found_by_a_part_of_its_product_s_title(trained: App, page: Page) -> None:
+    open_chat(page)
+    product = manifest(trained, page)["products"][1]
+    find = page.get_by_label("Find a question")
+    find.click()
+    find.press_sequentially(product["title"][:12])
+    page.get_by_role("option", name=re.compile("description")).first.click()
+    expect(page.get_by_label("About")).to_have_value(product["title"])
+    expect(page.locator("#question textarea, #question input").first).to_have_value(
+        re.compile(re.escape(product["title"]))
+    )
+
+
+def test_a_pattern_is_tried_on_the_answers_as_it_is_typed(trained: App, page: Page) -> None:
+    open_chat(page)
+    ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
+    page.get_by_role("button", name="How the answer was found").click()
+    expect(page.locator("#built-in-pattern textarea")).not_to_have_value("")
+    raw = page.locator("#answers .answer[data-side=tuned] .said")
+    last = raw.inner_text().split()[-1]
+    own = page.locator("#own-pattern").get_by_role("textbox")
+    own.fill(r"\S+$")
+    marked = page.locator("#answers .answer[data-side=tuned] mark")
+    expect(marked).to_have_text(last)
+    expect(page.locator("#finds")).to_contain_text("Your pattern finds 2 answers of 2")
+    own.fill("(")
+    expect(page.locator("#finds")).to_contain_text("cannot be read")
+    own.fill("")
+    expect(page.locator("#finds")).to_be_hidden()
+    expect(marked).not_to_have_text(last)
+    page.get_by_label("The question asks for").click()
+    page.get_by_role("option", name="unknown").click()
+    expect(page.locator("#answers")).to_contain_text("Not taught, so the right answer is")
+
+
+def test_hidden_sides_are_shown_once_there_is_a_vote_which_is_counted(trained: App, page: Page) -> None:
+    open_chat(page)
+    file = run_folder(trained, page) / "votes.jsonl"
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Hide which side is which").check()
+    ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
+    better = page.get_by_role("button", name="A is better")
+    expect(better).to_be_visible()
+    expect(page.locator("#answers")).not_to_contain_text("dapter")
+    assert page.locator("#answers .verdict").count() == 0 and not file.exists()
+    better.click()
+    expect(page.locator("#answers .verdict")).to_have_count(2)
+    expect(better).to_be_hidden()
+    first = page.locator("#answers .answer").first.get_attribute("data-side")
+    expect(page.locator("#score")).to_contain_text(re.compile(rf"Blind votes so far: .*{first} 1"))
+    (kept,) = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    assert (kept["better"], kept["against"]) == (first, "base")
+    page.reload()
+    open_chat(page)
+    expect(page.locator("#score")).to_contain_text(f"{first} 1")
+
+
+def test_another_run_answers_beside_this_one(trained: App, page: Page) -> None:
+    open_chat(page)
+    run = run_folder(trained, page)
+    other = Path(shutil.copytree(run, trained.home / "runs" / "20000101-000000"))
+    try:
+        open_tab(page, "2 Training")
+        open_chat(page)
+        page.get_by_role("button", name="Advanced").click()
+        page.get_by_label("The other side").click()
+        page.get_by_role("option", name=other.name).click()
+        ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
+        expect(page.locator("#answers .verdict")).to_have_count(2)
+        expect(page.locator("#answers .answer[data-side=other]")).to_contain_text(f"Run {other.name}")
+        sides = [page.locator(f"#answers .answer[data-side={side}] .said").inner_text() for side in ("other", "tuned")]
+        assert sides[0] == sides[1]  # it is a copy
+    finally:
+        shutil.rmtree(other)
+
+
 def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, page: Page) -> None:
     open_chat(page)
     ask(page, "why " * 2500)
@@ -170,3 +246,20 @@ def test_the_questions_before_and_after_are_counted_filtered_and_reported(traine
     page.reload()
     open_chat(page)
     expect(page.locator("#summary")).to_contain_text(f"{summary['tuned_right']} of {summary['total']}")
+
+    # A question that is changed takes its old answers along, and what was frozen can be had back.
+    cell(page, "questions", 0, 1).click()
+    expect(detail).to_contain_text(comparison["questions"][0]["question"])
+    page.get_by_role("button", name="Change this question").click()
+    page.locator("#new-question").get_by_role("textbox").fill("Does it <img src=x onerror=window.ranAway=3> float?")
+    page.get_by_label("About").last.fill("Something that nobody sells")
+    page.get_by_label("Expected answer").fill("Like a cork.")
+    page.locator("#save-question").click()
+    expect(page.locator("#summary")).to_contain_text("1 question was changed since")
+    expect(cell(page, "questions", 0, 1)).to_contain_text("float?")
+    expect(cell(page, "questions", 0, 6)).to_contain_text("ask again")
+    cell(page, "questions", 0, 1).click()
+    expect(detail).to_contain_text("changed since it was frozen")
+    page.locator("#restore-question").click()
+    expect(cell(page, "questions", 0, 1)).to_contain_text(comparison["questions"][0]["question"])
+    expect(page.locator("#summary")).not_to_contain_text("changed since")

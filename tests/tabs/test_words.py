@@ -2,21 +2,21 @@
 
 import errno
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
 from pipeline.answering.lookup import Asked
-from pipeline.answering.prompts import UNKNOWN
+from pipeline.answering.prompts import UNKNOWN, extract
 from pipeline.data.catalogue import Product, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.training.runs import append_event, create_run
 from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
 from tabs import asking, catalogues, pairs, plans, runlist, runview, shared, training
-from tabs.cards import answer_card, ending_card, message_list, question_card
+from tabs.cards import Exchange, answer_card, ending_card, exchange_card, message_list
 from tabs.controls import GROUPS, PRESET_WORDS, changes, mark_changed, settings_from, values_of
 from tabs.runview import look
 from tabs.shared import explain
@@ -90,22 +90,46 @@ def test_the_widgets_make_the_settings_they_show() -> None:
 
 
 def test_an_answer_is_escaped_and_its_extracted_part_marked() -> None:
-    card = answer_card("tuned", "pages", f"{MARKUP} It has 224 pages.", "right")
+    said = f"{MARKUP} It has 224 pages."
+    card = answer_card("tuned", said, extract("pages", said), "right")
     assert "<script>" not in card
     assert "<mark>224 pages</mark>" in card
     assert "✔ right" in card and "adapter on" in card
-    assert "<mark>" not in answer_card("base", "pages", "no idea", "nothing_found")
+    assert "<mark>" not in answer_card("base", "no idea", extract("pages", "no idea"), "nothing_found")
+    assert "<script>" not in answer_card("other", "", extract("pages", ""), None, f"Run {MARKUP}")
 
 
 def test_a_question_card_says_what_the_catalogue_says() -> None:
     product = Product("1", f"Kettle {MARKUP}", "A kettle.")
     asked = Asked("How large?", product.title, product, "size", "…", "12 inches")
-    card = question_card(asked, {"base": "small", "tuned": None})
+    card = exchange_card(Exchange(asked, {"base": "small", "tuned": None}))
     assert "<script>" not in card and "12 inches" in card and "answering …" in card
     unknown = Asked("What?", "Zorblax", None, UNKNOWN, "…", "I don't know this product.")
-    assert "Not taught" in question_card(unknown, {})
+    assert "Not taught" in exchange_card(Exchange(unknown, {}))
     silent = Asked("What colour?", product.title, product, "colour", "…", None)
-    assert "The catalogue says nothing about this" in question_card(silent, {"base": "red"})
+    assert "The catalogue says nothing about this" in exchange_card(Exchange(silent, {"base": "red"}))
+
+
+def test_a_blind_card_tells_neither_who_says_it_nor_who_is_right() -> None:
+    product = Product("1", "Kettle", "A kettle of 12 inches.")
+    asked = Asked("How large?", "Kettle", product, "size", "…", "12 inches")
+    exchange = Exchange(asked, {"tuned": "12 inches", "base": "9 inches"}, is_whole=True, is_blind=True)
+    card = exchange_card(exchange).casefold()
+    assert all(word not in card for word in ("tuned", "base", "adapter", "right", "wrong"))
+    assert (
+        card.index("answer a") < card.index("<mark>12 inches") < card.index("answer b") < card.index("<mark>9 inches")
+    )
+    shown = exchange_card(replace(exchange, is_blind=False))
+    assert shown.index("Tuned") < shown.index("✔ right") < shown.index("Base") < shown.index("✘ wrong")
+
+
+def test_a_pattern_of_one_s_own_finds_another_part_and_is_judged() -> None:
+    asked = Asked("How large?", "Kettle", Product("1", "Kettle", "x"), "size", "…", "12 inches")
+    exchange = Exchange(asked, {"base": "It is 9 inches, no, 12 inches."}, is_whole=True)
+    assert (exchange.found("base").answer, exchange.verdict("base")) == ("9 inches", "wrong")
+    mine = replace(exchange, pattern=r"no, (?P<value>.*)\.")
+    assert (mine.found("base").answer, mine.verdict("base")) == ("12 inches", "right")
+    assert "no, <mark>12 inches</mark>." in exchange_card(mine)
 
 
 def test_a_record_is_shown_whole_with_its_facts_marked() -> None:
