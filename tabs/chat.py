@@ -192,7 +192,7 @@ class ChatTab:
                 **quiet,
             )
         gr.on(
-            [self.pattern.input, self.kind.input],
+            [self.pattern.input, self.pattern.blur, self.kind.input],
             guarded(self.problem, self.try_pattern),
             [self.shown, self.kind, self.pattern],
             [self.problem, *answers],
@@ -287,7 +287,7 @@ class ChatTab:
         run: str,
         against: str,
         past: list[str],
-        pattern: str,
+        pattern: str | None,
         record: bool,
         blind: bool,
         temperature: float,
@@ -344,13 +344,13 @@ class ChatTab:
     def stop_answering(self, request: gr.Request) -> None:
         self.stopped.add(request.session_hash)
 
-    def show_answers(self, exchange: Exchange, pattern: str) -> Update:
+    def show_answers(self, exchange: Exchange, pattern: str | None) -> Update:
         """Whole answers with what their pattern finds; a pattern that cannot be used is said and left out."""
         said = ""
         try:
-            exchange = replace(exchange, pattern=pattern)
+            exchange = replace(exchange, pattern=pattern or "")
             card = exchange_card(exchange)
-            if pattern.strip():
+            if exchange.pattern.strip():
                 found = [exchange.found(side).answer for side in exchange.raws]
                 said = notice(f"Your pattern finds {count(sum(map(bool, found)), 'answer')} of {len(found)}.", "hint")
         except PatternError as error:
@@ -368,7 +368,7 @@ class ChatTab:
             self.built_in: pattern_for(kind).pattern,
         }
 
-    def try_pattern(self, exchange: Exchange | None, kind: str | None, pattern: str) -> Update:
+    def try_pattern(self, exchange: Exchange | None, kind: str | None, pattern: str | None) -> Update:
         """The answers on the page, found with another pattern or as an answer to another kind of question."""
         if exchange is None:
             return {}

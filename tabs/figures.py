@@ -229,23 +229,17 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
 
 
 def by_kind_figure(questions: Sequence[dict[str, Any]], everything: dict[str, Any] | None) -> "Figure":
-    """The share of right answers for each kind of fact: of the questions on both sides, and of everything that was asked."""
+    """The share of right answers for each kind of fact: the tuned model's of all that was asked, the base's of the questions."""
     from plotly.graph_objects import Bar
 
-    asked = (everything["facts"] + everything["unknown"]) if everything else []
-    series = [
-        ("tuned, everything asked", ORANGE, [(row["kind"], row["verdict"]) for row in asked]),
-        ("tuned, the questions", RIGHT, [(q["fact_kind"], q["tuned"]["verdict"]) for q in questions]),
-        ("base, the questions", NOTHING, [(q["fact_kind"], q["base"]["verdict"]) for q in questions]),
-    ]
-    numbers = Counter(kind for kind, _ in series[0][2] or series[1][2])
-    kinds = [kind for kind, _ in numbers.most_common()][::-1]
-    figure = _figure(max(230, 46 * len(kinds) + 110))
-    for name, colour, verdicts in series:
-        if not verdicts:
-            continue
-        of = Counter(kind for kind, _ in verdicts)
-        right = Counter(kind for kind, said in verdicts if said == "right")
+    asked = (
+        [(row["kind"], row["verdict"]) for row in (*everything["facts"], *everything["unknown"])] if everything else []
+    )
+    tuned, base = ([(q["fact_kind"], q[side]["verdict"]) for q in questions] for side in ("tuned", "base"))
+    kinds = [kind for kind, _ in Counter(kind for kind, _ in asked or tuned).most_common()][::-1]
+    figure = _figure(30 * len(kinds) + 110)
+    for name, colour, verdicts in (("tuned", RIGHT, asked or tuned), ("base", NOTHING, base)):
+        of, right = Counter(kind for kind, _ in verdicts), Counter(kind for kind, said in verdicts if said == "right")
         figure.add_trace(
             Bar(
                 x=[right[kind] / of[kind] if of[kind] else None for kind in kinds],
@@ -263,8 +257,8 @@ def by_kind_figure(questions: Sequence[dict[str, Any]], everything: dict[str, An
         bargap=0.25,
         xaxis={"range": [0, 1.15], "tickformat": ".0%", "tickvals": [0, 0.5, 1], "gridcolor": "rgba(128,128,128,.25)"},
         yaxis={"automargin": True},
-        legend={"traceorder": "reversed", "y": 1.02, "yanchor": "bottom"},
-        margin={"t": 40, "b": 30},
+        legend={"traceorder": "reversed", "y": -40 / (30 * len(kinds) + 60)},
+        margin={"t": 30, "b": 70},
     )
     return figure
 
