@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.answering.comparison import failures
 from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import (
     GENERAL,
@@ -163,18 +164,7 @@ def failures_card(everything: dict[str, Any] | None) -> str:
     """What the model gets wrong, as HTML; empty when it was not asked or gets nothing wrong."""
     if not everything:
         return ""
-    general = everything["general"] or {"base": [], "tuned": []}
-    forgotten = [
-        tuned
-        for base, tuned in zip(general["base"], general["tuned"], strict=True)
-        if base["verdict"] == "right" != tuned["verdict"]
-    ]
-    lists = [
-        ("Facts it does not know", [row for row in everything["facts"] if row["verdict"] != "right"]),
-        ("Unknown products it does not refuse", [row for row in everything["unknown"] if row["verdict"] != "right"]),
-        ("General questions that only the base answers right", forgotten),
-    ]
-    return "".join(_failures(name, rows) for name, rows in lists if rows)
+    return "".join(_failures(name, rows) for name, rows in failures(everything).items() if rows)
 
 
 def _failures(name: str, rows: list[dict[str, Any]]) -> str:

@@ -156,6 +156,20 @@ def measure(
     }
 
 
+def failures(everything: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What the tuned model gets wrong of everything it was asked, by what kind of failure it is."""
+    general = everything["general"] or {"base": [], "tuned": []}
+    return {
+        "Facts it does not know": [row for row in everything["facts"] if row["verdict"] != RIGHT],
+        "Unknown products it does not refuse": [row for row in everything["unknown"] if row["verdict"] != RIGHT],
+        "General questions that only the base answers right": [
+            tuned
+            for base, tuned in zip(general["base"], general["tuned"], strict=True)
+            if base["verdict"] == RIGHT != tuned["verdict"]
+        ],
+    }
+
+
 def _share(count: int, total: int) -> float:
     return round(count / total, 4) if total else 0.0
 

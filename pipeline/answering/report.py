@@ -11,12 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
+from pipeline.answering.comparison import failures
 from pipeline.data.phrasings import kind_label
 from pipeline.files import read_json, write_text
 from pipeline.training.recipe import command_line
 from pipeline.training.runs import EVERYTHING, read_events, read_settings, run_dataset
 
 SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
+SHOWN_FAILURES = 100
+"""Of each sort: `everything.json` has all of them."""
+
 VERDICT_WORDS = {"right": "✔ right", "partial": "◐ partly", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
 
 _STYLE = """
@@ -60,6 +65,7 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> str:
         f"{_curve(folder)}"
         f"{_html_everything(folder)}"
         f'<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
+        f"{_html_failures(folder)}"
         f'<h2>How it was made</h2><div class="scroll"><table>{facts}</table></div></html>\n'
     )
 
@@ -89,6 +95,28 @@ def _everything(folder: Path) -> list[tuple[str, str]]:
 def _html_everything(folder: Path) -> str:
     rows = "".join(f"<tr><th>{name}</th><td>{html.escape(said)}</td></tr>" for name, said in _everything(folder))
     return f'<h2>Everything asked</h2><div class="scroll"><table>{rows}</table></div>' if rows else ""
+
+
+def _failures(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        return {name: rows[:SHOWN_FAILURES] for name, rows in failures(read_json(folder / EVERYTHING)).items() if rows}
+    except (OSError, ValueError):
+        return {}
+
+
+def _html_failures(folder: Path) -> str:
+    lists = ""
+    for name, rows in _failures(folder).items():
+        cells = "".join(
+            f'<tr><td>{html.escape(row["question"])}<div class="small">{html.escape(row.get("title", ""))}</div></td>'
+            f"<td>{html.escape(row['expected'])}</td><td>{html.escape(row['answer'] or row['raw'])}</td></tr>"
+            for row in rows
+        )
+        lists += (
+            f"<h3>{name} ({len(rows)})</h3>"
+            f'<div class="scroll"><table><tr><th>Question</th><th>Expected</th><th>Tuned</th></tr>{cells}</table></div>'
+        )
+    return f"<h2>What it gets wrong</h2>{lists}" if lists else ""
 
 
 def _html_row(question: dict[str, Any]) -> str:
@@ -122,6 +150,13 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
         )
     if everything := _everything(folder):
         lines += ["", "## Everything asked", "", *(f"- {name}: {_md(said)}" for name, said in everything)]
+    for name, rows in _failures(folder).items():
+        lines += ["", f"## {name} ({len(rows)})", ""]
+        lines += [
+            f"- {_md(row['question'])} ({_md(row.get('title', ''))}): {_md(row['answer'] or row['raw'])}"
+            f" instead of {_md(row['expected'])}"
+            for row in rows
+        ]
     lines += ["", "## How it was made", ""]
     lines += [f"- {name}: {_md(value)}" for name, value in _about(folder, comparison)]
     return "\n".join(lines) + "\n"
@@ -155,10 +190,21 @@ def _about(folder: Path, comparison: dict[str, Any]) -> list[tuple[str, str]]:
     chosen = ", ".join(f"{k} {v}" for k, v in settings.as_dict().items() if k != "base_model")
     return [
         *numbers,
+        ("Questions", _frozen(folder)),
         ("Settings", chosen),
         ("Versions", ", ".join(_versions())),
         ("Command that repeats it", command_line(folder)),
     ]
+
+
+def _frozen(folder: Path) -> str:
+    """Whether the questions are those that were chosen before training, in words."""
+    baseline = read_baseline(folder)
+    said = f"{len(baseline['questions'])}, frozen before training (sha256 {baseline.get('sha256', 'unknown')[:12]})"
+    changed = sum(q["template"] == EDITED for q in baseline["questions"])
+    if changed:
+        said += f"; {changed} changed since by hand, and then asked of both sides"
+    return said if is_as_frozen(folder) else f"{said}; the file was changed since, so they are not what was frozen"
 
 
 def _versions() -> Iterator[str]:

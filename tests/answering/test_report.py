@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.answering.baseline import change_question
+from pipeline.answering.comparison import measure
 from pipeline.answering.report import headline, write_report
+from pipeline.files import read_json, write_json
 from pipeline.training.runs import append_event
 from tests.tiny import HOSTILE_TITLES
 
@@ -135,3 +138,43 @@ def test_no_secret_and_no_half_written_file_is_left(run: Path, monkeypatch: pyte
     write_report(run, comparison())
     assert not [p for p in run.iterdir() if p.name.startswith(".")]
     assert "sk-very-secret" not in (run / "report.html").read_text() + (run / "report.md").read_text()
+
+
+def with_failures(run: Path, text: str) -> tuple[Tags, str]:
+    wrong = {
+        "title": text,
+        "kind": "size",
+        "question": text,
+        "expected": "1",
+        "response": "1",
+        "raw": text,
+        "answer": "",
+        "verdict": "wrong",
+    }
+    right = wrong | {"verdict": "right"}
+    rows = {"facts": [right, wrong], "unknown": [], "general": {"base": [right], "tuned": [wrong]}}
+    write_json(run / "everything.json", measure(rows["facts"], [], rows["general"]) | rows)
+    return reports(run, comparison())
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_failures_are_listed_and_are_text(text: str, run: Path) -> None:
+    plain, plain_markdown = with_failures(run, "Kite")
+    page, markdown = with_failures(run, text)
+    assert page.tags == plain.tags and page.links == []
+    assert [line[:2] for line in markdown.splitlines()] == [line[:2] for line in plain_markdown.splitlines()]
+    assert "Facts it does not know (1)" in page.text and "only the base answers right (1)" in page.text
+    assert "Unknown products it does not refuse" not in page.text + markdown
+    assert "## Facts it does not know (1)" in markdown
+
+
+def test_the_report_says_whether_the_questions_are_those_that_were_frozen(run: Path) -> None:
+    digest = read_json(run / "baseline.json")["sha256"][:12]
+    page, _ = reports(run, comparison())
+    assert f"frozen before training (sha256 {digest})" in page.text and "changed" not in page.text
+    change_question(run, "q01", "What is the Zorblax 3000?", "Zorblax 3000")
+    assert "1 changed since by hand" in reports(run, comparison())[1]
+    baseline = read_json(run / "baseline.json")
+    baseline["questions"][1]["response"] = "something else"
+    write_json(run / "baseline.json", baseline)
+    assert "they are not what was frozen" in reports(run, comparison())[1]
