@@ -153,7 +153,9 @@ def with_failures(run: Path, text: str) -> tuple[Tags, str]:
     }
     right = wrong | {"verdict": "right"}
     rows = {"facts": [right, wrong], "unknown": [], "general": {"base": [right], "tuned": [wrong]}}
-    write_json(run / "everything.json", measure(rows["facts"], [], rows["general"]) | rows)
+    found = measure(rows["facts"], [], rows["general"]) | rows
+    found["summary"]["whole"] = True
+    write_json(run / "everything.json", found)
     return reports(run, comparison())
 
 
