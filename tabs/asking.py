@@ -44,6 +44,8 @@ def chosen_run(name: str | None) -> Path:
         RunError: there is none.
     """
     found = find_run(name) if name else next(iter(trained_runs()), None)
+    if found is None and name:
+        raise RunError(f"Run {name} is gone: it was renamed or deleted. Reload the page and choose another.")
     if found is None:
         raise RunError("There is no trained model yet; train one in the second tab.")
     return found
@@ -90,7 +92,7 @@ def stream(
             shown = 0.0
             try:
                 for texts in growing:
-                    raws = raws | dict(zip(group, texts, strict=True))
+                    raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
                     if time.monotonic() - shown > SHOW_EVERY:
                         yield raws
                         shown = time.monotonic()
@@ -98,9 +100,11 @@ def stream(
                         break
             finally:
                 growing.close()  # at once, not when it is collected: whoever asks next waits for the model
-            yield raws
             if stopped():
+                yield raws
                 return
+            raws = raws | {side: raws[side] or "" for side in group}
+            yield raws
 
 
 _stop_comparing = threading.Event()

@@ -49,7 +49,8 @@ class Exchange:
         run: the run whose adapter is the tuned side.
         other: the run whose adapter answers instead of the base, where one does.
         pattern: the user's own pattern, or empty for the kind's.
-        is_whole: whether the answers have ended; only then they are judged.
+        is_whole: whether the answers have ended by themselves; only then they are judged.
+        is_stopped: whether somebody ended them.
         is_blind: whether it is hidden which side is which, and who is right.
     """
 
@@ -59,6 +60,7 @@ class Exchange:
     other: str = ""
     pattern: str = ""
     is_whole: bool = False
+    is_stopped: bool = False
     is_blind: bool = False
 
     def found(self, side: str) -> Extraction:
@@ -109,9 +111,12 @@ def exchange_card(exchange: Exchange) -> str:
         else:
             cards += answer_card(side, raw, exchange.found(side), exchange.verdict(side), exchange.name(side))
     asked = exchange.asked
+    if exchange.is_stopped:
+        cards = cards.replace("answering …", "not answered")
+    stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
     return (
         f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
-        f'<div class="sides">{cards}</div><p class="catalogue">{catalogue_says(asked)}</p></article>'
+        f'<div class="sides">{cards}</div>{stopped}<p class="catalogue">{catalogue_says(asked)}</p></article>'
     )
 
 

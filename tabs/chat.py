@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.answering.lookup import Shelf
+from pipeline.answering.lookup import Shelf, plain_text
 from pipeline.answering.prompts import NO_FACT, REFUSAL, UNKNOWN, pattern_for
 from pipeline.data.facts import ANSWER_PATTERNS
 from pipeline.data.phrasings import kind_label
 from pipeline.errors import PatternError
-from pipeline.training.runs import run_dataset
+from pipeline.training.runs import SETTINGS, run_dataset
 from tabs.asking import (
     ALIKE,
     MODEL,
@@ -31,7 +31,7 @@ from tabs.asking import (
 )
 from tabs.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.comparing import ComparePanel
-from tabs.runview import before_after, look, trained_runs
+from tabs.runview import before_after, find_run, look, trained_runs
 from tabs.shared import Update, count, for_callers, go_to, guarded, notice
 
 RECOGNISED = ""
@@ -222,7 +222,7 @@ class ChatTab:
             self.score,
             *self.panel.outputs,
         ]
-        self.state = [self.run, self.newest, self.against]
+        self.state = [self.run, self.newest, self.against, self.panel.seen]
         gr.on(
             [self.run.input, self.against.input],
             guarded(self.problem, self.refresh),
@@ -240,10 +240,10 @@ class ChatTab:
         gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **quiet)
         timer.tick(self.notice_first, self.state, self.outputs, **quiet)
 
-    def notice_first(self, run: str | None, newest: str, against: str) -> Any:
-        return gr.skip() if newest or not trained_runs() else self.refresh(run, newest, against)
+    def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Any:
+        return gr.skip() if newest or not trained_runs() else self.refresh(run, newest, against, seen)
 
-    def refresh(self, run: str | None, newest: str, against: str) -> Update:
+    def refresh(self, run: str | None, newest: str, against: str, seen: str) -> Update:
         """What there is to ask: the chosen run, or the newest one once there is a newer than this page knew."""
         runs = trained_runs()
         if not runs:
@@ -252,7 +252,8 @@ class ChatTab:
                 self.ready: gr.Column(visible=False),
                 self.why: self.why_not(),
             }
-        known = runs[0].name == newest
+        stamp = (runs[0] / SETTINGS).stat().st_mtime
+        known = bool(newest) and stamp <= float(newest)  # not by its name, which may change
         folder = next((f for f in runs if f.name == run and known), runs[0])
         others = [other for other in runs if other != folder and base_of(other) == base_of(folder)]
         against = next((other.name for other in others if other.name == against), BASE)
@@ -269,9 +270,10 @@ class ChatTab:
             self.find: gr.Dropdown(choices=all_questions(folder), value=None),
             self.suggested: next(iter(examples), ""),
             self.examples: gr.Dataset(samples=[[example] for example in examples]),
-            self.newest: runs[0].name,
+            self.newest: str(stamp),
             self.score: score_words(folder, against),
-            **self.panel.show(folder),
+            # What has not changed stays as it is: a filter, a question that is being written, a comparison that is on.
+            **(self.panel.show(folder) if self.panel.state_of(folder) != seen else {}),
         }
 
     def why_not(self) -> str:
@@ -330,7 +332,8 @@ class ChatTab:
         except Exception:
             yield {self.now: ""}
             raise
-        exchange = replace(exchange, is_whole=True)
+        stopped = request.session_hash in self.stopped
+        exchange = replace(exchange, is_whole=not stopped, is_stopped=stopped, is_blind=blind and not stopped)
         found = self.show_answers(exchange, pattern)
         kept = [exchange_card(replace(exchange, is_blind=False)), *past][:KEPT_QUESTIONS]
         yield {
@@ -348,7 +351,7 @@ class ChatTab:
         """Whole answers with what their pattern finds; a pattern that cannot be used is said and left out."""
         said = ""
         try:
-            exchange = replace(exchange, pattern=pattern or "")
+            exchange = replace(exchange, pattern=plain_text(pattern or ""))
             card = exchange_card(exchange)
             if exchange.pattern.strip():
                 found = [exchange.found(side).answer for side in exchange.raws]
@@ -361,7 +364,7 @@ class ChatTab:
             self.now: card,
             self.shown: exchange,
             self.voting: gr.Row(visible=exchange.is_blind),
-            self.score: score_words(chosen_run(exchange.run), exchange.other or BASE),
+            self.score: score_words(find_run(exchange.run), exchange.other or BASE),
             self.how: gr.Accordion(visible=not exchange.is_blind),
             self.kind: kind if kind in ANSWER_PATTERNS or kind == UNKNOWN else None,
             self.finds: said,
@@ -382,7 +385,8 @@ class ChatTab:
     def count_vote(self, exchange: Exchange | None, place: int) -> Update:
         if exchange is None or not exchange.is_blind:
             return {}
-        vote(chosen_run(exchange.run), exchange, ALIKE if place < 0 else list(exchange.raws)[place])
+        if folder := find_run(exchange.run):  # else it is gone, and who said what is shown all the same
+            vote(folder, exchange, ALIKE if place < 0 else list(exchange.raws)[place])
         return self.show_answers(replace(exchange, is_blind=False), exchange.pattern)
 
 
@@ -391,9 +395,9 @@ def base_of(folder: Path) -> str:
     return view.settings.base_model if view else ""
 
 
-def score_words(folder: Path, against: str) -> str:
+def score_words(folder: Path | None, against: str) -> str:
     """The blind votes so far, as HTML; empty when there is none."""
-    counted = votes(folder, against)
+    counted = votes(folder, against) if folder else {}
     if not sum(counted.values()):
         return ""
     names = {OTHER: f"run {against}", BASE: "base", TUNED: "tuned", ALIKE: "alike"}

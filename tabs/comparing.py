@@ -8,14 +8,16 @@ import gradio as gr
 
 from pipeline.answering.baseline import change_question, restore_question
 from pipeline.answering.comparison import questions_now
+from pipeline.answering.lookup import Shelf
 from pipeline.answering.report import VERDICT_WORDS
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RunError
+from pipeline.training.runs import BASELINE, COMPARISON, run_dataset
 from tabs.asking import MODEL, chosen_run, run_questions, stop_comparing
 from tabs.cards import SIDES, TUNED, compared_card, failures_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import by_kind_figure, comparison_figure
 from tabs.runview import find_run, read_comparison, read_everything
-from tabs.shared import PagedTable, Update, count, guarded, notice, picked, reveal
+from tabs.shared import PagedTable, Update, count, guarded, notice, reveal
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
 CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
@@ -102,6 +104,7 @@ class ComparePanel:
             with gr.Accordion("What it gets wrong", open=False, visible=False, elem_id="failures") as self.failed:
                 self.failures = gr.HTML()
         self.opened = gr.State("")
+        self.seen = gr.State("")
         self.outputs = [
             self.summary,
             self.charts,
@@ -117,13 +120,14 @@ class ComparePanel:
             self.failed,
             self.failures,
             self.filter,
+            self.seen,
             *self.table.outputs,
         ]
         self._wire()
 
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self.go.click(
+        asked = self.go.click(
             guarded(self.problem, self.run_all),
             self.run,
             [self.problem, *self.outputs],
@@ -131,6 +135,10 @@ class ComparePanel:
             api_visibility="private",
             concurrency_limit=1,
             concurrency_id=MODEL,
+        )
+        # Of the run that is chosen by then.
+        asked.then(
+            guarded(self.problem, self.show_chosen, clears=False), self.run, [self.problem, *self.outputs], **quiet
         )
         self.enough.click(stop_comparing, None, None, queue=False, **quiet)
         self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
@@ -154,14 +162,15 @@ class ComparePanel:
             self.enough: gr.Button(visible=True),
         }
         progress(0.0, desc="Loading the model")
-        try:
-            run_questions(
-                folder, lambda done, of: progress((done, of), desc="Asking the tuned model", unit="questions")
-            )
-        except Exception:
-            yield self.show(folder)
-            raise
-        yield self.show(folder)
+        run_questions(folder, lambda done, of: progress((done, of), desc="Asking the tuned model", unit="questions"))
+
+    def show_chosen(self, run: str) -> Update:
+        return self.show(chosen_run(run))
+
+    def state_of(self, folder: Path) -> str:
+        """Changes whenever there is something else to show about a run."""
+        times = [p.stat().st_mtime_ns if (p := folder / name).is_file() else 0 for name in (BASELINE, COMPARISON)]
+        return f"{folder.name} {times}"
 
     def show(self, folder: Path) -> Update:
         """What is known about a run."""
@@ -174,6 +183,7 @@ class ComparePanel:
             self.editing: gr.Accordion(visible=False),
             self.compared: gr.Column(visible=bool(questions)),
             self.filter: "all",
+            self.seen: self.state_of(folder),
             **self.table.show(question_cells(folder.name, "all")),
         }
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
@@ -209,7 +219,10 @@ class ComparePanel:
         return notice(said, "hint")
 
     def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
-        question = filtered(run, wanted)[picked(event)]
+        asked, title = event.row_value[1:3]
+        question = next((q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title)), None)
+        if question is None:
+            raise RunError("The questions have changed meanwhile; reload the page.")
         return {
             self.detail: compared_card(question),
             self.editing: gr.Accordion(visible=True),
@@ -223,8 +236,10 @@ class ComparePanel:
     def change(self, run: str, number: str, question: str, title: str, expected: str) -> Update:
         folder = chosen_run(run)
         before = next((q for q in questions_of(folder) if q["id"] == number), None)
-        if before and (question, title) != (before["question"], before["title"]) and expected == before["expected"]:
-            expected = ""  # that was the old question's
+        if before and (question, title) != (before["question"], before["title"]):
+            shelf = Shelf(run_dataset(folder).manifest)
+            if expected == shelf.ask(before["question"], before["title"]).expected:
+                expected = ""  # that was what the catalogue says to the old question
         change_question(folder, number, question, title, expected)
         return self.show(folder)
 

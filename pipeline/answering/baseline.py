@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.lookup import Shelf, kind_asked
+from pipeline.answering.lookup import Shelf, kind_asked, plain_text
 from pipeline.answering.prompts import (
     MAX_QUESTION_CHARACTERS,
     NO_FACT,
@@ -151,7 +151,7 @@ def change_question(folder: Path, number: str, question: str, title: str = "", e
         RunError: the run has no such question.
     """
     asked = Shelf(run_dataset(folder).manifest).ask(question, title)
-    expected = " ".join(expected.split()) or asked.expected or ""
+    expected = " ".join(plain_text(expected).split()) or asked.expected or ""
     if not expected:
         raise QuestionError("The catalogue does not say what is right here; type the expected answer.")
     if len(expected) > MAX_QUESTION_CHARACTERS:
@@ -195,6 +195,8 @@ def ask_changed(language_model: "LanguageModel", folder: Path) -> dict[str, Any]
     baseline = read_baseline(folder)
     if changed := [q for q in baseline["questions"] if q["base"] is None]:
         for question, answer in zip(changed, ask_rows(language_model, changed, tuned=False), strict=True):
+            asked = dict(question)
             question["base"] = answer
-            _replace(folder, question["id"], lambda old, new=question: new if old["prompt"] == new["prompt"] else old)
+            # One that was changed again meanwhile stays as it is.
+            _replace(folder, question["id"], lambda old, asked=asked, new=question: new if old == asked else old)
     return baseline

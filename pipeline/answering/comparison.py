@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.baseline import ask_changed, read_baseline, taught_rows
+from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
-from pipeline.answering.prompts import UNKNOWN, is_refusal
-from pipeline.answering.scoring import RIGHT
+from pipeline.answering.prompts import UNKNOWN, extract, is_refusal
+from pipeline.answering.scoring import RIGHT, verdict
 from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
@@ -19,6 +19,7 @@ from pipeline.training.runs import (
     ADAPTER,
     COMPARISON,
     EVERYTHING,
+    SETTINGS,
     has_adapter,
     read_events,
     read_settings,
@@ -103,7 +104,7 @@ def compare(
         [row | answers[row["prompt"]] for row in unknown if row["prompt"] in answers],
         general if len(general) == 2 else None,
     )
-    compared = [_compared(q, answers[q["prompt"]]) for q in questions]
+    compared = [_compared(q, _scored(q, answers[q["prompt"]])) for q in questions]
     comparison = {
         "base_model": baseline["base_model"],
         "base_sha256": baseline["base_sha256"],
@@ -118,6 +119,8 @@ def compare(
         },
         "training": training_numbers(folder),
     }
+    if not (folder / SETTINGS).is_file():
+        raise RunError(f"Run {folder.name} was renamed or deleted while it was asked, so its answers are not kept.")
     everything["summary"]["whole"] = len(answers) == len(rows) and everything["general"] is not None
     write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
@@ -215,6 +218,14 @@ def training_numbers(folder: Path) -> dict[str, Any]:
     """The training's own figures, out of its last ending event."""
     ending = next((e for e in reversed(read_events(folder)[0]) if "peak_memory_bytes" in e and "steps" in e), {})
     return {name: ending.get(name) for name in TRAINING_NUMBERS}
+
+
+def _scored(question: dict[str, Any], answer: dict[str, str]) -> dict[str, str]:
+    """The answer to a question that somebody wrote, by what they expect: a fact with the same prompt may expect another."""
+    if question["template"] != EDITED:
+        return answer
+    found = extract(question["kind"], answer["raw"]).answer
+    return {"raw": answer["raw"], "answer": found, "verdict": verdict(question["kind"], found, question["response"])}
 
 
 def _compared(question: dict[str, Any], tuned: dict[str, str] | None) -> dict[str, Any]:

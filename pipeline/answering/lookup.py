@@ -152,7 +152,7 @@ def check_question(question: str) -> str:
     Raises:
         QuestionError: it is empty or too long.
     """
-    question = _text(question)
+    question = plain_text(question)
     if not question:
         raise QuestionError("The question is empty; type one, or pick one of the examples.")
     if len(question) > MAX_QUESTION_CHARACTERS:
@@ -168,7 +168,7 @@ def check_title(title: str) -> str:
     Raises:
         QuestionError: it is longer than any product's.
     """
-    title = _text(title)
+    title = plain_text(title)
     if len(title) > MAX_TITLE_CHARACTERS:
         raise QuestionError(
             f"The title has {len(title):,} characters and the most is {MAX_TITLE_CHARACTERS}; give the product's own."
@@ -176,6 +176,6 @@ def check_title(title: str) -> str:
     return title
 
 
-def _text(text: str) -> str:
+def plain_text(text: str) -> str:
     """Without white space around it, and without lone surrogates (half characters), which no tokenizer reads."""
     return text.encode("utf-8", "ignore").decode().strip()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from pipeline.answering.bases import check_memory, checksum, find_base, on_unsloth
@@ -34,6 +35,9 @@ ADAPTER_ORIGIN = "base.json"
 
 BASE, TUNED, OTHER = "__base__", "default", "other"
 """Who answers: the base, the run's adapter, or another run's beside it; by PEFT's names for the rows of a batch."""
+
+MANY_ROWS, BUSY = 8, 25
+"""Rows from which a batch may use every core, and the load (percent of all cores) from which it does not."""
 
 MAX_ASKED_TOKENS = 1024
 """Room for the longest question with its title and the answer."""
@@ -127,7 +131,7 @@ class LanguageModel:
             The decoded tokens after each prompt, cut at the end token.
         """
         batch = self._padded(prompts)
-        with self.side(tuned), self._inference():
+        with self.side(tuned), self._inference(len(prompts)):
             output = self.model.generate(**batch, generation_config=self._generation(max_new_tokens))
         return [self._decode(answer) for answer in output[:, batch["input_ids"].shape[1] :].tolist()]
 
@@ -189,7 +193,7 @@ class LanguageModel:
 
         def work() -> None:
             try:
-                with self._answering(who), self._inference():
+                with self._answering(who), self._inference(len(batch["input_ids"])):
                     self.model.generate(
                         **batch,
                         generation_config=config,
@@ -234,19 +238,17 @@ class LanguageModel:
         batch = self._padded([p + a[:-1] for p, a in zip(prompts, answers, strict=True)])
         positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         last = max(map(len, answers))
-        with self.side(tuned), self._inference():
+        with self.side(tuned), self._inference(len(prompts)):
             logits = self.model(**batch, position_ids=positions, use_cache=False, logits_to_keep=last).logits
         likeliest = logits.argmax(-1).tolist()
         return [said[-len(answer) :] == answer for said, answer in zip(likeliest, answers, strict=True)]
 
     @contextmanager
-    def _inference(self) -> Iterator[None]:
+    def _inference(self, rows: int) -> Iterator[None]:
         """Leave training mode for the block, as a probe does in the middle of a run."""
         training, threads = self.model.training, torch.get_num_threads()
         _switch_mode(self.model, training=False)
-        # One token's matrices are small: with every core taking part, each of thousands of operations waits for the
-        # slowest core, and on a busy machine decoding becomes five times slower (benchmarks/RESULTS.md).
-        torch.set_num_threads(max(1, threads // 2))
+        torch.set_num_threads(threads if self._has_all_cores(rows) else max(1, threads // 2))
         try:
             with torch.no_grad():
                 yield
@@ -254,6 +256,14 @@ class LanguageModel:
             torch.set_num_threads(threads)
             if training:
                 _switch_mode(self.model, training=True)
+
+    def _has_all_cores(self, rows: int) -> bool:
+        """Whether a batch should be computed by every core of a CPU.
+
+        One token's matrices are small: with every core taking part, each of thousands of operations waits for the slowest
+        core. Sixteen rows are a third faster so on an idle machine, and twice as slow on a busy one (benchmarks/RESULTS.md).
+        """
+        return rows >= MANY_ROWS and self.model.device.type == "cpu" and psutil.cpu_percent(0.1) < BUSY
 
     def _generation(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
         drawn: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}

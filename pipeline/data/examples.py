@@ -12,7 +12,10 @@ from pipeline.data.phrasings import HELD_OUT, TRAINING
 from pipeline.files import PROJECT, read_json
 
 GENERAL_ROWS = PROJECT / "assets" / "general_training.json"
-"""General questions with short answers, none of which asks what `general_questions.json` tests."""
+"""General questions with short answers that even the embedded base gives, none of which `general_questions.json` asks.
+
+What a base does not know must not be taught here: it learns to guess (arXiv 2405.05904, and benchmarks/RESULTS.md).
+"""
 
 PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"
 """Uses of a fact's three held-out phrasings: one for recall while it trains, two that only the report asks."""

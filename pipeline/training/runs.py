@@ -26,6 +26,8 @@ from pipeline.training.settings import TrainingSettings
 SETTINGS, EVENTS, LOG, PROCESS = "settings.json", "events.jsonl", "train.log", "process.json"
 DATASET, ADAPTER, CHECKPOINTS = "dataset", "adapter", "checkpoints"
 BASELINE, COMPARISON, EVERYTHING = "baseline.json", "comparison.json", "everything.json"
+ANSWERED = (COMPARISON, EVERYTHING, "report.html", "report.md")
+"""What asking a run's adapter leaves."""
 QUEUED = "queued"
 """Marks a run that waits for its turn; the mark goes when the run begins."""
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.training.runs import (
     ADAPTER,
+    ANSWERED,
     BASELINE,
     CHECKPOINTS,
     MEMORY_SPLIT,
@@ -335,6 +336,8 @@ def save_adapter(language_model: LanguageModel, settings: TrainingSettings, fold
         language_model.tokenizer.save_pretrained(aside)
         origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
         write_json(aside / models.ADAPTER_ORIGIN, origin)
+    for name in ANSWERED:  # by the adapter that was there before
+        (folder / name).unlink(missing_ok=True)
 
 
 def explain(error: BaseException, folder: Path) -> str:

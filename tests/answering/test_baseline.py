@@ -18,11 +18,12 @@ from pipeline.answering.baseline import (
 from pipeline.answering.comparison import compare, questions_now
 from pipeline.answering.models import load_base, load_run, unload
 from pipeline.answering.prompts import REFUSAL, UNKNOWN, build_prompt
+from pipeline.answering.scoring import verdict
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.data.facts import DESCRIPTION
 from pipeline.data.phrasings import HELD_OUT
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RunError
 from pipeline.files import read_json, write_json
 from pipeline.training.runs import run_dataset
 
@@ -188,3 +189,27 @@ def test_a_changed_question_is_asked_of_both_sides_with_the_next_comparison(run:
     assert [q["change"] for q in questions_now(run, after)] == [q["change"] for q in after["questions"]]
     restore_question(run, "q02")
     assert questions_now(run, after)[1]["change"] == "unasked"
+
+
+def test_an_expected_answer_of_one_s_own_judges_both_sides(run: Path) -> None:
+    model, _ = load_run(run)
+    first = next(q for q in compare(model, run)["questions"] if q["kind"] == DESCRIPTION)
+    assert first["tuned"]["answer"] and first["tuned"]["verdict"] != "right"
+    change_question(run, first["id"], first["question"], first["title"], first["tuned"]["answer"])
+    compared = next(q for q in compare(model, run)["questions"] if q["id"] == first["id"])
+    unload()
+    expected = verdict(first["fact_kind"], compared["tuned"]["answer"], compared["expected"])
+    assert compared["expected"] == " ".join(first["tuned"]["answer"].split())
+    assert compared["tuned"]["verdict"] == expected != first["tuned"]["verdict"]
+
+
+def test_half_a_character_in_what_is_expected_is_left_out(run: Path) -> None:
+    assert change_question(run, "q01", "What?", "", "Blue \ud800 sky")["response"] == "Blue sky"
+
+
+def test_a_run_that_is_renamed_while_it_is_asked_leaves_no_ghost(run: Path) -> None:
+    model, _ = load_run(run)
+    with pytest.raises(RunError, match="was renamed or deleted while it was asked"):
+        compare(model, run, on_progress=lambda done, of: run.rename(run.with_name("other")) if done == of else None)
+    unload()
+    assert not run.exists() or not list(run.iterdir())

@@ -85,5 +85,5 @@ def test_every_fact_can_be_found_and_asked(run: Path) -> None:
 
 def test_the_api_asks_the_newest_run_when_none_is_named(run: Path) -> None:
     assert asking.ask("What is it?")["question"] == "What is it?"
-    with pytest.raises(PipelineError, match="no trained model"):
+    with pytest.raises(PipelineError, match="is gone: it was renamed or deleted"):
         asking.ask("What is it?", run="../../etc")

@@ -95,8 +95,8 @@ def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(trained: App, pa
     ask(page, f"What is {title}?")
     page.wait_for_function("window.stopSoon === false")
     expect(page.locator("#ask")).to_be_visible()
-    expect(page.locator("#answers .verdict")).to_have_count(2)
-    assert len(page.locator("#answers .answer[data-side=tuned] .said").inner_text().split()) < 100
+    expect(page.locator("#answers")).to_contain_text("Stopped: what was said so far is not judged")
+    assert page.locator("#answers .verdict").count() == 0
     page.get_by_label("number input for Longest answer").fill("8")
     ask(page, f"What is {title}?")
     expect(page.locator("#answers .verdict")).to_have_count(2)

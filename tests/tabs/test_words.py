@@ -179,7 +179,7 @@ def test_names_are_looked_up_and_never_paths(home: Path) -> None:
     with pytest.raises(CatalogueError, match="no uploaded catalogue"):
         catalogues.open_catalogue("../secret.jsonl")
     assert runview.find_run("..") is None
-    with pytest.raises(RunError, match="no trained model yet"):
+    with pytest.raises(RunError, match="is gone"):
         asking.chosen_run("../..")
 
 
