@@ -4,8 +4,8 @@ catalogue ─▶ facts ─▶ examples ─▶ dataset ─▶ training run ─▶
    └──────── pipeline/data ────────┘└── pipeline/training ──┘└──────── pipeline/answering ────────┘
 
 An import points to the left on that line, or to the shared lower layer that training uses too: `files`, `errors`, and in
-`answering` the modules `embedded`, `bases`, `models`, `prompts`, `answers`, `scoring`, `quantities`, `baseline`. Nothing here
-knows Gradio, and only `answering.models`, `training.watcher` and `training.train` load torch when they are imported.
+`answering` the modules `embedded`, `bases`, `models`, `prompts`, `answers`, `scoring`, `quantities`, `lookup`, `baseline`.
+Nothing here knows Gradio, and only `answering.models`, `training.watcher` and `training.train` load torch when they are imported.
 
 A run folder holds `settings.json`, `dataset/`, `process.json` (the child's process id), `baseline.json`, `events.jsonl`,
 `train.log`, `checkpoints/` (a whole one has a `checkpoint.json`), `adapter/`, `comparison.json`, `report.html` and

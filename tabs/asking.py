@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import Asked, Shelf
 from pipeline.answering.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
 from pipeline.answering.report import write_report
@@ -64,7 +65,7 @@ def stream(
     asked: Asked,
     sides: Sequence[str] = tuple(SIDES),
     *,
-    max_new_tokens: int = 96,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     temperature: float = 0.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[dict[str, str | None], None, None]:
@@ -151,13 +152,16 @@ def compare(run: str = "") -> dict[str, Any]:
     return run_questions(chosen_run(run), lambda done, total: None)
 
 
-def all_questions(folder: Path) -> list[tuple[str, str]]:
+def all_questions(held_out: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """A question for every fact and unknown title of a run, in a phrasing that training never showed.
+
+    Args:
+        held_out: the held-out rows of the run's dataset.
 
     Returns:
         (what is listed, the question and its product's title as JSON); at most `LISTED` of them.
     """
-    rows = [row for row in run_dataset(folder).held_out() if row["template"].endswith(REPORT_1)]
+    rows = [row for row in held_out if row["template"].endswith(REPORT_1)]
     rows.sort(key=lambda row: (row["kind"] in NO_FACT, row["title"].casefold()))
     return [
         (
@@ -192,9 +196,8 @@ def votes(folder: Path, against: str) -> dict[str, int]:
     return {side: rows.count(side) for side in (TUNED, BASE if against == BASE else OTHER, ALIKE)}
 
 
-def example_questions(folder: Path) -> list[str]:
+def example_questions(held_out: list[dict[str, Any]]) -> list[str]:
     """Questions in phrasings that training never showed: of different products, one of them unknown."""
-    held_out = run_dataset(folder).held_out()
     known = {
         row["uid"]: row["question"]
         for row in held_out

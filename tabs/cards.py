@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.answering.comparison import failures
 from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import (
     GENERAL,
@@ -35,9 +34,6 @@ ALL_SIDES = SIDES | {
     OTHER: ("Another run", "its adapter on"),
 }
 HIDDEN_NAMES = ("Answer A", "Answer B")
-
-SHOWN_FAILURES = 50
-"""Of each kind of failure: the files hold all of them."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +73,22 @@ class Exchange:
         return f"Run {self.other}" if side == OTHER else ALL_SIDES[side][0]
 
 
-def answer_card(side: str, raw: str | None, found: Extraction, said: str | None, name: str = "") -> str:
+def answer_card(
+    side: str, raw: str | None, found: Extraction, said: str | None, name: str = "", waiting: str = "answering …"
+) -> str:
     """One side's answer as HTML, with the extracted part marked in its place.
 
     Args:
         side: a side, or one of `HIDDEN_NAMES`.
-        raw: the model's text, or None while it is awaited.
+        raw: the model's text, or None where there is none yet.
         found: what the pattern found in it.
         said: the verdict, or None when nobody can tell.
         name: what the side is called, if not by its own name.
+        waiting: what stands in the place of a text that is not there.
     """
     own_name, adapter = ALL_SIDES.get(side, (side, "?"))
     if raw is None:
-        body = '<p class="waiting">answering …</p>'
+        body = f'<p class="waiting">{waiting}</p>'
     else:
         before, inside, after = (
             escape(part) for part in (raw[: found.start], raw[found.start : found.end], raw[found.end :])
@@ -105,14 +104,14 @@ def answer_card(side: str, raw: str | None, found: Extraction, said: str | None,
 def exchange_card(exchange: Exchange) -> str:
     """A question with its answers and what the catalogue says, as HTML."""
     cards = ""
+    waiting = "not answered" if exchange.is_stopped else "answering …"
     for place, (side, raw) in enumerate(exchange.raws.items()):
+        found = exchange.found(side)
         if exchange.is_blind:
-            cards += answer_card(HIDDEN_NAMES[place], raw, exchange.found(side), None)
+            cards += answer_card(HIDDEN_NAMES[place], raw, found, None)
         else:
-            cards += answer_card(side, raw, exchange.found(side), exchange.verdict(side), exchange.name(side))
+            cards += answer_card(side, raw, found, exchange.verdict(side), exchange.name(side), waiting)
     asked = exchange.asked
-    if exchange.is_stopped:
-        cards = cards.replace("answering …", "not answered")
     stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
     return (
         f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
@@ -162,27 +161,6 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
         + "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
         + "</div>"
         + stopped
-    )
-
-
-def failures_card(everything: dict[str, Any] | None) -> str:
-    """What the model gets wrong, as HTML; empty when it was not asked or gets nothing wrong."""
-    if not everything:
-        return ""
-    return "".join(_failures(name, rows) for name, rows in failures(everything).items() if rows)
-
-
-def _failures(name: str, rows: list[dict[str, Any]]) -> str:
-    items = "".join(
-        f"<tr><td>{escape(row['question'])}"
-        + (f'<div class="small">{escape(row["title"])}</div>' if row.get("title") else "")
-        + f"</td><td>{escape(row['expected'])}</td><td>{escape(short(row['answer'] or row['raw']))}</td></tr>"
-        for row in rows[:SHOWN_FAILURES]
-    )
-    more = f'<p class="small">and {len(rows) - SHOWN_FAILURES} more</p>' if len(rows) > SHOWN_FAILURES else ""
-    return (
-        f"<h4>{name} ({len(rows)})</h4><table><tr><th>question</th><th>right answer</th><th>what it says</th></tr>"
-        f"{items}</table>{more}"
     )
 
 

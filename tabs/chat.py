@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import Shelf, plain_text
 from pipeline.answering.prompts import NO_FACT, REFUSAL, UNKNOWN, pattern_for
 from pipeline.data.facts import ANSWER_PATTERNS
@@ -36,9 +37,6 @@ from tabs.shared import Update, count, for_callers, go_to, guarded, notice
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
-
-MAX_NEW_TOKENS = 96
-"""Tokens an answer may have at first: enough for any description."""
 
 KEPT_QUESTIONS = 20
 """Questions that stay listed."""
@@ -257,8 +255,10 @@ class ChatTab:
         folder = next((f for f in runs if f.name == run and known), runs[0])
         others = [other for other in runs if other != folder and base_of(other) == base_of(folder)]
         against = next((other.name for other in others if other.name == against), BASE)
-        examples = example_questions(folder)
-        titles = [(title, title) for title in Shelf(run_dataset(folder).manifest).products]
+        dataset = run_dataset(folder)
+        held_out = dataset.held_out()
+        examples = example_questions(held_out)
+        titles = [(title, title) for title in Shelf(dataset.manifest).products]
         return {
             self.missing: gr.Column(visible=False),
             self.ready: gr.Column(visible=True),
@@ -267,7 +267,7 @@ class ChatTab:
                 choices=[("Base (adapter off)", BASE), *((run_words(f), f.name) for f in others)], value=against
             ),
             self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),
-            self.find: gr.Dropdown(choices=all_questions(folder), value=None),
+            self.find: gr.Dropdown(choices=all_questions(held_out), value=None),
             self.suggested: next(iter(examples), ""),
             self.examples: gr.Dataset(samples=[[example] for example in examples]),
             self.newest: str(stamp),

@@ -9,11 +9,11 @@ import gradio as gr
 from pipeline.answering.baseline import change_question, restore_question
 from pipeline.answering.comparison import questions_now
 from pipeline.answering.lookup import Shelf
-from pipeline.answering.report import VERDICT_WORDS
+from pipeline.answering.report import VERDICT_WORDS, failures_html
 from pipeline.errors import PipelineError, RunError
 from pipeline.training.runs import BASELINE, COMPARISON, run_dataset
 from tabs.asking import MODEL, chosen_run, run_questions, stop_comparing
-from tabs.cards import SIDES, TUNED, compared_card, failures_card, summary_card
+from tabs.cards import SIDES, TUNED, compared_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import by_kind_figure, comparison_figure
 from tabs.runview import find_run, read_comparison, read_everything
@@ -200,7 +200,7 @@ class ComparePanel:
                 self.failed: gr.Accordion(visible=False),
             }
         everything = read_everything(folder)
-        failures = failures_card(everything)
+        failures = failures_html(everything, short)
         return update | {
             self.summary: summary_card(comparison, everything) + self.what_changed(questions),
             self.failed: gr.Accordion(visible=bool(failures)),

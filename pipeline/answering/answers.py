@@ -33,6 +33,11 @@ class Answer:
     raw: str
     answer: str
 
+    @classmethod
+    def of(cls, kind: str, raw: str) -> "Answer":
+        """The answer in a raw text, to a question about a fact of this kind."""
+        return cls(raw, extract(kind, raw).answer)
+
     def as_dict(self) -> dict[str, str]:
         return asdict(self)
 
@@ -60,7 +65,7 @@ def ask(
         room = max(asked[i].max_new_tokens for i in batch)
         raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room)
         for i, raw in zip(batch, raws, strict=True):
-            answers[i] = Answer(raw, extract(asked[i].kind, raw).answer)
+            answers[i] = Answer.of(asked[i].kind, raw)
         if on_progress:
             on_progress(len(answers), len(asked))
     return [answers[i] for i in range(len(asked))]
@@ -89,7 +94,7 @@ def ask_rows(
         for row in rows
     ]
     answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
-    return [_scored(row, answer) for row, answer in zip(rows, answers, strict=True)]
+    return [score(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
 def probe(
@@ -114,7 +119,7 @@ def probe(
         else []
     )
     return [
-        _scored(row, Answer(row["response"], extract(row["kind"], row["response"]).answer)) if sure else next(asked)
+        score(row, Answer.of(row["kind"], row["response"])) if sure else next(asked)
         for row, sure in zip(rows, known, strict=True)
     ]
 
@@ -137,7 +142,8 @@ def _of(example: dict[str, list[int]], part: int) -> list[int]:
     return [t for t, mask in zip(example["input_ids"], example["completion_mask"], strict=True) if mask == part]
 
 
-def _scored(row: dict, answer: Answer) -> dict[str, str]:
+def score(row: dict, answer: Answer) -> dict[str, str]:
+    """An answer to a row's question with its verdict: `{"raw", "answer", "verdict"}`."""
     return answer.as_dict() | {"verdict": verdict(row["kind"], answer.answer, row["response"])}
 
 

@@ -5,12 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import ask_rows
+from pipeline.answering.answers import Answer, ask_rows, score
 from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
-from pipeline.answering.prompts import UNKNOWN, extract, is_refusal
-from pipeline.answering.scoring import RIGHT, verdict
+from pipeline.answering.prompts import UNKNOWN, is_refusal
+from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import REPORT_1, REPORT_2
 from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
@@ -104,7 +104,16 @@ def compare(
         [row | answers[row["prompt"]] for row in unknown if row["prompt"] in answers],
         general if len(general) == 2 else None,
     )
-    compared = [_compared(q, _scored(q, answers[q["prompt"]])) for q in questions]
+    # A question that somebody wrote is judged by what they expect: a fact with the same prompt may expect another answer.
+    compared = [
+        _compared(
+            q,
+            score(q, Answer.of(q["kind"], answers[q["prompt"]]["raw"]))
+            if q["template"] == EDITED
+            else answers[q["prompt"]],
+        )
+        for q in questions
+    ]
     comparison = {
         "base_model": baseline["base_model"],
         "base_sha256": baseline["base_sha256"],
@@ -160,9 +169,9 @@ def measure(
 
 
 def failures(everything: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """What the tuned model gets wrong of everything it was asked, by what kind of failure it is."""
+    """What the tuned model gets wrong of everything it was asked, by the sort of failure; only sorts that there are."""
     general = everything["general"] or {"base": [], "tuned": []}
-    return {
+    sorts = {
         "Facts it does not know": [row for row in everything["facts"] if row["verdict"] != RIGHT],
         "Unknown products it does not refuse": [row for row in everything["unknown"] if row["verdict"] != RIGHT],
         "General questions that only the base answers right": [
@@ -171,6 +180,7 @@ def failures(everything: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
             if base["verdict"] == RIGHT != tuned["verdict"]
         ],
     }
+    return {name: rows for name, rows in sorts.items() if rows}
 
 
 def _share(count: int, total: int) -> float:
@@ -218,14 +228,6 @@ def training_numbers(folder: Path) -> dict[str, Any]:
     """The training's own figures, out of its last ending event."""
     ending = next((e for e in reversed(read_events(folder)[0]) if "peak_memory_bytes" in e and "steps" in e), {})
     return {name: ending.get(name) for name in TRAINING_NUMBERS}
-
-
-def _scored(question: dict[str, Any], answer: dict[str, str]) -> dict[str, str]:
-    """The answer to a question that somebody wrote, by what they expect: a fact with the same prompt may expect another."""
-    if question["template"] != EDITED:
-        return answer
-    found = extract(question["kind"], answer["raw"]).answer
-    return {"raw": answer["raw"], "answer": found, "verdict": verdict(question["kind"], found, question["response"])}
 
 
 def _compared(question: dict[str, Any], tuned: dict[str, str] | None) -> dict[str, Any]:

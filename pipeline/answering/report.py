@@ -6,7 +6,7 @@ Titles, questions and answers are data from strangers: every one of them is esca
 import html
 import importlib.metadata
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,10 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> str:
 
 def _everything(folder: Path) -> list[tuple[str, str]]:
     """What was asked besides the questions, in sentences; empty where it was not."""
-    try:
-        s = read_json(folder / EVERYTHING)["summary"]
-    except (OSError, ValueError):
+    everything = _read_everything(folder)
+    if everything is None:
         return []
+    s = everything["summary"]
     told = [("Facts", f"{s['recall']:.1%} of {s['fact_questions']} questions right, {s['false_refusals']:.1%} refused")]
     if s["unknown_questions"]:
         told.append(
@@ -97,25 +97,41 @@ def _html_everything(folder: Path) -> str:
     return f'<h2>Everything asked</h2><div class="scroll"><table>{rows}</table></div>' if rows else ""
 
 
-def _failures(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def failures_html(everything: dict[str, Any] | None, shorten: Callable[[str], str] = str) -> str:
+    """What the tuned model gets wrong, the first `SHOWN_FAILURES` of each sort; empty when nothing, or not asked.
+
+    Args:
+        everything: what `everything.json` holds, where there is one.
+        shorten: how an answer is cut for the table.
+    """
+    return "".join(_failed(name, rows, shorten) for name, rows in failures(everything).items()) if everything else ""
+
+
+def _failed(name: str, rows: list[dict[str, Any]], shorten: Callable[[str], str]) -> str:
+    cells = "".join(
+        f'<tr><td>{html.escape(row["question"])}<div class="small">{html.escape(row.get("title", ""))}</div></td>'
+        f"<td>{html.escape(row['expected'])}</td><td>{html.escape(shorten(row['answer'] or row['raw']))}</td></tr>"
+        for row in rows[:SHOWN_FAILURES]
+    )
+    return (
+        f'<h3>{name} ({len(rows)})</h3><div class="scroll"><table><tr><th>Question</th><th>Expected</th><th>Tuned</th></tr>'
+        f'{cells}</table></div><p class="small">{_more(rows)}</p>'
+    )
+
+
+def _more(rows: list[dict[str, Any]]) -> str:
+    return f"and {len(rows) - SHOWN_FAILURES} more" if len(rows) > SHOWN_FAILURES else ""
+
+
+def _read_everything(folder: Path) -> dict[str, Any] | None:
     try:
-        return {name: rows[:SHOWN_FAILURES] for name, rows in failures(read_json(folder / EVERYTHING)).items() if rows}
+        return read_json(folder / EVERYTHING)
     except (OSError, ValueError):
-        return {}
+        return None
 
 
 def _html_failures(folder: Path) -> str:
-    lists = ""
-    for name, rows in _failures(folder).items():
-        cells = "".join(
-            f'<tr><td>{html.escape(row["question"])}<div class="small">{html.escape(row.get("title", ""))}</div></td>'
-            f"<td>{html.escape(row['expected'])}</td><td>{html.escape(row['answer'] or row['raw'])}</td></tr>"
-            for row in rows
-        )
-        lists += (
-            f"<h3>{name} ({len(rows)})</h3>"
-            f'<div class="scroll"><table><tr><th>Question</th><th>Expected</th><th>Tuned</th></tr>{cells}</table></div>'
-        )
+    lists = failures_html(_read_everything(folder))
     return f"<h2>What it gets wrong</h2>{lists}" if lists else ""
 
 
@@ -148,15 +164,17 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
         lines.append(
             f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |"
         )
-    if everything := _everything(folder):
-        lines += ["", "## Everything asked", "", *(f"- {name}: {_md(said)}" for name, said in everything)]
-    for name, rows in _failures(folder).items():
+    if told := _everything(folder):
+        lines += ["", "## Everything asked", "", *(f"- {name}: {_md(said)}" for name, said in told)]
+    everything = _read_everything(folder)
+    for name, rows in failures(everything).items() if everything else ():
         lines += ["", f"## {name} ({len(rows)})", ""]
         lines += [
             f"- {_md(row['question'])} ({_md(row.get('title', ''))}): {_md(row['answer'] or row['raw'])}"
             f" instead of {_md(row['expected'])}"
-            for row in rows
+            for row in rows[:SHOWN_FAILURES]
         ]
+        lines += [f"- {more}"] if (more := _more(rows)) else []
     lines += ["", "## How it was made", ""]
     lines += [f"- {name}: {_md(value)}" for name, value in _about(folder, comparison)]
     return "\n".join(lines) + "\n"

@@ -180,3 +180,14 @@ def test_the_report_says_whether_the_questions_are_those_that_were_frozen(run: P
     baseline["questions"][1]["response"] = "something else"
     write_json(run / "baseline.json", baseline)
     assert "they are not what was frozen" in reports(run, comparison())[1]
+
+
+def test_a_long_list_of_failures_is_cut_and_counted_whole(run: Path) -> None:
+    with_failures(run, "Kite")
+    everything = read_json(run / "everything.json")
+    everything["facts"] = [everything["facts"][1]] * 130
+    write_json(run / "everything.json", everything)
+    page, markdown = reports(run, comparison())
+    for text in (page.text, markdown):
+        assert "Facts it does not know (130)" in text and "and 30 more" in text
+    assert markdown.count("\n- Kite (Kite)") == 101  # 100 facts and the general question

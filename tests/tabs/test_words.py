@@ -123,6 +123,12 @@ def test_a_blind_card_tells_neither_who_says_it_nor_who_is_right() -> None:
     assert shown.index("Tuned") < shown.index("✔ right") < shown.index("Base") < shown.index("✘ wrong")
 
 
+def test_a_stopped_answer_is_not_judged_and_its_words_stay_as_they_were() -> None:
+    asked = Asked("How large?", "Kettle", Product("1", "Kettle", "x"), "size", "…", "12 inches")
+    card = exchange_card(Exchange(asked, {"base": "I am answering … 12 inches", "tuned": None}, is_stopped=True))
+    assert "I am answering … <mark>12 inches</mark>" in card and "not answered" in card and "✔" not in card
+
+
 def test_a_pattern_of_one_s_own_finds_another_part_and_is_judged() -> None:
     asked = Asked("How large?", "Kettle", Product("1", "Kettle", "x"), "size", "…", "12 inches")
     exchange = Exchange(asked, {"base": "It is 9 inches, no, 12 inches."}, is_whole=True)
