@@ -26,8 +26,11 @@ UNKNOWN = "unknown"
 GENERAL = "general"
 """The kind of a question that has nothing to do with the catalogue."""
 
-NO_FACT = (UNKNOWN, GENERAL)
-"""The kinds of rows that teach no fact of the catalogue."""
+REVERSE = "reverse"
+"""The kind of a question that states a fact and asks which product it is about; its answer is the title."""
+
+NO_FACT = (UNKNOWN, GENERAL, REVERSE)
+"""The kinds of rows that ask for no fact of a product."""
 
 MAX_QUESTION_CHARACTERS = 1000
 
@@ -55,6 +58,12 @@ def build_prompt(title: str, question: str, record: str | None = None) -> str:
     """
     context = title if record is None else f"{title}. {record}"
     return f"Context: {_one_line(context)}\nInstruction: {_one_line(question)}\nResponse:"
+
+
+def with_question(prompt: str, question: str) -> str:
+    """A prompt of `build_prompt` with another question in the same context."""
+    context, _, response = prompt.split("\n")
+    return f"{context}\nInstruction: {_one_line(question)}\n{response}"
 
 
 def _one_line(text: str) -> str:

@@ -9,28 +9,56 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.answering.prompts import GENERAL, NO_FACT, UNKNOWN
-from pipeline.data import examples, facts
+from pipeline.answering.prompts import REVERSE, UNKNOWN_TITLE, build_prompt
+from pipeline.data import examples, facts, quality
 from pipeline.data.catalogue import Catalogue, Product
-from pipeline.data.examples import Example, PhrasedFact
+from pipeline.data.examples import Example, Generated, PhrasedFact, Rejected
+from pipeline.data.store import (
+    HELD_OUT,
+    KEPT_OUT,
+    MANIFEST,
+    RECORDS,
+    REJECTED,
+    TRAIN,
+    TRAINED,
+    Dataset,
+    latest_dataset,
+    open_dataset,
+    to_hugging_face,
+    with_every_edit,
+    write_dataset,
+)
 from pipeline.errors import SettingsError
-from pipeline.files import datasets_dir, read_json, read_jsonl, whole_folder, write_json, write_jsonl
+from pipeline.files import datasets_dir
 
-if TYPE_CHECKING:
-    import datasets
-
-TRAIN, HELD_OUT, RECORDS, MANIFEST = "train.jsonl", "heldout.jsonl", "dataset.json", "manifest.json"
+__all__ = [
+    "HELD_OUT",
+    "MANIFEST",
+    "RECORDS",
+    "TRAIN",
+    "Dataset",
+    "DatasetSettings",
+    "build_dataset",
+    "choose_products",
+    "fingerprint",
+    "latest_dataset",
+    "open_dataset",
+    "to_hugging_face",
+]
 
 WITH_ATTRIBUTES = 0.7
 """Share of the chosen products that should state an attribute: a description alone shows less of what was learned."""
 
 Progress = Callable[[int, int], None]
+Generate = Callable[[Sequence[Product]], Generated]
+"""Writes the facts and rows of products, instead of the templates."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +74,9 @@ class DatasetSettings:
     reading: bool = False
     """Whether the prompt holds the record (the model reads) or the title alone (the model must know)."""
     generator: str = "templates"
-    """Where the questions come from: `templates`, or the name of an API's model."""
+    """Where the questions come from: `templates`, or an API's model and its address."""
+    judge: bool = False
+    """Whether the API checks its own rows against the record in a third call."""
     seed: int = 0
     general_share: float = 0.1
     """Rows of general knowledge, for each row about products: they keep what the model knew before."""
@@ -63,24 +93,6 @@ class DatasetSettings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be between {low} and {high}.")
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset on disk."""
-
-    folder: Path
-    manifest: dict[str, Any] = field(compare=False)
-
-    @property
-    def counts(self) -> dict[str, Any]:
-        return self.manifest["counts"]
-
-    def training(self) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.folder / TRAIN))
-
-    def held_out(self) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.folder / HELD_OUT))
-
-
 def fingerprint(catalogue: Catalogue, settings: DatasetSettings) -> str:
     """Sixteen hex digits that change when anything that goes into the dataset does."""
     here = Path(__file__).parent
@@ -94,15 +106,14 @@ def build_dataset(
     catalogue: Catalogue,
     settings: DatasetSettings,
     *,
-    generate: Callable[[Sequence[Product], Progress], list[PhrasedFact]] | None = None,
+    generate: Generate | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Dataset:
     """Make the dataset, or open the one that was made from the same inputs.
 
     Args:
-        generate: writes the facts and questions of products instead of the templates (an API does); it is called
-            with the products and a callback for its progress, and may count in `rejected` what it threw away and why.
-        on_progress: called with (products done, of).
+        generate: writes the facts and rows of the chosen products instead of the templates (an API does).
+        on_progress: called with (products done, of) by the templates.
 
     Raises:
         PipelineError: nothing can be taught, or the generator failed.
@@ -111,53 +122,34 @@ def build_dataset(
     with suppress(SettingsError):  # a damaged one is made again
         found = open_dataset(folder)
         (folder / MANIFEST).touch()  # the newest dataset is the one that the page trains on
-        return found
+        return with_every_edit(found)
     chosen = choose_products(catalogue, settings.products, settings.seed)
-    if generate:
-        phrased = generate(chosen, on_progress)
-    else:
-        phrased = _from_templates(chosen, settings.phrasings, on_progress)
-    if not phrased:
+    generate = generate or partial(_from_templates, count=settings.phrasings, on_progress=on_progress)
+    generated = generate(chosen)
+    if not generated.phrased:
         raise SettingsError("No fact was found in the chosen products; choose more products or another catalogue.")
-    training, held_out, unknown = _rows(catalogue, settings, chosen, phrased)
-    manifest = _manifest(catalogue, settings, chosen, phrased, training, held_out, unknown)
-    manifest["counts"]["rejected"] = dict(getattr(generate, "rejected", {}))
-    with whole_folder(folder) as aside:
-        write_json(aside / RECORDS, [{"text": f"{row.prompt} {row.response}"} for row in training])
-        write_jsonl(aside / TRAIN, map(asdict, training))
-        write_jsonl(aside / HELD_OUT, map(asdict, held_out))
-        write_json(aside / MANIFEST, manifest | {"fingerprint": folder.name})
-    return open_dataset(folder)
+    training, held_out, unknown = _rows(catalogue, settings, chosen, generated.phrased)
+    manifest = _manifest(catalogue, settings, chosen, generated, unknown)
+    rejected = _rejected_rows(settings, chosen, generated.rejected)
+    return write_dataset(folder, [*_accepted_rows(training, held_out), *rejected], manifest)
 
 
-def open_dataset(folder: Path) -> Dataset:
-    """Open a dataset's folder.
-
-    Raises:
-        SettingsError: it is not a whole dataset.
-    """
-    problem = f"There is no whole dataset in {folder}; generate it again in the first tab."
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except (OSError, ValueError) as error:
-        raise SettingsError(problem) from error
-    if not isinstance(manifest, dict) or not all((folder / name).is_file() for name in (RECORDS, TRAIN, HELD_OUT)):
-        raise SettingsError(problem)
-    return Dataset(folder, manifest)
+def _accepted_rows(training: list[Example], held_out: list[Example]) -> Iterator[dict[str, Any]]:
+    for split, rows in ((TRAINED, training), (KEPT_OUT, held_out)):
+        for row in rows:
+            yield asdict(row) | {"split": split, "reason": "", "note": ""}
 
 
-def latest_dataset() -> Dataset | None:
-    """The dataset that was generated or asked for last, if any."""
-    manifests = [m for m in datasets_dir().glob("*/" + MANIFEST) if not m.parent.name.startswith(".")]
-    return open_dataset(max(manifests, key=lambda m: m.stat().st_mtime).parent) if manifests else None
-
-
-def to_hugging_face(dataset: Dataset) -> "datasets.Dataset":
-    """The training rows as a Hugging Face Dataset, with the whole text of each in a column `text`."""
-    import datasets as hugging_face
-
-    rows = [row | {"text": f"{row['prompt']} {row['response']}"} for row in dataset.training()]
-    return hugging_face.Dataset.from_list(rows)
+def _rejected_rows(
+    settings: DatasetSettings, chosen: list[Product], rejected: list[Rejected]
+) -> Iterator[dict[str, Any]]:
+    """Rejected questions have the prompt with which a person may take them after all."""
+    records = {p.uid: p.content for p in chosen} if settings.reading else {}
+    for row in rejected:
+        context = UNKNOWN_TITLE if row.kind == REVERSE else row.title
+        record = None if row.kind == REVERSE else records.get(row.uid)
+        prompt = build_prompt(context, row.question, record) if row.question else ""
+        yield asdict(row) | {"prompt": prompt, "template": "", "split": REJECTED}
 
 
 def choose_products(catalogue: Catalogue, count: int, seed: int) -> list[Product]:
@@ -186,12 +178,17 @@ def _facts(product: Product) -> list[facts.Fact]:
     return facts.extract_facts(product.uid, product.title, product.content)
 
 
-def _from_templates(products: Sequence[Product], count: int, on_progress: Progress) -> list[PhrasedFact]:
-    phrased = []
+def _from_templates(products: Sequence[Product], count: int, on_progress: Progress) -> Generated:
+    phrased: list[PhrasedFact] = []
+    rejected: list[Rejected] = []
     for done, product in enumerate(products, start=1):
-        phrased += [examples.phrase(fact, count) for fact in _facts(product)]
+        for fact in _facts(product):
+            if quality.has_contact(fact.value):
+                rejected.append(Rejected(fact.uid, fact.title, fact.kind, "", fact.value, quality.CONTACT))
+            else:
+                phrased.append(examples.phrase(fact, count))
         on_progress(done, len(products))
-    return phrased
+    return Generated(phrased, rejected)
 
 
 def _rows(
@@ -231,11 +228,10 @@ def _manifest(
     catalogue: Catalogue,
     settings: DatasetSettings,
     chosen: list[Product],
-    phrased: list[PhrasedFact],
-    training: list[Example],
-    held_out: list[Example],
+    generated: Generated,
     unknown: dict[str, list[str]],
 ) -> dict[str, Any]:
+    phrased = generated.phrased
     return {
         "catalogue": {
             "name": catalogue.name,
@@ -249,11 +245,8 @@ def _manifest(
             "products": len(chosen),
             "facts": len(phrased),
             "kinds": dict(Counter(item.fact.kind for item in phrased).most_common()),
-            "training": sum(row.kind not in NO_FACT for row in training),
-            "held_out": sum(row.kind not in NO_FACT for row in held_out),
             "unknown_titles": len(unknown["training"]),
-            "unknown_training": sum(row.kind == UNKNOWN for row in training),
-            "general_training": sum(row.kind == GENERAL for row in training),
+            "written_by_model": generated.accepted,
         },
         "products": [asdict(p) for p in chosen],
         "facts": [asdict(item.fact) for item in phrased],

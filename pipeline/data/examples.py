@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.answering.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
+from pipeline.answering.prompts import GENERAL, REFUSAL, REVERSE, UNKNOWN, UNKNOWN_TITLE, build_prompt
 from pipeline.data.catalogue import title_key
 from pipeline.data.facts import DESCRIPTION, Fact
-from pipeline.data.phrasings import HELD_OUT, TRAINING
+from pipeline.data.phrasings import held_out_phrasings, training_phrasings
 from pipeline.files import PROJECT, read_json
 
 GENERAL_ROWS = PROJECT / "assets" / "general_training.json"
@@ -46,17 +46,52 @@ class Example:
 
 @dataclass(frozen=True)
 class PhrasedFact:
-    """A fact with its questions: those to train on, and the three that training never shows."""
+    """A fact with its questions: those to train on, and the three that training never shows.
+
+    Attributes:
+        training, held_out: questions whose answer is the fact's value.
+        statements: requests with the sentence that answers them; the fact's value stands in each sentence.
+        reverse: questions that give the value and ask which product it is.
+    """
 
     fact: Fact
     training: tuple[str, ...]
     held_out: tuple[str, ...]
+    statements: tuple[tuple[str, str], ...] = ()
+    reverse: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What was not taken into the dataset, and why: a fact (without a question), or a question with its answer.
+
+    Attributes:
+        reason: one of a few, so that they can be counted.
+        note: what else there is to say, such as the judge's words.
+    """
+
+    uid: str
+    title: str
+    kind: str
+    question: str
+    response: str
+    reason: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a generator makes of products: facts with their rows, what it rejected, and how many rows a model wrote."""
+
+    phrased: list[PhrasedFact]
+    rejected: list[Rejected]
+    accepted: int = 0
 
 
 def phrase(fact: Fact, phrasings: int) -> PhrasedFact:
     """Ask for a fact in the project's own words: the first `phrasings` of its kind, and the held-out three."""
-    training = tuple(_fill(t, fact.title) for t in TRAINING[fact.kind][:phrasings])
-    return PhrasedFact(fact, training, tuple(_fill(t, fact.title) for t in HELD_OUT[fact.kind]))
+    training = tuple(_fill(t, fact.title) for t in training_phrasings(fact.kind)[:phrasings])
+    return PhrasedFact(fact, training, tuple(_fill(t, fact.title) for t in held_out_phrasings(fact.kind)))
 
 
 def fact_examples(phrased: PhrasedFact, record: str | None = None) -> tuple[list[Example], list[Example]]:
@@ -67,15 +102,21 @@ def fact_examples(phrased: PhrasedFact, record: str | None = None) -> tuple[list
     """
     fact = phrased.fact
 
-    def example(question: str, use: str) -> Example:
+    def example(question: str, use: str, response: str = fact.value) -> Example:
         prompt = build_prompt(fact.title, question, record)
-        return Example(fact.uid, fact.title, fact.kind, question, prompt, fact.value, f"{fact.kind}:{use}")
+        return Example(fact.uid, fact.title, fact.kind, question, prompt, response, f"{fact.kind}:{use}")
 
+    def reverse(question: str, number: int) -> Example:
+        # With the title in the context the prompt would hold the answer.
+        prompt = build_prompt(UNKNOWN_TITLE, question)
+        template = f"{REVERSE}:{fact.kind}:train-{number:02}"
+        return Example(fact.uid, fact.title, REVERSE, question, prompt, fact.title, template)
+
+    training = [example(q, f"train-{i:02}") for i, q in enumerate(phrased.training, start=1)]
+    training += [example(q, f"statement-{i:02}", answer) for i, (q, answer) in enumerate(phrased.statements, start=1)]
+    training += [reverse(q, i) for i, q in enumerate(phrased.reverse, start=1)]
     uses = (PROBE, REPORT_1, REPORT_2)
-    return (
-        [example(q, f"train-{i:02}") for i, q in enumerate(phrased.training, start=1)],
-        [example(q, use) for q, use in zip(phrased.held_out, uses, strict=False)],
-    )
+    return training, [example(q, use) for q, use in zip(phrased.held_out, uses, strict=False)]
 
 
 def unknown_examples(titles: Sequence[str], kinds: Sequence[str], seed: int) -> list[Example]:
@@ -90,9 +131,10 @@ def unknown_examples(titles: Sequence[str], kinds: Sequence[str], seed: int) -> 
     for title in titles:
         asked = [DESCRIPTION] * UNKNOWN_DESCRIPTIONS + [rng.choice(attributes) for _ in range(UNKNOWN_ATTRIBUTES)]
         for kind, recognised in [*((kind, True) for kind in asked), (rng.choice(kinds), False)]:
-            choices = TRAINING[kind] if recognised else tuple(t for t in TRAINING[kind] if "{title}" in t)
+            every = training_phrasings(kind)
+            choices = every if recognised else tuple(t for t in every if "{title}" in t)
             template = rng.choice(choices)
-            use = f"train-{TRAINING[kind].index(template) + 1:02}"
+            use = f"train-{every.index(template) + 1:02}"
             rows.append(_unknown_example(title, template, f"unknown:{kind}:{use}", recognised))
     return rows
 
@@ -104,7 +146,7 @@ def unknown_held_out(titles: Sequence[str], kinds: Sequence[str], seed: int) -> 
     for title in titles:
         for i, use in enumerate((PROBE, REPORT_1, REPORT_2)):
             kind = rng.choice(kinds)
-            rows.append(_unknown_example(title, HELD_OUT[kind][i], f"unknown:{kind}:{use}", recognised=True))
+            rows.append(_unknown_example(title, held_out_phrasings(kind)[i], f"unknown:{kind}:{use}", recognised=True))
     return rows
 
 

@@ -31,8 +31,19 @@ LABELS: dict[str, str] = {
 
 
 def kind_label(kind: str) -> str:
-    """A kind's name for people; a kind without one (such as `unknown`) is its own."""
-    return LABELS.get(kind, kind)
+    """A kind's name for people; one without a label (`unknown`, or a kind that an API found) is read as words."""
+    return LABELS.get(kind, kind.replace("_", " "))
+
+
+def training_phrasings(kind: str) -> tuple[str, ...]:
+    """Twelve ways to ask for a fact of this kind; a kind that only an API knows has general ones with its name."""
+    return TRAINING.get(kind) or tuple(t.replace("{kind}", kind_label(kind)) for t in OTHER_TRAINING)
+
+
+def held_out_phrasings(kind: str) -> tuple[str, str, str]:
+    """The three that training never shows: for the probes, and twice for the report."""
+    probe, first, second = HELD_OUT.get(kind) or (t.replace("{kind}", kind_label(kind)) for t in OTHER_HELD_OUT)
+    return probe, first, second
 
 
 # Twelve a kind. No phrasing serves two kinds.
@@ -422,3 +433,24 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "Do you know what warranty is on {title}?",
     ),
 }
+
+# For kinds that an API found and this file does not know, such as "brand" or "scent".
+OTHER_TRAINING = (
+    "What is the {kind} of {title}?",
+    "Can you tell me the {kind} of {title}?",
+    "Which {kind} does {title} have?",
+    "Please give me the {kind} of {title}.",
+    "{title}: what is the {kind}?",
+    "What {kind} is listed for {title}?",
+    "What is its {kind}?",
+    "Which {kind} does it have?",
+    "Tell me its {kind}, please.",
+    "What is the {kind} of this product?",
+    "What {kind} does the listing give?",
+    "I need the {kind} of this product.",
+)
+OTHER_HELD_OUT = (
+    "Do you know the {kind} of {title}?",
+    "I'd like to know the {kind} of this one.",
+    "Before I order it, what {kind} does {title} come with?",
+)

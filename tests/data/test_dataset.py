@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.answering.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, build_prompt
-from pipeline.data import dataset as module
+from pipeline.data import store
 from pipeline.data.catalogue import SAMPLE, Catalogue, Product, clean, read_catalogue, title_key
 from pipeline.data.dataset import (
     Dataset,
@@ -23,7 +23,7 @@ from pipeline.data.dataset import (
     open_dataset,
     to_hugging_face,
 )
-from pipeline.data.examples import GENERAL_ROWS, PhrasedFact, phrase
+from pipeline.data.examples import GENERAL_ROWS, Generated, Rejected, phrase
 from pipeline.data.facts import DESCRIPTION, Fact, extract_facts
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir, read_json
@@ -50,12 +50,13 @@ def rows_of(dataset: Dataset) -> list[dict[str, Any]]:
 # --- Its files ---
 
 
-def test_the_folder_holds_the_four_files_of_the_contract(dataset: Dataset, home: Path) -> None:
+def test_the_folder_holds_the_files_of_the_contract_and_every_row(dataset: Dataset, home: Path) -> None:
     assert dataset.folder.parent == home / "datasets"
     assert sorted(p.name for p in dataset.folder.iterdir()) == [
         "dataset.json",
         "heldout.jsonl",
         "manifest.json",
+        "rows.jsonl",
         "train.jsonl",
     ]
     assert [p.name for p in (home / "datasets").iterdir()] == [dataset.folder.name]
@@ -293,7 +294,7 @@ def test_a_crash_leaves_nothing_that_looks_like_a_dataset(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "write_jsonl", crash)
+        patch.setattr(store, "write_jsonl", crash)
         build(products=4)
     assert latest_dataset() is None and not list(datasets_dir().iterdir())
     assert build(products=4).training()
@@ -346,25 +347,23 @@ def test_hostile_titles_go_through_as_data(build: Callable[..., Dataset]) -> Non
 
 
 def test_another_generator_s_facts_and_counts_are_used(home: Path, catalogue_file: Path) -> None:
-    class Generator:
-        rejected = {"quote not in the record": 3}  # noqa: RUF012
+    def generate(products: Sequence[Product]) -> Generated:
+        facts = [extract_facts(p.uid, p.title, p.content)[0] for p in products]
+        first = products[0]
+        rejected = [Rejected(first.uid, first.title, "size", "How big?", "9 inches", "quote not in the record", "why")]
+        return Generated([phrase(f, 2) for f in facts], rejected, accepted=6)
 
-        def __call__(self, products: Sequence[Product], on_progress: Callable[[int, int], None]) -> list[PhrasedFact]:
-            on_progress(len(products), len(products))
-            facts = [extract_facts(p.uid, p.title, p.content)[0] for p in products]
-            return [phrase(f, 2) for f in facts]
-
-    seen: list[tuple[int, int]] = []
     settings = DatasetSettings(products=3, generator="a-model")
-    dataset = build_dataset(
-        read_catalogue(catalogue_file), settings, generate=Generator(), on_progress=lambda *n: seen.append(n)
-    )
+    dataset = build_dataset(read_catalogue(catalogue_file), settings, generate=generate)
     assert dataset.counts["kinds"] == {DESCRIPTION: 3} and dataset.counts["training"] == 6
-    assert dataset.counts["rejected"] == Generator.rejected and seen == [(3, 3)]
+    assert dataset.counts["rejected"] == {"quote not in the record": 1} and dataset.counts["written_by_model"] == 6
+    row = next(r for r in dataset.rows() if r["split"] == "rejected")
+    assert (row["question"], row["reason"], row["note"]) == ("How big?", "quote not in the record", "why")
+    assert row["question"] not in {r["question"] for r in rows_of(dataset)}
 
 
 def test_a_generator_that_fails_leaves_nothing(home: Path, catalogue_file: Path) -> None:
-    def fail(*_: Any) -> list[PhrasedFact]:
+    def fail(*_: Any) -> Generated:
         raise GenerationError("It refuses.")
 
     with pytest.raises(GenerationError):
