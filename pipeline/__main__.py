@@ -13,6 +13,7 @@ from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
 from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
+from pipeline.data.export import FORMS, export_dataset, export_to
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
 from pipeline.training import launcher
 from pipeline.training.recipe import read_recipe, with_set
@@ -243,6 +244,21 @@ def check_finished(folder: Path) -> None:
         raise RunError(f"{folder} has no adapter; train it first with `python -m pipeline demo`.")
 
 
+def export(args: argparse.Namespace) -> None:
+    """Write a dataset as one file, and print where."""
+    dataset = open_dataset(args.dataset)
+    print(export_to(dataset, args.form, args.out) if args.out else export_dataset(dataset, args.form))
+
+
+def push(args: argparse.Namespace) -> None:
+    """Push a dataset to the Hub, and print its address."""
+    from pipeline.hub import push_dataset
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request
+    dataset = open_dataset(args.dataset)
+    print(push_dataset(dataset, args.repo, license=args.license, private=not args.public, source_url=args.source_url))
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the whole usage before it."""
 
@@ -282,6 +298,20 @@ def parser() -> argparse.ArgumentParser:
     question.add_argument("--title", help="the product it is about (default: recognised in the question)")
     question.add_argument("--file", type=Path, help='JSON list of {"title", "question"}; prints only JSON')
     question.set_defaults(function=ask)
+    file = commands.add_parser("export", help="write a dataset as one file")
+    file.add_argument("dataset", type=Path, metavar="DATASET_DIR", help="dataset folder, or a run's")
+    file.add_argument("--form", choices=FORMS, default="parquet", help="default: %(default)s")
+    file.add_argument("--out", type=Path, metavar="FILE", help="default: a file in the dataset's folder, under export/")
+    file.set_defaults(function=export)
+    away = commands.add_parser("push", help="push a dataset to the Hugging Face Hub, with the token in HF_TOKEN")
+    away.add_argument("dataset", type=Path, metavar="DATASET_DIR", help="dataset folder, or a run's")
+    away.add_argument(
+        "--repo", required=True, metavar="USER/NAME", help="dataset on the Hub; made when it is not there"
+    )
+    away.add_argument("--license", default="", metavar="ID", help="the license that you give it, such as apache-2.0")
+    away.add_argument("--source-url", default="", metavar="URL", help="where the catalogue comes from, for the card")
+    away.add_argument("--public", action="store_true", help="for everybody to see (default: private)")
+    away.set_defaults(function=push)
     return top
 
 

@@ -44,6 +44,10 @@ class QuestionError(PipelineError):
     """A question that cannot be asked."""
 
 
+class HubError(PipelineError):
+    """Something cannot be pushed to the Hugging Face Hub, or the Hub refused it."""
+
+
 class PatternError(PipelineError):
     """A pattern for the answer that cannot be used."""
 

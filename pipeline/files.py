@@ -40,15 +40,22 @@ def models_dir() -> Path:
     return PROJECT / "models"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file so that a reader sees the old one or the new one."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a temporary file that takes the name `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
-        aside.write_text(text, encoding="utf-8", errors=HALF_CHARACTERS)
+        yield aside
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file so that a reader sees the old one or the new one."""
+    with whole_file(path) as aside:
+        aside.write_text(text, encoding="utf-8", errors=HALF_CHARACTERS)
 
 
 def write_json(path: Path, value: Any) -> None:

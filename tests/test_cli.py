@@ -14,6 +14,7 @@ import pytest
 from pipeline.files import PROJECT, read_json
 from pipeline.training.recipe import command_line, recipe
 from pipeline.training.runs import append_event, create_run, read_settings, run_dataset
+from tests.hub_server import TOKEN, HubServer
 from tests.tiny import write_catalogue
 
 Done = subprocess.CompletedProcess[str]
@@ -245,3 +246,37 @@ def test_resume_goes_on_then_asks_and_reports_and_tells_nothing_twice(
     assert read_json(folder / "comparison.json")["training"]["steps"] == 3 and (folder / "report.html").is_file()
     assert refused(pipeline(home, "resume", folder)) == "Run run has finished; duplicate it to train it again."
     assert "is not a run folder" in refused(pipeline(home, "resume", tmp_path))
+
+
+# --- export and push ---
+
+
+def test_export_prints_where_the_file_is(demo: tuple[Path, Done], home: Path, tmp_path: Path) -> None:
+    dataset = next((home / "datasets").iterdir())
+    done = pipeline(home, "export", dataset)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{dataset / 'export' / f'catalogue-{dataset.name}.parquet'}\n"
+    assert Path(done.stdout.strip()).read_bytes()[:4] == b"PAR1"
+    done = pipeline(home, "export", demo[0] / "dataset", "--form", "jsonl", "--out", tmp_path / "mine.jsonl")
+    assert done.stdout == f"{tmp_path / 'mine.jsonl'}\n" and (tmp_path / "mine.jsonl").read_text().startswith('{"split')
+    assert "There is no whole dataset in nowhere" in refused(pipeline(home, "export", "nowhere"))
+    assert "invalid choice: 'xlsx'" in refused(pipeline(home, "export", dataset, "--form", "xlsx"))
+    assert "cannot be used" in refused(pipeline(home, "export", dataset, "--out", "/proc/no/file.parquet"))
+
+
+def test_push_prints_the_address_and_asks_for_what_is_missing(
+    demo: tuple[Path, Done], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    push = ("push", demo[0] / "dataset", "--repo", "mira/kites")
+    with HubServer() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert "No license is chosen" in refused(pipeline(home, *push))
+        assert "There is no token" in refused(pipeline(home, *push, "--license", "mit"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        done = pipeline(home, *push, "--license", "mit")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{hub.url}/datasets/mira/kites\n"
+        assert TOKEN not in done.stderr and hub.repositories["mira/kites"].private
+        assert "cannot be the name" in refused(pipeline(home, *push[:3], "no name!", "--license", "mit"))

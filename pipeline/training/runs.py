@@ -19,6 +19,7 @@ from uuid import uuid4
 import psutil
 
 from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.data.export import EXPORT
 from pipeline.errors import RunError, disk_full
 from pipeline.files import append_jsonl, check_room, locked, read_json, runs_dir, whole_folder, write_json
 from pipeline.training.settings import TrainingSettings
@@ -71,7 +72,7 @@ def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None
     except OSError as error:
         raise RunError(f"{folder} cannot be made ({error.strerror}); choose another folder.") from error
     with whole_folder(folder / DATASET) as aside:
-        shutil.copytree(dataset.folder, aside, dirs_exist_ok=True)
+        shutil.copytree(dataset.folder, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(EXPORT))
     write_json(folder / SETTINGS, settings.as_dict())
     return folder
 

@@ -12,10 +12,13 @@ from tabs.figures import (
     axis_top,
     comparison_figure,
     details_figure,
+    facts_figure,
     kinds_figure,
     log_range,
     smooth,
     thin,
+    tokens_figure,
+    tokens_words,
     training_figure,
 )
 from tabs.runview import RunView
@@ -132,3 +135,39 @@ def test_what_was_told_beyond_a_checkpoint_gives_way_to_what_is_told_again() -> 
     assert [p["step"] for p in seen.probes] == [3]
     assert [e["step"] for e in seen.steps_since_start] == [5, 6]
     assert seen.total == 100
+
+
+def test_every_row_is_in_one_bar_and_those_left_out_are_beyond_the_line() -> None:
+    lengths = [*range(20, 140), *[250] * 30, 256, 257, 300]
+    figure = tokens_figure(lengths, 256)
+    bar = figure.data[0]
+    assert sum(bar.y) == len(lengths) and len(bar.x) <= 40
+    assert [c for x, c in zip(bar.x, bar.marker.color, strict=True) if x > 256] == ["#d73027"] * 2
+    assert sum(y for x, y in zip(bar.x, bar.y, strict=True) if x > 256) == 2
+    assert figure.layout.shapes[0].x0 == 256 and figure.layout.xaxis.range[1] > 300
+    assert figure.layout.annotations[0].text == (
+        "2 of 153 rows are longer than 256 tokens<br>and would be left out"
+    )  # fmt: skip
+
+
+def test_the_words_of_the_lengths_say_when_nothing_is_left_out_and_when_it_is_a_sample() -> None:
+    fits = "Nothing is left out: the longest of 3 rows<br>has 90 of 256 tokens"
+    assert tokens_words([60, 90, 70], 256) == fits == tokens_words([60, 90, 70], 256, rows=3)
+    sampled = "Nothing is left out: the longest of 2 rows<br>has 90 of 256 tokens (2 of 48,000 rows were looked at)"
+    assert tokens_words([60, 90], 256, rows=48_000) == sampled
+    assert tokens_words([60, 900], 256).startswith("1 of 2 rows is longer")
+    assert tokens_words([60, 900], 256, counted=False).endswith("left out (estimated)")
+
+
+def test_a_line_far_away_leaves_the_bars_their_room_and_no_rows_are_no_bars() -> None:
+    far = tokens_figure([40, 50, 60], 4096)
+    assert not far.layout.shapes and far.layout.xaxis.range[1] < 100
+    assert not tokens_figure([], 256).data[0].x and not facts_figure([]).data[0].x
+
+
+def test_every_product_is_in_the_bar_of_its_number_of_facts() -> None:
+    figure = facts_figure({"a": 1, "b": 4, "c": 1})
+    assert (list(figure.data[0].x), list(figure.data[0].y)) == (["1", "2", "3", "4"], [2, 0, 0, 1])
+    assert list(figure.data[0].text) == ["2", "", "", "1"]
+    assert facts_figure([1, 4, 1]).data[0].y == figure.data[0].y
+    assert facts_figure([0, 2]).data[0].x[0] == "0"

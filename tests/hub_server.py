@@ -1,0 +1,139 @@
+"""A local HTTP server that speaks the part of the Hugging Face Hub's API by which a dataset is pushed: real sockets.
+
+It keeps what arrives and commits nothing but what a commit names. A test can make any of its endpoints fail.
+"""
+
+import base64
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TOKEN = "hf_test5f1c9ab2e77d4c03"
+
+
+@dataclass
+class Repository:
+    private: bool
+    files: dict[str, bytes] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=list)
+
+
+class HubServer:
+    """`with HubServer() as hub:` serves on a free port of 127.0.0.1.
+
+    Attributes:
+        failures: HTTP statuses to reply with, by a word of the path; each with a body and headers that hold the token.
+    """
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, Repository] = {}
+        self.failures: dict[str, int] = {}
+        self.requests: list[str] = []
+        self._stored: dict[str, bytes] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "HubServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def reply(self, method: str, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
+        path = path.partition("?")[0]
+        self.requests.append(f"{method} {path}")
+        if path.startswith("/stored/") and method == "PUT":  # a signed address: no token goes there
+            assert not authorization
+            self._stored[path.removeprefix("/stored/")] = body
+        status = next((status for word, status in self.failures.items() if word in path), 0)
+        if status:
+            return status, {"error": f"No: {authorization}"}
+        if path.startswith("/stored/"):
+            return 200, {}
+        if authorization != f"Bearer {TOKEN}":
+            return 401, {"error": f"Invalid username or password: {authorization}"}
+        if path == "/api/validate-yaml":
+            return 200, {"errors": [], "warnings": []}
+        sent = json.loads(body) if body and "/commit/" not in path else {}
+        if path == "/api/repos/create":
+            return self._create(sent)
+        repo = "/".join(path.removeprefix("/api").removeprefix("/datasets/").split("/")[:2]).removesuffix(".git")
+        if repo not in self.repositories:
+            return 404, {"error": "Repository not found"}
+        return self._serve(repo, path, sent, body)
+
+    def _create(self, sent: dict[str, Any]) -> tuple[int, Any]:
+        assert sent["type"] == "dataset"
+        repo = f"{sent['organization']}/{sent['name']}"
+        known = repo in self.repositories
+        self.repositories.setdefault(repo, Repository(sent["visibility"] == "private"))
+        return 409 if known else 200, {"url": f"{self.url}/datasets/{repo}"}
+
+    def _serve(self, repo: str, path: str, sent: dict[str, Any], body: bytes) -> tuple[int, Any]:
+        if "/preupload/" in path:
+            modes = {True: "lfs", False: "regular"}
+            files = [{"path": f["path"], "uploadMode": modes[f["path"].endswith(".parquet")]} for f in sent["files"]]
+            return 200, {"files": [f | {"shouldIgnore": False} for f in files]}
+        if path.endswith("/objects/batch"):
+            objects = [{**o, "actions": {"upload": {"href": f"{self.url}/stored/{o['oid']}"}}} for o in sent["objects"]]
+            return 200, {"transfer": "basic", "objects": objects}
+        if "/commit/" in path:
+            return 200, self._commit(repo, [json.loads(line) for line in body.splitlines()])
+        return 200, {"id": repo, "private": self.repositories[repo].private}
+
+    def _commit(self, repo: str, lines: list[dict[str, Any]]) -> dict[str, str]:
+        files: dict[str, bytes] = {}
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                stored = self._stored[value["oid"]]
+                assert hashlib.sha256(stored).hexdigest() == value["oid"] and len(stored) == value["size"]
+                files[value["path"]] = stored
+        self.repositories[repo].files |= files
+        self.repositories[repo].commits.append(lines[0]["value"]["summary"])
+        return {"commitUrl": f"{self.url}/datasets/{repo}/commit/{'0' * 40}", "commitOid": "0" * 40}
+
+
+def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._serve()
+
+        def do_POST(self) -> None:
+            self._serve()
+
+        def do_PUT(self) -> None:
+            self._serve()
+
+        def _serve(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, value = hub.reply(self.command, self.path, self.headers.get("authorization", ""), sent)
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            if status == 404:
+                self.send_header("x-error-code", "RepoNotFound")
+            elif status >= 400:
+                self.send_header("x-error-message", value.get("error", ""))
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    return Handler
