@@ -1,17 +1,22 @@
-"""A local HTTP server that speaks the OpenAI chat completions API: real sockets, canned replies.
+"""A local HTTP server that speaks the OpenAI chat completions, files and batches APIs: real sockets, canned replies.
 
-It refuses what the API would refuse (a missing key, an unknown model, a schema that strict mode does not take) and
-writes its replies from the record that it finds in the prompt, as a model would. A test scripts other replies.
+It refuses what the API would refuse (a missing key, an unknown model, a schema that strict mode does not take, more
+requests than it allows) and writes its replies by `reply_to`, by default from the record that it finds in the prompt, as
+a model would. A test scripts other replies, or makes the server slow, unreliable or busy.
 """
 
 import json
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.api_batches import Batches
+from tests.rate_limits import Limiter
 
 KEY = "sk-test-5f1c9ab2e77d4c03"
 MODEL = "canned-1"
@@ -32,6 +37,9 @@ class HttpReply:
     body: bytes
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json", "retry-after-ms": "1"})
 
+
+DROP = HttpReply(0, b"")
+"""No reply: the connection ends."""
 
 Script = HttpReply | Callable[[dict[str, Any]], HttpReply]
 
@@ -79,11 +87,23 @@ def good_reply(request: dict[str, Any]) -> dict[str, Any]:
 class ApiServer:
     """`with ApiServer() as api:` serves on a free port of 127.0.0.1. `script` holds replies that go before the good ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, reply_to: Callable[[dict[str, Any]], Any] = good_reply) -> None:
+        self.reply_to = reply_to
+        """What a good reply says, from the request."""
         self.script: deque[Script] = deque()
         self.requests: list[dict[str, Any]] = []
         """Bodies of the chat requests, in the order of their arrival."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.seconds = 0.0
+        """That a good reply takes."""
+        self.limiter: Limiter | None = None
+        """Requests beyond it are refused with 429 and `refusal_headers`."""
+        self.refusal_headers = {"retry-after": "1"}
+        self.at_once = 0
+        """Chat requests under way, and the most that ever were."""
+        self.most_at_once = 0
+        self.batches = Batches(lambda request: self._chat(request).body)
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -105,18 +125,46 @@ class ApiServer:
         if (method, path) == ("GET", "/v1/models"):
             listed = [{"id": name, "object": "model", "created": 1, "owned_by": "us"} for name in (MODEL, "another")]
             return HttpReply(200, json.dumps({"object": "list", "data": listed}).encode())
+        if path.startswith(("/v1/files", "/v1/batches")):
+            status, answer = self.batches.answer(method, path, body)
+            return HttpReply(status, answer)
         if (method, path) != ("POST", "/v1/chat/completions"):
             return failure(404, f"Invalid URL ({method} {path})")
         request = json.loads(body)
-        self.requests.append(request)
-        if self.script:
+        with self._lock:
+            self.requests.append(request)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return self._scripted(request) or self._refused() or self._slowly(request)
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def _scripted(self, request: dict[str, Any]) -> HttpReply | None:
+        try:
             scripted = self.script.popleft()
-            return scripted if isinstance(scripted, HttpReply) else scripted(request)
+        except IndexError:
+            return None
+        return scripted if isinstance(scripted, HttpReply) else scripted(request)
+
+    def _refused(self) -> HttpReply | None:
+        with self._lock:
+            if self.limiter is None or self.limiter.allows(time.monotonic()):
+                return None
+        refusal = failure(429, "slow down", "rate_limit_exceeded")
+        return HttpReply(429, refusal.body, {"content-type": "application/json", **self.refusal_headers})
+
+    def _slowly(self, request: dict[str, Any]) -> HttpReply:
+        time.sleep(self.seconds)
+        return self._chat(request)
+
+    def _chat(self, request: dict[str, Any]) -> HttpReply:
         if request["model"] != MODEL:
             return failure(404, f"The model `{request['model']}` does not exist", "model_not_found")
         if problem := _schema_problem(request.get("response_format")):
             return failure(400, f"Invalid response_format: {problem}")
-        return completion(good_reply(request))
+        return completion(self.reply_to(request))
 
 
 def _schema_problem(response_format: Any) -> str:
@@ -138,6 +186,11 @@ def _schema_problem(response_format: Any) -> str:
     return "" if objects(named["schema"]) else "no object in the schema"
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
 def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -151,6 +204,9 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             reply = api.reply(self.command, self.path, self.headers.get("authorization", ""), body)
+            if reply.status == 0:
+                self.close_connection = True
+                return
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)

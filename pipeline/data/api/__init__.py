@@ -1,0 +1,55 @@
+"""The transport under generation: requests to an OpenAI-compatible API that are paid for once, whatever happens.
+
+    client.py     one request, errors as sentences, list of models
+    limits.py     what headers say about a server's limits
+    replies.py    what is kept of a reply, how it is read, the journal
+    pool.py       how many requests at once, and how fast
+    spending.py   prices, cap, estimate
+    asking.py     one request until there is a reply
+    run.py        many products at once
+    batches.py    the same through the Batch API
+
+Knows nothing of prompts and facts. `openai` is imported when the first request is sent.
+"""
+
+from pipeline.data.api.asking import Interrupted
+from pipeline.data.api.client import ApiSettings, Request, list_models
+from pipeline.data.api.replies import CUT_OFF, INVALID, NO_REPLY, REFUSED, TOO_LARGE, TOO_LONG, UnusableReply
+from pipeline.data.api.run import Ask, Progress, Write, needed, work_through
+from pipeline.data.api.spending import (
+    BATCH_FACTOR,
+    DEFAULT_MODEL,
+    OPENAI_URL,
+    PRICES_READ,
+    Estimate,
+    Price,
+    estimate,
+    price_of,
+)
+
+__all__ = [
+    "BATCH_FACTOR",
+    "CUT_OFF",
+    "DEFAULT_MODEL",
+    "INVALID",
+    "NO_REPLY",
+    "OPENAI_URL",
+    "PRICES_READ",
+    "REFUSED",
+    "TOO_LARGE",
+    "TOO_LONG",
+    "ApiSettings",
+    "Ask",
+    "Estimate",
+    "Interrupted",
+    "Price",
+    "Progress",
+    "Request",
+    "UnusableReply",
+    "Write",
+    "estimate",
+    "list_models",
+    "needed",
+    "price_of",
+    "work_through",
+]

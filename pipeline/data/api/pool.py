@@ -1,0 +1,209 @@
+"""How many requests are under way and how fast they are sent: a pool that finds out what its server allows.
+
+Two limits hold at once. `limit` is the number of requests under way: it grows with every reply (doubling at first) and
+shrinks when a large share of what comes back is no reply. `rate` is the number of sends a second: it is infinite until
+a server shows that it counts them, is then learned from what the server accepted, and from there creeps upward.
+A few refusals without a request to wait (other customers' peaks) only delay the requests that they meet.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+START = 8
+"""Requests under way at first, if there are that many workers."""
+WINDOW_SECONDS = 2.0
+"""How far back the accepted sends are counted for the server's rate."""
+JUDGED = 60
+"""The last results of which shares are taken."""
+SPORADIC_SHARE = 0.1
+"""Of refusals without a request to wait, below which they count as sporadic; half of that once a rate is known."""
+OVERLOAD_SHARE = 0.3
+"""Of failures and refusals, from which on fewer requests are under way."""
+SLOWER = 0.7
+MARGIN = 0.98
+"""The share of the measured rate that is sent."""
+STEP = 0.005
+"""Of the rate, added after each second without a refusal; grows by half after every further quiet `QUIET_STEPS`."""
+QUIET_STEPS = 5
+LONG_WAIT = 2.0
+"""Seconds: who asks for more lets nobody else in either, so all wait."""
+BURST = 2
+"""Sends that a late wake-up may catch up with at once."""
+
+
+@dataclass
+class Sent:
+    """One request under way."""
+
+    time: float
+    refused: bool = False
+
+
+class Control:
+    """Decides when the next request may be sent. It has no clock and never waits: every method is told the time."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.limit = float(min(START, workers))
+        self.rate = math.inf
+        self.in_flight = 0
+        self._threshold = math.inf  # of `limit`, up to which it doubles
+        self._sends: deque[Sent] = deque()
+        self._results: deque[bool] = deque(maxlen=JUDGED)  # refused?
+        self._troubles: deque[bool] = deque(maxlen=20)  # refused or failed?
+        self._next = -math.inf
+        self._paused_until = -math.inf
+        self._slowed = -math.inf
+        self._narrowed = -math.inf
+        self._stepped = -math.inf
+        self._quiet = 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until a request may be sent: 0 is now, infinity is when another ends."""
+        if self._paused_until > now:
+            return self._paused_until - now
+        if self.in_flight >= max(1, int(self.limit)):
+            return math.inf
+        return max(0.0, self._next - now)
+
+    def paused_for(self, now: float) -> float:
+        return max(0.0, self._paused_until - now)
+
+    def send(self, now: float) -> Sent:
+        sent = Sent(now)
+        self.in_flight += 1
+        self._sends.append(sent)
+        while self._sends[0].time < now - 2 * WINDOW_SECONDS:
+            self._sends.popleft()
+        self._probe(now)
+        self._next = max(self._next, now - BURST / self.rate) + 1 / self.rate
+        return sent
+
+    def replied(self, sent: Sent, now: float) -> None:
+        self._ended(refused=False, trouble=False)
+        if self.limit < self._threshold:
+            self.limit += 1
+        else:
+            self.limit += max(1.0, self.limit / 8) / self.limit
+        self.limit = min(self.limit, self.workers)
+
+    def failed(self, sent: Sent, now: float) -> None:
+        self._ended(refused=False, trouble=True)
+        self._narrow(sent, now)
+
+    def refused(self, sent: Sent, now: float, asked_wait: float | None) -> None:
+        """The server took the request for one too many."""
+        sent.refused = True
+        self._ended(refused=True, trouble=True)
+        if asked_wait is not None and asked_wait >= LONG_WAIT:
+            self.pause(now, asked_wait)
+        sporadic = SPORADIC_SHARE if math.isinf(self.rate) else SPORADIC_SHARE / 2
+        if asked_wait is not None or sum(self._results) >= sporadic * JUDGED:
+            self._slow(sent, now)
+        self._narrow(sent, now)
+
+    def pause(self, now: float, seconds: float) -> None:
+        """Send nothing for a while."""
+        self._paused_until = max(self._paused_until, now + seconds)
+
+    def _ended(self, refused: bool, trouble: bool) -> None:
+        self.in_flight -= 1
+        self._results.append(refused)
+        self._troubles.append(trouble)
+
+    def _narrow(self, sent: Sent, now: float) -> None:
+        """Fewer at once, if trouble is common. What was sent before the last such step says nothing about it."""
+        full = len(self._troubles) == self._troubles.maxlen
+        if full and sum(self._troubles) >= OVERLOAD_SHARE * len(self._troubles) and sent.time > self._narrowed:
+            self.limit = max(1.0, self.limit * SLOWER)
+            self._threshold = self.limit
+            self._narrowed = now
+
+    def _slow(self, sent: Sent, now: float) -> None:
+        """Learn the rate: what the server accepted in the last seconds in which it also refused."""
+        seen = sent.time  # later sends may still be refused
+        first = math.isinf(self.rate)
+        begun = max(self._slowed, seen - (1.0 if first else WINDOW_SECONDS), self._sends[0].time)
+        span = seen - begun
+        self._quiet = 0
+        if span < (0.25 if first else 1.0):
+            return
+        accepted = sum(begun < other.time <= seen and not other.refused for other in self._sends)
+        measured = max(0.1, accepted / span)
+        self.rate = measured if first else max(MARGIN * min(measured, self.rate), self.rate / 2)
+        self._slowed = self._stepped = now
+
+    def _probe(self, now: float) -> None:
+        """A little faster after each quiet second, if the rate is what holds the sends back."""
+        if math.isinf(self.rate) or now - self._stepped < 1.0:
+            return
+        self._stepped = now
+        recent = sum(other.time > now - WINDOW_SECONDS for other in self._sends)
+        if recent >= 0.9 * self.rate * WINDOW_SECONDS - 1:
+            self._quiet += 1
+            self.rate += self.rate * STEP * 1.5 ** max(0, self._quiet - QUIET_STEPS)
+
+
+class Pool:
+    """A control with a clock: `await admit()` before a request, one of the endings after it."""
+
+    def __init__(self, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.control = Control(workers)
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    async def admit(self, ready: Callable[[], bool] = lambda: True) -> Sent:
+        """Wait for one's turn.
+
+        Args:
+            ready: whether the request may be sent for reasons of its own; asked again whenever a request ends. What it
+                raises leaves.
+        """
+        async with self._turn:
+            while True:
+                now = self._clock()
+                wait = self.control.wait(now)
+                if wait <= 0:
+                    if ready():
+                        return self.control.send(now)
+                    wait = math.inf
+                self._changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if math.isinf(wait) else wait):
+                        await self._changed.wait()
+
+    def replied(self, sent: Sent, pause: float = 0.0) -> None:
+        """A reply came; `pause` is how long the server takes no more, by its headers."""
+        now = self._clock()
+        self.control.replied(sent, now)
+        if pause:
+            self.control.pause(now, pause)
+        self.wake()
+
+    def failed(self, sent: Sent) -> None:
+        self.control.failed(sent, self._clock())
+        self.wake()
+
+    def refused(self, sent: Sent, asked_wait: float | None) -> None:
+        self.control.refused(sent, self._clock(), asked_wait)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        self._changed.set()
+
+    @property
+    def paused_for(self) -> float:
+        return self.control.paused_for(self._clock())
+
+
+def backoff(tries: int, base: float = 0.5, most: float = 20.0) -> float:
+    """Seconds before the next try: exponential with full jitter, so that those who failed together return apart."""
+    return random.uniform(0, min(most, base * 2 ** (tries - 1)))
