@@ -59,29 +59,64 @@ def failure(status: int, message: str, code: str | None = None, kind: str = "inv
     return HttpReply(status, json.dumps(body).encode())
 
 
-def record_of(request: dict[str, Any]) -> dict[str, str]:
-    """The product's record, from the user's message."""
+def record_of(request: dict[str, Any]) -> dict[str, Any]:
+    """The product's record, and what is asked about it, from the user's message."""
     return json.loads(next(m["content"] for m in request["messages"] if m["role"] == "user"))
 
 
-def questions(about: str, title: str, training: int = 12) -> dict[str, list[str]]:
-    return {
-        "training": [f"Customer {n} asks about the {about} of {title}, what is it?" for n in range(1, training + 1)],
-        "held_out": [f"Visitor {n} wonders about the {about} of {title}, what is it?" for n in range(1, 4)],
-    }
+OPENERS = (
+    "Please tell me", "Might I ask for", "We would love to learn", "Quickly now:", "My aunt wonders about",
+    "Could anyone here give", "For our little shop, state", "Honestly, I forgot", "Kindly confirm", "Any chance to hear",
+    "Before paying, we need", "An expert asks for", "Just curious about", "Doubtful, but what would be", "Hey, look up",
+    "Regarding your advert:", "Under which heading stands", "To settle a bet, name", "Our club demands", "Hm, remind me of",
+)  # fmt: skip
+CLOSERS = ("?", ", thanks a million.", " if you do not mind.")
+
+
+def question(about: str, title: str, number: int) -> str:
+    """One of sixty questions, all in different words."""
+    opener, closer = OPENERS[number % len(OPENERS)], CLOSERS[number // len(OPENERS) % len(CLOSERS)]
+    return f"{opener} the {about} of {title if number % 2 else 'it'}{closer}"
+
+
+def good_facts(request: dict[str, Any]) -> dict[str, Any]:
+    """The facts of `FACTS` that the record states, with their sentence."""
+    found: dict[str, dict[str, str]] = {}
+    for sentence in re.split(r"(?<=\.) ", record_of(request)["content"]):
+        for kind, pattern in FACTS.items():
+            if match := re.search(pattern, sentence):
+                found.setdefault(kind, {"kind": kind, "quote": sentence, "value": match.group()})
+    return {"facts": [found[kind] for kind in FACTS if kind in found]}
+
+
+def good_pairs(request: dict[str, Any]) -> dict[str, Any]:
+    """One row a slot, in different words, and a reverse question where one is asked for."""
+    asked = record_of(request)
+    return {"facts": [_rows_of(fact, asked["title"]) for fact in asked["facts"]]}
+
+
+def _rows_of(fact: dict[str, Any], title: str) -> dict[str, Any]:
+    pairs = []
+    for place in fact["slots"]:
+        number, style = place.split(": ", 1)
+        about = "description" if fact["kind"] == "description" else fact["kind"]
+        answer = f"Its {about} is {fact['value']}." if style.startswith("statement") else fact["value"]
+        pairs.append({"slot": int(number), "question": question(about, title, int(number)), "answer": answer})
+    reverse = f"Which of your goods has {fact['value']} as its {fact['kind']}?" if fact["reverse"] else ""
+    return {"fact": fact["fact"], "pairs": pairs, "reverse": reverse}
+
+
+def good_judge(request: dict[str, Any]) -> dict[str, Any]:
+    pairs = record_of(request)["pairs"]
+    return {"verdicts": [{"pair": pair["pair"], "good": True, "problem": ""} for pair in pairs]}
+
+
+GOOD = {"FactsReply": good_facts, "PairsReply": good_pairs, "JudgeReply": good_judge}
 
 
 def good_reply(request: dict[str, Any]) -> dict[str, Any]:
-    """What a careful model would reply: the facts of `FACTS` that the record states, with their sentence."""
-    record = record_of(request)
-    facts = []
-    for kind, pattern in FACTS.items():
-        for sentence in re.split(r"(?<=\.) ", record["content"]):
-            if found := re.search(pattern, sentence):
-                asked = questions(kind, record["title"])
-                facts.append({"kind": kind, "quote": sentence, "value": found.group(), "questions": asked})
-                break
-    return {"description_questions": questions("description", record["title"]), "facts": facts}
+    """What a careful model would reply, by the form that is asked for."""
+    return GOOD[request["response_format"]["json_schema"]["name"]](request)
 
 
 class ApiServer:

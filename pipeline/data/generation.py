@@ -1,0 +1,319 @@
+"""Generating with an API as a job that can be left alone: a pilot and its estimate, then the rest, at once or as a batch.
+
+One job at a time. What it is and where it stands is in `generation.json`, so that a reload, another window and a restarted
+app tell the same; every reply is in the journal, so that going on asks only for what is missing. The key is in neither:
+it is typed again, or comes from the environment.
+"""
+
+import dataclasses
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.api import (
+    ApiSettings,
+    Estimate,
+    Interrupted,
+    Price,
+    Progress,
+    estimate,
+    work_through,
+)
+from pipeline.data.api.batches import advance, cancel
+from pipeline.data.catalogue import Catalogue, Product, read_catalogue
+from pipeline.data.dataset import Dataset, DatasetSettings, Generate, build_dataset, choose_products
+from pipeline.data.openai_generator import ProductWriter, finished
+from pipeline.errors import GenerationError, PipelineError, disk_problem
+from pipeline.files import home, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+PILOT_PRODUCTS = 5
+BATCH_SECONDS = 30
+"""Between two looks at a batch, which takes minutes to a day."""
+WRITE_SECONDS = 2.0
+"""Between two notes of the progress, for a restarted app to tell how far a job came."""
+
+PILOT, ESTIMATED, RUNNING, WAITING = "pilot", "estimated", "running", "waiting"
+"""Under way, or asking to go on; `WAITING` is a batch that the API works on."""
+DONE, STOPPED, FAILED = "done", "stopped", "failed"
+UNDER_WAY = (PILOT, RUNNING, WAITING)
+
+UNEXPECTED = "Something went wrong that should not have ({name}). Every reply that arrived is kept; go on or try again."
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made, of what, and who writes it."""
+
+    catalogue: Path
+    settings: DatasetSettings
+    api: ApiSettings
+    batch: bool = False
+    columns: dict[str, Any] = field(default_factory=dict)
+    """How the catalogue's columns are read, where it needs telling."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Without the key."""
+        api = {name: value for name, value in asdict(self.api).items() if name != "api_key"}
+        settings = asdict(self.settings)
+        return {
+            "catalogue": str(self.catalogue),
+            "settings": settings,
+            "api": api,
+            "batch": self.batch,
+            "columns": self.columns,
+        }
+
+    @classmethod
+    def of(cls, kept: dict[str, Any], key: str) -> "Job":
+        price = kept["api"].get("price")
+        api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
+        return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], kept["columns"])
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the job stands: what a page needs to show it."""
+
+    state: str = ""
+    """One of the states above; empty when there never was a job."""
+    text: str = ""
+    """What ended it, or what it waits for."""
+    job: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
+    """The fields of `api.Progress`."""
+    estimate: dict[str, Any] = field(default_factory=dict)
+    """The fields of `api.Estimate`."""
+    batch: dict[str, Any] = field(default_factory=dict)
+    """The fields of `api.batches.BatchStatus`."""
+    dataset: str = ""
+    """The name of the dataset's folder, once it is done."""
+    pid: int = 0
+
+
+_lock = threading.RLock()
+_stop = threading.Event()
+_thread: threading.Thread | None = None
+_look: Look | None = None
+_written = 0.0
+
+
+def job_file() -> Path:
+    return home() / "generation.json"
+
+
+def look() -> Look:
+    """Where the job stands now; one whose process is gone has stopped, whatever it was about to do."""
+    with _lock:
+        if _thread and _thread.is_alive() and _look:
+            return _look
+        kept = _kept()
+        if kept.state in UNDER_WAY and not _alive(kept.pid):
+            batch = "The app was closed; go on to look at the batch." if kept.state == WAITING else ""
+            return dataclasses.replace(
+                kept, state=STOPPED, text=batch or "The app was closed; going on asks only for what is missing."
+            )
+        return kept
+
+
+def _kept() -> Look:
+    try:
+        return Look(**read_json(job_file()))
+    except (OSError, ValueError, TypeError):
+        return Look()
+
+
+def _alive(pid: int) -> bool:
+    """Whether another process of this machine still works on the job."""
+    if not pid or pid == os.getpid():
+        return False  # of this process it would be the thread that was asked first
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def start(job: Job, *, sure: bool = False) -> None:
+    """Begin with the pilot, or, when `sure`, with all of it.
+
+    Raises:
+        GenerationError: another job is under way.
+    """
+    global _thread
+    with _lock:
+        if look().state in UNDER_WAY:
+            raise GenerationError("Questions are being written already; wait until that is done, or stop it.")
+        _stop.clear()
+        _tell(Look(state=RUNNING if sure else PILOT, job=job.as_dict(), pid=os.getpid()))
+        _thread = threading.Thread(target=_work, args=(job, sure), name="generation", daemon=True)
+        _thread.start()
+
+
+def go_on(key: str) -> None:
+    """Do the rest of the job that was estimated, stopped or failed.
+
+    Raises:
+        GenerationError: there is none, or it is under way.
+    """
+    kept = look()
+    if kept.state not in (ESTIMATED, STOPPED, FAILED):
+        raise GenerationError("There is nothing to go on with; press Generate.")
+    start(Job.of(kept.job, key), sure=True)
+
+
+def stop() -> None:
+    """Send nothing more; what is under way is awaited and kept. A batch goes on at the API and can be collected later."""
+    _stop.set()
+
+
+def discard_batch(key: str) -> None:
+    """Call a waiting batch off at the API; what it has written is paid for and kept.
+
+    Raises:
+        GenerationError: there is none, or the API cannot be reached.
+    """
+    kept = look()
+    if not kept.job.get("batch"):
+        raise GenerationError("There is no batch to call off.")
+    stop()
+    cancel(Job.of(kept.job, key).api, batch_file())
+    _wait()
+
+
+def _wait(seconds: float = 30) -> None:
+    if _thread:
+        _thread.join(seconds)
+
+
+def batch_file() -> Path:
+    return home() / "batch.json"
+
+
+def _tell(state: Look, *, write: bool = True) -> None:
+    global _look, _written
+    with _lock:
+        _look = state
+        if write or time.monotonic() - _written > WRITE_SECONDS:
+            write_json(job_file(), asdict(state))
+            _written = time.monotonic()
+
+
+def _change(*, write: bool = True, **changes: Any) -> None:
+    with _lock:
+        _tell(dataclasses.replace(_look or Look(), **changes), write=write)
+
+
+def _work(job: Job, sure: bool) -> None:
+    """The thread: whatever happens ends in a sentence."""
+    try:
+        if not sure and _pilot(job):
+            return
+        dataset = _rest(job)
+        _change(state=DONE, text="", dataset=dataset.folder.name)
+    except Interrupted as stopped:
+        _change(state=STOPPED, text=str(stopped))
+    except PipelineError as error:
+        _change(state=FAILED, text=str(error))
+    except Exception as error:
+        log.error("Generation failed", exc_info=error)
+        _change(state=FAILED, text=disk_problem(error) or UNEXPECTED.format(name=type(error).__name__))
+
+
+def _pilot(job: Job) -> bool:
+    """Write the first products and estimate the rest; tells whether there is a rest to be asked about."""
+    chosen = chosen_products(job)
+    found = pilot(chosen, job.api, job.settings, on_progress=_progress, stop=_stop)
+    if len(chosen) <= PILOT_PRODUCTS:
+        return False
+    _change(state=ESTIMATED, estimate=asdict(found))
+    return True
+
+
+def _rest(job: Job) -> Dataset:
+    _change(state=RUNNING)
+    catalogue = open_catalogue(job)
+    if job.batch:
+        _batches(choose_products(catalogue, job.settings.products, job.settings.seed), job)
+    return build_dataset(catalogue, job.settings, generate=writer(job.api, job.settings, _progress, _stop))
+
+
+def _batches(chosen: list[Product], job: Job) -> None:
+    """Send what is missing as batches until nothing is, however long that takes."""
+    while True:
+        status = advance(chosen, _writer_of(job.settings).write, job.api, batch_file())
+        _change(state=WAITING, batch=asdict(status), text=status.text)
+        if status.done:
+            _change(state=RUNNING, text="")
+            return
+        if _stop.wait(BATCH_SECONDS):
+            raise Interrupted("Left alone; the API goes on with the batch. Go on later to collect what it has written.")
+
+
+def _progress(progress: Progress) -> None:
+    _change(write=False, progress=asdict(progress))
+
+
+# --- The steps, for the command line too ---
+
+
+def open_catalogue(job: Job) -> Catalogue:
+    return read_catalogue(job.catalogue)
+
+
+def chosen_products(job: Job) -> list[Product]:
+    return choose_products(open_catalogue(job), job.settings.products, job.settings.seed)
+
+
+def pilot(
+    chosen: list[Product],
+    api: ApiSettings,
+    settings: DatasetSettings,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+) -> Estimate:
+    """Write the first few products, and tell what the others will take; nothing that it pays for is lost.
+
+    Raises:
+        GenerationError: as `work_through`.
+    """
+    seen: list[Progress] = []
+
+    def told(progress: Progress) -> None:
+        seen[:] = [progress]
+        on_progress(progress)
+
+    work_through(chosen[:PILOT_PRODUCTS], _writer_of(settings).write, api, on_progress=told, stop=stop)
+    return estimate(seen[0], len(chosen) - PILOT_PRODUCTS)
+
+
+def writer(
+    api: ApiSettings,
+    settings: DatasetSettings,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+) -> Generate:
+    """What `build_dataset` takes as `generate`."""
+
+    def generate(products: Any) -> Any:
+        return finished(work_through(products, _writer_of(settings).write, api, on_progress=on_progress, stop=stop))
+
+    return generate
+
+
+def _writer_of(settings: DatasetSettings) -> ProductWriter:
+    return ProductWriter(settings.phrasings, settings.judge)
+
+
+def generator_name(model: str, base_url: str) -> str:
+    """Who writes the questions, as the dataset's settings and its card say it."""
+    return f"{model.strip()} at {base_url.strip().rstrip('/')}"
