@@ -140,7 +140,7 @@ def test_the_quote_must_cover_the_whole_value() -> None:
 
 def test_the_project_s_own_facts_all_hold() -> None:
     """The checks are no stricter than the patterns, on a real catalogue."""
-    products = read_catalogue(SAMPLE).products
+    products = read_catalogue(SAMPLE).page()
     found = [(f, p.content) for p in products for f in extract_facts(p.uid, p.title, p.content)]
     attributes = [(fact, content) for fact, content in found if fact.kind != DESCRIPTION]
     assert len(attributes) > 50
