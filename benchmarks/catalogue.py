@@ -34,7 +34,7 @@ OTHER_TITLES = 100
 def other_titles(catalogue: Catalogue, dataset: Dataset) -> list[str]:
     """Titles of the same file that stand in no training row."""
     trained = {p["title"] for p in dataset.manifest["products"]} | set(dataset.manifest["unknown"]["training"])
-    real = sorted({p.title for p in catalogue.products} | set(catalogue.titles_without_content()))
+    real = sorted(set(catalogue.all_titles()) | set(catalogue.titles_without_content()))
     others = [title for title in real if title not in trained]
     random.Random(0).shuffle(others)
     return others[:OTHER_TITLES]

@@ -75,12 +75,12 @@ def resume(args: argparse.Namespace) -> None:
 def _make_dataset(path: Path, settings: DatasetSettings) -> Dataset:
     catalogue = read_catalogue(path)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
-    usable = f"{path.name}: {catalogue.rows} rows, {len(catalogue.products)} usable"
+    usable = f"{path.name}: {catalogue.rows} rows, {catalogue.usable} usable"
     say(usable + (f"; skipped: {skipped}" if skipped else ""))
-    if unreadable := [str(s.line) for s in catalogue.skipped if s.reason in UNREADABLE_LINE]:
+    if unreadable := [str(s.line) for s in catalogue.skipped(count=11, reasons=UNREADABLE_LINE)]:
         say(f"Lines that cannot be read: {', '.join(unreadable[:10])}{' …' if len(unreadable) > 10 else ''}")
-    if len(catalogue.products) < settings.products:
-        say(f"You asked for {settings.products} products; going on with the {len(catalogue.products)} there are.")
+    if catalogue.usable < settings.products:
+        say(f"You asked for {settings.products} products; going on with the {catalogue.usable} there are.")
     dataset = build_dataset(catalogue, settings)
     c = dataset.counts
     say(

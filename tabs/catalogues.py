@@ -1,14 +1,17 @@
 """The catalogues a person can choose from, and their products and skipped rows as the page shows them."""
 
 import shutil
-from functools import lru_cache
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import overload
 
 from pipeline.data import facts
 from pipeline.data.catalogue import SAMPLE, Catalogue, Product, read_catalogue
+from pipeline.data.catalogue_cache import move_source
 from pipeline.errors import CatalogueError
 from pipeline.files import home
-from tabs.shared import count, escape, stamp
+from tabs.shared import count, escape
 
 SAMPLE_NAME = ""
 """The sample's value in the list of catalogues; an upload's is its file name."""
@@ -35,16 +38,11 @@ def open_catalogue(name: str | None) -> Catalogue:
         CatalogueError: there is none of that name, or it cannot be read.
     """
     if not name:
-        return _read(*stamp(SAMPLE))
+        return read_catalogue(SAMPLE)
     path = next((p for p in uploads_dir().glob("*") if p.name == name), None)
     if path is None:
         raise CatalogueError(f"There is no uploaded catalogue {name}; upload it again.")
-    return _read(*stamp(path))
-
-
-@lru_cache(maxsize=2)
-def _read(path: str, _changed: int, _size: int) -> Catalogue:
-    return read_catalogue(Path(path))
+    return read_catalogue(path)
 
 
 def keep_upload(path: Path) -> str:
@@ -53,33 +51,60 @@ def keep_upload(path: Path) -> str:
     Raises:
         CatalogueError: it cannot be used.
     """
-    read_catalogue(path)
     uploads_dir().mkdir(parents=True, exist_ok=True)
     name = path.name.lstrip(".") or "catalogue"
-    aside = uploads_dir() / f".{name}"
-    shutil.copyfile(path, aside)
-    aside.replace(uploads_dir() / name)
+    with tempfile.TemporaryDirectory(dir=uploads_dir(), prefix=".") as aside:
+        copy = Path(shutil.copyfile(path, Path(aside) / name))
+        read_catalogue(copy)
+        move_source(copy, uploads_dir() / name)
     return name
 
 
 def catalogue_line(catalogue: Catalogue) -> str:
     return (
-        f"<b>{count(catalogue.rows, 'product')}</b> · <b>{len(catalogue.products):,}</b> usable · "
-        f"<b>{len(catalogue.skipped):,}</b> skipped"
+        f"<b>{count(catalogue.rows, 'product')}</b> · <b>{catalogue.usable:,}</b> usable · "
+        f"<b>{catalogue.skipped_total:,}</b> skipped"
     )
 
 
-def product_cells(name: str | None, words: str) -> list[list[str]]:
-    return [[p.title, short(p.content)] for p in open_catalogue(name).search(words or "")]
+class Cells(Sequence[list[str]]):
+    """Rows of a table that are read when a page of them is shown."""
+
+    def __init__(self, total: int, read: Callable[[int, int], list[list[str]]]) -> None:
+        self.total = total
+        self.read = read
+
+    def __len__(self) -> int:
+        return self.total
+
+    @overload
+    def __getitem__(self, index: int) -> list[str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[str]]: ...
+    def __getitem__(self, index: int | slice) -> list[str] | list[list[str]]:
+        wanted = range(self.total)[index]
+        if isinstance(wanted, int):
+            return self.read(wanted, 1)[0]
+        return self.read(wanted.start, len(wanted)) if wanted else []
+
+
+def product_cells(name: str | None, words: str) -> Cells:
+    catalogue, words = open_catalogue(name), words or ""
+    return Cells(
+        catalogue.matching(words),
+        lambda start, count: [[p.title, short(p.content)] for p in catalogue.page(start, count, words)],
+    )
 
 
 def short(text: str) -> str:
     return text if len(text) <= PREVIEW else text[:PREVIEW].rsplit(" ", 1)[0] + " …"
 
 
-def skipped_cells(catalogue: Catalogue) -> list[list[str]]:
-    """Reasons with their counts, then the rows themselves."""
-    return [[str(s.line), s.title, s.reason] for s in catalogue.skipped]
+def skipped_cells(catalogue: Catalogue) -> Cells:
+    return Cells(
+        catalogue.skipped_total,
+        lambda start, count: [[str(s.line), s.title, s.reason] for s in catalogue.skipped(start, count)],
+    )
 
 
 def reasons_line(skipped: dict[str, int]) -> str:

@@ -267,11 +267,11 @@ class DatasetTab:
 
     def open(self, name: str | None, words: str) -> Update:
         catalogue = open_catalogue(name)
-        usable = len(catalogue.products)
+        usable = catalogue.usable
         return {
             self.catalogue: gr.Dropdown(choices=catalogue_choices(), value=name or SAMPLE_NAME),
             self.counts: catalogue_line(catalogue),
-            self.why: gr.Accordion(f"Why {len(catalogue.skipped):,} are skipped", visible=bool(catalogue.skipped)),
+            self.why: gr.Accordion(f"Why {catalogue.skipped_total:,} are skipped", visible=catalogue.skipped_total > 0),
             self.reasons: reasons_line(catalogue.skipped_counts()),
             self.teach: gr.Slider(maximum=max(2, usable), value=min(DEFAULTS.products, usable), interactive=usable > 1),
             self.record: gr.HighlightedText(visible=False),
@@ -284,7 +284,7 @@ class DatasetTab:
         return self.open(keep_upload(Path(path)), words)
 
     def show_record(self, name: str | None, words: str, event: gr.SelectData) -> Update:
-        product = open_catalogue(name).search(words or "")[picked(event)]
+        product = open_catalogue(name).page(picked(event), 1, words or "")[0]
         return {
             self.record_title: f"<h3>{escape(product.title)}</h3><p class='small'>uid {escape(product.uid)}</p>",
             self.record: gr.HighlightedText(value=marked_record(product), visible=True),

@@ -1,298 +1,264 @@
-"""Product, and the reading and cleaning of a catalogue file.
+"""Catalogue: a light handle on a file's products, which stay on disk and are read a page at a time.
 
 A catalogue is one JSON object a line (AmazonTitles-1.3MM's `trn.json`), or one JSON list of them, plain or gzipped.
 What cannot be used is skipped and counted with its reason; a file of which nothing can be used is an error.
 """
 
-import gzip
-import hashlib
-import html
-import json
-import math
-import re
-import unicodedata
-import zlib
-from collections import Counter
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
+import duckdb
+
+from pipeline.data import catalogue_cache
+from pipeline.data.catalogue_build import CONTENTS, EMPTY, PRODUCTS, SKIPPED, database, files
+from pipeline.data.cleaning import (
+    MAX_TITLE_CHARACTERS,
+    UNREADABLE_LINE,
+    Product,
+    Skipped,
+    checked,
+    clean,
+    title_key,
+)
+from pipeline.data.columns import PLAIN, Columns
+from pipeline.data.rows import Progress, blocks, nothing_to_say, parsed
 from pipeline.errors import CatalogueError
 from pipeline.files import ASSETS
+
+__all__ = [
+    "MAX_TITLE_CHARACTERS",
+    "SAMPLE",
+    "UNREADABLE_LINE",
+    "Catalogue",
+    "Columns",
+    "Product",
+    "Skipped",
+    "clean",
+    "peek",
+    "read_catalogue",
+    "title_key",
+]
 
 SAMPLE = ASSETS / "catalogue.json"
 """The catalogue that ships with the project."""
 
-MAX_LINE_BYTES = 4_000_000
-MAX_LIST_BYTES = 400_000_000
-MAX_TITLE_CHARACTERS = 300
-MIN_CONTENT_WORDS = 4
-
-NO_TITLE = "no title"
-TITLE_TOO_LONG = f"title over {MAX_TITLE_CHARACTERS} characters"
-NO_CONTENT = "no content"
-STUB = f"content under {MIN_CONTENT_WORDS} words"
-CONTENT_IS_TITLE = "content only repeats the title"
-DUPLICATE = "the same product again"
-AMBIGUOUS = "one title with different contents"
-UNREADABLE = "line is not JSON"
-NOT_TEXT = "line is not UTF-8 text"
-LINE_TOO_LONG = f"line over {MAX_LINE_BYTES // 1_000_000} MB"
-NOT_A_PRODUCT = "line is not a product"
-DAMAGED = "the gzip file is damaged from here on"
-UNREADABLE_LINE = (UNREADABLE, NOT_TEXT, LINE_TOO_LONG, NOT_A_PRODUCT, DAMAGED)
-"""Reasons that say something about the file, not about a product."""
-
-# What is opened again before it is closed is left to the last pattern, so hostile text costs linear time.
-_TAG = re.compile(
-    r"<(?:script|style)\b(?:(?!<(?:script|style)\b).)*?</(?:script|style)\s*>"
-    r"|<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>",
-    re.DOTALL | re.IGNORECASE,
-)
-_BOILERPLATE = re.compile(r" ?-{1,2} ?This (?:text|edition) refers to .*$", re.IGNORECASE)
+SMALL = 100_000
+"""Usable products up to which a seeded draw shuffles them all."""
+PEEK_BYTES = 500_000
 
 
 @dataclass(frozen=True)
-class Product:
-    """One product, cleaned: plain text on one line each."""
-
-    uid: str
-    title: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A row that cannot be taught, and why. `line` counts from 1 (for a JSON list, its items do)."""
-
-    line: int
-    title: str
-    reason: str
-
-
-@dataclass
 class Catalogue:
-    """What a catalogue file holds."""
+    """What a catalogue file holds; its rows are in the cache's `folder`."""
 
     name: str
     sha256: str
-    products: list[Product] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    rows: int
+    usable: int
+    folder: Path = field(repr=False)
+    empty: int
+    """Distinct titles of rows that say nothing about their product, and that no usable product has."""
+    reasons: dict[str, int] = field(default_factory=dict)
 
     @property
-    def rows(self) -> int:
-        return len(self.products) + len(self.skipped)
+    def skipped_total(self) -> int:
+        return self.rows - self.usable
 
     def skipped_counts(self) -> dict[str, int]:
         """Reasons with their counts, the most frequent first."""
-        return dict(Counter(s.reason for s in self.skipped).most_common())
+        return dict(self.reasons)
 
-    def titles_without_content(self) -> list[str]:
-        """Distinct titles of rows that say nothing about their product, and that no usable product has."""
-        taught = {title_key(p.title) for p in self.products}
-        empty = {NO_CONTENT, STUB, CONTENT_IS_TITLE}
-        titles = {title_key(s.title): s.title for s in self.skipped if s.reason in empty}
-        return [title for key, title in titles.items() if key not in taught]
+    def skipped(self, start: int = 0, count: int | None = None, *, reasons: Sequence[str] = ()) -> list[Skipped]:
+        """The rows that cannot be taught (for one of `reasons`, if given), in the order of their lines."""
+        if reasons:
+            query = (
+                "SELECT line, title, reason FROM read_parquet($file) WHERE reason IN (SELECT unnest($reasons)) "
+                "ORDER BY number LIMIT $count OFFSET $start"
+            )
+            limits = {"start": start, "count": self.rows if count is None else count}
+            return [Skipped(*row) for row in self._rows(query, SKIPPED, reasons=list(reasons), **limits)]
+        query = (
+            "SELECT line, title, reason FROM read_parquet($file) WHERE number BETWEEN $first AND $last ORDER BY number"
+        )
+        return [Skipped(*row) for row in self._rows(query, SKIPPED, **_between(start, count))]
 
-    def search(self, words: str) -> list[Product]:
-        """Products whose title holds every one of the words, in catalogue order."""
-        wanted = words.casefold().split()
-        return [p for p in self.products if all(w in p.title.casefold() for w in wanted)]
+    def page(self, start: int = 0, count: int | None = None, words: str = "") -> list[Product]:
+        """Usable products in catalogue order; with `words`, those whose title holds every one of them."""
+        if words.split():
+            return self.at(self._numbers(words, start, count))
+        query = "SELECT number, line, uid, title FROM read_parquet($file) WHERE number BETWEEN $first AND $last"
+        return self._with_contents(self._rows(f"{query} ORDER BY number", PRODUCTS, **_between(start, count)))
+
+    def matching(self, words: str = "") -> int:
+        """How many products `page` has in all."""
+        if not words.split():
+            return self.usable
+        condition, values = _holds(words)
+        return self._rows(f"SELECT count(*) FROM read_parquet($file) WHERE {condition}", PRODUCTS, **values)[0][0]
+
+    def at(self, numbers: Sequence[int]) -> list[Product]:
+        """The products with these numbers (0 is the catalogue's first usable one), in this order."""
+        query = (
+            "SELECT number, line, uid, title FROM read_parquet($file) "
+            "WHERE number IN (SELECT unnest($numbers::BIGINT[]))"
+        )
+        found = self._rows(query, PRODUCTS, numbers=list(numbers))
+        products = dict(zip((row[0] for row in found), self._with_contents(found), strict=True))
+        return [products[number] for number in numbers]
+
+    def order(self, count: int | None, seed: int | str) -> list[int]:
+        """Numbers of products in a seeded order: all of them, or the first `count`."""
+        return self.drawn(self.usable, count, seed)
+
+    def drawn(self, total: int, count: int | None, seed: int | str) -> list[int]:
+        """Distinct numbers below `total`, drawn with a seed; of a large catalogue no more are shuffled than are wanted."""
+        rng, count = random.Random(seed), total if count is None else min(count, total)
+        if self.usable > SMALL:
+            return rng.sample(range(total), count)
+        everything = list(range(total))
+        rng.shuffle(everything)
+        return everything[:count]
+
+    def sample(self, count: int, seed: int | str, words: str = "") -> list[Product]:
+        """Products drawn with a seed."""
+        if not words.split():
+            return self.at(self.order(count, seed))
+        found = self._numbers(words, 0, None)
+        return self.at([found[n] for n in self.drawn(len(found), count, seed)])
+
+    def titles(self, numbers: Sequence[int]) -> list[str]:
+        """The titles of products, without reading more of them."""
+        return self._titles(PRODUCTS, numbers)
+
+    def all_titles(self) -> list[str]:
+        """The titles of all usable products, in catalogue order: only for a small catalogue."""
+        return [title for (title,) in self._rows("SELECT title FROM read_parquet($file) ORDER BY number", PRODUCTS)]
+
+    def numbers_of(self, uids: Iterable[str]) -> list[int]:
+        """The numbers of products by their uids, rising."""
+        query = "SELECT number FROM read_parquet($file) WHERE uid IN (SELECT unnest($uids::VARCHAR[])) ORDER BY number"
+        return [number for (number,) in self._rows(query, PRODUCTS, uids=list(uids))]
+
+    def titles_without_content(self, count: int | None = None, seed: int | str = 0) -> list[str]:
+        """Distinct titles of rows that say nothing about their product, and that no usable product has.
+
+        Args:
+            count: so many of them, drawn with `seed`; None: all, in the order of their lines.
+        """
+        if count is None:
+            return [title for (title,) in self._rows("SELECT title FROM read_parquet($file) ORDER BY number", EMPTY)]
+        return self.empty_titles(self.drawn(self.empty, count, seed))
+
+    def empty_titles(self, numbers: Sequence[int]) -> list[str]:
+        """Some of the titles without content, by their place among them."""
+        return self._titles(EMPTY, numbers)
+
+    def has_titles(self, keys: Iterable[str]) -> set[str]:
+        """Which of these `title_key`s are the catalogue's, of a usable product or of a row without content."""
+        query = "SELECT DISTINCT key FROM read_parquet($file) WHERE key IN (SELECT unnest($keys::VARCHAR[]))"
+        wanted = list(keys)
+        return {k for file in (PRODUCTS, EMPTY) for (k,) in self._rows(query, file, keys=wanted)}
+
+    def _titles(self, file: str, numbers: Sequence[int]) -> list[str]:
+        query = "SELECT number, title FROM read_parquet($file) WHERE number IN (SELECT unnest($numbers::BIGINT[]))"
+        titles = dict(self._rows(query, file, numbers=list(numbers)))
+        return [titles[number] for number in numbers]
+
+    def _numbers(self, words: str, start: int, count: int | None) -> list[int]:
+        condition, values = _holds(words)
+        query = f"SELECT number FROM read_parquet($file) WHERE {condition} ORDER BY number LIMIT $count OFFSET $start"
+        found = self._rows(query, PRODUCTS, start=start, count=self.usable if count is None else count, **values)
+        return [number for (number,) in found]
+
+    def _with_contents(self, found: list[tuple[int, int, str, str]]) -> list[Product]:
+        """Products from their number, line, uid and title."""
+        lines = [line for _, line, _, _ in found]
+        if not lines:
+            return []
+        query = (
+            "SELECT line, content FROM read_parquet($files) WHERE line BETWEEN $first AND $last "
+            "AND line IN (SELECT unnest($lines::BIGINT[]))"
+        )
+        contents = dict(self._rows(query, CONTENTS, lines=lines, first=min(lines), last=max(lines)))
+        return [Product(uid, title, contents[line]) for _, line, uid, title in found]
+
+    def _rows(self, query: str, file: str, **values: Any) -> list[Any]:
+        """Ask a file of the cache.
+
+        Raises:
+            CatalogueError: the cache was damaged or removed meanwhile; it is made again when the catalogue is opened.
+        """
+        place = self.folder / file
+        source = {"files": files(place)} if file == CONTENTS else {"file": str(place)}
+        try:
+            with database(self.folder.parent) as connection:
+                return connection.execute(query, source | values).fetchall()
+        except duckdb.Error as error:
+            catalogue_cache.discard(self.folder)
+            raise CatalogueError(
+                f"The prepared copy of {self.name} cannot be read; open the catalogue again."
+            ) from error
 
 
-def read_catalogue(path: Path) -> Catalogue:
-    """Read and clean a catalogue.
+def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: Progress = nothing_to_say) -> Catalogue:
+    """Open a catalogue: clean it once into the cache, and from then on use that.
 
     Args:
         path: `.json` or `.jsonl`, optionally gzipped (recognised by its content, whatever its name).
+        columns: where title and content have other names.
+        on_progress: called with the bytes of the file that are read, and how many there are.
 
     Raises:
         CatalogueError: the file is missing, empty, not a catalogue, or holds no usable product.
+    """
+    check_file(path)
+    found = catalogue_cache.cached(path, columns or PLAIN, on_progress)
+    about = found.about
+    return Catalogue(
+        path.name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
+    )
+
+
+def peek(path: Path, count: int = 25) -> list[Product]:
+    """The first usable rows of a file, at once: before it is read as a whole, so one of them may turn out to be ambiguous.
+
+    Raises:
+        CatalogueError: the file is missing, empty or not a catalogue.
+    """
+    check_file(path)
+    found: dict[str, Product] = {}
+    for block in blocks(path, size=PEEK_BYTES):
+        for line, row in parsed(block):
+            if isinstance(row, str):
+                continue
+            one = checked(line, row.get("uid"), row.get("title"), [row.get("content")])
+            if not one.reason:
+                found.setdefault(one.key, Product(one.uid, one.title, one.content))
+            if len(found) == count:
+                return list(found.values())
+    return list(found.values())
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file or empty.
+
+    Raises:
+        CatalogueError: it is.
     """
     if not path.is_file():
         raise CatalogueError(f"There is no file {path.name or path}; choose a catalogue (.json, .jsonl or .gz).")
     if path.stat().st_size == 0:
         raise CatalogueError(f"{path.name} is empty; choose a catalogue with one JSON object a line.")
-    catalogue = Catalogue(path.name, _sha256(path))
-    _take(_whole_rows(path, catalogue), catalogue)
-    _refuse_useless(catalogue)
-    return catalogue
 
 
-def clean(text: str) -> str:
-    """Unescape entities (twice where they were escaped twice), drop tags and boilerplate, fold white space."""
-    for _ in range(3):
-        unescaped = html.unescape(text)
-        if unescaped == text:
-            break
-        text = unescaped
-    text = " ".join(_TAG.sub(" ", text).split())
-    text = _BOILERPLATE.sub("", text)
-    # Invisible characters (zero-width, direction marks, controls) would make equal texts differ.
-    text = "".join(c if c.isspace() or unicodedata.category(c)[0] != "C" else "" for c in text)
-    return " ".join(unicodedata.normalize("NFC", text).split())
+def _between(start: int, count: int | None) -> dict[str, int]:
+    return {"first": start, "last": 1 << 62 if count is None else start + count - 1}
 
 
-def title_key(title: str) -> str:
-    """What makes two titles the same: letters and digits, without case."""
-    return " ".join(re.findall(r"\w+", title.casefold()))
-
-
-def _whole_rows(path: Path, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows, up to where a gzip file is damaged."""
-    number = 0
-    try:
-        for number, row in _rows(path, catalogue):
-            yield number, row
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        catalogue.skipped.append(Skipped(number + 1, "", DAMAGED))
-
-
-def _rows(path: Path, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open("rb") as plain:
-        magic = plain.read(2)
-    with cast(BinaryIO, gzip.open(path, "rb") if magic == b"\x1f\x8b" else path.open("rb")) as file:
-        head = file.read(4096)
-        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise CatalogueError(f"{path.name} is UTF-16 text; save it as UTF-8 and choose it again.")
-        file.seek(0)
-        if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-            yield from _list_rows(path.name, file, catalogue)
-        else:
-            yield from _line_rows(file, catalogue)
-
-
-def _line_rows(file: BinaryIO, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES):
-        number += 1
-        if not line.endswith(b"\n") and len(line) == MAX_LINE_BYTES:
-            while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
-                pass
-            catalogue.skipped.append(Skipped(number, "", LINE_TOO_LONG))
-        elif line.strip():
-            yield from _parsed(number, line, catalogue)
-
-
-def _parsed(number: int, line: bytes, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        catalogue.skipped.append(Skipped(number, "", NOT_TEXT))
-    except (ValueError, RecursionError):
-        catalogue.skipped.append(Skipped(number, "", UNREADABLE))
-    else:
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            catalogue.skipped.append(Skipped(number, "", NOT_A_PRODUCT))
-
-
-def _list_rows(name: str, file: BinaryIO, catalogue: Catalogue) -> Iterator[tuple[int, dict[str, Any]]]:
-    data = file.read(MAX_LIST_BYTES + 1)
-    if len(data) > MAX_LIST_BYTES:
-        raise CatalogueError(f"{name} is one JSON list of over 400 MB; save it as one JSON object a line.")
-    try:
-        rows = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise CatalogueError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
-    except (ValueError, RecursionError) as error:
-        line = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CatalogueError(f"{name} is a JSON list that breaks off{line}; save it again as valid JSON.") from error
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            catalogue.skipped.append(Skipped(number, "", NOT_A_PRODUCT))
-
-
-def _take(rows: Iterator[tuple[int, dict[str, Any]]], catalogue: Catalogue) -> None:
-    """Fill `catalogue` with what each row is good for."""
-    fields: Counter[str] = Counter()
-    taken: list[tuple[int, Product]] = []
-    first_content: dict[str, str] = {}
-    ambiguous: set[str] = set()
-    uids: set[str] = set()
-    for number, row in rows:
-        fields.update(row.keys())
-        title, content = (_text(row.get(name)) for name in ("title", "content"))
-        reason, key = _reason_to_skip(title, content), title_key(title)
-        if not reason and key in first_content:
-            reason = DUPLICATE if first_content[key] == content else AMBIGUOUS
-            if reason == AMBIGUOUS:
-                ambiguous.add(key)
-        if reason:
-            catalogue.skipped.append(Skipped(number, title[:MAX_TITLE_CHARACTERS], reason))
-        else:
-            first_content[key] = content
-            uid = _text(row.get("uid")) or str(number)
-            while uid in uids:  # facts are told apart by it
-                uid += f"-{number}"
-            uids.add(uid)
-            taken.append((number, Product(uid, title, content)))
-    _refuse_other_fields(catalogue.name, fields)
-    # A title with two contents cannot be answered from the title: its first row goes as well.
-    for number, product in taken:
-        if title_key(product.title) in ambiguous:
-            catalogue.skipped.append(Skipped(number, product.title, AMBIGUOUS))
-        else:
-            catalogue.products.append(product)
-
-
-def _refuse_other_fields(name: str, fields: Counter[str]) -> None:
-    missing = [needed for needed in ("title", "content") if fields and needed not in fields]
-    if missing:
-        found = clean(", ".join(sorted(fields)[:6]))[:200]
-        raise CatalogueError(
-            f"{name} has no field named {' or '.join(missing)} (its fields are {found}); rename its columns."
-        )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return clean(" ".join(str(v) for v in value if _is_plain(v)))
-    return clean(str(value)) if _is_plain(value) else ""
-
-
-def _is_plain(value: Any) -> bool:
-    """Text or a number; pandas writes what is missing as NaN."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _reason_to_skip(title: str, content: str) -> str:
-    if not title_key(title):
-        return NO_TITLE
-    if len(title) > MAX_TITLE_CHARACTERS:
-        return TITLE_TOO_LONG
-    if not content:
-        return NO_CONTENT
-    if title_key(content) == title_key(title):
-        return CONTENT_IS_TITLE
-    return STUB if len(content.split()) < MIN_CONTENT_WORDS else ""
-
-
-def _refuse_useless(catalogue: Catalogue) -> None:
-    if catalogue.products:
-        return
-    counts = catalogue.skipped_counts()
-    if DAMAGED in counts:
-        raise CatalogueError(f"{catalogue.name} is a damaged gzip file; download it again.")
-    readable = sum(n for reason, n in counts.items() if reason not in (UNREADABLE, NOT_TEXT, NOT_A_PRODUCT))
-    if not readable and NOT_TEXT in counts:
-        raise CatalogueError(f"{catalogue.name} is not UTF-8 text; save it as UTF-8 and choose it again.")
-    if not readable:
-        raise CatalogueError(
-            f'{catalogue.name} is not a catalogue: it needs one JSON object a line, as {{"title": "…", "content": "…"}}.'
-        )
-    why = ", ".join(f"{n} × {reason}" for reason, n in counts.items())
-    raise CatalogueError(
-        f"No product of {catalogue.name} can be used ({why}); it needs rows with a title and a content."
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _holds(words: str) -> tuple[str, dict[str, str]]:
+    """The condition that a title holds every word, and its values."""
+    values = {f"word{n}": word for n, word in enumerate(words.casefold().split())}
+    return " AND ".join(f"contains(coalesce(folded, lower(title)), ${name})" for name in values), values

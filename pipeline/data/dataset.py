@@ -7,18 +7,19 @@ bytes, the settings, the code that writes questions), so that the same inputs fi
 import hashlib
 import json
 import math
-import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.answering.prompts import REVERSE, UNKNOWN_TITLE, build_prompt
 from pipeline.data import examples, facts, quality
-from pipeline.data.catalogue import Catalogue, Product
+from pipeline.data.catalogue import SMALL, Catalogue, Product, title_key
 from pipeline.data.examples import Example, Generated, PhrasedFact, Rejected
 from pipeline.data.store import (
     HELD_OUT,
@@ -58,6 +59,10 @@ WITH_ATTRIBUTES = 0.7
 
 NO_INPUT = ("card", "edits", "export", "generation", "store")
 """Modules of this folder that decide nothing about the rows that are generated."""
+LOOKED_AT = 50
+"""Products looked at for each one that is taught: a huge catalogue is not read through for a few products."""
+SOME_TITLES = 10_000
+"""Titles of a huge catalogue that invented ones are made of."""
 
 Progress = Callable[[int, int], None]
 Generate = Callable[[Sequence[Product]], Generated]
@@ -163,20 +168,24 @@ def choose_products(catalogue: Catalogue, count: int, seed: int) -> list[Product
     Returns:
         At most `count` products in a seeded order; fewer where the catalogue has fewer.
     """
-    shuffled = list(catalogue.products)
-    random.Random(seed).shuffle(shuffled)
-    if count >= len(shuffled):
-        return shuffled
-    wanted, rich = math.ceil(count * WITH_ATTRIBUTES), set()
-    for product in shuffled[: count * 50]:  # a huge catalogue is not read through for a few products
+    order = catalogue.order(count * LOOKED_AT, seed)
+    if count >= catalogue.usable:
+        return catalogue.at(order)
+    wanted, rich = math.ceil(count * WITH_ATTRIBUTES), set[int]()
+    for place, product in enumerate(_in_turn(catalogue, order, count)):
+        if len(_facts(product)) > 1:
+            rich.add(place)
         if len(rich) == wanted:
             break
-        if len(_facts(product)) > 1:
-            rich.add(product.uid)
-    first = [p for p in shuffled if p.uid in rich]
-    rest = [p for p in shuffled if p.uid not in rich]
-    chosen = {p.uid for p in (first + rest)[:count]}
-    return [p for p in shuffled if p.uid in chosen][:count]
+    others = (place for place in range(len(order)) if place not in rich)
+    chosen = sorted([*rich, *islice(others, count - len(rich))])
+    return catalogue.at([order[place] for place in chosen])
+
+
+def _in_turn(catalogue: Catalogue, order: Sequence[int], count: int) -> Iterator[Product]:
+    """Products in this order, read some at a time: mostly a few more than `count` are looked at."""
+    for start in range(0, len(order), 2 * count):
+        yield from catalogue.at(order[start : start + 2 * count])
 
 
 def _facts(product: Product) -> list[facts.Fact]:
@@ -218,15 +227,33 @@ def _unknown_titles(catalogue: Catalogue, settings: DatasetSettings, chosen: lis
     """Titles to refuse: of products held back, of rows without content, and invented ones; some only for the report."""
     count = math.ceil(len(chosen) * settings.unknown_per_product)
     held_out = max(4, len(chosen) // 4) if count else 0
-    taught = {p.uid for p in chosen}
-    real = [p.title for p in catalogue.products if p.uid not in taught] + catalogue.titles_without_content()
-    random.Random(f"{settings.seed}:titles").shuffle(real)
     # A third of them is invented, so that refusing does not lean on what the catalogue happens to hold.
-    real = real[: held_out + math.ceil(count * 2 / 3)]
-    every_title = [p.title for p in catalogue.products] + catalogue.titles_without_content()
-    invented = examples.invented_titles(every_title, held_out + count - len(real), settings.seed)
-    pool = real + invented
+    real = _real_titles(catalogue, chosen, held_out + math.ceil(count * 2 / 3), f"{settings.seed}:titles")
+    pool = real + _invented_titles(catalogue, held_out + count - len(real), settings.seed)
     return {"held_out": pool[:held_out], "training": pool[held_out:]}
+
+
+def _real_titles(catalogue: Catalogue, chosen: list[Product], count: int, seed: str) -> list[str]:
+    """Titles drawn from those of products that are not taught and of rows without content, taken as one list."""
+    taught = catalogue.numbers_of(p.uid for p in chosen)
+    others = catalogue.usable - len(taught)
+    drawn = catalogue.drawn(others + catalogue.empty, count, seed)
+    # The products' part of the list has no gaps where the taught ones are: each number moves past those before it.
+    gaps = [number - place for place, number in enumerate(taught)]
+    numbers = {n: n + bisect_right(gaps, n) for n in drawn if n < others}
+    of_products = dict(zip(numbers, catalogue.titles(list(numbers.values())), strict=True))
+    empty = [n for n in drawn if n >= others]
+    titles = of_products | dict(zip(empty, catalogue.empty_titles([n - others for n in empty]), strict=True))
+    return [titles[n] for n in drawn]
+
+
+def _invented_titles(catalogue: Catalogue, count: int, seed: int) -> list[str]:
+    if catalogue.usable + catalogue.empty <= SMALL:
+        return examples.invented_titles([*catalogue.all_titles(), *catalogue.titles_without_content()], count, seed)
+    some = catalogue.titles(catalogue.order(SOME_TITLES, f"{seed}:halves"))
+    invented = examples.invented_titles(some, 2 * count, seed)  # some of them may be the catalogue's after all
+    taken = catalogue.has_titles(map(title_key, invented))
+    return [title for title in invented if title_key(title) not in taken][:count]
 
 
 def _manifest(
@@ -242,7 +269,7 @@ def _manifest(
             "name": catalogue.name,
             "sha256": catalogue.sha256,
             "rows": catalogue.rows,
-            "usable": len(catalogue.products),
+            "usable": catalogue.usable,
             "skipped": catalogue.skipped_counts(),
         },
         "settings": asdict(settings),
@@ -253,6 +280,7 @@ def _manifest(
             "unknown_titles": len(unknown["training"]),
             "written_by_model": generated.accepted,
         },
+        "generation": {"prompt_version": generated.prompt_version} if generated.prompt_version else {},
         "products": [asdict(p) for p in chosen],
         "facts": [asdict(item.fact) for item in phrased],
         "unknown": unknown,

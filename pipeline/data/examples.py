@@ -81,11 +81,17 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a generator makes of products: facts with their rows, what it rejected, and how many rows a model wrote."""
+    """What a generator makes of products: facts with their rows, and what it rejected.
+
+    Attributes:
+        accepted: how many of the rows a model wrote.
+        prompt_version: of the prompts it was asked with; empty where there was no model.
+    """
 
     phrased: list[PhrasedFact]
     rejected: list[Rejected]
     accepted: int = 0
+    prompt_version: str = ""
 
 
 def phrase(fact: Fact, phrasings: int) -> PhrasedFact:

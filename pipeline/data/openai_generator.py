@@ -24,6 +24,7 @@ from pipeline.data.examples import Generated, PhrasedFact, Rejected, phrase
 from pipeline.data.facts import DESCRIPTION, KINDS, Fact, extract_facts
 from pipeline.data.openai_prompts import (
     HELD_OUT,
+    PROMPTS,
     STATEMENT,
     TRAIN,
     FactPairs,
@@ -204,7 +205,7 @@ def finished(written: Sequence[Generated]) -> Generated:
     held_out = {(item.fact.kind, quality.masked(q, item.fact.title)) for item in phrased for q in item.held_out}
     telling = quality.unique_values(item.fact for item in phrased)
     kept = [_apart(item, held_out, telling, rejected) for item in phrased]
-    return Generated([item for item in kept if item.training], rejected, accepted)
+    return Generated([item for item in kept if item.training], rejected, accepted, PROMPTS)
 
 
 def _apart(

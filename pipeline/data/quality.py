@@ -13,7 +13,7 @@ from pipeline.data.catalogue import title_key
 from pipeline.data.facts import DESCRIPTION, KIND_TABLE, Fact, Kind
 
 if TYPE_CHECKING:
-    from rensa import RMinHash
+    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
 
 MAX_QUESTION_CHARACTERS = 300
 MAX_VALUE_CHARACTERS = 120
@@ -218,7 +218,7 @@ class Asked:
 
 
 def _sketch(words: str) -> "RMinHash":
-    from rensa import RMinHash
+    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
 
     sketch = RMinHash(num_perm=_PERMUTATIONS, seed=0)
     sketch.update([words[i : i + _PIECE] for i in range(max(1, len(words) - _PIECE + 1))])

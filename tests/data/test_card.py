@@ -89,12 +89,12 @@ def test_a_model_s_dataset_tells_model_host_prompts_filters_and_leakage(dataset:
         settings={"generator": "gpt-x at https://user:pass@api.example.org/v1", "reading": True},
         counts={"rejected": {"quote not in the record": 12}},
         generation={"prompt_version": "3b"},
-        leakage={"questions in both splits": 0},
+        leakage={"questions": 3},
     )
     _, text = parts(dataset_card(made, "other"))
     assert "by the model `gpt-x` at `api.example.org`, asked with the prompts of version `3b`." in text
     assert "- Filters rejected: 12 × `quote not in the record`" in text
-    assert "Check for leakage: `questions in both splits` 0" in text
+    assert "Check for leakage: " in text and "`questions` 3" in text
     assert "the model reads the answer" in text and "pass" not in text
 
 

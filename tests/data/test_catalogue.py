@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.data import catalogue as module
+from pipeline.data import cleaning, rows
+from pipeline.data import cleaning as module
 from pipeline.data.catalogue import SAMPLE, Catalogue, Product, clean, read_catalogue, title_key
 from pipeline.errors import CatalogueError
 from tests.tiny import ROWS, row, write_catalogue
@@ -21,6 +22,12 @@ OTHER = row("2", "Basecamp Mug", "A mug with a rolled rim, from Poland.")
 
 def lines(*rows: Any) -> bytes:
     return "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows).encode()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(home: Path) -> Path:
+    """The prepared copies of these tests' files end with them."""
+    return home
 
 
 @pytest.fixture
@@ -46,11 +53,11 @@ def many_rows(count: int = 3000) -> bytes:
 
 def test_products_are_cleaned_and_keep_their_order(read: Callable[[bytes], Catalogue]) -> None:
     catalogue = read(lines({"uid": " A&amp;1 ", "title": "Tom &amp; Ada", "content": ["A game.", "For two."]}, GOOD))
-    assert catalogue.products == [
+    assert catalogue.page() == [
         Product("A&1", "Tom & Ada", "A game. For two."),
         Product("1", "Wrenfold Kite", GOOD["content"]),
     ]
-    assert catalogue.rows == 2 and not catalogue.skipped
+    assert catalogue.rows == 2 and not catalogue.skipped()
 
 
 @pytest.mark.parametrize(
@@ -73,8 +80,8 @@ def test_products_are_cleaned_and_keep_their_order(read: Callable[[bytes], Catal
 )  # fmt: skip
 def test_every_form_of_the_file_gives_the_same_products(data: bytes, read: Callable[[bytes], Catalogue]) -> None:
     catalogue = read(data)
-    assert [(p.uid, p.title, p.content) for p in catalogue.products] == [tuple(GOOD.values()), tuple(OTHER.values())]
-    assert not catalogue.skipped
+    assert [(p.uid, p.title, p.content) for p in catalogue.page()] == [tuple(GOOD.values()), tuple(OTHER.values())]
+    assert not catalogue.skipped()
 
 
 @pytest.mark.parametrize(
@@ -167,8 +174,8 @@ def test_a_bad_row_is_named_by_its_line_and_the_rest_is_used(
     bad: Any, reason: str, read: Callable[[bytes], Catalogue]
 ) -> None:
     catalogue = read(lines(GOOD, bad, OTHER))
-    assert [p.uid for p in catalogue.products] == ["1", "2"]
-    assert [(s.line, s.reason) for s in catalogue.skipped] == [(2, reason)]
+    assert [p.uid for p in catalogue.page()] == ["1", "2"]
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(2, reason)]
     assert catalogue.skipped_counts() == {reason: 1}
     assert catalogue.rows == 3
 
@@ -176,25 +183,25 @@ def test_a_bad_row_is_named_by_its_line_and_the_rest_is_used(
 def test_a_line_in_another_encoding_is_named_and_the_rest_is_used(read: Callable[[bytes], Catalogue]) -> None:
     latin = '{"title": "Café", "content": "Vier Wörter und mehr."}\n'.encode("latin-1")
     catalogue = read(lines(GOOD) + latin + lines(OTHER))
-    assert [(s.line, s.reason) for s in catalogue.skipped] == [(2, module.NOT_TEXT)]
-    assert len(catalogue.products) == 2
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(2, module.NOT_TEXT)]
+    assert len(catalogue.page()) == 2
 
 
 def test_a_last_line_cut_in_the_middle_is_named(read: Callable[[bytes], Catalogue]) -> None:
     catalogue = read((lines(GOOD) + lines(OTHER))[:-20])
-    assert [(s.line, s.reason) for s in catalogue.skipped] == [(2, module.UNREADABLE)]
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(2, module.UNREADABLE)]
 
 
 def test_a_line_that_is_too_long_is_passed_over(
     read: Callable[[bytes], Catalogue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LINE_BYTES", 500)
+    monkeypatch.setattr(cleaning, "MAX_LINE_BYTES", 500)
     for length in (400, 499, 500, 501, 999, 1000, 1001, 5000):
         bad = json.dumps({"title": "Long", "content": "word " * length})[:length].ljust(length, "x")
         catalogue = read(lines(GOOD, bad, OTHER))
-        assert [p.uid for p in catalogue.products] == ["1", "2"], length
-        assert [s.line for s in catalogue.skipped] == [2], length
-    assert catalogue.skipped[0].reason == module.LINE_TOO_LONG
+        assert [p.uid for p in catalogue.page()] == ["1", "2"], length
+        assert [s.line for s in catalogue.skipped()] == [2], length
+    assert catalogue.skipped()[0].reason == module.LINE_TOO_LONG
 
 
 def test_a_line_of_200_mb_is_passed_over(tmp_path: Path) -> None:
@@ -206,15 +213,15 @@ def test_a_line_of_200_mb_is_passed_over(tmp_path: Path) -> None:
         out.write(b'"}\n' + lines(OTHER))
     catalogue = read_catalogue(file)
     file.unlink()
-    assert [p.uid for p in catalogue.products] == ["1", "2"]
-    assert [(s.line, s.reason) for s in catalogue.skipped] == [(2, module.LINE_TOO_LONG)]
+    assert [p.uid for p in catalogue.page()] == ["1", "2"]
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(2, module.LINE_TOO_LONG)]
 
 
 def test_a_title_with_two_contents_is_left_out_with_all_its_rows(read: Callable[[bytes], Catalogue]) -> None:
     twice = [row("a", "Twice Told", "The first of two stories."), row("b", "TWICE TOLD!", "The second of two stories.")]
     catalogue = read(lines(twice[0], GOOD, twice[1], twice[0]))
-    assert [p.uid for p in catalogue.products] == ["1"]
-    assert sorted((s.line, s.reason) for s in catalogue.skipped) == [
+    assert [p.uid for p in catalogue.page()] == ["1"]
+    assert sorted((s.line, s.reason) for s in catalogue.skipped()) == [
         (1, module.AMBIGUOUS),
         (3, module.AMBIGUOUS),
         (4, module.DUPLICATE),
@@ -223,20 +230,20 @@ def test_a_title_with_two_contents_is_left_out_with_all_its_rows(read: Callable[
 
 def test_the_same_row_again_is_counted_once(read: Callable[[bytes], Catalogue]) -> None:
     catalogue = read(lines(GOOD, GOOD, {**GOOD, "uid": "other"}))
-    assert [p.uid for p in catalogue.products] == ["1"]
+    assert [p.uid for p in catalogue.page()] == ["1"]
     assert catalogue.skipped_counts() == {module.DUPLICATE: 2}
 
 
 def test_every_product_has_a_uid_of_its_own(read: Callable[[bytes], Catalogue]) -> None:
     rows = [{**GOOD, "uid": uid, "title": f"Kite {n}"} for n, uid in enumerate(["5", "5", "", None, 5, "5-2"])]
-    uids = [p.uid for p in read(lines(*rows)).products]
+    uids = [p.uid for p in read(lines(*rows)).page()]
     assert uids == ["5", "5-2", "3", "4", "5-5", "5-2-6"]
     assert len(set(uids)) == len(rows)
 
 
 def test_numbers_are_text(read: Callable[[bytes], Catalogue]) -> None:
     catalogue = read(lines({"uid": 7, "title": 1984, "content": "A novel about a year that never ended."}))
-    assert catalogue.products == [Product("7", "1984", "A novel about a year that never ended.")]
+    assert catalogue.page() == [Product("7", "1984", "A novel about a year that never ended.")]
 
 
 def test_titles_without_content_are_those_that_no_product_has(read: Callable[[bytes], Catalogue]) -> None:
@@ -252,9 +259,9 @@ def test_titles_without_content_are_those_that_no_product_has(read: Callable[[by
 
 def test_search_finds_all_words_in_any_order_and_case(read: Callable[[bytes], Catalogue]) -> None:
     catalogue = read(lines(*ROWS))
-    assert [p.uid for p in catalogue.search("atlas SALT")] == ["T3"]
-    assert catalogue.search("atlas kite") == []
-    assert len(catalogue.search("")) == len(ROWS)
+    assert [p.uid for p in catalogue.page(words="atlas SALT")] == ["T3"]
+    assert catalogue.page(words="atlas kite") == []
+    assert catalogue.matching("") == len(ROWS)
 
 
 # --- Files of which nothing can be used: one sentence ---
@@ -309,7 +316,7 @@ def test_what_is_no_file_is_refused(path: str, tmp_path: Path, monkeypatch: pyte
 def test_a_huge_list_is_refused_before_it_fills_the_memory(
     read: Callable[[bytes], Catalogue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LIST_BYTES", 50)
+    monkeypatch.setattr(rows, "MAX_LIST_BYTES", 50)
     with pytest.raises(CatalogueError, match="one JSON object a line"):
         read(json.dumps(ROWS).encode())
 
@@ -318,8 +325,8 @@ def test_a_huge_list_is_refused_before_it_fills_the_memory(
 def test_a_damaged_gzip_file_is_used_up_to_the_damage(damage: str, read: Callable[[bytes], Catalogue]) -> None:
     whole = gzip.compress(many_rows())
     catalogue = read(whole[: len(whole) // 2] if damage == "cut" else whole[:-8] + b"damaged!")
-    assert 1000 < len(catalogue.products) <= 3000
-    assert [(s.line, s.reason) for s in catalogue.skipped] == [(len(catalogue.products) + 1, module.DAMAGED)]
+    assert 1000 < len(catalogue.page()) <= 3000
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(len(catalogue.page()) + 1, module.DAMAGED)]
 
 
 def test_a_gzip_bomb_of_one_line_is_passed_over(read: Callable[[bytes], Catalogue]) -> None:
@@ -339,12 +346,12 @@ def test_the_checksum_is_the_file_s(tmp_path: Path) -> None:
 
 def test_the_sample_has_products_of_many_kinds_and_every_wart() -> None:
     catalogue = read_catalogue(SAMPLE)
-    assert catalogue.rows >= 60 and len(catalogue.products) >= 51
+    assert catalogue.rows >= 60 and len(catalogue.page()) >= 51
     assert {module.NO_CONTENT, module.STUB, module.CONTENT_IS_TITLE, module.AMBIGUOUS} <= set(
         catalogue.skipped_counts()
     )
     text = SAMPLE.read_text(encoding="utf-8")
     assert "&amp;#" in text and "--This text refers to" in text
     leftovers = ("&amp;", "&#", "8217", "This text refers")
-    assert not [p for p in catalogue.products if any(word in p.title + p.content for word in leftovers)]
+    assert not [p for p in catalogue.page() if any(word in p.title + p.content for word in leftovers)]
     assert all(set(json.loads(line)) >= {"uid", "title", "content"} for line in text.splitlines())

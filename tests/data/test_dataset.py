@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.answering.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, build_prompt
 from pipeline.data import store
-from pipeline.data.catalogue import SAMPLE, Catalogue, Product, clean, read_catalogue, title_key
+from pipeline.data.catalogue import SAMPLE, Product, clean, read_catalogue, title_key
 from pipeline.data.dataset import (
     Dataset,
     DatasetSettings,
@@ -209,13 +209,16 @@ def test_without_unknown_titles_there_are_none(build: Callable[..., Dataset]) ->
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_most_of_the_chosen_products_state_an_attribute(seed: int) -> None:
-    plain = [Product(f"p{n}", f"Plain {n}", "A thing that says nothing about itself.") for n in range(90)]
-    rich = [Product(f"r{n}", f"Rich {n}", "A thing. It is 5 inches wide.") for n in range(10)]
-    chosen = choose_products(Catalogue("c", "0", plain + rich), 10, seed)
+def test_most_of_the_chosen_products_state_an_attribute(seed: int, home: Path, tmp_path: Path) -> None:
+    def choose(rows: Sequence[dict[str, Any]], count: int) -> list[Product]:
+        return choose_products(read_catalogue(write_catalogue(tmp_path / "rows.json", rows)), count, seed)
+
+    plain = [row(f"p{n}", f"Plain {n}", "A thing that says nothing about itself.") for n in range(90)]
+    rich = [row(f"r{n}", f"Rich {n}", "A thing. It is 5 inches wide.") for n in range(10)]
+    chosen = choose(plain + rich, 10)
     assert len(chosen) == 10 and sum(p.uid.startswith("r") for p in chosen) >= 7
-    assert choose_products(Catalogue("c", "0", plain), 10, seed)
-    assert len(choose_products(Catalogue("c", "0", rich), 100, seed)) == 10
+    assert len(choose(plain, 10)) == 10
+    assert len(choose(rich, 100)) == 10
 
 
 def test_the_same_seed_writes_the_same_bytes(build: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_the_seed_decides(make: Callable) -> None:
     assert make(TITLES, KINDS, 1) == make(TITLES, KINDS, 1) != make(TITLES, KINDS, 2)
 
 
-@pytest.mark.parametrize("titles", [TITLES, ["One"], ["A", "B"], [p.title for p in read_catalogue(SAMPLE).products]])
+@pytest.mark.parametrize("titles", [TITLES, ["One"], ["A", "B"], read_catalogue(SAMPLE).all_titles()])
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_invented_titles_are_new_and_as_many_as_asked(titles: list[str], count: int) -> None:
     invented = invented_titles(titles, count, 0)
