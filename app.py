@@ -55,7 +55,7 @@ def build() -> gr.Blocks:
                 chat = ChatTab(tabs)
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
-        dataset.wire_refresh([page.load])
+        dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
     return page

@@ -37,12 +37,17 @@ def open_catalogue(name: str | None) -> Catalogue:
     Raises:
         CatalogueError: there is none of that name, or it cannot be read.
     """
+    return read_catalogue(catalogue_path(name))
+
+
+def catalogue_path(name: str | None) -> Path:
+    """The file of that name, see above."""
     if not name:
-        return read_catalogue(SAMPLE)
+        return SAMPLE
     path = next((p for p in uploads_dir().glob("*") if p.name == name), None)
     if path is None:
         raise CatalogueError(f"There is no uploaded catalogue {name}; upload it again.")
-    return read_catalogue(path)
+    return path
 
 
 def keep_upload(path: Path) -> str:

@@ -1,19 +1,20 @@
 """Tab 1: catalogue → products → Generate → pairs, and exactly what the model will read."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipeline.answering.prompts import UNKNOWN
+from pipeline.data import generation
 from pipeline.data.dataset import (
     RECORDS,
     Dataset,
     latest_dataset,
+    open_dataset,
 )
 from pipeline.data.phrasings import kind_label
-from pipeline.errors import SettingsError
+from pipeline.files import datasets_dir
 from tabs.catalogues import (
     SAMPLE_NAME,
     catalogue_choices,
@@ -26,26 +27,16 @@ from tabs.catalogues import (
     skipped_cells,
 )
 from tabs.figures import kinds_figure
+from tabs.generating import DEFAULTS, TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.pairs import (
-    API,
-    DEFAULT_URL,
-    DEFAULTS,
-    TEMPLATES,
     about_dataset,
-    api_key,
     chosen_pairs,
-    generate_dataset,
-    make_dataset,
     pair_cells,
     pairs_of,
     what_the_model_reads,
 )
 from tabs.shared import PagedTable, Update, escape, for_callers, go_to, guarded, notice, picked, reveal
 
-CONTEXTS = {
-    "The title only: the model must know the answer (recall)": False,
-    "The title with the record: the model reads the answer (reading)": True,
-}
 SPLITS = [("all", ""), ("trained", "train"), ("held out", "held out")]
 
 
@@ -58,7 +49,7 @@ class DatasetTab:
             with gr.Column(scale=3, min_width=360):
                 self._build_catalogue()
             with gr.Column(scale=2, min_width=320):
-                self._build_generate()
+                self.box = GenerateBox()
                 self._build_result()
         self._build_pairs()
         self._wire(tabs)
@@ -86,64 +77,6 @@ class DatasetTab:
             combine_adjacent=False,
             elem_id="record",
         )
-
-    def _build_generate(self) -> None:
-        self.teach = gr.Slider(
-            1,
-            51,
-            value=DEFAULTS.products,
-            step=1,
-            label="Products to teach",
-            elem_id="teach",
-            buttons=[],
-            info="More products need more training: each fact must be seen about 16 times.",
-        )
-        self.generate = gr.Button("Generate the dataset", variant="primary", elem_id="generate")
-        with gr.Accordion("More settings", open=False):
-            self.phrasings = gr.Slider(
-                1,
-                12,
-                value=DEFAULTS.phrasings,
-                step=1,
-                label="Ways to ask for a fact",
-                info="phrasings · Each is a training pair.",
-                buttons=[],
-            )
-            self.unknown = gr.Slider(
-                0,
-                10,
-                value=DEFAULTS.unknown_per_product,
-                step=0.1,
-                label="Unknown products for each one taught",
-                buttons=[],
-                info="unknown_per_product · Titles it learns to answer with “I don't know this product.”",
-            )
-            self.context = gr.Radio(
-                list(CONTEXTS), value=next(iter(CONTEXTS)), label="What the model is given with a question"
-            )
-            self.seed = gr.Number(
-                value=0, precision=0, minimum=0, label="Seed", info="seed · Another one draws other products."
-            )
-            self.source = gr.Radio(
-                [("templates (no key needed)", TEMPLATES), ("an API", API)],
-                value=TEMPLATES,
-                label="Questions come from",
-            )
-            with gr.Group(visible=False) as self.api:
-                self.url = gr.Textbox(
-                    os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL, label="Address of the API", info="base_url"
-                )
-                has_key = bool(os.environ.get("OPENAI_API_KEY"))
-                self.key = gr.Textbox(
-                    label="Key",
-                    type="password",
-                    info="Used for this request only and kept in no file.",
-                    placeholder="taken from OPENAI_API_KEY" if has_key else "",
-                )
-                self.model = gr.Dropdown(
-                    [], value=None, allow_custom_value=True, label="Model", info="Type a name, or find them."
-                )
-                self.find = gr.Button("Find models", size="sm")
 
     def _build_result(self) -> None:
         self.nothing = gr.HTML(notice("No dataset yet. Press “Generate the dataset”: it takes a second.", "hint"))
@@ -186,7 +119,7 @@ class DatasetTab:
             self.counts,
             self.why,
             self.reasons,
-            self.teach,
+            self.box.teach,
             self.record,
             self.record_title,
         ]
@@ -204,17 +137,13 @@ class DatasetTab:
             **quiet,
         )
         reveal(shown_record, "record")
-        self.source.change(lambda source: gr.Group(visible=source == API), self.source, self.api, **quiet)
-        self.find.click(
-            guarded(self.problem, self.find_models),
-            [self.url, self.key],
-            [self.problem, self.model],
-            api_visibility="private",
-        )
+        self.box.wire(self.problem, self.catalogue)
         self._wire_result(quiet)
         go_to(self.onward, tabs, "training")
         gr.api(for_callers(generate_dataset), api_name="generate_dataset")
-        self.refresh_outputs = list(dict.fromkeys([*shown, *self.result_outputs]))
+        self.refresh_outputs = list(
+            dict.fromkeys([*shown, *self.result_outputs, *self.box.job_outputs, *self.box.settings])
+        )
 
     def _wire_result(self, quiet: dict[str, Any]) -> None:
         self.result_outputs = [
@@ -233,12 +162,11 @@ class DatasetTab:
             self.reads,
             *self.pairs.outputs,
         ]
-        settings = [self.catalogue, self.teach, self.phrasings, self.unknown, self.context, self.seed, self.source]
-        self.generated = self.generate.click(
+        self.generated = self.box.generate.click(
             guarded(self.problem, self.make),
-            [*settings, self.url, self.model, self.key],
-            self.result_outputs,
-            show_progress_on=self.generate,
+            [self.catalogue, *self.box.settings, *self.box.api],
+            [*self.result_outputs, *self.box.job_outputs],
+            show_progress_on=self.box.generate,
             api_visibility="private",
         )
         filters = [self.name, self.split, self.kind, self.pair_words]
@@ -248,8 +176,15 @@ class DatasetTab:
         )
         reveal(shown_pair, "reads")
 
-    def wire_refresh(self, triggers: list[Any]) -> None:
-        """Show what there is at these moments."""
+    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
+        """Show what there is at these moments, and the job at every tick."""
+        timer.tick(
+            guarded(self.problem, self.watch, clears=False),
+            [self.name, self.box.seen],
+            [*self.result_outputs, *self.box.job_outputs],
+            show_progress="hidden",
+            api_visibility="private",
+        )
         for trigger in triggers:
             trigger(
                 guarded(self.problem, self.refresh),
@@ -261,9 +196,9 @@ class DatasetTab:
 
     def refresh(self, name: str | None, words: str) -> Update:
         """What a fresh page shows: the catalogue, and the dataset that was made last."""
-        update = self.open(name, words)
+        update = self.open(name, words) | self.box.show(generation.look())
         dataset = latest_dataset()
-        return update | (self.show(dataset, reused=False) if dataset else {})
+        return update | (self.show(dataset, reused=False) | self.box.fill(dataset) if dataset else {})
 
     def open(self, name: str | None, words: str) -> Update:
         catalogue = open_catalogue(name)
@@ -273,7 +208,9 @@ class DatasetTab:
             self.counts: catalogue_line(catalogue),
             self.why: gr.Accordion(f"Why {catalogue.skipped_total:,} are skipped", visible=catalogue.skipped_total > 0),
             self.reasons: reasons_line(catalogue.skipped_counts()),
-            self.teach: gr.Slider(maximum=max(2, usable), value=min(DEFAULTS.products, usable), interactive=usable > 1),
+            self.box.teach: gr.Slider(
+                maximum=max(2, usable), value=min(DEFAULTS.products, usable), interactive=usable > 1
+            ),
             self.record: gr.HighlightedText(visible=False),
             self.record_title: "",
             **self.skipped.show(skipped_cells(catalogue)),
@@ -290,25 +227,27 @@ class DatasetTab:
             self.record: gr.HighlightedText(value=marked_record(product), visible=True),
         }
 
-    def find_models(self, url: str, key: str) -> Update:
-        from pipeline.data.openai_generator import list_models
+    def make(self, catalogue: str, *values: Any, progress: gr.Progress = gr.Progress()) -> Update:  # noqa: B008
+        """By templates at once; by an API as a job that goes on by itself."""
 
-        models = list_models(url.strip(), api_key(url.strip(), key.strip()))
-        return {self.model: gr.Dropdown(choices=models, value=models[0] if models else None)}
-
-    def make(
-        self, catalogue: str, products: float, phrasings: float, unknown: float, context: str, seed: float | None,
-        source: str, url: str, model: str | None, key: str, progress: gr.Progress = gr.Progress()  # noqa: B008
-    ) -> Update:  # fmt: skip
         def on_progress(done: int, total: int) -> None:
             progress((done, total), desc="Writing questions", unit="products")
 
-        if seed is None:
-            raise SettingsError("The seed is empty; type a whole number.")
-        api = (url or "", model or "", key or "")
-        reading = CONTEXTS.get(context, False)
-        dataset, known = make_dataset(catalogue, products, phrasings, unknown, reading, seed, source, api, on_progress)
+        settings = self.box.dataset_settings(*values[: len(self.box.settings)])
+        if settings.generator != TEMPLATES and not is_made(catalogue, settings):
+            return self.box.start(catalogue, settings, self.box.api_settings(*values[len(self.box.settings) :]))
+        dataset, known = make_dataset(catalogue, settings, on_progress)
         return self.show(dataset, reused=known)
+
+    def watch(self, name: str, seen: Any) -> Update:
+        """What the job has come to since this window last looked; nothing while nothing is new."""
+        now = generation.look()
+        if mark(now) == seen:
+            return {}
+        update = self.box.show(now)
+        if now.state == generation.DONE and now.dataset != name and seen is not None:
+            update |= self.show(open_dataset(datasets_dir() / now.dataset), reused=False)
+        return update
 
     def show(self, dataset: Dataset, *, reused: bool) -> Update:
         name = dataset.folder.name

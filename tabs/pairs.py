@@ -1,27 +1,14 @@
 """Making a dataset, and its pairs as the page shows them."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.dataset import (
-    MANIFEST,
-    Dataset,
-    DatasetSettings,
-    build_dataset,
-    fingerprint,
-    open_dataset,
-)
+from pipeline.data.dataset import MANIFEST, Dataset, open_dataset
 from pipeline.data.phrasings import kind_label
-from pipeline.errors import GenerationError
 from pipeline.files import datasets_dir
-from tabs.catalogues import SAMPLE_NAME, open_catalogue, reasons_line, short
+from tabs.catalogues import reasons_line, short
 from tabs.shared import count, escape
-
-TEMPLATES, API = "templates", "api"
-DEFAULTS = DatasetSettings()
-DEFAULT_URL = "https://api.openai.com/v1"
 
 
 @lru_cache(maxsize=4)
@@ -86,57 +73,3 @@ def about_dataset(dataset: Dataset) -> str:
         f"questions from {escape(settings['generator'])} · seed {settings['seed']} · skipped in the catalogue: "
         f"{reasons_line(catalogue['skipped'])}</p>"
     )
-
-
-def make_dataset(
-    catalogue: str | None,
-    products: float,
-    phrasings: float,
-    unknown: float,
-    reading: bool,
-    seed: float,
-    source: str = TEMPLATES,
-    api: tuple[str, str, str] = ("", "", ""),
-    on_progress: Any = lambda done, total: None,
-) -> tuple[Dataset, bool]:
-    """Make a dataset from what the widgets say; also tells whether the same one was there already.
-
-    Args:
-        api: base URL, model and key, for questions that an API writes.
-
-    Raises:
-        PipelineError: it cannot be made.
-    """
-    read = open_catalogue(catalogue)
-    url, model, key = (text.strip() for text in api)
-    generator = f"{model} at {url}" if source == API else TEMPLATES
-    settings = DatasetSettings(int(products), int(phrasings), float(unknown), reading, generator, int(seed))
-    known = (datasets_dir() / fingerprint(read, settings) / MANIFEST).is_file()
-    generate = None if known or source != API else _api_generator(url, model, key, settings.phrasings)
-    return build_dataset(read, settings, generate=generate, on_progress=on_progress), known
-
-
-def _api_generator(url: str, model: str, key: str, phrasings: int) -> Any:
-    if not model:
-        raise GenerationError("No model is named for the questions; press “Find models” or type its name.")
-    from pipeline.data.openai_generator import ApiSettings, generator
-
-    return generator(ApiSettings(base_url=url, model=model, api_key=api_key(url, key), phrasings=phrasings))
-
-
-def api_key(url: str, typed: str) -> str:
-    """The key that was typed, else the environment's, which goes to the environment's own API and to no other."""
-    own = os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
-    return typed or (os.environ.get("OPENAI_API_KEY", "") if url.rstrip("/") == own.rstrip("/") else "")
-
-
-def generate_dataset(
-    products: int = DEFAULTS.products,
-    phrasings: int = DEFAULTS.phrasings,
-    unknown_per_product: float = DEFAULTS.unknown_per_product,
-    reading: bool = DEFAULTS.reading,
-    seed: int = DEFAULTS.seed,
-) -> dict[str, Any]:
-    """Make a dataset from the sample catalogue; returns its name, its counts, and whether it was there already."""
-    dataset, known = make_dataset(SAMPLE_NAME, products, phrasings, unknown_per_product, reading, seed)
-    return {"dataset": dataset.folder.name, "counts": dataset.counts, "reused": known}

@@ -6,6 +6,8 @@ it is typed again, or comes from the environment.
 """
 
 import dataclasses
+import hashlib
+import json
 import logging
 import os
 import threading
@@ -24,8 +26,10 @@ from pipeline.data.api import (
     estimate,
     work_through,
 )
-from pipeline.data.api.batches import advance, cancel
+from pipeline.data.api.batches import BatchStatus, advance, cancel
+from pipeline.data.api.run import check_cap
 from pipeline.data.catalogue import Catalogue, Product, read_catalogue
+from pipeline.data.columns import Columns
 from pipeline.data.dataset import Dataset, DatasetSettings, Generate, build_dataset, choose_products
 from pipeline.data.openai_generator import ProductWriter, finished
 from pipeline.errors import GenerationError, PipelineError, disk_problem
@@ -55,26 +59,37 @@ class Job:
     settings: DatasetSettings
     api: ApiSettings
     batch: bool = False
-    columns: dict[str, Any] = field(default_factory=dict)
+    columns: Columns | None = None
     """How the catalogue's columns are read, where it needs telling."""
 
     def as_dict(self) -> dict[str, Any]:
         """Without the key."""
-        api = {name: value for name, value in asdict(self.api).items() if name != "api_key"}
-        settings = asdict(self.settings)
-        return {
-            "catalogue": str(self.catalogue),
-            "settings": settings,
-            "api": api,
-            "batch": self.batch,
-            "columns": self.columns,
-        }
+        kept = asdict(self) | {"catalogue": str(self.catalogue)}
+        del kept["api"]["api_key"]
+        return kept
 
     @classmethod
     def of(cls, kept: dict[str, Any], key: str) -> "Job":
-        price = kept["api"].get("price")
-        api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
-        return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], kept["columns"])
+        """The job that was kept, with the key that was not.
+
+        Raises:
+            GenerationError: it was kept by another version.
+        """
+        try:
+            price, columns = kept["api"]["price"], kept["columns"]
+            api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
+            read = Columns(columns["title"], tuple(columns["content"]), columns["uid"]) if columns else None
+            return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], read)
+        except (KeyError, TypeError) as error:
+            raise GenerationError(
+                "This job was kept by another version; press Generate again, no reply is lost."
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """The same for the same rows wanted of the same model, however fast and at what cost."""
+        said = [str(self.catalogue), asdict(self.settings), self.api.model, self.api.base_url]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,7 @@ class Look:
     progress: dict[str, Any] = field(default_factory=dict)
     """The fields of `api.Progress`."""
     estimate: dict[str, Any] = field(default_factory=dict)
-    """The fields of `api.Estimate`."""
+    """The fields of `api.Estimate`, and for how many `products`."""
     batch: dict[str, Any] = field(default_factory=dict)
     """The fields of `api.batches.BatchStatus`."""
     dataset: str = ""
@@ -146,9 +161,10 @@ def start(job: Job, *, sure: bool = False) -> None:
     """Begin with the pilot, or, when `sure`, with all of it.
 
     Raises:
-        GenerationError: another job is under way.
+        GenerationError: another job is under way, or this one cannot be: no address, or a cap without a price.
     """
     global _thread
+    check_cap(job.api)
     with _lock:
         if look().state in UNDER_WAY:
             raise GenerationError("Questions are being written already; wait until that is done, or stop it.")
@@ -158,8 +174,11 @@ def start(job: Job, *, sure: bool = False) -> None:
         _thread.start()
 
 
-def go_on(key: str) -> None:
+def go_on(key: str, *, batch: bool = False) -> None:
     """Do the rest of the job that was estimated, stopped or failed.
+
+    Args:
+        batch: as a batch, where the job was at its estimate; one that was under way goes on as it was.
 
     Raises:
         GenerationError: there is none, or it is under way.
@@ -167,7 +186,8 @@ def go_on(key: str) -> None:
     kept = look()
     if kept.state not in (ESTIMATED, STOPPED, FAILED):
         raise GenerationError("There is nothing to go on with; press Generate.")
-    start(Job.of(kept.job, key), sure=True)
+    job = Job.of(kept.job, key)
+    start(dataclasses.replace(job, batch=batch) if kept.state == ESTIMATED else job, sure=True)
 
 
 def stop() -> None:
@@ -175,27 +195,23 @@ def stop() -> None:
     _stop.set()
 
 
-def discard_batch(key: str) -> None:
-    """Call a waiting batch off at the API; what it has written is paid for and kept.
+def call_off(key: str) -> None:
+    """Call a batch off at the API; what it has written by then is paid for and kept.
 
     Raises:
         GenerationError: there is none, or the API cannot be reached.
     """
     kept = look()
-    if not kept.job.get("batch"):
+    if not kept.job.get("batch") or kept.state not in (WAITING, STOPPED, FAILED):
         raise GenerationError("There is no batch to call off.")
-    stop()
-    cancel(Job.of(kept.job, key).api, batch_file())
-    _wait()
+    job = Job.of(kept.job, key)
+    cancel(job.api, batch_file(job))
+    if kept.state != WAITING:
+        start(job, sure=True)  # collects what there is
 
 
-def _wait(seconds: float = 30) -> None:
-    if _thread:
-        _thread.join(seconds)
-
-
-def batch_file() -> Path:
-    return home() / "batch.json"
+def batch_file(job: Job) -> Path:
+    return home() / "batches" / f"{job.name}.json"
 
 
 def _tell(state: Look, *, write: bool = True) -> None:
@@ -234,7 +250,7 @@ def _pilot(job: Job) -> bool:
     found = pilot(chosen, job.api, job.settings, on_progress=_progress, stop=_stop)
     if len(chosen) <= PILOT_PRODUCTS:
         return False
-    _change(state=ESTIMATED, estimate=asdict(found))
+    _change(state=ESTIMATED, estimate=asdict(found) | {"products": len(chosen) - PILOT_PRODUCTS})
     return True
 
 
@@ -249,13 +265,30 @@ def _rest(job: Job) -> Dataset:
 def _batches(chosen: list[Product], job: Job) -> None:
     """Send what is missing as batches until nothing is, however long that takes."""
     while True:
-        status = advance(chosen, _writer_of(job.settings).write, job.api, batch_file())
-        _change(state=WAITING, batch=asdict(status), text=status.text)
-        if status.done:
-            _change(state=RUNNING, text="")
+        status = advance_batch(chosen, job)
+        if status.state == "done":
+            _change(state=RUNNING, text="", batch=asdict(status))
             return
+        _change(state=WAITING, text=status.message, batch=asdict(status))
         if _stop.wait(BATCH_SECONDS):
             raise Interrupted("Left alone; the API goes on with the batch. Go on later to collect what it has written.")
+
+
+def advance_batch(chosen: list[Product], job: Job) -> BatchStatus:
+    """One step of a batch; its notes go once it has ended.
+
+    Raises:
+        Interrupted: it was called off.
+        GenerationError: as `api.batches.advance`.
+    """
+    file = batch_file(job)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    status = advance(chosen, _writer_of(job.settings).write, job.api, file)
+    if status.state in ("done", "cancelled"):
+        file.unlink(missing_ok=True)
+    if status.state == "cancelled":
+        raise Interrupted("The batch was called off; what it had written is kept, and going on asks only for the rest.")
+    return status
 
 
 def _progress(progress: Progress) -> None:
@@ -266,7 +299,7 @@ def _progress(progress: Progress) -> None:
 
 
 def open_catalogue(job: Job) -> Catalogue:
-    return read_catalogue(job.catalogue)
+    return read_catalogue(job.catalogue, columns=job.columns)
 
 
 def chosen_products(job: Job) -> list[Product]:

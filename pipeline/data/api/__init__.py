@@ -13,7 +13,7 @@ Knows nothing of prompts and facts. `openai` is imported when the first request 
 """
 
 from pipeline.data.api.asking import Interrupted
-from pipeline.data.api.client import ApiSettings, Request, list_models
+from pipeline.data.api.client import MAX_WORKERS, ApiSettings, Request, list_models
 from pipeline.data.api.replies import CUT_OFF, INVALID, NO_REPLY, REFUSED, TOO_LARGE, TOO_LONG, UnusableReply
 from pipeline.data.api.run import Ask, Progress, Write, needed, work_through
 from pipeline.data.api.spending import (
@@ -32,6 +32,7 @@ __all__ = [
     "CUT_OFF",
     "DEFAULT_MODEL",
     "INVALID",
+    "MAX_WORKERS",
     "NO_REPLY",
     "OPENAI_URL",
     "PRICES_READ",

@@ -1,0 +1,98 @@
+"""What a generation job looks like: progress, speed, cost, estimate and ending, as safe HTML."""
+
+from typing import Any
+
+from pipeline.data import generation
+from pipeline.data.api import PRICES_READ, Price, price_of
+from pipeline.data.generation import PILOT_PRODUCTS, Look
+from tabs.shared import count, duration, escape, notice
+
+PRICES = f"as published on {PRICES_READ}"
+
+
+def money(usd: float | None) -> str:
+    """`$0.0042`, `$1.30`, `unknown`: never 0 for what is not known."""
+    if usd is None:
+        return "unknown"
+    return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}" if usd >= 0.01 else f"${usd:.4f}".rstrip("0")
+
+
+def price_words(
+    model: str | None, url: str | None, price_in: float | None = None, price_out: float | None = None
+) -> str:
+    """What the model costs, and where that is known from."""
+    if price_in is not None and price_out is not None:
+        return f"Price: {money(price_in)} for a million input tokens, {money(price_out)} output, as you gave it."
+    price: Price | None = price_of((model or "").strip(), url or "")
+    if price is None:
+        return "Price: unknown for this model and address; give it below to see what it costs."
+    return f"Price: {money(price.input)} for a million input tokens, {money(price.output)} output, {PRICES}."
+
+
+def estimate_words(estimate: dict[str, Any], *, batch: bool = False) -> str:
+    """The words of a button that goes on."""
+    rest = count(estimate.get("products", 0), "more product")
+    if batch:
+        return f"… as a batch: {money(estimate.get('batch_cost'))}, within a day"
+    return f"Go on: {rest}, {money(estimate.get('cost'))}, about {duration(estimate.get('seconds', 0))}"
+
+
+def job_card(now: Look, *, stopping: bool = False) -> str:
+    """The job as it stands; nothing when there is none, or when it is done and its dataset is shown."""
+    if now.state in ("", generation.DONE):
+        return ""
+    if now.state == generation.STOPPED:
+        return _figures(now) + notice(now.text, "hint")
+    if now.state == generation.FAILED:
+        return _figures(now) + notice(now.text)
+    if now.state == generation.ESTIMATED:
+        return _figures(now) + notice(_estimated(now), "done")
+    head = {
+        generation.PILOT: f"Trying the first {PILOT_PRODUCTS} products",
+        generation.RUNNING: "Writing questions",
+        generation.WAITING: "The API works on the batch",
+    }[now.state]
+    said = "Stopping: what is under way is still awaited and kept." if stopping else now.text
+    return (
+        f"<p class='pace'><b>{head}</b> · {escape(said)}</p>" * bool(said)
+        + ("" if said else f"<p class='pace'><b>{head}</b></p>")
+        + _figures(now)
+    )
+
+
+def _estimated(now: Look) -> str:
+    tried, rest = min(PILOT_PRODUCTS, now.progress.get("total", PILOT_PRODUCTS)), now.estimate
+    return (
+        f"{count(tried, 'product')} written for {money(now.progress.get('worth'))}. The other "
+        f"{rest.get('products', 0):,} will take about {count(rest.get('requests', 0), 'request')}, "
+        f"{duration(rest.get('seconds', 0))} and cost {money(rest.get('cost'))}."
+    )
+
+
+def _figures(now: Look) -> str:
+    """A bar and the numbers, as far as the job came."""
+    if now.state == generation.WAITING and now.batch:
+        b = now.batch
+        bar = _bar(b["completed"], max(1, b["requests"]))
+        return f"{bar}<p class='small'>{b['completed']:,} of {count(b['requests'], 'request')} · {money(b['spent'])} spent</p>"
+    p = now.progress
+    if not p:
+        return ""
+    parts = [
+        f"<b>{p['done']:,}</b> of {count(p['total'], 'product')}",
+        f"{p['asked']:,} replies" + (f" and {p['reused']:,} that were there" if p["reused"] else ""),
+        f"{p['per_second']:.1f} a second" if p["asked"] else "",
+        f"{money(p['spent'])} spent" + (f" of about {money(p['projected'])}" if p["projected"] is not None else ""),
+        f"{duration(p['seconds_left'])} left" if p["seconds_left"] and now.state in generation.UNDER_WAY else "",
+        f"{p['refused'] + p['failed']:,} sent again" if p["refused"] + p["failed"] else "",
+        f"<b>{escape(p['waiting'])}</b>" if p["waiting"] else "",
+    ]
+    return f"{_bar(p['done'], max(1, p['total']))}<p class='small'>{' · '.join(filter(None, parts))}</p>"
+
+
+def _bar(done: int, total: int) -> str:
+    share = round(100 * done / total)
+    return (
+        f"<div class='bar' role='progressbar' aria-valuenow='{share}' aria-valuemin='0' aria-valuemax='100' "
+        f"aria-label='Progress'><span style='width:{share}%'></span></div>"
+    )
