@@ -63,6 +63,7 @@ class Control:
         self._narrowed = -math.inf
         self._stepped = -math.inf
         self._quiet = 0
+        self._worked = True  # something that was sent since it was narrowed
 
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent: 0 is now, infinity is when another ends."""
@@ -87,6 +88,7 @@ class Control:
 
     def replied(self, sent: Sent, now: float) -> None:
         self._ended(refused=False, trouble=False)
+        self._worked |= sent.time > self._narrowed
         if self.limit < self._threshold:
             self.limit += 1
         else:
@@ -122,7 +124,9 @@ class Control:
         full = len(self._troubles) == self._troubles.maxlen
         if full and sum(self._troubles) >= OVERLOAD_SHARE * len(self._troubles) and sent.time > self._narrowed:
             self.limit = max(1.0, self.limit * SLOWER)
-            self._threshold = self.limit
+            if self._worked:  # an outage narrows again and again, and after it the pool may widen as fast as it did
+                self._threshold = self.limit
+            self._worked = False
             self._narrowed = now
 
     def _slow(self, sent: Sent, now: float) -> None:
