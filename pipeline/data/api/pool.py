@@ -28,6 +28,8 @@ OVERLOAD_SHARE = 0.3
 SLOWER = 0.7
 MARGIN = 0.98
 """The share of the measured rate that is sent."""
+SLOWEST = 0.5
+"""Sends a second, however often the server refuses: then each request's own wait is longer."""
 STEP = 0.005
 """Of the rate, added after each second without a refusal; grows by half after every further quiet `QUIET_STEPS`."""
 QUIET_STEPS = 5
@@ -139,7 +141,7 @@ class Control:
         if span < (0.25 if first else 1.0):
             return
         accepted = sum(begun < other.time <= seen and not other.refused for other in self._sends)
-        measured = max(0.1, accepted / span)
+        measured = max(SLOWEST, accepted / span)
         self.rate = measured if first else max(MARGIN * min(measured, self.rate), self.rate / 2)
         self._slowed = self._stepped = now
 
@@ -173,11 +175,9 @@ class Pool:
         async with self._turn:
             while True:
                 now = self._clock()
-                wait = self.control.wait(now)
+                wait = self.control.wait(now) if ready() else math.inf
                 if wait <= 0:
-                    if ready():
-                        return self.control.send(now)
-                    wait = math.inf
+                    return self.control.send(now)
                 self._changed.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if math.isinf(wait) else wait):
