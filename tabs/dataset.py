@@ -227,12 +227,14 @@ class DatasetTab:
             self.record: gr.HighlightedText(value=marked_record(product), visible=True),
         }
 
-    def make(self, catalogue: str, *values: Any, progress: gr.Progress = gr.Progress()) -> Update:  # noqa: B008
+    def make(self, progress: gr.Progress = gr.Progress(), *values: Any) -> Update:  # noqa: B008
         """By templates at once; by an API as a job that goes on by itself."""
 
         def on_progress(done: int, total: int) -> None:
             progress((done, total), desc="Writing questions", unit="products")
 
+        # Gradio tells progress to the parameter whose default it is, and only before those without a name.
+        catalogue, *values = values
         settings = self.box.dataset_settings(*values[: len(self.box.settings)])
         if settings.generator != TEMPLATES and not is_made(catalogue, settings):
             return self.box.start(catalogue, settings, self.box.api_settings(*values[len(self.box.settings) :]))

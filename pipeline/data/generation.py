@@ -64,9 +64,8 @@ class Job:
 
     def as_dict(self) -> dict[str, Any]:
         """Without the key."""
-        kept = asdict(self) | {"catalogue": str(self.catalogue)}
-        del kept["api"]["api_key"]
-        return kept
+        api = {name: value for name, value in asdict(self.api).items() if name != "api_key"}
+        return asdict(self) | {"catalogue": str(self.catalogue), "api": api}
 
     @classmethod
     def of(cls, kept: dict[str, Any], key: str) -> "Job":

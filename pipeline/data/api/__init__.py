@@ -13,6 +13,7 @@ Knows nothing of prompts and facts. `openai` is imported when the first request 
 """
 
 from pipeline.data.api.asking import Interrupted
+from pipeline.data.api.batches import BatchStatus, advance, cancel
 from pipeline.data.api.client import MAX_WORKERS, ApiSettings, Request, list_models
 from pipeline.data.api.replies import CUT_OFF, INVALID, NO_REPLY, REFUSED, TOO_LARGE, TOO_LONG, UnusableReply
 from pipeline.data.api.run import Ask, Progress, Write, needed, work_through
@@ -41,6 +42,7 @@ __all__ = [
     "TOO_LONG",
     "ApiSettings",
     "Ask",
+    "BatchStatus",
     "Estimate",
     "Interrupted",
     "Price",
@@ -48,6 +50,8 @@ __all__ = [
     "Request",
     "UnusableReply",
     "Write",
+    "advance",
+    "cancel",
     "estimate",
     "list_models",
     "needed",

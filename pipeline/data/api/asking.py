@@ -211,10 +211,16 @@ class Asker:
             return True
         if self.pool.control.in_flight:
             return False  # the others may cost less than what is reserved for them
-        raise Interrupted(
+        reached = Interrupted(
             f"The cap of {self.api.cap:.2f} USD leaves no room for another request ({self.ledger.spent:.4f} USD spent); "
             "raise it to go on: only the rest is asked for."
         )
+        raise self._ended_by(reached)
+
+    def _ended_by(self, error: GenerationError) -> GenerationError:
+        """The error, after which nothing is sent any more: others' turn would come before it reaches the run."""
+        self.halt(error)
+        return error
 
     def _arrived(self, request: Request[Any], key: str, reply: Reply, worst: float) -> None:
         self.ledger.reserved -= worst
@@ -228,17 +234,18 @@ class Asker:
         if self.dialect == used:
             self.dialect = used.learned(trouble.message)
         if self.dialect == used:
-            raise GenerationError(trouble.sentence) from None
+            raise self._ended_by(GenerationError(trouble.sentence)) from None
 
     def _delay_of_refusal(self, trouble: Trouble, tries: "_Tries") -> float:
         self.refused += 1
         tries.refusals += 1
         if trouble.wait is not None and trouble.wait > MAX_WAIT:
             minutes = round(trouble.wait / 60)
-            raise GenerationError(f"{trouble.sentence[:-1]}: it asks to wait {minutes:,} minutes.") from None
+            asked = f"{trouble.sentence[:-1]}: it asks to wait {minutes:,} minutes."
+            raise self._ended_by(GenerationError(asked)) from None
         if tries.refusals % MAX_REFUSALS == 0:
             if self.arrived == tries.arrived:
-                raise GenerationError(trouble.sentence) from None
+                raise self._ended_by(GenerationError(trouble.sentence)) from None
             tries.arrived = self.arrived
         return backoff(tries.refusals, base=1.0) if trouble.wait is None else trouble.wait + random.uniform(0, 0.1)
 
@@ -249,7 +256,7 @@ class Asker:
         if tries.failures >= (MAX_TRIES if worked else FIRST_TRIES):
             self._lost += 1
             if not worked or self._lost >= MAX_LOST:
-                raise GenerationError(trouble.sentence) from None
+                raise self._ended_by(GenerationError(trouble.sentence)) from None
             raise UnusableReply(NO_REPLY) from None
         return min(trouble.wait or 0.0, MAX_WAIT) + backoff(tries.failures)
 

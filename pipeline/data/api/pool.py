@@ -28,6 +28,8 @@ OVERLOAD_SHARE = 0.3
 SLOWER = 0.7
 MARGIN = 0.98
 """The share of the measured rate that is sent."""
+SLOWEST = 0.5
+"""Sends a second, however often the server refuses: then each request's own wait is longer."""
 STEP = 0.005
 """Of the rate, added after each second without a refusal; grows by half after every further quiet `QUIET_STEPS`."""
 QUIET_STEPS = 5
@@ -63,6 +65,7 @@ class Control:
         self._narrowed = -math.inf
         self._stepped = -math.inf
         self._quiet = 0
+        self._worked = True  # something that was sent since it was narrowed
 
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent: 0 is now, infinity is when another ends."""
@@ -87,6 +90,7 @@ class Control:
 
     def replied(self, sent: Sent, now: float) -> None:
         self._ended(refused=False, trouble=False)
+        self._worked |= sent.time > self._narrowed
         if self.limit < self._threshold:
             self.limit += 1
         else:
@@ -122,7 +126,9 @@ class Control:
         full = len(self._troubles) == self._troubles.maxlen
         if full and sum(self._troubles) >= OVERLOAD_SHARE * len(self._troubles) and sent.time > self._narrowed:
             self.limit = max(1.0, self.limit * SLOWER)
-            self._threshold = self.limit
+            if self._worked:  # an outage narrows again and again, and after it the pool may widen as fast as it did
+                self._threshold = self.limit
+            self._worked = False
             self._narrowed = now
 
     def _slow(self, sent: Sent, now: float) -> None:
@@ -135,7 +141,7 @@ class Control:
         if span < (0.25 if first else 1.0):
             return
         accepted = sum(begun < other.time <= seen and not other.refused for other in self._sends)
-        measured = max(0.1, accepted / span)
+        measured = max(SLOWEST, accepted / span)
         self.rate = measured if first else max(MARGIN * min(measured, self.rate), self.rate / 2)
         self._slowed = self._stepped = now
 
@@ -169,11 +175,9 @@ class Pool:
         async with self._turn:
             while True:
                 now = self._clock()
-                wait = self.control.wait(now)
+                wait = self.control.wait(now) if ready() else math.inf
                 if wait <= 0:
-                    if ready():
-                        return self.control.send(now)
-                    wait = math.inf
+                    return self.control.send(now)
                 self._changed.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if math.isinf(wait) else wait):
