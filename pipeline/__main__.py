@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 
 from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
-from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
+from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
 from pipeline.data.export import FORMS, export_dataset, export_to
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
+from pipeline.generate import add_command
+from pipeline.generate import generate as generate_dataset
 from pipeline.training import launcher
 from pipeline.training.recipe import read_recipe, with_set
 from pipeline.training.runs import (
@@ -72,22 +74,41 @@ def resume(args: argparse.Namespace) -> None:
     say(headline(comparison))
 
 
+def generate(args: argparse.Namespace) -> None:
+    """Only the dataset."""
+    dataset = generate_dataset(args, _open(args.catalogue, args.products), say)
+    if dataset:
+        _tell_dataset(dataset)
+        say(f"Dataset folder: {dataset.folder}")
+
+
 def _make_dataset(path: Path, settings: DatasetSettings) -> Dataset:
+    dataset = build_dataset(_open(path, settings.products), settings)
+    _tell_dataset(dataset)
+    return dataset
+
+
+def _open(path: Path, products: int) -> Catalogue:
+    """The catalogue, after saying what can be used of it."""
     catalogue = read_catalogue(path)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
     usable = f"{path.name}: {catalogue.rows} rows, {catalogue.usable} usable"
     say(usable + (f"; skipped: {skipped}" if skipped else ""))
     if unreadable := [str(s.line) for s in catalogue.skipped(count=11, reasons=UNREADABLE_LINE)]:
         say(f"Lines that cannot be read: {', '.join(unreadable[:10])}{' …' if len(unreadable) > 10 else ''}")
-    if catalogue.usable < settings.products:
-        say(f"You asked for {settings.products} products; going on with the {catalogue.usable} there are.")
-    dataset = build_dataset(catalogue, settings)
+    if catalogue.usable < products:
+        say(f"You asked for {products} products; going on with the {catalogue.usable} there are.")
+    return catalogue
+
+
+def _tell_dataset(dataset: Dataset) -> None:
     c = dataset.counts
     say(
         f"Dataset {dataset.folder.name}: {c['products']} products, {c['facts']} facts, {c['training']} training pairs, "
         f"{c['held_out']} held out, {c['unknown_titles']} unknown titles"
     )
-    return dataset
+    if c["rejected"]:
+        say("Rejected: " + ", ".join(f"{n} × {reason}" for reason, n in c["rejected"].items()))
 
 
 def _train(folder: Path) -> None:
@@ -280,6 +301,7 @@ def parser() -> argparse.ArgumentParser:
     loop.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     loop.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     loop.set_defaults(function=demo)
+    add_command(commands).set_defaults(function=generate)
     alone = commands.add_parser("train", help="train on a dataset that there is; a run's page shows such a line")
     alone.add_argument("--dataset", type=Path, metavar="DIR", help="dataset folder, or a run's (default: the newest)")
     alone.add_argument("--preset", choices=PRESETS, help="training settings (default: quick)")
@@ -317,6 +339,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
     args = parser().parse_args(arguments)
     try:
         args.function(args)

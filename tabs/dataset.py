@@ -234,10 +234,10 @@ class DatasetTab:
             progress((done, total), desc="Writing questions", unit="products")
 
         # Gradio tells progress to the parameter whose default it is, and only before those without a name.
-        catalogue, *values = values
-        settings = self.box.dataset_settings(*values[: len(self.box.settings)])
+        catalogue, *rest = values
+        settings = self.box.dataset_settings(*rest[: len(self.box.settings)])
         if settings.generator != TEMPLATES and not is_made(catalogue, settings):
-            return self.box.start(catalogue, settings, self.box.api_settings(*values[len(self.box.settings) :]))
+            return self.box.start(catalogue, settings, self.box.api_settings(*rest[len(self.box.settings) :]))
         dataset, known = make_dataset(catalogue, settings, on_progress)
         return self.show(dataset, reused=known)
 
@@ -245,7 +245,7 @@ class DatasetTab:
         """What the job has come to since this window last looked; nothing while nothing is new."""
         now = generation.look()
         if mark(now) == seen:
-            return {}
+            return {self.problem: gr.skip()}
         update = self.box.show(now)
         if now.state == generation.DONE and now.dataset != name and seen is not None:
             update |= self.show(open_dataset(datasets_dir() / now.dataset), reused=False)

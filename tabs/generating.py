@@ -8,7 +8,7 @@ import gradio as gr
 from pipeline.data import generation
 from pipeline.data.api import DEFAULT_MODEL, MAX_WORKERS, OPENAI_URL, ApiSettings, Price, price_of
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, fingerprint
-from pipeline.data.generation import Job, Look, generator_name
+from pipeline.data.generation import Job, Look, generator_name, key_for
 from pipeline.data.store import MANIFEST
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
@@ -51,16 +51,6 @@ def make_dataset(
 
 def is_made(catalogue: str | None, settings: DatasetSettings) -> bool:
     return (datasets_dir() / fingerprint(open_catalogue(catalogue), settings) / MANIFEST).is_file()
-
-
-def api_key(url: str, typed: str) -> str:
-    """The key that was typed, else the environment's, which goes to the environment's own API and to no other."""
-    own = os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-    if typed.strip():
-        return typed.strip()
-    if url.strip().rstrip("/") == own.rstrip("/"):
-        return os.environ.get("OPENAI_API_KEY", "")
-    return "none" if url.startswith(("http://localhost", "http://127.0.0.1")) else ""
 
 
 def generate_dataset(
@@ -109,7 +99,7 @@ class GenerateBox:
             self.teach, self.phrasings, self.unknown, self.context, self.seed, self.source, self.url, self.model, self.judge,
         ]  # fmt: skip
         self.api = [self.url, self.model, self.key, self.workers, self.cap, self.price_in, self.price_out]
-        self.job_outputs = [self.card, self.stop, self.more, self.batch, self.off, self.seen]
+        self.job_outputs = [self.generate, self.card, self.stop, self.more, self.batch, self.off, self.seen]
 
     def _build_api(self) -> None:
         with gr.Group(visible=False) as self.api_group:
@@ -228,7 +218,7 @@ class GenerateBox:
     def find_models(self, url: str, key: str) -> Update:
         from pipeline.data.api import list_models
 
-        models = list_models(url.strip(), api_key(url, key))
+        models = list_models(url.strip(), key_for(url, key))
         preferred = DEFAULT_MODEL if DEFAULT_MODEL in models else models[0] if models else None
         return {self.model: gr.Dropdown(choices=models, value=preferred)}
 
@@ -264,7 +254,7 @@ class GenerateBox:
         if (price_in is None) != (price_out is None):
             raise SettingsError("Only one of the two prices is given; give both, or neither.")
         price = Price(price_in, price_out) if price_in is not None and price_out is not None else None
-        return ApiSettings(model.strip(), url.strip(), api_key(url, key or ""), int(workers), cap, price)
+        return ApiSettings(model.strip(), url.strip(), key_for(url, key or ""), int(workers), cap, price)
 
     def start(self, catalogue: str | None, settings: DatasetSettings, api: ApiSettings) -> Update:
         """Begin the job with its pilot."""
@@ -278,14 +268,14 @@ class GenerateBox:
     def go_on(self, batch: bool) -> Any:
         def handler(key: str) -> Update:
             kept = generation.look()
-            generation.go_on(api_key(kept.job.get("api", {}).get("base_url", ""), key or ""), batch=batch)
+            generation.go_on(key_for(kept.job.get("api", {}).get("base_url", ""), key or ""), batch=batch)
             return self.show(generation.look())
 
         return handler
 
     def call_off(self, key: str) -> Update:
         kept = generation.look()
-        generation.call_off(api_key(kept.job.get("api", {}).get("base_url", ""), key))
+        generation.call_off(key_for(kept.job.get("api", {}).get("base_url", ""), key))
         return self.show(generation.look())
 
     def show(self, now: Look, *, stopping: bool = False) -> Update:
@@ -294,6 +284,8 @@ class GenerateBox:
         resumable = now.state in (generation.STOPPED, generation.FAILED)
         in_batch = bool(now.job.get("batch"))
         return {
+            # One orange button at a time: the next step's.
+            self.generate: gr.Button(variant="secondary" if waits or resumable else "primary", interactive=not going),
             self.card: job_card(now, stopping=stopping),
             self.stop: gr.Button("Leave it alone" if now.state == generation.WAITING else "Stop", visible=going),
             self.more: gr.Button(

@@ -7,13 +7,14 @@ from pipeline.data.api import PRICES_READ, Price, price_of
 from pipeline.data.generation import PILOT_PRODUCTS, Look
 from tabs.shared import count, duration, escape, notice
 
+UNKNOWN = "unknown"
 PRICES = f"as published on {PRICES_READ}"
 
 
 def money(usd: float | None) -> str:
     """`$0.0042`, `$1.30`, `unknown`: never 0 for what is not known."""
     if usd is None:
-        return "unknown"
+        return UNKNOWN
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}" if usd >= 0.01 else f"${usd:.4f}".rstrip("0")
 
 
@@ -34,7 +35,8 @@ def estimate_words(estimate: dict[str, Any], *, batch: bool = False) -> str:
     rest = count(estimate.get("products", 0), "more product")
     if batch:
         return f"… as a batch: {money(estimate.get('batch_cost'))}, within a day"
-    return f"Go on: {rest}, {money(estimate.get('cost'))}, about {duration(estimate.get('seconds', 0))}"
+    cost = money(estimate.get("cost"))
+    return f"Go on: {rest}, {'cost ' * (cost == UNKNOWN)}{cost}, about {duration(estimate.get('seconds', 0))}"
 
 
 def job_card(now: Look, *, stopping: bool = False) -> str:
@@ -62,10 +64,11 @@ def job_card(now: Look, *, stopping: bool = False) -> str:
 
 def _estimated(now: Look) -> str:
     tried, rest = min(PILOT_PRODUCTS, now.progress.get("total", PILOT_PRODUCTS)), now.estimate
+    worth, cost = money(now.progress.get("worth")), money(rest.get("cost"))
     return (
-        f"{count(tried, 'product')} written for {money(now.progress.get('worth'))}. The other "
-        f"{rest.get('products', 0):,} will take about {count(rest.get('requests', 0), 'request')}, "
-        f"{duration(rest.get('seconds', 0))} and cost {money(rest.get('cost'))}."
+        f"{count(tried, 'product')} written{'' if worth == UNKNOWN else f' for {worth}'}. The other "
+        f"{rest.get('products', 0):,} will take about {count(rest.get('requests', 0), 'request')} and "
+        f"{duration(rest.get('seconds', 0))}; the cost is {'unknown' if cost == UNKNOWN else f'about {cost}'}."
     )
 
 
@@ -82,7 +85,9 @@ def _figures(now: Look) -> str:
         f"<b>{p['done']:,}</b> of {count(p['total'], 'product')}",
         f"{p['asked']:,} replies" + (f" and {p['reused']:,} that were there" if p["reused"] else ""),
         f"{p['per_second']:.1f} a second" if p["asked"] else "",
-        f"{money(p['spent'])} spent" + (f" of about {money(p['projected'])}" if p["projected"] is not None else ""),
+        f"{money(p['spent'])} spent" + (f" of about {money(p['projected'])}" if p["projected"] else "")
+        if p["spent"] is not None
+        else "cost unknown",
         f"{duration(p['seconds_left'])} left" if p["seconds_left"] and now.state in generation.UNDER_WAY else "",
         f"{p['refused'] + p['failed']:,} sent again" if p["refused"] + p["failed"] else "",
         f"<b>{escape(p['waiting'])}</b>" if p["waiting"] else "",

@@ -16,8 +16,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.data.api import (
+    OPENAI_URL,
     ApiSettings,
     Estimate,
     Interrupted,
@@ -38,6 +40,7 @@ from pipeline.files import home, read_json, write_json
 log = logging.getLogger(__name__)
 
 PILOT_PRODUCTS = 5
+NO_KEY = "none"
 BATCH_SECONDS = 30
 """Between two looks at a batch, which takes minutes to a day."""
 WRITE_SECONDS = 2.0
@@ -349,3 +352,16 @@ def _writer_of(settings: DatasetSettings) -> ProductWriter:
 def generator_name(model: str, base_url: str) -> str:
     """Who writes the questions, as the dataset's settings and its card say it."""
     return f"{model.strip()} at {base_url.strip().rstrip('/')}"
+
+
+def key_for(base_url: str, typed: str = "") -> str:
+    """The key that was typed, else the environment's, which goes to the environment's own API and to no other.
+
+    A server on this machine that wants none is given a word that is none.
+    """
+    address = base_url.strip().rstrip("/")
+    if typed.strip():
+        return typed.strip()
+    if address == (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/"):
+        return os.environ.get("OPENAI_API_KEY", "")
+    return NO_KEY if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1") else ""

@@ -59,7 +59,7 @@ def results(api: ApiServer, count: int = 4) -> list[list[str]]:
 
 def test_a_job_goes_through_its_rounds(api: ApiServer, state: Path) -> None:
     first = step(api, state, price=Price(1_000_000, 1_000_000))
-    assert (first.state, first.requests, first.batches, first.message) == ("open", 4, 1, "validating")
+    assert (first.state, first.requests, first.batches, first.message) == ("open", 4, 1, "the API says: validating")
     assert step(api, state).state == "open"
     api.batches.finish("batch_0")
     ended = step(api, state, price=Price(1_000_000, 1_000_000))

@@ -364,10 +364,11 @@ class _Job:
     def _status(self, state: str) -> BatchStatus:
         parts = self.state.parts
         completed, failed = sum(part.completed for part in parts), sum(part.failed for part in parts)
+        said = ", ".join(sorted({part.status or "to be sent" for part in self.state.open})) or "next round"
         message = {
             "done": "all replies have arrived",
             "cancelled": "cancelled; what had arrived is kept",
-            "open": ", ".join(sorted({part.status or "to be sent" for part in self.state.open})) or "next round",
+            "open": f"the API says: {said}",
         }[state]
         return BatchStatus(
             state=state,
