@@ -6,13 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.answering.prompts import UNKNOWN
-from pipeline.data.dataset import (
-    RECORDS,
-    Dataset,
-    latest_dataset,
-)
-from pipeline.data.phrasings import kind_label
+from pipeline.data.dataset import latest_dataset
 from pipeline.errors import SettingsError
 from tabs.catalogues import (
     SAMPLE_NAME,
@@ -25,28 +19,22 @@ from tabs.catalogues import (
     reasons_line,
     skipped_cells,
 )
-from tabs.figures import kinds_figure
 from tabs.pairs import (
     API,
     DEFAULT_URL,
     DEFAULTS,
     TEMPLATES,
-    about_dataset,
     api_key,
-    chosen_pairs,
     generate_dataset,
     make_dataset,
-    pair_cells,
-    pairs_of,
-    what_the_model_reads,
 )
-from tabs.shared import PagedTable, Update, escape, for_callers, go_to, guarded, notice, picked, reveal
+from tabs.rows import RowsBox
+from tabs.shared import PagedTable, Update, escape, for_callers, guarded, picked, reveal
 
 CONTEXTS = {
     "The title only: the model must know the answer (recall)": False,
     "The title with the record: the model reads the answer (reading)": True,
 }
-SPLITS = [("all", ""), ("trained", "train"), ("held out", "held out")]
 
 
 class DatasetTab:
@@ -59,9 +47,8 @@ class DatasetTab:
                 self._build_catalogue()
             with gr.Column(scale=2, min_width=320):
                 self._build_generate()
-                self._build_result()
-        self._build_pairs()
-        self._wire(tabs)
+        self.rows = RowsBox(tabs)
+        self._wire()
 
     def _build_catalogue(self) -> None:
         with gr.Row(equal_height=True):
@@ -145,40 +132,7 @@ class DatasetTab:
                 )
                 self.find = gr.Button("Find models", size="sm")
 
-    def _build_result(self) -> None:
-        self.nothing = gr.HTML(notice("No dataset yet. Press “Generate the dataset”: it takes a second.", "hint"))
-        with gr.Column(visible=False, elem_id="dataset-result") as self.result:
-            self.reused = gr.HTML(elem_id="reused", elem_classes="news")
-            self.about = gr.HTML(elem_id="dataset-counts")
-            with gr.Row():
-                self.download = gr.DownloadButton("Download dataset.json", size="md", elem_id="download-dataset")
-                self.onward = gr.Button("Go on to 2 Training ›", size="md", elem_id="go-training")
-            self.kinds = gr.Plot(label="Facts of each kind", elem_id="kinds")
-
-    def _build_pairs(self) -> None:
-        self.name = gr.State("")
-        with gr.Column(visible=False) as self.preview:
-            gr.HTML("<h2>What the model is taught</h2>")
-            with gr.Row():
-                self.split = gr.Dropdown(SPLITS, value="", label="Show pairs", filterable=False, min_width=120)
-                self.kind = gr.Dropdown(
-                    [("every kind", "")], value="", label="Kind of fact", filterable=False, min_width=120
-                )
-                self.pair_words = gr.Textbox(label="Search pairs", min_width=160, elem_id="search-pairs")
-            self.pairs = PagedTable(
-                "Pairs (pick one to see what the model reads)",
-                ["split", "kind", "question", "response"],
-                ["9%", "13%", "38%", "33%"],
-                size=8,
-                name="pairs",
-            )
-            self.reads = gr.HighlightedText(
-                label="Exactly what the model reads; the marked part is what it learns to say",
-                color_map={"learned": "orange", "expected, never trained": "gray"},
-                elem_id="reads",
-            )
-
-    def _wire(self, tabs: gr.Tabs) -> None:
+    def _wire(self) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [
             self.problem,
@@ -211,42 +165,20 @@ class DatasetTab:
             [self.problem, self.model],
             api_visibility="private",
         )
-        self._wire_result(quiet)
-        go_to(self.onward, tabs, "training")
+        self._wire_result()
         gr.api(for_callers(generate_dataset), api_name="generate_dataset")
-        self.refresh_outputs = list(dict.fromkeys([*shown, *self.result_outputs]))
+        self.refresh_outputs = list(dict.fromkeys([*shown, *self.rows.outputs]))
 
-    def _wire_result(self, quiet: dict[str, Any]) -> None:
-        self.result_outputs = [
-            self.problem,
-            self.nothing,
-            self.result,
-            self.preview,
-            self.reused,
-            self.about,
-            self.download,
-            self.kinds,
-            self.name,
-            self.kind,
-            self.split,
-            self.pair_words,
-            self.reads,
-            *self.pairs.outputs,
-        ]
+    def _wire_result(self) -> None:
+        self.rows.wire(self.problem)
         settings = [self.catalogue, self.teach, self.phrasings, self.unknown, self.context, self.seed, self.source]
         self.generated = self.generate.click(
             guarded(self.problem, self.make),
             [*settings, self.url, self.model, self.key],
-            self.result_outputs,
+            [self.problem, *self.rows.outputs],
             show_progress_on=self.generate,
             api_visibility="private",
         )
-        filters = [self.name, self.split, self.kind, self.pair_words]
-        self.pairs.wire(pair_cells, filters, [self.split.input, self.kind.input, self.pair_words.change])
-        shown_pair = self.pairs.table.select(
-            guarded(self.problem, self.show_pair), filters, [self.problem, self.reads], **quiet
-        )
-        reveal(shown_pair, "reads")
 
     def wire_refresh(self, triggers: list[Any]) -> None:
         """Show what there is at these moments."""
@@ -263,7 +195,7 @@ class DatasetTab:
         """What a fresh page shows: the catalogue, and the dataset that was made last."""
         update = self.open(name, words)
         dataset = latest_dataset()
-        return update | (self.show(dataset, reused=False) if dataset else {})
+        return update | (self.rows.show(dataset, reused=False) if dataset else self.rows.empty())
 
     def open(self, name: str | None, words: str) -> Update:
         catalogue = open_catalogue(name)
@@ -308,30 +240,4 @@ class DatasetTab:
         api = (url or "", model or "", key or "")
         reading = CONTEXTS.get(context, False)
         dataset, known = make_dataset(catalogue, products, phrasings, unknown, reading, seed, source, api, on_progress)
-        return self.show(dataset, reused=known)
-
-    def show(self, dataset: Dataset, *, reused: bool) -> Update:
-        name = dataset.folder.name
-        kinds = dict(dataset.counts["kinds"])
-        text = "The same dataset was there already, so it is used again." if reused else ""
-        pairs = pairs_of(dataset)
-        return {
-            self.nothing: "",
-            self.result: gr.Column(visible=True),
-            self.preview: gr.Column(visible=True),
-            self.reused: notice(text, "done"),
-            self.about: about_dataset(dataset),
-            self.download: gr.DownloadButton(value=str(dataset.folder / RECORDS)),
-            self.kinds: kinds_figure(kinds),
-            self.name: name,
-            self.kind: gr.Dropdown(
-                choices=[("every kind", ""), *((kind_label(k), k) for k in [*kinds, UNKNOWN])], value=""
-            ),
-            self.split: "",
-            self.pair_words: "",
-            self.reads: what_the_model_reads(pairs[0]) if pairs else [],
-            **self.pairs.show(pair_cells(name, "", "", "")),
-        }
-
-    def show_pair(self, name: str, split: str, kind: str, words: str, event: gr.SelectData) -> Update:
-        return {self.reads: what_the_model_reads(chosen_pairs(name, split, kind, words)[picked(event)])}
+        return self.rows.show(dataset, reused=known)
