@@ -65,7 +65,7 @@ class PublishBox:
                 )
                 for form, words in FILES.items()
             }
-            self.filtered = gr.Button("Download the rows as filtered", elem_id="download-filtered")
+            self.filtered = gr.Button("Download the filtered rows", elem_id="download-filtered")
         self.ready = gr.File(visible="hidden", show_label=False)
         self.said = gr.HTML(elem_id="publish-said", elem_classes="news")
         with gr.Accordion("Push to the Hugging Face Hub", open=False, elem_id="push"):

@@ -69,14 +69,14 @@ class RowPanel:
         with gr.Column(elem_id="picked-row"):
             self.about = gr.HTML(elem_id="row-about")
             self.reads = gr.HighlightedText(
-                label="Exactly what the model reads; the marked part is what it learns to say",
+                label="Exactly what the model reads; it learns the marked part",
                 color_map={LEARNED: "#ea6a12", EXPECTED: "#8c96a3", TOO_LONG: "#d73027"},
                 elem_id="reads",
                 show_whitespaces=True,
             )
             self.tokens = gr.HTML(elem_id="row-tokens")
             self.question = gr.Textbox(label="Question", lines=2, max_lines=4, elem_id="row-question")
-            self.response = gr.Textbox(label="Answer", lines=2, max_lines=4, elem_id="row-answer")
+            self.response = gr.Textbox(label="Answer", lines=2, max_lines=8, elem_id="row-answer")
             with gr.Row():
                 self.save = gr.Button("Save", size="md", min_width=80, elem_id="row-save")
                 self.reject = gr.Button("Reject", size="md", min_width=80, elem_id="row-reject")

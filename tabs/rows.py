@@ -50,7 +50,7 @@ class RowsBox:
         self.nothing = gr.HTML(notice("No dataset yet. Press “Generate the dataset”: it takes a second.", "hint"))
         with gr.Column(visible=False, elem_id="dataset-result") as self.result:
             self._build_result()
-            with gr.Tabs(elem_id="dataset-views"):
+            with gr.Tabs(elem_id="dataset-views", overflow_behavior="wrap"):
                 with gr.Tab("Every row", id="rows"):
                     self._build_rows()
                 with gr.Tab("In pictures", id="pictures") as self.pictures:
@@ -63,14 +63,16 @@ class RowsBox:
         ]  # fmt: skip
 
     def _build_result(self) -> None:
-        gr.HTML("<h2>What the model is taught</h2>")
+        with gr.Row(equal_height=False):
+            gr.HTML("<h2>What the model is taught</h2>", min_width=200)
+            self.onward = gr.Button(
+                "Go on to 2 Training ›", variant="primary", scale=0, min_width=260, elem_id="go-training"
+            )
         self.reused = gr.HTML(elem_id="reused", elem_classes="news")
-        with gr.Row(equal_height=True):
-            self.chooser = gr.Dropdown(
-                [], label="Dataset", info="The one that is shown is the one that 2 Training uses.", filterable=False,
-                scale=4, min_width=260, elem_id="datasets",
-            )  # fmt: skip
-            self.onward = gr.Button("Go on to 2 Training ›", variant="primary", min_width=200, elem_id="go-training")
+        self.chooser = gr.Dropdown(
+            [], label="Dataset", info="The one that is shown is the one that 2 Training uses.", filterable=False,
+            elem_id="datasets",
+        )  # fmt: skip
         self.about = gr.HTML(elem_id="dataset-counts")
 
     def _build_rows(self) -> None:

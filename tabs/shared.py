@@ -173,9 +173,9 @@ class PagedTable:
             self.previous = gr.Button("‹ Previous", size="sm", min_width=90, scale=0)
             self.where = gr.HTML(elem_id=f"{name}-where", elem_classes="where")
             self.following = gr.Button("Next ›", size="sm", min_width=90, scale=0)
-            self.jump = gr.Number(
-                None, label="Go to page", show_label=False, placeholder="page …", precision=0, container=False,
-                min_width=80, scale=0, visible=jump, elem_id=f"{name}-jump",
+            self.jump = gr.Textbox(
+                label="Go to page", show_label=False, placeholder="page …", container=False, min_width=80, scale=0,
+                visible=jump, elem_id=f"{name}-jump",
             )  # fmt: skip
         self.page = gr.State(0)
         self.outputs = [self.table, self.previous, self.where, self.following, self.page]
@@ -221,13 +221,14 @@ class PagedTable:
         def turn(step: int) -> Callable[..., Update]:
             return lambda page, *values: self.show(cells(*values), page + step, nothing(*values))
 
-        def go(number: float | None, page: int, *values: Any) -> Update:
-            return self.show(cells(*values), page if number is None else int(number) - 1, nothing(*values))
+        def go(typed: str, page: int, *values: Any) -> Update:
+            page = int(typed) - 1 if typed.strip().isdecimal() else page
+            return {self.jump: "", **self.show(cells(*values), page, nothing(*values))}
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **quiet)
         self.following.click(turn(+1), [self.page, *inputs], self.outputs, **quiet)
-        self.jump.submit(go, [self.jump, self.page, *inputs], self.outputs, **quiet)
+        self.jump.submit(go, [self.jump, self.page, *inputs], [self.jump, *self.outputs], **quiet)
         if triggers:
             gr.on(triggers, first, inputs, self.outputs, trigger_mode="always_last", **quiet)
 
