@@ -5,15 +5,11 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.answering.prompts import UNKNOWN
 from pipeline.data import generation
 from pipeline.data.dataset import (
-    RECORDS,
-    Dataset,
     latest_dataset,
     open_dataset,
 )
-from pipeline.data.phrasings import kind_label
 from pipeline.files import datasets_dir
 from tabs.catalogues import (
     SAMPLE_NAME,
@@ -26,18 +22,9 @@ from tabs.catalogues import (
     reasons_line,
     skipped_cells,
 )
-from tabs.figures import kinds_figure
 from tabs.generating import DEFAULTS, TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
-from tabs.pairs import (
-    about_dataset,
-    chosen_pairs,
-    pair_cells,
-    pairs_of,
-    what_the_model_reads,
-)
-from tabs.shared import PagedTable, Update, escape, for_callers, go_to, guarded, notice, picked, reveal
-
-SPLITS = [("all", ""), ("trained", "train"), ("held out", "held out")]
+from tabs.rows import RowsBox
+from tabs.shared import PagedTable, Update, escape, for_callers, guarded, picked, reveal
 
 
 class DatasetTab:
@@ -50,9 +37,8 @@ class DatasetTab:
                 self._build_catalogue()
             with gr.Column(scale=2, min_width=320):
                 self.box = GenerateBox()
-                self._build_result()
-        self._build_pairs()
-        self._wire(tabs)
+        self.rows = RowsBox(tabs)
+        self._wire()
 
     def _build_catalogue(self) -> None:
         with gr.Row(equal_height=True):
@@ -78,40 +64,7 @@ class DatasetTab:
             elem_id="record",
         )
 
-    def _build_result(self) -> None:
-        self.nothing = gr.HTML(notice("No dataset yet. Press “Generate the dataset”: it takes a second.", "hint"))
-        with gr.Column(visible=False, elem_id="dataset-result") as self.result:
-            self.reused = gr.HTML(elem_id="reused", elem_classes="news")
-            self.about = gr.HTML(elem_id="dataset-counts")
-            with gr.Row():
-                self.download = gr.DownloadButton("Download dataset.json", size="md", elem_id="download-dataset")
-                self.onward = gr.Button("Go on to 2 Training ›", size="md", elem_id="go-training")
-            self.kinds = gr.Plot(label="Facts of each kind", elem_id="kinds")
-
-    def _build_pairs(self) -> None:
-        self.name = gr.State("")
-        with gr.Column(visible=False) as self.preview:
-            gr.HTML("<h2>What the model is taught</h2>")
-            with gr.Row():
-                self.split = gr.Dropdown(SPLITS, value="", label="Show pairs", filterable=False, min_width=120)
-                self.kind = gr.Dropdown(
-                    [("every kind", "")], value="", label="Kind of fact", filterable=False, min_width=120
-                )
-                self.pair_words = gr.Textbox(label="Search pairs", min_width=160, elem_id="search-pairs")
-            self.pairs = PagedTable(
-                "Pairs (pick one to see what the model reads)",
-                ["split", "kind", "question", "response"],
-                ["9%", "13%", "38%", "33%"],
-                size=8,
-                name="pairs",
-            )
-            self.reads = gr.HighlightedText(
-                label="Exactly what the model reads; the marked part is what it learns to say",
-                color_map={"learned": "orange", "expected, never trained": "gray"},
-                elem_id="reads",
-            )
-
-    def _wire(self, tabs: gr.Tabs) -> None:
+    def _wire(self) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [
             self.problem,
@@ -138,50 +91,24 @@ class DatasetTab:
         )
         reveal(shown_record, "record")
         self.box.wire(self.problem, self.catalogue)
-        self._wire_result(quiet)
-        go_to(self.onward, tabs, "training")
-        gr.api(for_callers(generate_dataset), api_name="generate_dataset")
-        self.refresh_outputs = list(
-            dict.fromkeys([*shown, *self.result_outputs, *self.box.job_outputs, *self.box.settings])
-        )
-
-    def _wire_result(self, quiet: dict[str, Any]) -> None:
-        self.result_outputs = [
-            self.problem,
-            self.nothing,
-            self.result,
-            self.preview,
-            self.reused,
-            self.about,
-            self.download,
-            self.kinds,
-            self.name,
-            self.kind,
-            self.split,
-            self.pair_words,
-            self.reads,
-            *self.pairs.outputs,
-        ]
+        self.rows.wire(self.problem)
         self.generated = self.box.generate.click(
             guarded(self.problem, self.make),
             [self.catalogue, *self.box.settings, *self.box.api],
-            [*self.result_outputs, *self.box.job_outputs],
+            [self.problem, *self.rows.outputs, *self.box.job_outputs],
             show_progress_on=self.box.generate,
             api_visibility="private",
         )
-        filters = [self.name, self.split, self.kind, self.pair_words]
-        self.pairs.wire(pair_cells, filters, [self.split.input, self.kind.input, self.pair_words.change])
-        shown_pair = self.pairs.table.select(
-            guarded(self.problem, self.show_pair), filters, [self.problem, self.reads], **quiet
-        )
-        reveal(shown_pair, "reads")
+        gr.api(for_callers(generate_dataset), api_name="generate_dataset")
+        both = [*shown, *self.rows.outputs, *self.box.job_outputs, *self.box.settings]
+        self.refresh_outputs = list(dict.fromkeys(both))
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
         """Show what there is at these moments, and the job at every tick."""
         timer.tick(
             guarded(self.problem, self.watch, clears=False),
-            [self.name, self.box.seen],
-            [*self.result_outputs, *self.box.job_outputs],
+            [self.rows.name, self.box.seen],
+            [self.problem, *self.rows.outputs, *self.box.job_outputs],
             show_progress="hidden",
             api_visibility="private",
         )
@@ -198,7 +125,9 @@ class DatasetTab:
         """What a fresh page shows: the catalogue, and the dataset that was made last."""
         update = self.open(name, words) | self.box.show(generation.look())
         dataset = latest_dataset()
-        return update | (self.show(dataset, reused=False) | self.box.fill(dataset) if dataset else {})
+        return update | (
+            self.rows.show(dataset, reused=False) | self.box.fill(dataset) if dataset else self.rows.empty()
+        )
 
     def open(self, name: str | None, words: str) -> Update:
         catalogue = open_catalogue(name)
@@ -239,7 +168,7 @@ class DatasetTab:
         if settings.generator != TEMPLATES and not is_made(catalogue, settings):
             return self.box.start(catalogue, settings, self.box.api_settings(*rest[len(self.box.settings) :]))
         dataset, known = make_dataset(catalogue, settings, on_progress)
-        return self.show(dataset, reused=known)
+        return self.rows.show(dataset, reused=known)
 
     def watch(self, name: str, seen: Any) -> Update:
         """What the job has come to since this window last looked; nothing while nothing is new."""
@@ -248,31 +177,5 @@ class DatasetTab:
             return {self.problem: gr.skip()}
         update = self.box.show(now)
         if now.state == generation.DONE and now.dataset != name and seen is not None:
-            update |= self.show(open_dataset(datasets_dir() / now.dataset), reused=False)
+            update |= self.rows.show(open_dataset(datasets_dir() / now.dataset), reused=False)
         return update
-
-    def show(self, dataset: Dataset, *, reused: bool) -> Update:
-        name = dataset.folder.name
-        kinds = dict(dataset.counts["kinds"])
-        text = "The same dataset was there already, so it is used again." if reused else ""
-        pairs = pairs_of(dataset)
-        return {
-            self.nothing: "",
-            self.result: gr.Column(visible=True),
-            self.preview: gr.Column(visible=True),
-            self.reused: notice(text, "done"),
-            self.about: about_dataset(dataset),
-            self.download: gr.DownloadButton(value=str(dataset.folder / RECORDS)),
-            self.kinds: kinds_figure(kinds),
-            self.name: name,
-            self.kind: gr.Dropdown(
-                choices=[("every kind", ""), *((kind_label(k), k) for k in [*kinds, UNKNOWN])], value=""
-            ),
-            self.split: "",
-            self.pair_words: "",
-            self.reads: what_the_model_reads(pairs[0]) if pairs else [],
-            **self.pairs.show(pair_cells(name, "", "", "")),
-        }
-
-    def show_pair(self, name: str, split: str, kind: str, words: str, event: gr.SelectData) -> Update:
-        return {self.reads: what_the_model_reads(chosen_pairs(name, split, kind, words)[picked(event)])}

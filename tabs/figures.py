@@ -211,7 +211,7 @@ def tokens_figure(
     width = 2 ** max(0, math.ceil(math.log2(max(lengths, default=1) / TOKEN_BARS)))
     bars = Counter((length - 1) // width for length in lengths)  # ends at a multiple of the width, as max_length is
     places = sorted(bars)
-    figure = _figure(260)
+    figure = _figure(280)
     figure.add_trace(
         Bar(
             x=[(place + 0.5) * width for place in places],
@@ -241,7 +241,7 @@ def tokens_figure(
             "showgrid": False,
         },
         yaxis={"title": "rows", "gridcolor": "rgba(128,128,128,.25)", "nticks": 5, "tickformat": ",d"},
-        margin={"t": 50, "b": 45, "r": 20},
+        margin={"t": 75, "b": 45, "r": 20},
     )
     return figure
 
