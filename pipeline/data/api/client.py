@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -220,7 +220,10 @@ async def _bytes(client: "openai.AsyncOpenAI", body: dict[str, Any]) -> tuple[by
     import openai
 
     content = bytearray()
-    async with client.chat.completions.with_streaming_response.create(**cast(Any, body)) as response:
+    # As an extra body it is sent as it is; else every dictionary of the schema is looked at for each request.
+    rest = {name: value for name, value in body.items() if name not in ("model", "messages")}
+    create = client.chat.completions.with_streaming_response.create
+    async with create(model=body["model"], messages=body["messages"], extra_body=rest) as response:
         try:
             async for chunk in response.iter_bytes():
                 content += chunk
