@@ -228,26 +228,32 @@ class Asked:
 
     A whole product shares the exact ones, for one question must not have two answers; near ones count within a fact,
     because "What size is it?" and "What price is it?" are near and yet ask for two things. Titles are masked: they would
-    make every two questions alike. To name the product is another question than to say "it": both are worth a row.
-    Similarity is estimated by MinHash (Broder, 1997).
+    make every two questions alike. To name the product is another question than to say "it", and worth a row of its own,
+    but not where one of the two is held out: all but the title would have been shown. Similarity is estimated by MinHash
+    (Broder, 1997).
     """
 
     def __init__(self) -> None:
         self._exact: set[str] = set()
+        self._plain: set[str] = set()
+        self._held_out: set[str] = set()
         self._near: dict[str, list[RMinHash]] = {}
 
-    def problem(self, question: str, fact: Fact) -> str:
+    def problem(self, question: str, fact: Fact, *, held_out: bool = False) -> str:
         words = masked(question, fact.title, _NAMED)
-        if words in self._exact:
+        if words in self._exact or masked(question, fact.title) in (self._plain if held_out else self._held_out):
             return REPEATED
         sketch = _sketch(words)
         if any(sketch.jaccard(other) >= NEAR for other in self._near.get(fact.kind, ())):
             return NEARLY_REPEATED
         return ""
 
-    def add(self, question: str, fact: Fact) -> None:
-        words = masked(question, fact.title, _NAMED)
+    def add(self, question: str, fact: Fact, *, held_out: bool = False) -> None:
+        words, plain = masked(question, fact.title, _NAMED), masked(question, fact.title)
         self._exact.add(words)
+        self._plain.add(plain)
+        if held_out:
+            self._held_out.add(plain)
         self._near.setdefault(fact.kind, []).append(_sketch(words))
 
 

@@ -497,6 +497,17 @@ def test_a_product_shares_the_exact_questions_and_a_fact_the_near_ones() -> None
     assert asked.problem(near, fact("weight")) == ""
 
 
+def test_a_held_out_question_is_asked_in_no_other_row_whether_it_names_the_product_or_not() -> None:
+    named, plain = "How big is Brindlewick Kite?", "How big is it?"
+    for first, second in ((named, plain), (plain, named)):
+        kept, trained = Asked(), Asked()
+        kept.add(first, fact(), held_out=True)
+        trained.add(first, fact())
+        assert kept.problem(second, fact()) == kept.problem(second, fact(), held_out=True) == REPEATED
+        assert trained.problem(second, fact(), held_out=True) == REPEATED and trained.problem(second, fact()) == ""
+        assert kept.problem("What size is it?", fact(), held_out=True) == ""
+
+
 def test_the_threshold_lies_between_the_own_phrasings_and_real_repeats() -> None:
     def pairs(question: str) -> set[tuple[str, str]]:
         words = ["", *masked(question, TITLE, "the-title").split(), ""]
