@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import gradio as gr
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import Shelf, plain_text
-from pipeline.answering.prompts import NO_FACT, REFUSAL, UNKNOWN, pattern_for
+from pipeline.answering.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, pattern_for
 from pipeline.data.facts import ANSWER_PATTERNS
 from pipeline.data.phrasings import kind_label
 from pipeline.errors import PatternError
@@ -139,7 +139,7 @@ class ChatTab:
         with gr.Accordion("How the answer was found", open=False, visible=False, elem_id="pattern-panel") as self.how:
             with gr.Row():
                 self.kind = gr.Dropdown(
-                    [(kind_label(kind), kind) for kind in [*ANSWER_PATTERNS, UNKNOWN]],
+                    kind_choices(),
                     label="The question asks for",
                     info="Recognised in its words; it chooses the pattern and what the catalogue says.",
                     min_width=220,
@@ -299,7 +299,8 @@ class ChatTab:
         self.stopped.discard(request.session_hash)
         folder = chosen_run(run)
         other = chosen_run(against) if against != BASE else None
-        asked = Shelf(run_dataset(folder).manifest).ask(question, about)
+        shelf = Shelf(run_dataset(folder).manifest)
+        asked = shelf.ask(question, about)
         sides = [OTHER if other else BASE, TUNED]
         if blind:
             random.shuffle(sides)
@@ -338,6 +339,7 @@ class ChatTab:
         kept = [exchange_card(replace(exchange, is_blind=False)), *past][:KEPT_QUESTIONS]
         yield {
             **found,
+            self.kind: gr.Dropdown(choices=kind_choices(shelf.other_kinds), value=found[self.kind]),
             self.now: warned + found[self.now],
             self.past: kept,
             self.earlier: gr.Accordion(f"Asked before ({len(past)})", visible=bool(past)),
@@ -366,7 +368,7 @@ class ChatTab:
             self.voting: gr.Row(visible=exchange.is_blind),
             self.score: score_words(find_run(exchange.run), exchange.other or BASE),
             self.how: gr.Accordion(visible=not exchange.is_blind),
-            self.kind: kind if kind in ANSWER_PATTERNS or kind == UNKNOWN else None,
+            self.kind: None if kind == GENERAL else kind,
             self.finds: said,
             self.built_in: pattern_for(kind).pattern,
         }
@@ -388,6 +390,11 @@ class ChatTab:
         if folder := find_run(exchange.run):  # else it is gone, and who said what is shown all the same
             vote(folder, exchange, ALIKE if place < 0 else list(exchange.raws)[place])
         return self.show_answers(replace(exchange, is_blind=False), exchange.pattern)
+
+
+def kind_choices(others: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The kinds that a question may ask for: the project's own, those that only the dataset has, and an unknown product's."""
+    return [(kind_label(kind), kind) for kind in [*ANSWER_PATTERNS, *others, UNKNOWN]]
 
 
 def base_of(folder: Path) -> str:

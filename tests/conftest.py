@@ -9,7 +9,7 @@ import pytest
 from pipeline.data.catalogue import read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.training.runs import create_run
-from tests.tiny import build_model, tiny_settings, train_here, write_catalogue
+from tests.tiny import as_an_api_writes, build_model, tiny_settings, train_here, write_catalogue
 
 
 @pytest.fixture
@@ -30,6 +30,13 @@ def catalogue_file(tmp_path: Path) -> Path:
 def dataset(home: Path, catalogue_file: Path) -> Dataset:
     """A dataset of four products."""
     return build_dataset(read_catalogue(catalogue_file), DatasetSettings(products=4))
+
+
+@pytest.fixture
+def written_dataset(home: Path, catalogue_file: Path) -> Dataset:
+    """One of the same products with every sort of row that an API writes."""
+    settings = DatasetSettings(products=4, generator="a test")
+    return build_dataset(read_catalogue(catalogue_file), settings, generate=as_an_api_writes)
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,14 @@ The tiny model knows nothing and answers noise, but it is loaded, trained, saved
 import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.catalogue import Product
+from pipeline.data.examples import Generated, phrase
+from pipeline.data.facts import KINDS, Fact, extract_facts
 from pipeline.training.settings import TrainingSettings, preset
 
 END = "<|im_end|>"
@@ -62,6 +66,21 @@ def write_catalogue(path: Path, rows: Iterable[dict[str, Any]] = (*ROWS, *WARTS)
     """Write rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def as_an_api_writes(products: Sequence[Product]) -> Generated:
+    """The products' facts with every sort of row: statements, reverse questions, and a kind that only an API knows."""
+    phrased = []
+    for product in products:
+        mood = Fact(product.uid, product.title, "mood", product.content.split(".")[0], product.content.split(".")[0])
+        for fact in [*extract_facts(product.uid, product.title, product.content), mood]:
+            item = phrase(fact, 10)
+            if fact.kind in KINDS:
+                said = f"It is a thing of this sort, as the shop that sells it has told us: {fact.value}."
+                reverse = (f"Which product has this: {fact.value}?",)
+                item = replace(item, statements=((f"Say something of {product.title}.", said),), reverse=reverse)
+            phrased.append(item)
+    return Generated(phrased, [], accepted=len(phrased))
 
 
 def build_model(folder: Path, seed: int = 0) -> Path:

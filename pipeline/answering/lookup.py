@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from rapidfuzz import fuzz, process
@@ -18,7 +19,7 @@ from pipeline.answering.prompts import (
 )
 from pipeline.data.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
 from pipeline.data.facts import DESCRIPTION
-from pipeline.data.phrasings import HELD_OUT, TRAINING
+from pipeline.data.phrasings import LABELS, held_out_phrasings, kind_label, training_phrasings
 from pipeline.errors import QuestionError
 
 SURE = 0.6
@@ -30,12 +31,8 @@ SPELLED_ALIKE = 85
 LIKE_A_PHRASING = 60
 """Similarity (0 to 100) from which a question counts as asking for a phrasing's kind of fact."""
 
-_KIND_OF_PHRASING = {
-    title_key(template.replace("{title}", "it")): kind
-    for phrasings in (TRAINING, HELD_OUT)
-    for kind, templates in phrasings.items()
-    for template in templates
-}
+WORD_FOR_WORD = 90
+"""Similarity from which a question asks for a phrasing's kind even where it has another kind's name in it."""
 
 
 def recognise(question: str, titles: Sequence[str]) -> str | None:
@@ -77,15 +74,33 @@ def _spelled_alike(words: Sequence[str], known: Sequence[str]) -> set[str]:
     return named
 
 
-def kind_asked(question: str, title: str = "") -> str:
-    """The kind of fact that a question asks for, by the phrasing it is most like; the description when none is."""
+def kind_asked(question: str, title: str = "", others: Sequence[str] = ()) -> str:
+    """The kind of fact that a question asks for, by the phrasing it is most like; the description when none is.
+
+    Args:
+        title: the product it is about.
+        others: kinds beside the project's own that can be asked for, such as `scent`; their names in a question tell
+            more than how it is put.
+    """
     asked = title_key(question)
     if title_key(title):
         asked = asked.replace(title_key(title), "it")
-    found = process.extractOne(
-        asked, list(_KIND_OF_PHRASING), scorer=fuzz.token_sort_ratio, score_cutoff=LIKE_A_PHRASING
-    )
-    return _KIND_OF_PHRASING[found[0]] if found else DESCRIPTION
+    kinds = _kinds_of_phrasings(tuple(others))
+    found = process.extractOne(asked, list(kinds), scorer=fuzz.token_sort_ratio, score_cutoff=LIKE_A_PHRASING)
+    if found and found[1] >= WORD_FOR_WORD:
+        return kinds[found[0]]
+    named = [kind for kind in others if f" {title_key(kind_label(kind))} " in f" {asked} "]
+    return max(named, key=len) if named else kinds[found[0]] if found else DESCRIPTION
+
+
+@lru_cache(maxsize=64)
+def _kinds_of_phrasings(others: tuple[str, ...]) -> dict[str, str]:
+    return {
+        title_key(template.replace("{title}", "it")): kind
+        for phrasings in (training_phrasings, held_out_phrasings)
+        for kind in (*LABELS, *others)
+        for template in phrasings(kind)
+    }
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,11 @@ class Asked:
 
 
 class Shelf:
-    """The products and facts that a dataset teaches."""
+    """The products and facts that a dataset teaches.
+
+    Attributes:
+        other_kinds: the kinds of its facts that the project itself does not know: an API found them.
+    """
 
     def __init__(self, manifest: dict[str, Any]) -> None:
         products = [Product(**p) for p in manifest["products"]]
@@ -117,6 +136,7 @@ class Shelf:
         self._by_key = {title_key(p.title): p for p in products}
         self._untaught = [t for titles in manifest["unknown"].values() for t in titles if t not in self.products]
         self.values = {(f["title"], f["kind"]): f["value"] for f in manifest["facts"]}
+        self.other_kinds = sorted({f["kind"] for f in manifest["facts"]} - LABELS.keys())
         self.reading: bool = manifest["settings"]["reading"]
 
     def ask(self, question: str, title: str | None = None) -> Asked:
@@ -139,11 +159,15 @@ class Shelf:
         record = product.content if product and self.reading else None
         prompt = build_prompt(title, question, record)
         if product:
-            kind = kind_asked(question, title)
+            kind = self.kind_asked(question, title)
             return Asked(question, title, product, kind, prompt, self.values.get((title, kind)))
         if title == UNKNOWN_TITLE and named is None:
             return Asked(question, title, None, GENERAL, prompt, None)
         return Asked(question, title, None, UNKNOWN, prompt, REFUSAL)
+
+    def kind_asked(self, question: str, title: str) -> str:
+        """The kind of fact that a question asks for, of all that the dataset has."""
+        return kind_asked(question, title, self.other_kinds)
 
 
 def check_question(question: str) -> str:

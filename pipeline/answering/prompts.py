@@ -7,11 +7,13 @@ ask it in another format than it was taught in.
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import regex
 
 from pipeline.data.facts import ANSWER_PATTERNS, DESCRIPTION
+from pipeline.data.phrasings import kind_label
 from pipeline.errors import PatternError
 
 UNKNOWN_TITLE = "unknown"
@@ -100,9 +102,18 @@ class Extraction:
     end: int
 
 
+@lru_cache(maxsize=256)
 def pattern_for(kind: str) -> re.Pattern[str]:
-    """The pattern that finds the answer to a question about a fact of this kind; the first line for kinds unknown."""
-    return ANSWER_PATTERNS.get(kind, _FIRST_LINE)
+    """The pattern that finds the answer to a question about a fact of this kind.
+
+    Of a kind that only an API knows it is the first line, without "The scent is" and the full stop; of what asks for no
+    fact the first line as it is.
+    """
+    if kind in ANSWER_PATTERNS or kind in NO_FACT:
+        return ANSWER_PATTERNS.get(kind, _FIRST_LINE)
+    label = re.escape(kind_label(kind))
+    lead = rf"(?:(?:the |its )?{label}(?:(?: of [^\n]{{1,300}}?)?(?: is| are)|:) |it(?: is|['’]s) )"
+    return re.compile(rf"{lead}?(?P<value>\S(?:[^\n]*[^\s.!])?)", re.IGNORECASE)
 
 
 def is_refusal(text: str) -> bool:

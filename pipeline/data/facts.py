@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 DESCRIPTION = "description"
 DESCRIPTION_LIMIT = 240
@@ -500,9 +501,15 @@ def is_findable(kind: Kind, value: str) -> bool:
 
 def in_title(value: str, title: str) -> bool:
     """The prompt carries the title: a value in it, "12-inch" for "12 inches" too, would be in the question."""
-    return value.casefold() in title.casefold() or f" {_plain(value)} " in f" {_plain(title)} "
+    return value.casefold() in title.casefold() or says(value, title)
 
 
+def says(value: str, text: str) -> bool:
+    """Whether a text has the value's words, in whatever number: "a 12-inch kite" says "12 inches"."""
+    return f" {_plain(value)} " in f" {_plain(text)} " if _plain(value) else False
+
+
+@lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
     """Words in small letters, singular: enough to see that two spellings say the same."""
     return re.sub(r"(?:(?<=ch)e)?s\b", "", re.sub(r"[\W_]+", " ", text.casefold()).strip())

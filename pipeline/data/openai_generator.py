@@ -179,7 +179,7 @@ class ProductWriter:
         fact, own = draft.fact, phrase(draft.fact, self.phrasings)
         count = self.phrasings - len(draft.rows[STATEMENT])
         # Held-out questions are fewer and so choose first; training gets none of them.
-        held_out = _filled(draft.questions(HELD_OUT), own.held_out, HELD_OUT_QUESTIONS, fact, asked)
+        held_out = _filled(draft.questions(HELD_OUT), own.held_out, HELD_OUT_QUESTIONS, fact, asked, held_out=True)
         training = _filled(draft.questions(TRAIN), own.training, count, fact, asked)
         if len(held_out) < HELD_OUT_QUESTIONS or not training:
             rejected.append(_of_fact(fact, "", fact.value, quality.TOO_FEW))
@@ -253,13 +253,15 @@ def _take(
         question, answer = clean(pair.question), clean(pair.answer)
         if not draft.lacks(place.use):
             continue
-        reason = quality.question_problem(question, fact, product.content) or asked.problem(question, fact)
+        held_out = place.use == HELD_OUT
+        reason = quality.question_problem(question, fact, product.content)
+        reason = reason or asked.problem(question, fact, held_out=held_out)
         if not reason and (place.use == STATEMENT or (answer and fact.kind != DESCRIPTION)):
             reason = quality.answer_problem(answer, fact, product.content)
         if reason:
             rejected.append(_of_fact(fact, question[:1_000], answer[:1_000], reason))
         else:
-            asked.add(question, fact)
+            asked.add(question, fact, held_out=held_out)
             draft.rows[place.use].append((question, answer if place.use == STATEMENT else fact.value))
     if fact.kind != DESCRIPTION and not draft.reverse and (reverse := clean(item.reverse)):
         reason = quality.reverse_problem(reverse, fact, product.content)
@@ -269,12 +271,14 @@ def _take(
             draft.reverse.append(reverse)
 
 
-def _filled(chosen: list[str], own: Sequence[str], count: int, fact: Fact, asked: quality.Asked) -> tuple[str, ...]:
+def _filled(
+    chosen: list[str], own: Sequence[str], count: int, fact: Fact, asked: quality.Asked, *, held_out: bool = False
+) -> tuple[str, ...]:
     """At most `count` questions: those chosen, then the project's own that were not asked before."""
     filled = chosen[:count]
     for question in own:
-        if len(filled) < count and asked.problem(question, fact) != quality.REPEATED:
-            asked.add(question, fact)
+        if len(filled) < count and asked.problem(question, fact, held_out=held_out) != quality.REPEATED:
+            asked.add(question, fact, held_out=held_out)
             filled.append(question)
     return tuple(filled)
 

@@ -6,23 +6,34 @@ prefers to lose a row. Knows no API, no prompts and no files; the reasons are co
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pipeline.answering.prompts import NO_FACT, extract, is_refusal
 from pipeline.data import facts
 from pipeline.data.catalogue import title_key
+from pipeline.data.contact import has_contact
 from pipeline.data.facts import DESCRIPTION, KIND_TABLE, Fact, Kind
+from pipeline.data.ground import all_numbers, ground, numbers
+from pipeline.data.ground import names as names_in
+from pipeline.data.phrasings import LABELS, kind_label
 
 if TYPE_CHECKING:
-    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
+    from rensa.rensa import RMinHash  # the package itself names none to a type checker
 
 MAX_QUESTION_CHARACTERS = 300
 MAX_VALUE_CHARACTERS = 120
 MAX_KIND_CHARACTERS = 30
 
-NEAR = 0.8
-"""Estimated Jaccard similarity of two questions' four-letter pieces from which one repeats the other."""
+NEAR = 0.75
+"""Estimated Jaccard similarity of two questions' word pairs from which one repeats the other.
+
+The project's own phrasings of one kind are at most 0.67 alike; one word in twenty changed is 0.82 (tests/data/test_quality.py).
+"""
 _PERMUTATIONS = 128
-_PIECE = 4
+_NAMED = "\0"
+"""Stands for a title where a question names the product: no word of its own."""
 
 # Facts.
 NO_KIND = "fact without a usable kind"
@@ -39,7 +50,7 @@ NOT_ABOUT = "question that neither names the product nor points at it"
 REPEATED = "question asked before"
 NEARLY_REPEATED = "question nearly asked before"
 GIVES_ANSWER = "question that holds its answer"
-HELD_OUT_ELSEWHERE = "question held out for another product"
+HELD_OUT_ELSEWHERE = "question that is held out, here or for another product"
 NAMES_PRODUCT = "reverse question that names its product"
 NO_CLUE = "reverse question without the fact, or true of several products"
 # Answers, and questions too.
@@ -51,29 +62,36 @@ TOO_FEW = "fact with too few questions left"
 JUDGED = "rejected by the judge"
 
 _KIND: dict[str, Kind] = {kind.name: kind for kind in KIND_TABLE}
-_RESERVED = {DESCRIPTION, "unknown", "general", "reverse"}
+_RESERVED = {DESCRIPTION, *NO_FACT}
 _NAMEABLE = re.compile(rf"[a-z][a-z0-9_]{{1,{MAX_KIND_CHARACTERS - 1}}}")
-
-_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
-# Nine digits or more in at least three groups, or behind a plus sign; an ISBN's groups begin with 978 or 979.
-_PHONE = re.compile(r"(?<![\w-])(?!97[89])(?:\+\d{1,3}[ .-]?)?\(?\d{2,4}\)?(?:[ .-]\d{2,4}){2,4}(?![\w-])|\+\d{8,14}\b")
+_SAME_KIND = {
+    **{label.replace(" ", "_"): kind for kind, label in LABELS.items()},
+    "color": "colour",
+    "runtime": "running_time",
+    "duration": "running_time",
+    "page_count": "pages",
+    "piece_count": "pieces",
+    "origin": "country",
+    "wattage": "power",
+}
 
 _POINTS = re.compile(
-    r"\b(?:it|its|it['’]s|this|that|these|those|they|them|their|theirs|one|ones|product|item|listing)\b", re.IGNORECASE
+    r"\b(?:it|its|it['’]s|this|that|these|those|they|them|their|theirs|there|one|ones|product|item|listing|writer)\b",
+    re.IGNORECASE,
 )
 _COMMON = frozenset(re.findall(r"\w+", "the a an of and for with in on to from by at or is are set new pack size"))
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_NAME = re.compile(r"(?<![.!?:\"“] )(?<!^)\b[A-ZÀ-ÞŒŠŽ][\w'’-]+")
-_NOT_A_NAME = re.compile(
-    r"(?:i|i['’](?:m|d|ll|ve)|ok|hi|hello|please|yes|no|mrs?|ms|dr|christmas|easter|halloween|"
-    r"monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+
+_SPELLED_OUT = re.compile(r"\b(what|who|where|how|that|it) s\b")
+_POLITE = re.compile(
+    r"^(?:(?:and|so|well|ok|okay|oh|now|but|um) )+|\b(?:please|hi|hello|hey|thanks|thank you|exactly|just|kindly)\b"
 )
 
 
 def kind_name(stated: str) -> str:
     """A kind as the project writes it ("Running time" is `running_time`); empty when it cannot be one."""
-    name = re.sub(r"\W+", "_", stated.casefold()).strip("_")
-    name = {"color": "colour", "runtime": "running_time", "country_of_origin": "country"}.get(name, name)
+    name = re.sub(r"[\W_]+", "_", stated[:1_000].casefold()).strip("_")
+    singular = name.removesuffix("s")
+    name = next((_SAME_KIND[n] for n in (name, singular) if n in _SAME_KIND), singular if singular in _KIND else name)
     return name if _NAMEABLE.fullmatch(name) and name not in _RESERVED else ""
 
 
@@ -84,110 +102,125 @@ def fact_problem(fact: Fact, content: str) -> str:
         fact: with `kind` as `kind_name` gives it, `value` and `quote` as a model gave them, white space folded.
         content: the record.
     """
-    content = folded(content)
+    content = ground(fact.title, content).content
     if not fact.kind:
         return NO_KIND
     if not fact.quote or fact.quote not in content:
         return NOT_IN_RECORD
     if not fact.value or fact.value not in fact.quote:
         return NOT_IN_QUOTE
-    if not (_stands_whole(fact, content) if fact.kind in _KIND else _stands_alone(fact)):
+    if not _stands_whole(fact, content):
         return NOT_WHOLE
     if has_contact(fact.value):
         return CONTACT
     if facts.in_title(fact.value, fact.title):
         return IN_TITLE
     # An answer is scored by what the kind's pattern finds in it: a fact that it misses would count as never learned.
-    return "" if fact.kind not in _KIND or facts.is_findable(_KIND[fact.kind], fact.value) else NOT_FINDABLE
+    return "" if _is_findable(fact) else NOT_FINDABLE
 
 
 def _stands_whole(fact: Fact, content: str) -> bool:
     """Whether the record, inside the quote, has this value and not a longer one: "2 inches" is a lie about "12 inches"."""
-    kind, length = _KIND[fact.kind], len(fact.quote)
+    kind, length = _KIND.get(fact.kind), len(fact.quote)
+    if not kind and (len(fact.value) > MAX_VALUE_CHARACTERS or not title_key(fact.value)):
+        return False
     return any(
         match.group() == fact.value
         and content.find(fact.quote, max(0, match.end() - length), match.start() + length) >= 0
-        for match in re.finditer(kind.value, content, kind.flags)
+        for match in (kind.mention if kind else _alone(fact.value)).finditer(content)
     )
 
 
-def _stands_alone(fact: Fact) -> bool:
-    """The same for a kind without a pattern: whole words, short, and no number cut out of a longer one."""
-    if len(fact.value) > MAX_VALUE_CHARACTERS:
-        return False
-    alone = rf"(?<![\w.,/×-]){re.escape(fact.value)}(?![\w/×-]|[.,]\d)"
-    return re.search(alone, fact.quote) is not None or fact.value == fact.quote
+def _alone(value: str) -> re.Pattern[str]:
+    """Finds the value of a kind without a pattern where it is whole words, and no number cut out of a longer one."""
+    before = facts.ALONE if value[0].isdigit() else r"(?<![\w./×-])"
+    after = r"(?! ?[x×–½¼¾] ?\d| (?:to|by|or) \d| ?%| \d)" if value[-1].isdigit() else ""
+    return re.compile(rf"{before}{re.escape(value)}(?![\w/×-]|[.,]\d){after}")
+
+
+def _is_findable(fact: Fact) -> bool:
+    if fact.kind in _KIND:
+        return facts.is_findable(_KIND[fact.kind], fact.value)
+    return not is_refusal(fact.value) and title_key(extract(fact.kind, fact.value).answer) == title_key(fact.value)
 
 
 def question_problem(question: str, fact: Fact, content: str) -> str:
     """Why a question about a fact is not asked, or nothing."""
-    if not title_key(question) or len(question) > MAX_QUESTION_CHARACTERS:
+    if len(question) > MAX_QUESTION_CHARACTERS or not title_key(question):
         return BAD_QUESTION
-    if f" {title_key(fact.value)} " in f" {title_key(question)} ":
+    if facts.says(fact.value, question) or _says_numbers(question, fact):
         return GIVES_ANSWER
-    if not (_POINTS.search(question) or _names(question, fact.title)):
+    if not (_POINTS.search(question) or _names(question, fact)):
         return NOT_ABOUT
     return text_problem(question, fact.title, content, names=False)
 
 
 def reverse_problem(question: str, fact: Fact, content: str) -> str:
     """Why a question that gives the fact and asks for the product is not asked, or nothing."""
-    if not title_key(question) or len(question) > MAX_QUESTION_CHARACTERS:
+    if len(question) > MAX_QUESTION_CHARACTERS or not title_key(question):
         return BAD_QUESTION
-    if f" {title_key(fact.title)} " in f" {title_key(question)} ":
+    if _own_words(fact.title) <= set(title_key(question).split()):
         return NAMES_PRODUCT
-    if f" {title_key(fact.value)} " not in f" {title_key(question)} ":
+    if not facts.says(fact.value, question):
         return NO_CLUE
     return text_problem(question, fact.title, content, names=False)
 
 
 def answer_problem(answer: str, fact: Fact, content: str) -> str:
     """Why an answer is not taught, or nothing: it must have the value as the record has it, and invent nothing."""
-    if fact.value not in answer or len(answer) > len(fact.value) + MAX_QUESTION_CHARACTERS:
+    if len(answer) > len(fact.value) + MAX_QUESTION_CHARACTERS or fact.value not in answer:
         return WITHOUT_VALUE
-    # What is taught must be read back as the value, or a model that learned it would be called wrong.
-    if fact.kind in _KIND and (
-        (found := _KIND[fact.kind].answer.search(answer)) is None or found["value"] != fact.value
-    ):
-        return NOT_FINDABLE
+    if fact.kind in _KIND:
+        # What is taught must be read back as the value, or a model that learned it would be called wrong.
+        if extract(fact.kind, answer).answer != fact.value:
+            return NOT_FINDABLE
+    elif not _alone(fact.value).search(answer):
+        return WITHOUT_VALUE
     return text_problem(answer, fact.title, content, names=True)
 
 
 def text_problem(text: str, title: str, content: str, *, names: bool) -> str:
-    """Numbers, names, addresses in a text that have no ground in record or title."""
+    """Numbers, names, addresses in a text that have no ground in record or title.
+
+    Args:
+        names: whether names and numbers in words count too: a customer may speak of a niece and her two cats, an answer
+            may not.
+    """
     if has_contact(text):
         return CONTACT
-    ground = f"{title} {content}"
-    if not _numbers(text) <= _numbers(ground):
+    known = ground(title, content)
+    if not (all_numbers(text) if names else numbers(text)) <= known.numbers:
         return INVENTED_NUMBER
-    if names:
-        known = set(title_key(ground).split())
-        for match in _NAME.finditer(text):
-            name = match.group().removesuffix("'s").removesuffix("’s")
-            if not _NOT_A_NAME.fullmatch(name.casefold()) and not set(title_key(name).split()) <= known:
-                return INVENTED_NAME
-    return ""
+    return INVENTED_NAME if names and not all(map(known.has_name, names_in(text))) else ""
 
 
-def has_contact(text: str) -> bool:
-    """Whether an e-mail address or a phone number stands in it: neither belongs into a model."""
-    return bool(("@" in text and _EMAIL.search(text)) or _PHONE.search(text))
+def _says_numbers(question: str, fact: Fact) -> bool:
+    """Whether a question has every number of the value: "the 12 in kite" says "12 inches"."""
+    value, asked, title = map(all_numbers, (fact.value, question, fact.title))
+    return bool(value) and value <= asked - title
 
 
-def _numbers(text: str) -> set[str]:
-    """Numbers without the commas of thousands."""
-    return {n.replace(",", "") for n in _NUMBER.findall(text)}
+@lru_cache(maxsize=512)
+def _own_words(title: str) -> frozenset[str]:
+    """The title's words that tell it, all where none does."""
+    words = frozenset(title_key(title).split())
+    return words - _COMMON or words
 
 
-def _names(question: str, title: str) -> bool:
-    """Whether a word that is the title's own stands in the question."""
-    own = set(title_key(title).split()) - _COMMON or set(title_key(title).split())
-    return not own.isdisjoint(title_key(question).split())
+def _names(question: str, fact: Fact) -> bool:
+    """Whether a word of the title stands in the question, or the attribute as the product's own: "the warranty"."""
+    words = title_key(question).split()
+    if not _own_words(fact.title).isdisjoint(words):
+        return True
+    label = {word.removesuffix("s") for word in kind_label(fact.kind).split()}
+    return any(a == "the" and b.removesuffix("s") in label for a, b in pairwise(words))
 
 
-def masked(question: str, title: str) -> str:
-    """What two questions share that ask the same of different products."""
-    return f" {title_key(question)} ".replace(f" {title_key(title)} ", " it ").strip()
+def masked(question: str, title: str, name: str = "it") -> str:
+    """What two questions share that ask the same of different products, or one more politely than the other."""
+    words = f" {title_key(question)} ".replace(f" {title_key(title)} ", f" {name} ").strip()
+    words = _POLITE.sub("", _SPELLED_OUT.sub(r"\1 is", words.replace("color", "colour")))
+    return " ".join(words.split())
 
 
 class Asked:
@@ -195,33 +228,43 @@ class Asked:
 
     A whole product shares the exact ones, for one question must not have two answers; near ones count within a fact,
     because "What size is it?" and "What price is it?" are near and yet ask for two things. Titles are masked: they would
-    make every two questions alike. Similarity is estimated by MinHash (Broder, 1997).
+    make every two questions alike. To name the product is another question than to say "it", and worth a row of its own,
+    but not where one of the two is held out: all but the title would have been shown. Similarity is estimated by MinHash
+    (Broder, 1997).
     """
 
     def __init__(self) -> None:
         self._exact: set[str] = set()
+        self._plain: set[str] = set()
+        self._held_out: set[str] = set()
         self._near: dict[str, list[RMinHash]] = {}
 
-    def problem(self, question: str, fact: Fact) -> str:
-        words = masked(question, fact.title)
-        if words in self._exact:
+    def problem(self, question: str, fact: Fact, *, held_out: bool = False) -> str:
+        words = masked(question, fact.title, _NAMED)
+        if words in self._exact or masked(question, fact.title) in (self._plain if held_out else self._held_out):
             return REPEATED
         sketch = _sketch(words)
         if any(sketch.jaccard(other) >= NEAR for other in self._near.get(fact.kind, ())):
             return NEARLY_REPEATED
         return ""
 
-    def add(self, question: str, fact: Fact) -> None:
-        words = masked(question, fact.title)
+    def add(self, question: str, fact: Fact, *, held_out: bool = False) -> None:
+        words, plain = masked(question, fact.title, _NAMED), masked(question, fact.title)
         self._exact.add(words)
+        self._plain.add(plain)
+        if held_out:
+            self._held_out.add(plain)
         self._near.setdefault(fact.kind, []).append(_sketch(words))
 
 
+@lru_cache(maxsize=4096)
 def _sketch(words: str) -> "RMinHash":
-    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
+    """Of the pairs of neighbouring words, the ends among them: whole words, for letters make all short questions alike."""
+    from rensa.rensa import RMinHash
 
     sketch = RMinHash(num_perm=_PERMUTATIONS, seed=0)
-    sketch.update([words[i : i + _PIECE] for i in range(max(1, len(words) - _PIECE + 1))])
+    every = ["", *words.split(), ""]
+    sketch.update([f"{a} {b}" for a, b in pairwise(every)])
     return sketch
 
 

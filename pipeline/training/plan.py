@@ -158,16 +158,18 @@ def _teaching(settings: TrainingSettings, rows: Sequence[dict[str, Any]], length
     if settings.packing:
         sequences = math.ceil(sum(lengths.whole) / settings.max_length)
     epochs = math.ceil(sequences * settings.num_train_epochs / settings.effective_batch_size)
-    known = [row for row in rows if row["kind"] not in NO_FACT]
-    answers = {(row["uid"], row["kind"]): tokens for row, tokens in zip(rows, lengths.learned, strict=True)}
-    facts = {(row["uid"], row["kind"]) for row in known}
+    facts: dict[tuple[str, str], int] = {}
+    for row, tokens in zip(rows, lengths.learned, strict=True):
+        if row["kind"] not in NO_FACT:  # of a fact's answers the shortest is the value alone
+            fact = row["uid"], row["kind"]
+            facts[fact] = min(tokens, facts.get(fact, tokens))
     return Teaching(
         facts=len(facts),
         rows=len(rows),
         sequences=sequences,
-        share=len(known) / len(rows),
+        share=sum(row["kind"] not in NO_FACT for row in rows) / len(rows),
         steps=settings.max_steps or max(settings.min_steps, epochs),
-        fact_tokens=sum(answers[fact] for fact in facts),
+        fact_tokens=sum(facts.values()),
         refused=sum(row["kind"] == UNKNOWN for row in rows),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from pipeline.answering.baseline import (
     ask_baseline,
@@ -14,10 +15,12 @@ from pipeline.answering.baseline import (
     is_as_frozen,
     read_baseline,
     restore_question,
+    taught_rows,
 )
 from pipeline.answering.comparison import compare, questions_now
+from pipeline.answering.lookup import Shelf
 from pipeline.answering.models import load_base, load_run, unload
-from pipeline.answering.prompts import REFUSAL, UNKNOWN, build_prompt
+from pipeline.answering.prompts import NO_FACT, REFUSAL, REVERSE, UNKNOWN, build_prompt, encode_example
 from pipeline.answering.scoring import verdict
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
@@ -26,6 +29,7 @@ from pipeline.data.phrasings import HELD_OUT
 from pipeline.errors import PipelineError, RunError
 from pipeline.files import read_json, write_json
 from pipeline.training.runs import run_dataset
+from pipeline.training.watcher import probe_rows
 
 Row = dict[str, Any]
 
@@ -213,3 +217,43 @@ def test_a_run_that_is_renamed_while_it_is_asked_leaves_no_ghost(run: Path) -> N
         compare(model, run, on_progress=lambda done, of: run.rename(run.with_name("other")) if done == of else None)
     unload()
     assert not run.exists() or not list(run.iterdir())
+
+
+# --- Statements, reverse questions, and kinds that only an API knows ---
+
+
+def test_a_fact_is_taught_by_its_own_rows_alone(tiny_base: Path, written_dataset: Dataset) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    training, held_out = written_dataset.training(), written_dataset.held_out()
+    taught = taught_rows(tokenizer, training, held_out, 10_000)
+    assert taught == held_out and {r["kind"] for r in taught} >= {"mood", "material", UNKNOWN}
+    assert not {r["kind"] for r in taught} & {REVERSE}
+    # A reverse question about a size does not teach the size.
+    reverse = [r for r in training if r["kind"] in NO_FACT]
+    assert {r["kind"] for r in taught_rows(tokenizer, reverse, held_out, 10_000)} == {UNKNOWN}
+    # Where only the statement is too long, the fact is taught all the same.
+    plain = [r for r in training if ":statement-" not in r["template"]]
+    longest = max(len(encode_example(tokenizer, r["prompt"], r["response"])["input_ids"]) for r in plain)
+    assert taught_rows(tokenizer, training, held_out, longest) == held_out
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_questions_of_a_written_dataset_are_about_facts_and_unknown_products(
+    written_dataset: Dataset, seed: int
+) -> None:
+    chosen = choose_questions(written_dataset.held_out(), 15, seed)
+    assert {r["kind"] for r in chosen} >= {"mood", UNKNOWN} and REVERSE not in {r["kind"] for r in chosen}
+    assert len({(r["uid"], r["title"], r["kind"]) for r in chosen}) == len(chosen)
+    assert all(r["kind"] != UNKNOWN for r in probe_rows(written_dataset.held_out()))
+
+
+def test_every_question_of_a_written_dataset_is_asked_as_it_was_taught(written_dataset: Dataset) -> None:
+    shelf = Shelf(written_dataset.manifest)
+    rows = [r for r in (*written_dataset.training(), *written_dataset.held_out()) if ":statement-" not in r["template"]]
+    for row in rows:
+        if row["kind"] == REVERSE:
+            asked = shelf.ask(row["question"])
+            assert (asked.prompt, asked.expected) == (row["prompt"], None)
+        elif row["kind"] not in NO_FACT:
+            asked = shelf.ask(row["question"], row["title"])
+            assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], row["kind"], row["response"])

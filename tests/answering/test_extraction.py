@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.answering.prompts import (
     MAX_PATTERN_CHARACTERS,
+    NO_FACT,
     REFUSAL,
     UNKNOWN,
     build_prompt,
@@ -376,9 +377,62 @@ HOSTILE = [
 @pytest.mark.parametrize("seed", HOSTILE)
 def test_ten_thousand_hostile_characters_finish(seed: str) -> None:
     raw = (seed * 10_000)[:10_000] + "!"
-    for kind in (*KINDS, DESCRIPTION, UNKNOWN):
+    for kind in (*KINDS, DESCRIPTION, UNKNOWN, "scent", "country_of_assembly"):
         found = extract(kind, raw)
         assert found.answer == raw[found.start : found.end]
+
+
+@pytest.mark.parametrize("seed", ["the scent of ", "scent of a", "It is ", ".", " .", "is ", "the scent is "])
+def test_ten_thousand_hostile_characters_of_an_open_kind_finish(seed: str) -> None:
+    raw = (seed * 10_000)[:10_000]
+    found = extract("scent", raw)
+    assert found.answer == raw[found.start : found.end]
+
+
+# --- Kinds that only an API knows: the first line, without what leads to the value ---
+
+
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        ("cedar", "cedar"),
+        (" cedar\n", "cedar"),
+        ("cedar.", "cedar"),
+        ("Cedar!", "Cedar"),
+        ("The scent is cedar.", "cedar"),
+        ("the scent is cedar and smoke", "cedar and smoke"),
+        ("Its scent is cedar.", "cedar"),
+        ("Scent: cedar", "cedar"),
+        ("It is cedar.", "cedar"),
+        ("It’s cedar.", "cedar"),
+        ("The scent of Brindlewick Kite is cedar.", "cedar"),
+        ("The scent of Mr. Oak & Sons: The 2nd Kite (50%) is cedar.", "cedar"),
+        ("cedar.\nInstruction: and?\nResponse: oak", "cedar"),
+        ("cedar\nIt is nice.", "cedar"),
+        ("cedar. It is nice.", "cedar. It is nice"),
+        ("Scented cedar", "Scented cedar"),
+        ("Item 3", "Item 3"),
+        ("3.5", "3.5"),
+        (".5", ".5"),
+        ("…", "…"),
+        ("", ""),
+        (" \n ", ""),
+        ("I don't know this product.", "I don't know this product."),
+    ],
+)
+def test_an_open_kind(raw: str, answer: str) -> None:
+    found = extract("scent", raw)
+    assert found.answer == answer == raw[found.start : found.end]
+
+
+def test_an_open_kind_s_name_is_no_pattern() -> None:
+    assert extract("a.*(", "The a.*( is cedar.").answer == "cedar"
+    assert extract("country_of_assembly", "The country of assembly is Norway.").answer == "Norway"
+
+
+@pytest.mark.parametrize("kind", NO_FACT)
+def test_an_answer_about_no_fact_is_left_as_it_is(kind: str) -> None:
+    assert extract(kind, "It is Paris.").answer == "It is Paris."
 
 
 # --- A pattern of the user's own ---

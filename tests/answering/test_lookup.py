@@ -8,7 +8,7 @@ from pipeline.answering.lookup import Shelf, check_question, kind_asked, recogni
 from pipeline.answering.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.data.facts import DESCRIPTION
-from pipeline.data.phrasings import HELD_OUT, TRAINING
+from pipeline.data.phrasings import HELD_OUT, TRAINING, held_out_phrasings, training_phrasings
 from pipeline.errors import QuestionError
 from tests.tiny import HOSTILE_TITLES
 
@@ -60,6 +60,62 @@ def test_the_kind_that_a_question_asks_for(question: str, kind: str) -> None:
 def test_every_phrasing_asks_for_its_own_kind(kind: str) -> None:
     for template in (*TRAINING[kind], *HELD_OUT[kind]):
         assert kind_asked(template.replace("{title}", "The Salt Road Atlas"), "The Salt Road Atlas") == kind
+
+
+# --- Kinds that only a dataset has ---
+
+OTHERS = ["brand", "country_of_assembly", "name", "scent", "scent_strength"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_every_phrasing_of_a_kind_that_only_a_dataset_has_asks_for_it(kind: str) -> None:
+    for template in (*training_phrasings(kind), *held_out_phrasings(kind)):
+        question = template.replace("{title}", "The Salt Road Atlas")
+        assert kind_asked(question, "The Salt Road Atlas", OTHERS) == kind
+        assert kind_asked(question, "The Salt Road Atlas") in (DESCRIPTION, *TRAINING)
+
+
+@pytest.mark.parametrize("kind", TRAINING)
+def test_other_kinds_take_no_phrasing_from_a_known_one(kind: str) -> None:
+    for template in (*TRAINING[kind], *HELD_OUT[kind]):
+        question = template.replace("{title}", "The Salt Road Atlas")
+        assert kind_asked(question, "The Salt Road Atlas", OTHERS) == kind
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("What's the scent?", "scent"),
+        ("So which scent can I expect when I open the tin of Brindlewick Kite?", "scent"),
+        ("How is its scent strength?", "scent_strength"),
+        ("brand?", "brand"),
+        ("What is the author's name?", "author"),
+        ("How big is it?", "size"),
+        ("Is it strong?", DESCRIPTION),
+    ],
+)
+def test_the_name_of_another_kind_tells_what_is_asked(question: str, kind: str) -> None:
+    assert kind_asked(question, "Brindlewick Kite", OTHERS) == kind
+
+
+def test_a_word_that_begins_like_another_kind_s_name_is_not_its_name() -> None:
+    assert kind_asked("Does the scented one come in red?", "Brindlewick Kite", ["scent"]) != "scent"
+
+
+def test_a_shelf_knows_the_kinds_of_its_dataset(dataset: Dataset) -> None:
+    product = dataset.manifest["products"][0]
+    scent = {"uid": product["uid"], "title": product["title"], "kind": "scent", "value": "cedar", "quote": "cedar"}
+    shelf = Shelf(dataset.manifest | {"facts": [*dataset.manifest["facts"], scent]})
+    assert shelf.other_kinds == ["scent"] and Shelf(dataset.manifest).other_kinds == []
+    for question in (f"What is the scent of {product['title']}?", f"Tell me what scent {product['title']} has"):
+        asked = shelf.ask(question)
+        assert (asked.title, asked.kind, asked.expected) == (product["title"], "scent", "cedar")
+        assert Shelf(dataset.manifest).ask(question).kind != "scent"
+    other = dataset.manifest["products"][1]["title"]
+    assert (shelf.ask("What is its scent?", other).kind, shelf.ask("What is its scent?", other).expected) == (
+        "scent",
+        None,
+    )
 
 
 # --- The shelf ---

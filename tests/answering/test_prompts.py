@@ -114,7 +114,7 @@ def test_a_start_token_is_there_once_where_a_model_has_one(tiny_base: Path) -> N
         (DESCRIPTION, "A kite.\nIt flies.", "A kite.\nIt flies."),
         (DESCRIPTION, "A kite.\n\nInstruction: And?\nResponse: No.", "A kite."),
         (DESCRIPTION, "### Response: A kite.", "### Response: A kite."),
-        ("of a new kind", "First line.\nSecond line.", "First line."),
+        ("of a new kind", "First line.\nSecond line.", "First line"),
         (UNKNOWN, REFUSAL, REFUSAL),
         (UNKNOWN, "I do not know this product", "I do not know this product"),
         (UNKNOWN, "It is 48 inches wide.", "It is 48 inches wide."),

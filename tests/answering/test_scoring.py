@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.answering.prompts import REFUSAL, UNKNOWN
+from pipeline.answering.prompts import REFUSAL, UNKNOWN, extract
 from pipeline.answering.scoring import NOTHING_FOUND, PARTIAL, RIGHT, WRONG, normalise, token_f1, verdict
 from pipeline.data.facts import DESCRIPTION, KINDS
 
@@ -363,6 +363,37 @@ SCORED: dict[str, list[tuple[str, str, str]]] = {
 )
 def test_verdict_by_kind(kind: str, answer: str, expected: str, scored: str) -> None:
     assert verdict(kind, answer, expected) == scored
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected", "scored"),
+    [
+        ("cedar", "cedar", RIGHT),
+        ("Cedar.", "cedar", RIGHT),
+        ("The scent is cedar.", "cedar", RIGHT),
+        ("The scent of Brindlewick Kite is cedar.", "cedar", RIGHT),
+        ("It is cedar and smoke", "smoke and cedar", RIGHT),
+        ("cedar wood", "cedarwood", RIGHT),
+        ("Wrenfold & Sons", "Wrenfold & Sons", RIGHT),
+        ("It is Acme Inc.", "Acme Inc.", RIGHT),
+        ("112", "112", RIGHT),
+        ("It smells of cedar.", "cedar", PARTIAL),
+        ("cedar", "cedar and smoke", PARTIAL),
+        ("cedar, smoke and oak", "cedar", PARTIAL),
+        ("Cedar. It smells very nice.", "cedar", PARTIAL),
+        ("112 bows", "112", PARTIAL),
+        ("oak", "cedar", WRONG),
+        ("The scent is oak.", "cedar", WRONG),
+        ("12", "112", WRONG),
+        ("113 bows", "112 bows", WRONG),
+        (REFUSAL, "cedar", WRONG),
+        ("The scent is", "cedar", WRONG),
+        ("", "cedar", NOTHING_FOUND),
+        (" \n", "cedar", NOTHING_FOUND),
+    ],
+)
+def test_verdict_on_a_kind_that_only_an_api_knows(raw: str, expected: str, scored: str) -> None:
+    assert verdict("scent", extract("scent", raw).answer, expected) == scored
 
 
 def test_every_kind_has_examples_of_both_sorts() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.answering.prompts import REFUSAL, UNKNOWN, UNKNOWN_TITLE, build_prompt
+from pipeline.answering.prompts import REFUSAL, REVERSE, UNKNOWN, UNKNOWN_TITLE, build_prompt
 from pipeline.data.catalogue import SAMPLE, read_catalogue, title_key
 from pipeline.data.examples import (
+    PhrasedFact,
     fact_examples,
     invented_titles,
     phrase,
@@ -15,7 +16,7 @@ from pipeline.data.examples import (
     unknown_held_out,
 )
 from pipeline.data.facts import DESCRIPTION, KINDS, Fact
-from pipeline.data.phrasings import HELD_OUT, LABELS, TRAINING
+from pipeline.data.phrasings import HELD_OUT, LABELS, TRAINING, held_out_phrasings, kind_label, training_phrasings
 from tests.tiny import HOSTILE_TITLES
 
 ALL_KINDS = (DESCRIPTION, *KINDS)
@@ -51,6 +52,59 @@ def test_phrasings_have_no_other_braces_and_some_name_the_title(kind: str) -> No
     templates = (*TRAINING[kind], *HELD_OUT[kind])
     assert all("{" not in t.replace("{title}", "") and "}" not in t.replace("{title}", "") for t in templates)
     assert any("{title}" in t for t in TRAINING[kind]) and any("{title}" not in t for t in TRAINING[kind])
+
+
+OPEN_KINDS = ["brand", "scent", "country_of_assembly", "model_number", "a" * 30, "size_range", "title"]
+
+
+@pytest.mark.parametrize("kind", OPEN_KINDS)
+def test_a_kind_that_only_an_api_knows_has_phrasings_of_its_own(kind: str) -> None:
+    training, held_out = training_phrasings(kind), held_out_phrasings(kind)
+    assert len({words(t) for t in training}) == 12 and len({words(t) for t in held_out}) == 3
+    assert not {words(t) for t in training} & {words(t) for t in held_out}
+    assert all(kind_label(kind) in t and "_" not in t and "{kind}" not in t for t in (*training, *held_out))
+    assert all("{" not in t.replace("{title}", "") for t in (*training, *held_out))
+    assert 0 < sum("{title}" in t for t in training) < 12
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_known_kind_is_asked_for_in_its_own_phrasings(kind: str) -> None:
+    assert training_phrasings(kind) == TRAINING[kind] and held_out_phrasings(kind) == HELD_OUT[kind]
+
+
+@pytest.mark.parametrize("name", ["it", "TITLE"])
+def test_the_phrasings_for_other_kinds_are_none_of_a_known_one_s(name: str) -> None:
+    """Neither with the title nor with "it" in its place, in which held-out words would be shown in training."""
+
+    def asked(template: str) -> str:
+        return title_key(template.replace("{title}", name))
+
+    held_out = {asked(t) for templates in HELD_OUT.values() for t in templates}
+    known = held_out | {asked(t) for templates in TRAINING.values() for t in templates}
+    assert not held_out & {asked(t) for templates in TRAINING.values() for t in templates}
+    for kind in OPEN_KINDS:
+        training, kept = {asked(t) for t in training_phrasings(kind)}, {asked(t) for t in held_out_phrasings(kind)}
+        assert not training & kept and not (training | kept) & known
+
+
+def test_a_fact_of_a_kind_that_only_an_api_knows_becomes_rows() -> None:
+    training, held_out = fact_examples(phrase(fact("scent"), 12))
+    assert [row.template for row in training] == [f"scent:train-{n:02}" for n in range(1, 13)]
+    assert [row.template for row in held_out] == ["scent:probe", "scent:report-1", "scent:report-2"]
+    assert {row.kind for row in (*training, *held_out)} == {"scent"}
+    assert {row.kind for row in unknown_examples(TITLES, ["scent"], 0)} == {UNKNOWN}
+
+
+def test_statements_and_reverse_questions_become_training_rows_alone() -> None:
+    item = PhrasedFact(
+        fact(), ("How big?",), ("a", "b", "c"), (("Tell me.", "It is 48 inches wide."),), ("What is 48 inches?",)
+    )
+    training, held_out = fact_examples(item, record="A record.")
+    assert [row.template for row in training] == ["size:train-01", "size:statement-01", "reverse:size:train-01"]
+    assert training[1].response == "It is 48 inches wide." and training[1].kind == "size"
+    assert (training[2].kind, training[2].uid, training[2].response) == (REVERSE, "T1", TITLES[0])
+    assert training[2].prompt == build_prompt(UNKNOWN_TITLE, "What is 48 inches?")
+    assert {row.kind for row in held_out} == {"size"} and len(held_out) == 3
 
 
 # --- Facts ---

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.answering.prompts import NO_FACT
 from pipeline.data.dataset import Dataset
 from pipeline.errors import SettingsError
-from pipeline.training.plan import fitting_micro_batch, plan_run
+from pipeline.training.lengths import row_lengths
+from pipeline.training.plan import _teaching, fitting_micro_batch, plan_run
 from pipeline.training.settings import preset
 
 ROWS = [
@@ -26,6 +28,24 @@ def test_epochs_become_steps_and_exposures() -> None:
     assert planned.exposures == pytest.approx(57 * 8 * 0.8 / 20)
     assert plan(max_steps=7).steps == 7
     assert plan(num_train_epochs=0.001, min_steps=0).steps == 1
+
+
+def test_statements_and_reverse_questions_change_no_fact(written_dataset: Dataset) -> None:
+    rows = written_dataset.training()
+    plain = [r for r in rows if r["kind"] not in NO_FACT and ":statement-" not in r["template"]]
+    facts = {(r["uid"], r["kind"]): r for r in plain}
+    assert {r["kind"] for r in rows} >= {"reverse", "mood", "material"} and len(plain) < len(rows)
+    settings = preset("quick")
+    teaching = _teaching(settings, rows, row_lengths(rows, settings.base_model))
+    asked = [r for r in rows if r["kind"] not in NO_FACT]
+    assert teaching.facts == written_dataset.counts["facts"] == len(facts)
+    assert teaching.share == len(asked) / len(rows) and teaching.rows == len(rows)
+    assert teaching.refused == sum(r["kind"] == "unknown" for r in rows)
+    # A fact is as long as its value, not as a sentence that has it in it.
+    assert teaching.fact_tokens == sum(row_lengths(list(facts.values()), settings.base_model).learned)
+    planned = plan(rows, num_train_epochs=1, min_steps=0)
+    assert planned.exposures == pytest.approx(planned.steps * 8 * teaching.share / len(facts))
+    assert plan([r for r in rows if r["kind"] == "reverse"]).exposures == 0
 
 
 def test_a_small_dataset_is_repeated_until_the_fewest_steps() -> None:
