@@ -101,8 +101,8 @@ def product_cells(name: str | None, words: str) -> Cells:
     )
 
 
-def short(text: str) -> str:
-    return text if len(text) <= PREVIEW else text[:PREVIEW].rsplit(" ", 1)[0] + " …"
+def short(text: str, most: int = PREVIEW) -> str:
+    return text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " …"
 
 
 def skipped_cells(catalogue: Catalogue) -> Cells:

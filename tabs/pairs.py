@@ -17,6 +17,9 @@ from pipeline.files import datasets_dir, home
 from tabs.catalogues import short
 from tabs.shared import LazyRows, count, escape, stamp
 
+TITLE, ANSWER = 60, 45
+"""Characters of them shown in the table; a picked row shows all."""
+
 IN_CATALOGUE = "catalogue: "
 """Before the reason for which the catalogue's reader skipped a row: there is no row of the dataset then."""
 
@@ -123,10 +126,10 @@ def pair_cells(name: str, filters: Filters) -> LazyRows:
 
 
 def _cells(row: dict[str, Any], place: int) -> list[str]:
-    said = short(row["response"])
+    said = short(row["response"], ANSWER)
     if row["split"] == REJECTED:
         said = f"✘ {row['reason']}" + (f" · {said}" if said else "")
-    words = [row["split"], row["status"], kind_label(row["kind"]), short(row["title"]), row["question"], said]
+    words = [row["split"], row["status"], kind_label(row["kind"]), short(row["title"], TITLE), row["question"], said]
     return [*words, f"{place}-{row['id']}"]
 
 
@@ -175,7 +178,7 @@ def filter_choices(dataset: Dataset) -> dict[str, list[tuple[str, str]]]:
 def _lost(dataset: Dataset) -> list[tuple[str, str]]:
     """What each filter lost, the catalogue's first."""
     skipped = dataset.manifest["catalogue"]["skipped"]
-    lost = [(f"{number:,} × {reason} (catalogue)", IN_CATALOGUE + reason) for reason, number in skipped.items()]
+    lost = [(f"catalogue: {number:,} × {reason}", IN_CATALOGUE + reason) for reason, number in skipped.items()]
     rejected = dataset.counts.get("rejected", {})
     return lost + [(f"{number:,} × {reason}", reason) for reason, number in rejected.items()]
 
@@ -237,9 +240,9 @@ def leakage_line(dataset: Dataset) -> str:
         fine = f"No leak: none of the {held_out} is trained, and no title that tests the refusal is."
         return f"<p class='right leak'>✔ {fine}</p>"
     told = {
-        "prompts": "held-out questions are trained word for word",
-        "questions": "held-out questions are trained about another product or in other letters",
-        "unknown_titles": "titles that test the refusal are trained",
+        "prompts": "held-out question trained word for word",
+        "questions": "held-out question trained about another product or in other letters",
+        "unknown_titles": "title that tests the refusal, trained",
     }
-    found = "; ".join(f"{leaks[name]:,} {words}" for name, words in told.items() if leaks.get(name))
+    found = "; ".join(f"{leaks[name]:,} × {words}" for name, words in told.items() if leaks.get(name))
     return f"<p class='wrong leak'>⚠ Leak: {found}. Held-out scores will look better than they are: edit or reject those.</p>"

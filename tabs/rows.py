@@ -29,14 +29,10 @@ from tabs.tokens import token_counts
 
 PAGE = 25
 COLUMNS = {
-    "split": "9%",
-    "status": "10%",
-    "kind": "11%",
-    "product": "19%",
-    "question": "25%",
-    "answer": "20%",
-    "key": "0%",
-}
+    "split": "8%", "status": "10%", "kind": "13%", "product": "18%", "question": "24%", "answer": "20%", "key": "0%",
+}  # fmt: skip
+"""The table's columns; the last one is the row's key, which the style sheet hides."""
+
 NAMES = ("split", "kind", "status", "reason")
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -64,7 +60,8 @@ class RowsBox:
 
     def _build_result(self) -> None:
         with gr.Row(equal_height=False):
-            gr.HTML("<h2>What the model is taught</h2>", min_width=200)
+            with gr.Column(min_width=310):
+                gr.HTML("<h2>What the model is taught</h2>")
             self.onward = gr.Button(
                 "Go on to 2 Training ›", variant="primary", scale=0, min_width=260, elem_id="go-training"
             )
@@ -89,7 +86,7 @@ class RowsBox:
             )  # fmt: skip
         self.filters = [self.split, self.kind, self.status, self.reason, self.words]
         with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=340):
+            with gr.Column(scale=9, min_width=340):
                 self.table = PagedTable(
                     "Rows (pick one to see what the model reads, and to change it)",
                     list(COLUMNS),
@@ -98,7 +95,7 @@ class RowsBox:
                     name="pairs",
                     jump=True,
                 )
-            with gr.Column(scale=3, min_width=320, elem_id="beside"):
+            with gr.Column(scale=5, min_width=320, elem_id="beside"):
                 self.panel = RowPanel()
 
     def _build_pictures(self) -> None:

@@ -41,13 +41,15 @@ def test_a_first_visit_generates_a_dataset_and_reads_its_pairs(page: Page, app: 
     expect(page.locator("#dataset-counts")).to_contain_text("15 products")
     counts = page.locator("#dataset-counts").inner_text()
     assert "training pairs" in counts and "held out" in counts and "unknown products" in counts
-    expect(page.locator("#kinds")).to_contain_text("description")
     expect(page.locator("#pairs-where")).to_contain_text("Page 1 of")
     expect(cell(page, "pairs", 0, 1)).to_have_text("train")
     reads = page.locator("#reads")
     expect(reads).to_contain_text("Context:")
     expect(reads).to_contain_text("Instruction:")
     expect(reads).to_contain_text("Response:")
+    page.get_by_role("tab", name="In pictures").click()
+    expect(page.locator("#kinds")).to_contain_text("description")
+    page.get_by_role("tab", name="Download or push").click()
     with page.expect_download() as download:
         page.locator("#download-dataset").click()
     records = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
@@ -71,7 +73,7 @@ def test_a_picked_pair_shows_what_the_model_reads(page: Page) -> None:
     page.locator("#search-pairs textarea, #search-pairs input").first.fill("colour")
     expect(page.locator("#pairs-where")).not_to_have_text(rows)
     cell(page, "pairs", 2, 3).click()
-    question, response = (cell(page, "pairs", 2, column).inner_text() for column in (3, 4))
+    question, response = (cell(page, "pairs", 2, column).inner_text() for column in (5, 6))
     expect(page.locator("#reads")).to_contain_text(f"Instruction: {question}")
     expect(page.locator("#reads .highlighted .text").filter(has_text=response.removesuffix(" …"))).to_be_visible()
 
