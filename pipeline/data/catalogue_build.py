@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline.data import plain
 from pipeline.data.cleaning import (
     AMBIGUOUS,
     DAMAGED,
@@ -26,7 +27,7 @@ from pipeline.data.cleaning import (
     not_a_row,
 )
 from pipeline.data.columns import Columns
-from pipeline.data.rows import Block, Progress, blocks, parsed
+from pipeline.data.rows import Block, Items, Progress, Row, blocks, parsed, parsed_lines
 from pipeline.errors import CatalogueError
 
 PRODUCTS, SKIPPED, EMPTY = "products.parquet", "skipped.parquet", "empty.parquet"
@@ -34,6 +35,8 @@ CONTENTS, HEADS, SPILL = "contents", "heads", "spill"
 MEMORY = "500MB"
 FIELDS_TOLD = 100
 """Names of fields that are remembered of a block, to say which there are."""
+WORTH_SQL = 200_000
+"""Bytes of lines from which on SQL is faster than Python."""
 
 
 @contextmanager
@@ -98,37 +101,57 @@ def _write_parts(
 def _write_part(
     connection: duckdb.DuckDBPyConnection, block: Block, columns: Columns, aside: Path, number: int
 ) -> set[str]:
-    fields: set[str] = set()
-    rows = []
-    for line, row in parsed(block):
-        if isinstance(row, str):
-            rows.append(not_a_row(line, row))
-            continue
-        if len(fields) < FIELDS_TOLD:
-            fields.update(row)
-        uid = row.get(columns.uid) if columns.uid else None
-        rows.append(checked(line, uid, row.get(columns.title), [row.get(name) for name in columns.content]))
-    _put(connection, rows)
-    _copy(connection, "SELECT line, content FROM part WHERE reason = ''", aside / CONTENTS / f"{number:05}.parquet")
-    heads = "SELECT line, uid, title, key, folded, hash(content) AS said, reason FROM part"
+    odd = _take_plain(connection, block, columns)
+    fields, rows = _checked_rows(parsed(block) if odd is None else odd, columns)
+    _put(connection, rows, new=odd is None)
+    contents = "SELECT line, content FROM part WHERE reason = ''"
+    _copy(connection, contents, aside / CONTENTS / f"{number:05}.parquet")
+    heads = "SELECT line, uid, title, key, folded, hash(content) AS said, reason FROM part ORDER BY line"
     _copy(connection, heads, aside / HEADS / f"{number:05}.parquet")
     return fields
 
 
-def _put(connection: duckdb.DuckDBPyConnection, rows: list[Checked]) -> None:
-    """Make the rows the table `part`, in their order."""
+def _take_plain(
+    connection: duckdb.DuckDBPyConnection, block: Block, columns: Columns
+) -> Iterator[tuple[int, Row]] | None:
+    """Let SQL make the table `part` of a block's plain lines; what is left, or None where all of it is."""
+    if isinstance(block, Items) or len(block.data) < WORTH_SQL or not plain.can_read(columns):
+        return None
+    try:
+        return parsed_lines(plain.take_lines(connection, block.data, block.first, columns))
+    except duckdb.ConversionException:  # somewhere it is not UTF-8
+        return None
+
+
+def _checked_rows(rows: Iterable[tuple[int, Row]], columns: Columns) -> tuple[set[str], list[Checked]]:
+    fields: set[str] = set()
+    found = []
+    for line, row in rows:
+        if isinstance(row, str):
+            found.append(not_a_row(line, row))
+            continue
+        if len(fields) < FIELDS_TOLD:
+            fields.update(row)
+        uid = row.get(columns.uid) if columns.uid else None
+        found.append(checked(line, uid, row.get(columns.title), [row.get(name) for name in columns.content]))
+    return fields, found
+
+
+def _put(connection: duckdb.DuckDBPyConnection, rows: list[Checked], *, new: bool) -> None:
+    """Put the rows into the table `part`, or make it of them."""
     columns = list(zip(*rows, strict=True)) or [()] * len(Checked._fields)
     types = ["BIGINT", *["VARCHAR"] * (len(Checked._fields) - 1)]
     chosen = ", ".join(
         f"unnest(${n}::{kind}[]) AS {name}"
         for n, (name, kind) in enumerate(zip(Checked._fields, types, strict=True), start=1)
     )
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE part AS SELECT {chosen}", [list(c) for c in columns])
+    into = "CREATE OR REPLACE TEMP TABLE part AS" if new else "INSERT INTO part"
+    connection.execute(f"{into} SELECT {chosen}", [list(c) for c in columns])
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:
     name = str(file).replace("'", "''")
-    connection.execute(f"COPY ({query}) TO '{name}' (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 8192)")
+    connection.execute(f"COPY ({query}) TO '{name}' (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 8192)")
 
 
 def _finish(connection: duckdb.DuckDBPyConnection, aside: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -106,14 +106,25 @@ def parsed(block: Block) -> Iterator[tuple[int, Row]]:
             yield number, parsed_line(line)
 
 
+def parsed_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
+    """The same for lines that are text already."""
+    for number, line in lines:
+        yield from parsed(Lines(number, line.encode()))
+
+
 def parsed_line(line: bytes) -> Row:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_first_of_a_name)
     except UnicodeDecodeError:
         return NOT_TEXT
     except (ValueError, RecursionError):
         return UNREADABLE
     return row if isinstance(row, dict) else NOT_A_PRODUCT
+
+
+def _first_of_a_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """As DuckDB reads a name that comes twice."""
+    return dict(reversed(pairs))
 
 
 def _watched(chunks: Iterator[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
