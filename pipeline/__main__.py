@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
-from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, read_catalogue
+from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, Columns, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
 from pipeline.training import launcher
@@ -47,7 +47,7 @@ def demo(args: argparse.Namespace) -> None:
     if args.out:
         check_new(args.out, overwrite=args.overwrite)
     launcher.check_idle()
-    dataset = _make_dataset(args.catalogue, chosen)
+    dataset = _make_dataset(args.catalogue, chosen, _columns(args))
     find_base(settings.base_model)  # converted or downloaded now, with its progress; a wrong name has cost nothing yet
     if args.out and args.overwrite:
         clear_run(args.out)
@@ -71,8 +71,21 @@ def resume(args: argparse.Namespace) -> None:
     say(headline(comparison))
 
 
-def _make_dataset(path: Path, settings: DatasetSettings) -> Dataset:
-    catalogue = read_catalogue(path)
+def _columns(args: argparse.Namespace) -> Columns | None:
+    """The columns that the command line names, if it does.
+
+    Raises:
+        SettingsError: it names only the title or only the content.
+    """
+    if not args.title_column and not args.content_column:
+        return None
+    if not args.title_column or not args.content_column:
+        raise SettingsError("Only one of --title-column and --content-column is given; name both.")
+    return Columns(args.title_column, tuple(args.content_column))
+
+
+def _make_dataset(path: Path, settings: DatasetSettings, columns: Columns | None) -> Dataset:
+    catalogue = read_catalogue(path, columns=columns)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
     usable = f"{path.name}: {catalogue.rows} rows, {catalogue.usable} usable"
     say(usable + (f"; skipped: {skipped}" if skipped else ""))
@@ -256,6 +269,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     loop = commands.add_parser("demo", help="the whole loop on a catalogue, without the page")
     loop.add_argument("catalogue", nargs="?", type=Path, default=SAMPLE, help="default: the sample catalogue")
+    loop.add_argument("--title-column", metavar="NAME", help="column of the titles (default: recognised)")
+    loop.add_argument(
+        "--content-column",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="column of the descriptions; can be repeated",
+    )
     loop.add_argument("--products", type=int, default=15, help="products to teach (default: %(default)s)")
     loop.add_argument("--questions", type=int, default=15, help="questions before and after (default: %(default)s)")
     loop.add_argument("--preset", choices=PRESETS, default="quick", help="training settings (default: %(default)s)")

@@ -54,7 +54,10 @@ def take_lines(
 
 
 def _tidy(columns: Columns) -> str:
-    """The fields of every line, its content cleaned as if it were plain; `raw` is kept of the lines that are not."""
+    """The fields of every line, its content cleaned as if it were plain; `raw` is kept of the lines that are not.
+
+    Whatever cleaning a step here leaves undone is seen by the pattern for untidy text, and left to Python.
+    """
     names = [columns.title, columns.content[0], *([columns.uid] if columns.uid else [])]
     paths = ", ".join(f"'$.{name}'" for name in names)
     uid = "CASE WHEN t[3] IN ('VARCHAR', 'UBIGINT') THEN v[3] WHEN v[3] IS NULL THEN line::VARCHAR END"
@@ -74,26 +77,31 @@ WITH lines AS (
 ), looked AS (
     SELECT *, regexp_matches(text, '{_quoted(_UNTIDY)}') AS untidy FROM texts
 ), unescaped AS (
-    SELECT * REPLACE (CASE WHEN untidy AND contains(text, '&') THEN {_unescaped("text")} ELSE text END AS text) FROM looked
+    SELECT * REPLACE (CASE WHEN untidy AND contains(text, '&') THEN {_unescaped("text")} ELSE text END AS text)
+    FROM looked
 ), folded AS (
-    SELECT * REPLACE (CASE WHEN untidy THEN CASE WHEN contains(text, '  ') THEN {_folded("text")} ELSE text END
-        ELSE text END AS text) FROM unescaped
+    SELECT * REPLACE (CASE WHEN untidy AND contains(text, '  ') THEN {_folded("text")} ELSE text END AS text)
+    FROM unescaped
 ), cut AS (
-    SELECT * REPLACE (CASE WHEN untidy THEN CASE WHEN contains(lower(text), 'refers to') THEN {_without_tail("text")} ELSE text END
-        ELSE text END AS text) FROM folded
+    SELECT * REPLACE (
+        CASE WHEN untidy AND contains(lower(text), 'refers to') THEN {_without_tail("text")} ELSE text END AS text
+    ) FROM folded
 ), trimmed AS (
-    SELECT line, raw, uid, title, strict, untidy, CASE WHEN untidy THEN trim(text, ' ') ELSE text END AS content FROM cut
+    SELECT line, raw, uid, title, strict, untidy, CASE WHEN untidy THEN trim(text, ' ') ELSE text END AS content
+    FROM cut
 ), judged AS (
     SELECT line, raw, uid, title, content,
         CASE WHEN regexp_full_match(title, '[A-Za-z0-9_ ]*') THEN lower(title)
         ELSE trim(regexp_replace(lower(title), '[^a-z0-9_]+', ' ', 'g'), ' ') END AS key,
-        strict AND regexp_full_match(uid, '{_quoted(_PLAIN_UID)}') AND NOT regexp_matches(title, '{_quoted(_ODD_TITLE)}')
+        strict AND regexp_full_match(uid, '{_quoted(_PLAIN_UID)}')
+        AND NOT regexp_matches(title, '{_quoted(_ODD_TITLE)}')
         AND CASE WHEN untidy THEN NOT regexp_matches(content, '{_quoted(_UNTIDY)}') ELSE true END AS tidy
     FROM trimmed
 ), told AS (
     -- Whether a content that begins as its title does says more than the title is for Python to see.
-    SELECT *, coalesce(tidy AND (content = '' OR NOT starts_with(key, lower(regexp_extract(content[:60], '[A-Za-z0-9_]+')))), false)
-        AS plain
+    SELECT *, coalesce(tidy AND (
+        content = '' OR NOT starts_with(key, lower(regexp_extract(content[:60], '[A-Za-z0-9_]+')))
+    ), false) AS plain
     FROM judged
 )
 SELECT line, uid, title, content, key, plain, CASE WHEN NOT plain THEN raw END AS raw FROM told

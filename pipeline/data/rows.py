@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -79,6 +80,24 @@ def blocks(path: Path, on_progress: Progress = nothing_to_say, size: int = BLOCK
             raise CatalogueError(f"{path.name} is UTF-16 text; save it as UTF-8 and choose it again.")
         is_list = head.removeprefix(BOM).lstrip().startswith(b"[")
         yield from (_list_blocks if is_list else _line_blocks)(path.name, chain([head], chunks), size)
+
+
+def head(path: Path, size: int = 500_000) -> list[tuple[int, Row]]:
+    """The first rows of a file, as many as its first bytes hold; nothing where they hold none."""
+    data = bytearray()
+    with path.open("rb") as file, suppress(*_DAMAGE):
+        for chunk in decompressed(file):
+            data += chunk
+            if len(data) > size:
+                break
+    if data.removeprefix(BOM).lstrip().startswith(b"["):
+        items: list[tuple[int, Row]] = []
+        with suppress(ValueError, RecursionError):  # where it is cut
+            text = data.decode("utf-8-sig", errors="ignore")
+            for number, item in enumerate(_list_items(text), start=1):
+                items.append((number, item if isinstance(item, dict) else NOT_A_PRODUCT))
+        return items
+    return list(parsed(Lines(1, bytes(data[: data.rfind(b"\n")] if len(data) > size else data))))
 
 
 def decompressed(file: BinaryIO) -> Iterator[bytes]:
