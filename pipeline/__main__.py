@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
-from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, read_catalogue
+from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, Columns, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
 from pipeline.data.export import FORMS, export_dataset, export_to
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
@@ -50,7 +50,7 @@ def demo(args: argparse.Namespace) -> None:
     if args.out:
         check_new(args.out, overwrite=args.overwrite)
     launcher.check_idle()
-    dataset = _make_dataset(args.catalogue, chosen)
+    dataset = _make_dataset(args.catalogue, chosen, _columns(args))
     find_base(settings.base_model)  # converted or downloaded now, with its progress; a wrong name has cost nothing yet
     if args.out and args.overwrite:
         clear_run(args.out)
@@ -76,21 +76,34 @@ def resume(args: argparse.Namespace) -> None:
 
 def generate(args: argparse.Namespace) -> None:
     """Only the dataset."""
-    dataset = generate_dataset(args, _open(args.catalogue, args.products), say)
+    dataset = generate_dataset(args, _open(args.catalogue, args.products, _columns(args)), say)
     if dataset:
         _tell_dataset(dataset)
         say(f"Dataset folder: {dataset.folder}")
 
 
-def _make_dataset(path: Path, settings: DatasetSettings) -> Dataset:
-    dataset = build_dataset(_open(path, settings.products), settings)
+def _columns(args: argparse.Namespace) -> Columns | None:
+    """The columns that the command line names, if it does.
+
+    Raises:
+        SettingsError: it names only the title or only the content.
+    """
+    if not args.title_column and not args.content_column:
+        return None
+    if not args.title_column or not args.content_column:
+        raise SettingsError("Only one of --title-column and --content-column is given; name both.")
+    return Columns(args.title_column, tuple(args.content_column))
+
+
+def _make_dataset(path: Path, settings: DatasetSettings, columns: Columns | None) -> Dataset:
+    dataset = build_dataset(_open(path, settings.products, columns), settings)
     _tell_dataset(dataset)
     return dataset
 
 
-def _open(path: Path, products: int) -> Catalogue:
+def _open(path: Path, products: int, columns: Columns | None) -> Catalogue:
     """The catalogue, after saying what can be used of it."""
-    catalogue = read_catalogue(path)
+    catalogue = read_catalogue(path, columns=columns)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
     usable = f"{path.name}: {catalogue.rows} rows, {catalogue.usable} usable"
     say(usable + (f"; skipped: {skipped}" if skipped else ""))
@@ -301,7 +314,17 @@ def parser() -> argparse.ArgumentParser:
     loop.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     loop.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     loop.set_defaults(function=demo)
-    add_command(commands).set_defaults(function=generate)
+    made = add_command(commands)
+    made.set_defaults(function=generate)
+    for command in (loop, made):
+        command.add_argument("--title-column", metavar="NAME", help="column of the titles (default: recognised)")
+        command.add_argument(
+            "--content-column",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="column of the descriptions; can be repeated",
+        )
     alone = commands.add_parser("train", help="train on a dataset that there is; a run's page shows such a line")
     alone.add_argument("--dataset", type=Path, metavar="DIR", help="dataset folder, or a run's (default: the newest)")
     alone.add_argument("--preset", choices=PRESETS, help="training settings (default: quick)")

@@ -6,6 +6,7 @@ show them; nothing here knows either.
 
 import errno
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -22,6 +23,17 @@ class PipelineError(Exception):
 
 class CatalogueError(PipelineError):
     """The catalogue cannot be read, or nothing in it is usable."""
+
+
+class ColumnsError(CatalogueError):
+    """Which columns are title and content must be chosen; `headers` are those that there are."""
+
+    def __init__(self, message: str, headers: Sequence[str] = ()) -> None:
+        super().__init__(message, tuple(headers))
+        self.headers = tuple(headers)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class SettingsError(PipelineError):

@@ -1,11 +1,11 @@
 """Catalogue: a light handle on a file's products, which stay on disk and are read a page at a time.
 
-A catalogue is one JSON object a line (AmazonTitles-1.3MM's `trn.json`), or one JSON list of them, plain or gzipped.
+A catalogue is one JSON object a line (AmazonTitles-1.3MM's `trn.json`), one JSON list of them, or CSV; plain or gzipped.
 What cannot be used is skipped and counted with its reason; a file of which nothing can be used is an error.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,18 @@ from typing import Any
 import duckdb
 
 from pipeline.data import catalogue_cache
-from pipeline.data.catalogue_build import CONTENTS, EMPTY, PRODUCTS, SKIPPED, database, files
+from pipeline.data.catalogue_build import CONTENTS, EMPTY, PRODUCTS, SKIPPED, checked_rows, database, files
 from pipeline.data.cleaning import (
     MAX_TITLE_CHARACTERS,
     UNREADABLE_LINE,
     Product,
     Skipped,
-    checked,
     clean,
     title_key,
 )
-from pipeline.data.columns import PLAIN, Columns
-from pipeline.data.rows import Progress, blocks, nothing_to_say, parsed
+from pipeline.data.columns import PLAIN, Columns, guess_columns
+from pipeline.data.csvfile import columns_of, csv_blocks, is_csv, read_headers, read_samples
+from pipeline.data.rows import Block, Items, Progress, blocks, head, nothing_to_say, parsed
 from pipeline.errors import CatalogueError
 from pipeline.files import ASSETS
 
@@ -37,8 +37,11 @@ __all__ = [
     "Product",
     "Skipped",
     "clean",
+    "guess_columns",
     "peek",
     "read_catalogue",
+    "read_headers",
+    "read_samples",
     "title_key",
 ]
 
@@ -48,6 +51,8 @@ SAMPLE = ASSETS / "catalogue.json"
 SMALL = 100_000
 """Usable products up to which a seeded draw shuffles them all."""
 PEEK_BYTES = 500_000
+PEEK_ROWS = 200
+HEAD_BYTES = 60_000
 
 
 @dataclass(frozen=True)
@@ -207,39 +212,58 @@ def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: P
     """Open a catalogue: clean it once into the cache, and from then on use that.
 
     Args:
-        path: `.json` or `.jsonl`, optionally gzipped (recognised by its content, whatever its name).
-        columns: where title and content have other names.
+        path: JSON, or by its name `.csv` or `.tsv`; optionally gzipped (recognised by its content, whatever its name).
+        columns: which fields are title and content, where their names don't tell.
         on_progress: called with the bytes of the file that are read, and how many there are.
 
     Raises:
+        ColumnsError: title or content is not to be recognised among the columns.
         CatalogueError: the file is missing, empty, not a catalogue, or holds no usable product.
     """
     check_file(path)
-    found = catalogue_cache.cached(path, columns or PLAIN, on_progress)
+    found = catalogue_cache.cached(path, columns or _columns_of(path), on_progress)
     about = found.about
     return Catalogue(
         path.name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
     )
 
 
-def peek(path: Path, count: int = 25) -> list[Product]:
+def peek(path: Path, count: int = 25, *, columns: Columns | None = None) -> list[Product]:
     """The first usable rows of a file, at once: before it is read as a whole, so one of them may turn out to be ambiguous.
 
     Raises:
-        CatalogueError: the file is missing, empty or not a catalogue.
+        CatalogueError: the file is missing, empty or no catalogue.
     """
     check_file(path)
+    columns = columns or _columns_of(path)
     found: dict[str, Product] = {}
-    for block in blocks(path, size=PEEK_BYTES):
-        for line, row in parsed(block):
-            if isinstance(row, str):
-                continue
-            one = checked(line, row.get("uid"), row.get("title"), [row.get("content")])
+    for block in csv_blocks(path, columns, size=PEEK_ROWS) if is_csv(path) else _peeked(path):
+        for one in checked_rows(parsed(block), columns)[1]:
             if not one.reason:
                 found.setdefault(one.key, Product(one.uid, one.title, one.content))
             if len(found) == count:
                 return list(found.values())
     return list(found.values())
+
+
+def _peeked(path: Path) -> Iterator[Block]:
+    """A list's first items, which are not worth reading the whole of it; or all lines."""
+    first = Items(head(path, PEEK_BYTES))
+    yield first
+    if len(first.rows) < PEEK_ROWS:
+        yield from blocks(path, size=PEEK_BYTES)
+
+
+def _columns_of(path: Path) -> Columns:
+    """The columns as far as their names tell; where a JSON file's don't, the plain ones, which it is then refused for.
+
+    Raises:
+        ColumnsError: it is CSV, and they must be chosen.
+    """
+    if is_csv(path):
+        return columns_of(path)
+    fields = {name: None for _, row in head(path, HEAD_BYTES) if isinstance(row, dict) for name in row}
+    return guess_columns(list(fields)) or PLAIN
 
 
 def check_file(path: Path) -> None:
@@ -249,7 +273,7 @@ def check_file(path: Path) -> None:
         CatalogueError: it is.
     """
     if not path.is_file():
-        raise CatalogueError(f"There is no file {path.name or path}; choose a catalogue (.json, .jsonl or .gz).")
+        raise CatalogueError(f"There is no file {path.name or path}; choose a catalogue (.json, .jsonl, .csv or .gz).")
     if path.stat().st_size == 0:
         raise CatalogueError(f"{path.name} is empty; choose a catalogue with one JSON object a line.")
 

@@ -20,7 +20,7 @@ from pipeline.errors import CatalogueError
 from pipeline.files import home, locked, read_json, whole_folder, write_json
 
 ABOUT = "catalogue.json"
-_CODE = ("cleaning", "plain", "rows", "columns", "catalogue_build", "catalogue_cache")
+_CODE = ("cleaning", "plain", "rows", "columns", "csvfile", "exports", "catalogue_build", "catalogue_cache")
 """The modules that have a say in what a cache holds."""
 
 

@@ -82,12 +82,12 @@ def clean(text: str) -> str:
             break
         text = unescaped
     text = " ".join((_TAG.sub(" ", text) if "<" in text else text).split())
-    text = _BOILERPLATE.sub("", text)
-    if not text.isascii() or not text.isprintable():
+    if "refers to" in text.casefold():
+        text = _BOILERPLATE.sub("", text)
+    if not text.isprintable():
         # Invisible characters (zero-width, direction marks, controls) would make equal texts differ.
-        text = "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-        text = unicodedata.normalize("NFC", text)
-    return " ".join(text.split())
+        text = " ".join("".join(c for c in text if unicodedata.category(c)[0] != "C").split())
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def title_key(title: str) -> str:

@@ -9,7 +9,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -81,6 +82,24 @@ def blocks(path: Path, on_progress: Progress = nothing_to_say, size: int = BLOCK
         yield from (_list_blocks if is_list else _line_blocks)(path.name, chain([head], chunks), size)
 
 
+def head(path: Path, size: int = 500_000) -> list[tuple[int, Row]]:
+    """The first rows of a file, as many as its first bytes hold; nothing where they hold none."""
+    data = bytearray()
+    with path.open("rb") as file, suppress(*_DAMAGE):
+        for chunk in decompressed(file):
+            data += chunk
+            if len(data) > size:
+                break
+    if data.removeprefix(BOM).lstrip().startswith(b"["):
+        items: list[tuple[int, Row]] = []
+        with suppress(ValueError, RecursionError):  # where it is cut
+            text = data.decode("utf-8-sig", errors="ignore")
+            for number, item in enumerate(_list_items(text), start=1):
+                items.append((number, item if isinstance(item, dict) else NOT_A_PRODUCT))
+        return items
+    return list(parsed(Lines(1, bytes(data[: data.rfind(b"\n")] if len(data) > size else data))))
+
+
 def decompressed(file: BinaryIO) -> Iterator[bytes]:
     """The file's bytes in chunks, unpacked if they are gzipped, whatever the file's name."""
     magic = file.read(2)
@@ -106,14 +125,25 @@ def parsed(block: Block) -> Iterator[tuple[int, Row]]:
             yield number, parsed_line(line)
 
 
+def parsed_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
+    """The same for lines that are text already."""
+    for number, line in lines:
+        yield from parsed(Lines(number, line.encode()))
+
+
 def parsed_line(line: bytes) -> Row:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_first_of_a_name)
     except UnicodeDecodeError:
         return NOT_TEXT
     except (ValueError, RecursionError):
         return UNREADABLE
     return row if isinstance(row, dict) else NOT_A_PRODUCT
+
+
+def _first_of_a_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """As DuckDB reads a name that comes twice."""
+    return dict(reversed(pairs))
 
 
 def _watched(chunks: Iterator[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
