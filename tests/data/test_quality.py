@@ -52,7 +52,7 @@ def fact(kind: str = "size", value: str = "12 inches", quote: str = "", title: s
 
 
 def products() -> list[Product]:
-    return list(read_catalogue(SAMPLE).products)
+    return list(read_catalogue(SAMPLE).page())
 
 
 # --- Facts ---
