@@ -247,7 +247,7 @@ class Asker:
             if self.arrived == tries.arrived:
                 raise self._ended_by(GenerationError(trouble.sentence)) from None
             tries.arrived = self.arrived
-        return backoff(tries.refusals, base=1.0) if trouble.wait is None else trouble.wait + random.uniform(0, 0.1)
+        return backoff(tries.refusals) if trouble.wait is None else trouble.wait + random.uniform(0, 0.1)
 
     def _delay_of_failure(self, trouble: Trouble, tries: "_Tries") -> float:
         self.failed += 1

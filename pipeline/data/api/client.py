@@ -23,6 +23,7 @@ from pipeline.data.api.limits import asked_wait, exhausted_for
 from pipeline.data.api.replies import MAX_REPLY_BYTES, REFUSED, TOO_LONG, Reply, Schema, UnusableReply, reply_of
 from pipeline.data.api.spending import DEFAULT_MODEL, OPENAI_HOST, OPENAI_URL, Price, price_of
 from pipeline.errors import GenerationError, SettingsError
+from pipeline.files import HALF_CHARACTERS
 
 if TYPE_CHECKING:  # the client takes a second to import, and the page must open before
     import openai
@@ -95,7 +96,7 @@ class Request(Generic[Schema]):
 
     def most_tokens(self) -> int:
         """No fewer tokens than its messages can have: a token has a byte at least."""
-        return len((self.system + self.user + _schema_text(self.schema)).encode(errors="backslashreplace")) + 100
+        return len((self.system + self.user + _schema_text(self.schema)).encode(errors=HALF_CHARACTERS)) + 100
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,18 @@ class Dialect:
             }
         else:
             system += f"\nReply with JSON in the form of this schema:\n{json.dumps(schema)}"
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": request.user}]
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": _whole(request.user)}]
         body = {"model": model, "messages": messages, "response_format": form, self.limit: request.max_tokens}
         if self.reasoning_effort:
             body["reasoning_effort"] = "none"
         if self.temperature and request.temperature is not None:
             body["temperature"] = request.temperature
         return body
+
+
+def _whole(text: str) -> str:
+    """The text with half letters, which no JSON can carry, as escapes."""
+    return text.encode(errors=HALF_CHARACTERS).decode()
 
 
 @cache
@@ -158,6 +164,8 @@ def strict_schema(schema: type[BaseModel]) -> dict[str, Any]:
             return [closed(child) for child in node]
         if not isinstance(node, dict):
             return node
+        if "$ref" in node:  # strict mode takes nothing beside it
+            return {"$ref": node["$ref"]}
         made = {name: closed(child) for name, child in node.items() if name != "default"}
         if node.get("type") == "object" and "properties" in node:
             made |= {"additionalProperties": False, "required": list(node["properties"])}
