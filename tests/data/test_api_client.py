@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from pipeline.data.api import ApiSettings, Price, Request, list_models
-from pipeline.data.api.client import Dialect, strict_schema
 from pipeline.data.api.limits import asked_wait, duration, exhausted_for
+from pipeline.data.api.requests import Dialect, strict_schema
 from pipeline.errors import GenerationError, SettingsError
 from tests.api_server import KEY, MODEL, ApiServer, _schema_problem
 

@@ -11,9 +11,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.api.client import ApiSettings, Dialect, Request, Trouble, async_client, send
+from pipeline.data.api.client import Trouble, async_client, send
 from pipeline.data.api.pool import Pool, backoff
 from pipeline.data.api.replies import NO_REPLY, Journal, Reply, Schema, UnusableReply, read_reply
+from pipeline.data.api.requests import ApiSettings, Dialect, Request
 from pipeline.data.api.spending import Ledger
 from pipeline.errors import GenerationError
 
