@@ -109,6 +109,11 @@ def stats(url: str) -> dict[str, Any]:
         return json.load(response)
 
 
+def told_count(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/count") as response:
+        return int(response.read())
+
+
 def kept(home: str) -> set[str]:
     """Names of the prompts whose replies are in the journal."""
     names = set()
@@ -122,10 +127,11 @@ def once(case: str, count: int) -> dict[str, Any]:
     with server(case) as url, tempfile.TemporaryDirectory() as home:
         kills: list[tuple[float, set[str]]] = []
         if case == "killed":
-            whole = 2 * count / IDEAL[case]
             for _ in range(KILLS):
+                more = told_count(url) + random.randint(count // 25, count // 4)
                 process = start(url, count, home)
-                time.sleep(random.uniform(2, 3 + whole / KILLS))  # it takes about two seconds until it sends
+                while told_count(url) < more and process.poll() is None:
+                    time.sleep(random.uniform(0, 0.1))
                 process.kill()
                 process.wait()
                 kills.append((time.time(), kept(home)))

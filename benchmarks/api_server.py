@@ -51,7 +51,9 @@ class Server:
                 lines = head.decode("latin-1").lower().split("\r\n")
                 length = next((int(x.split(":")[1]) for x in lines if x.startswith("content-length:")), 0)
                 body = await reader.readexactly(length)
-                if head.startswith(b"GET"):
+                if head.startswith(b"GET /count"):
+                    await respond(writer, 200, str(sum(map(len, self.asked.values()))).encode())
+                elif head.startswith(b"GET"):
                     stats = {"asked": self.asked, "answered": self.answered, **self.counts}
                     await respond(writer, 200, json.dumps(stats).encode())
                 elif not await self.chat(json.loads(body)["messages"][1]["content"], writer):

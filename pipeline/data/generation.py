@@ -21,14 +21,16 @@ from urllib.parse import urlsplit
 from pipeline.data.api import (
     OPENAI_URL,
     ApiSettings,
+    BatchStatus,
     Estimate,
     Interrupted,
     Price,
     Progress,
+    advance,
+    cancel,
     estimate,
     work_through,
 )
-from pipeline.data.api.batches import BatchStatus, advance, cancel
 from pipeline.data.api.run import check_cap
 from pipeline.data.catalogue import Catalogue, Product, read_catalogue
 from pipeline.data.columns import Columns

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from pipeline.data.api import ApiSettings, Price, Request, list_models
-from pipeline.data.api.client import Dialect, strict_schema
 from pipeline.data.api.limits import asked_wait, duration, exhausted_for
+from pipeline.data.api.requests import Dialect, strict_schema
 from pipeline.errors import GenerationError, SettingsError
 from tests.api_server import KEY, MODEL, ApiServer, _schema_problem
 
@@ -20,6 +20,7 @@ class Item(BaseModel):
 
 
 class Form(BaseModel):
+    first: Item = Field(description="a reference with something beside it")
     items: list[Item]
     by_name: str = "x"
 
@@ -34,6 +35,7 @@ def test_the_schema_is_strict() -> None:
         )
         == ""
     )
+    assert strict_schema(Form)["properties"]["first"] == {"$ref": "#/$defs/Item"}
     assert "default" not in strict_schema(Form)["properties"]["by_name"]
     assert strict_schema(Form)["$defs"]["Item"]["properties"]["note"]["description"] == "default"
 

@@ -100,8 +100,8 @@ def test_a_server_at_its_limit_is_used_and_seldom_refuses(kind: str, workers: in
 def test_other_limits(kind: str, per_second: int) -> None:
     """A minute each: the lower the limit, the more of it is the finding out."""
     done = Simulation(32, LIMITERS[kind](per_second), requests=60 * per_second).run()
-    assert done.per_second >= (0.75 if per_second < 10 else 0.85) * per_second
-    assert done.refused <= 36
+    assert done.per_second >= (0.7 if per_second < 10 else 0.85) * per_second
+    assert done.refused <= 45
 
 
 @pytest.mark.parametrize("kind", LIMITERS)

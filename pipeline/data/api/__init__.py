@@ -1,21 +1,24 @@
 """The transport under generation: requests to an OpenAI-compatible API that are paid for once, whatever happens.
 
-    client.py     one request, errors as sentences, list of models
+    requests.py   settings, a request and its key, what servers understand of it
+    client.py     a request sent once, errors as sentences, list of models
     limits.py     what headers say about a server's limits
     replies.py    what is kept of a reply, how it is read, the journal
     pool.py       how many requests at once, and how fast
     spending.py   prices, cap, estimate
     asking.py     one request until there is a reply
     run.py        many products at once
-    batches.py    the same through the Batch API
+    batches.py    the same through the Batch API; batch_state.py is what it remembers
 
 Knows nothing of prompts and facts. `openai` is imported when the first request is sent.
 """
 
 from pipeline.data.api.asking import Interrupted
-from pipeline.data.api.batches import BatchStatus, advance, cancel
-from pipeline.data.api.client import MAX_WORKERS, ApiSettings, Request, list_models
+from pipeline.data.api.batch_state import BatchStatus
+from pipeline.data.api.batches import advance, cancel
+from pipeline.data.api.client import list_models
 from pipeline.data.api.replies import CUT_OFF, INVALID, NO_REPLY, REFUSED, TOO_LARGE, TOO_LONG, UnusableReply
+from pipeline.data.api.requests import MAX_WORKERS, ApiSettings, Request
 from pipeline.data.api.run import Ask, Progress, Write, needed, work_through
 from pipeline.data.api.spending import (
     BATCH_FACTOR,

@@ -11,9 +11,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data.api.client import ApiSettings, Dialect, Request, Trouble, async_client, send
+from pipeline.data.api.client import Trouble, async_client, send
 from pipeline.data.api.pool import Pool, backoff
 from pipeline.data.api.replies import NO_REPLY, Journal, Reply, Schema, UnusableReply, read_reply
+from pipeline.data.api.requests import ApiSettings, Dialect, Request
 from pipeline.data.api.spending import Ledger
 from pipeline.errors import GenerationError
 
@@ -247,7 +248,7 @@ class Asker:
             if self.arrived == tries.arrived:
                 raise self._ended_by(GenerationError(trouble.sentence)) from None
             tries.arrived = self.arrived
-        return backoff(tries.refusals, base=1.0) if trouble.wait is None else trouble.wait + random.uniform(0, 0.1)
+        return backoff(tries.refusals) if trouble.wait is None else trouble.wait + random.uniform(0, 0.1)
 
     def _delay_of_failure(self, trouble: Trouble, tries: "_Tries") -> float:
         self.failed += 1

@@ -11,15 +11,16 @@ in a state file, written before each step on the server and after it, and each b
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
-from pipeline.data.api.client import ApiSettings, Dialect, Request, connection, host_of
+from pipeline.data.api.batch_state import OUR_NAME, Batch, BatchStatus, Line, Page, Part, State, Uploaded
+from pipeline.data.api.client import connection, host_of
 from pipeline.data.api.replies import Journal, Reply, journal, reply_of
+from pipeline.data.api.requests import ApiSettings, Dialect, Request
 from pipeline.data.api.run import Write, check_cap, needed
 from pipeline.data.api.spending import BATCH_FACTOR, Price
 from pipeline.data.catalogue import Product
@@ -34,99 +35,10 @@ MAX_FILE_BYTES = 190_000_000
 """OpenAI takes 50,000 requests and 200 MB a file."""
 MAX_TRIES = 3
 """Of a request whose batch ends with an error for it."""
-OUR_NAME = "shelftalk"
-"""The field of a batch's metadata that holds the name we gave it."""
 
 _ENDED = ("completed", "expired", "cancelled")
 _OUT_OF_TIME = ("batch_expired", "batch_cancelled")
 """Errors that say nothing about a request."""
-
-
-class _Part(BaseModel):
-    """One batch. Without an id it may or may not be on the server."""
-
-    name: str
-    keys: list[str]
-    id: str = ""
-    status: str = ""
-    completed: int = 0
-    failed: int = 0
-    collected: bool = False
-
-
-class _State(BaseModel):
-    model: str
-    base_url: str
-    parts: list[_Part] = []
-    """Of all rounds."""
-    tries: dict[str, int] = {}
-    """Errors by request."""
-    spent: float = 0.0
-    cancelled: bool = False
-
-    @property
-    def open(self) -> list[_Part]:
-        return [part for part in self.parts if not part.collected]
-
-
-@dataclass(frozen=True)
-class BatchStatus:
-    """Where a job is."""
-
-    state: str
-    """`open`: come back later. `done`: the journal has every reply. `cancelled`: as it was asked for."""
-    requests: int
-    """Sent so far, in all rounds."""
-    completed: int
-    failed: int
-    batches: int
-    """Under way."""
-    spent: float | None
-    """USD for the replies that have arrived; nothing if the price is unknown."""
-    message: str
-
-
-class _Counts(BaseModel):
-    completed: int = 0
-    failed: int = 0
-
-
-class _Batch(BaseModel):
-    """The part of the server's account of a batch that is used."""
-
-    id: str
-    status: str
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    errors: Any = None
-    metadata: Any = None
-    request_counts: _Counts | None = None
-
-    @property
-    def name(self) -> str:
-        return str(self.metadata.get(OUR_NAME, "")) if isinstance(self.metadata, dict) else ""
-
-
-class _Page(BaseModel):
-    data: list[_Batch]
-    has_more: bool = False
-
-
-class _Response(BaseModel):
-    status_code: int = 0
-    body: Any = None
-
-
-class _Line(BaseModel):
-    """A line of an output or error file."""
-
-    custom_id: str
-    response: _Response | None = None
-    error: Any = None
-
-
-class _Uploaded(BaseModel):
-    id: str = Field(min_length=1)
 
 
 def advance(products: Sequence[Product], write: Write[Any], api: ApiSettings, state: Path) -> BatchStatus:
@@ -208,11 +120,11 @@ class _Job:
                     "ask for them without batches, or choose another model."
                 )
         self._check_cap(missing)
-        part, size = _Part(name="", keys=[]), 0
+        part, size = Part(name="", keys=[]), 0
         for key, request in keys.items():
             length = len(self._line(key, request))
             if not part.name or len(part.keys) == MAX_REQUESTS or size + length > MAX_FILE_BYTES:
-                part, size = _Part(name=uuid4().hex, keys=[]), 0
+                part, size = Part(name=uuid4().hex, keys=[]), 0
                 self.state.parts.append(part)
             part.keys.append(key)
             size += length
@@ -240,7 +152,7 @@ class _Job:
                 part.collected = True
                 continue
             file = _read(
-                _Uploaded,
+                Uploaded,
                 client.files.with_raw_response.create(
                     file=(f"{part.name}.jsonl", b"".join(lines), "application/jsonl"), purpose="batch"
                 ).content,
@@ -253,7 +165,7 @@ class _Job:
                 completion_window="24h",
                 metadata={OUR_NAME: part.name},
             )
-            part.id = _read(_Batch, made.content, self.api).id
+            part.id = _read(Batch, made.content, self.api).id
             self._note()
         self._note()
 
@@ -263,7 +175,7 @@ class _Job:
         after, more = "", bool(wanted)
         while more:
             listed = client.batches.with_raw_response.list(limit=100, **({"after": after} if after else {}))
-            page = _read(_Page, listed.content, self.api)
+            page = _read(Page, listed.content, self.api)
             for batch in page.data:
                 if part := wanted.pop(batch.name, None):
                     part.id = batch.id
@@ -271,8 +183,8 @@ class _Job:
             after = page.data[-1].id if page.data else ""
         self._note()
 
-    def _look(self, client: "openai.OpenAI", part: _Part) -> None:
-        batch = _read(_Batch, client.batches.with_raw_response.retrieve(part.id).content, self.api)
+    def _look(self, client: "openai.OpenAI", part: Part) -> None:
+        batch = _read(Batch, client.batches.with_raw_response.retrieve(part.id).content, self.api)
         part.status = batch.status
         if batch.request_counts:
             part.completed, part.failed = batch.request_counts.completed, batch.request_counts.failed
@@ -287,7 +199,7 @@ class _Job:
             self._collect(client, part, batch)
         self._note()
 
-    def _collect(self, client: "openai.OpenAI", part: _Part, batch: _Batch) -> None:
+    def _collect(self, client: "openai.OpenAI", part: Part, batch: Batch) -> None:
         """Keep the replies of a batch that has ended, however it did, and count the errors."""
         keys, errors = set(part.keys), set()
         spent = 0.0
@@ -313,12 +225,12 @@ class _Job:
         written = len(reply.content or "") // 4 if reply.tokens_out is None else reply.tokens_out
         return BATCH_FACTOR * price.of(reply.tokens_in or 0, written)
 
-    def _reply(self, line: _Line) -> Reply | None:
+    def _reply(self, line: Line) -> Reply | None:
         if line.response is None or line.response.status_code != 200:
             return None
         return reply_of(json.dumps(line.response.body).encode(), self.api.api_key.strip())
 
-    def _lines(self, client: "openai.OpenAI", file: str) -> Iterator[_Line]:
+    def _lines(self, client: "openai.OpenAI", file: str) -> Iterator[Line]:
         """The lines of a file, which may be too large to hold."""
         import openai
 
@@ -326,7 +238,7 @@ class _Job:
             lines = response.iter_lines()
             while True:
                 try:
-                    yield _Line.model_validate_json(next(lines))
+                    yield Line.model_validate_json(next(lines))
                 except StopIteration:
                     return
                 except ValidationError:
@@ -342,10 +254,10 @@ class _Job:
     def _key(self, request: Request[Any]) -> str:
         return request.key(self.api.model, self.api.base_url)
 
-    def _read(self) -> _State:
-        new = _State(model=self.api.model, base_url=self.api.base_url.strip())
+    def _read(self) -> State:
+        new = State(model=self.api.model, base_url=self.api.base_url.strip())
         try:
-            found = _State.model_validate_json(self.path.read_bytes())
+            found = State.model_validate_json(self.path.read_bytes())
         except FileNotFoundError:
             return new
         except ValidationError as error:

@@ -17,26 +17,33 @@ from dataclasses import dataclass
 
 START = 8
 """Requests under way at first, if there are that many workers."""
-WINDOW_SECONDS = 2.0
-"""How far back the accepted sends are counted for the server's rate."""
+WINDOW_SECONDS = 1.0
+"""Over which servers count, and so over which the accepted sends are counted."""
 JUDGED = 60
 """The last results of which shares are taken."""
-SPORADIC_SHARE = 0.1
-"""Of refusals without a request to wait, below which they count as sporadic; half of that once a rate is known."""
+SPORADIC_SHARE = 0.15
+"""Of refusals without a request to wait, below which they count as sporadic."""
+SPORADIC_SHARE_AT_RATE = 0.1
+"""The same once a rate is known, which is then the likelier cause."""
 OVERLOAD_SHARE = 0.3
 """Of failures and refusals, from which on fewer requests are under way."""
 SLOWER = 0.7
-MARGIN = 0.98
+"""The factor of `limit` then."""
+MARGIN = 0.985
 """The share of the measured rate that is sent."""
 SLOWEST = 0.5
 """Sends a second, however often the server refuses: then each request's own wait is longer."""
 STEP = 0.005
-"""Of the rate, added after each second without a refusal; grows by half after every further quiet `QUIET_STEPS`."""
-QUIET_STEPS = 5
+"""Of the rate, added after each second without a refusal."""
+QUIET_STEPS = 3
+STEP_GROWTH = 1.8
+"""Of the step, after each second more than `QUIET_STEPS` without a refusal: the limit is not near, or was raised."""
+KEPT_SECONDS = 4.0
+"""For which sends are remembered."""
 LONG_WAIT = 2.0
 """Seconds: who asks for more lets nobody else in either, so all wait."""
-BURST = 2
-"""Sends that a late wake-up may catch up with at once."""
+GAP = 0.5
+"""Between two sends, of the even distance. Below 1, so that what a late wake-up missed is caught up with."""
 
 
 @dataclass
@@ -59,7 +66,6 @@ class Control:
         self._sends: deque[Sent] = deque()
         self._results: deque[bool] = deque(maxlen=JUDGED)  # refused?
         self._troubles: deque[bool] = deque(maxlen=20)  # refused or failed?
-        self._next = -math.inf
         self._paused_until = -math.inf
         self._slowed = -math.inf
         self._narrowed = -math.inf
@@ -73,7 +79,7 @@ class Control:
             return self._paused_until - now
         if self.in_flight >= max(1, int(self.limit)):
             return math.inf
-        return max(0.0, self._next - now)
+        return max(0.0, self._due() - now)
 
     def paused_for(self, now: float) -> float:
         return max(0.0, self._paused_until - now)
@@ -82,10 +88,9 @@ class Control:
         sent = Sent(now)
         self.in_flight += 1
         self._sends.append(sent)
-        while self._sends[0].time < now - 2 * WINDOW_SECONDS:
+        while self._sends[0].time < now - KEPT_SECONDS:
             self._sends.popleft()
         self._probe(now)
-        self._next = max(self._next, now - BURST / self.rate) + 1 / self.rate
         return sent
 
     def replied(self, sent: Sent, now: float) -> None:
@@ -107,7 +112,7 @@ class Control:
         self._ended(refused=True, trouble=True)
         if asked_wait is not None and asked_wait >= LONG_WAIT:
             self.pause(now, asked_wait)
-        sporadic = SPORADIC_SHARE if math.isinf(self.rate) else SPORADIC_SHARE / 2
+        sporadic = SPORADIC_SHARE if math.isinf(self.rate) else SPORADIC_SHARE_AT_RATE
         if asked_wait is not None or sum(self._results) >= sporadic * JUDGED:
             self._slow(sent, now)
         self._narrow(sent, now)
@@ -115,6 +120,17 @@ class Control:
     def pause(self, now: float, seconds: float) -> None:
         """Send nothing for a while."""
         self._paused_until = max(self._paused_until, now + seconds)
+
+    def _due(self) -> float:
+        """When the next send is due at the rate: no more in any second than that, and about evenly.
+
+        It holds for a server that counts in windows of a second, fixed or sliding, and for one with a bucket of tokens.
+        """
+        if math.isinf(self.rate) or not self._sends:
+            return -math.inf
+        due = self._sends[-1].time + GAP / self.rate
+        count = math.ceil(self.rate)
+        return max(due, self._sends[-count].time + count / self.rate) if len(self._sends) >= count else due
 
     def _ended(self, refused: bool, trouble: bool) -> None:
         self.in_flight -= 1
@@ -132,17 +148,23 @@ class Control:
             self._narrowed = now
 
     def _slow(self, sent: Sent, now: float) -> None:
-        """Learn the rate: what the server accepted in the last seconds in which it also refused."""
-        seen = sent.time  # later sends may still be refused
+        """Learn the rate from the second before a refusal: what the server accepted in it is what it allows.
+
+        The first time all that was sent counts, too much rather than too little: that is soon found out. Later there are
+        two measures, and the higher one counts: the other is too low where this process itself came late with its sends.
+        """
         first = math.isinf(self.rate)
-        begun = max(self._slowed, seen - (1.0 if first else WINDOW_SECONDS), self._sends[0].time)
-        span = seen - begun
+        end = now if first else sent.time  # what was sent after it may be refused yet
+        begun = max(self._slowed, end - WINDOW_SECONDS, self._sends[0].time)
         self._quiet = 0
-        if span < (0.25 if first else 1.0):
-            return
-        accepted = sum(begun < other.time <= seen and not other.refused for other in self._sends)
-        measured = max(SLOWEST, accepted / span)
-        self.rate = measured if first else max(MARGIN * min(measured, self.rate), self.rate / 2)
+        if end - begun < (0.25 if first else 0.99) * WINDOW_SECONDS:
+            return  # the change before has not shown its effect yet
+        window = [other for other in self._sends if begun < other.time <= end]
+        accepted = sum(not other.refused for other in window)
+        measured = accepted / (end - begun)
+        if not first:
+            measured = MARGIN * min(self.rate, max(measured, self.rate * accepted / len(window)))
+        self.rate = max(measured, SLOWEST) if first else max(measured, self.rate / 2, SLOWEST)
         self._slowed = self._stepped = now
 
     def _probe(self, now: float) -> None:
@@ -150,10 +172,10 @@ class Control:
         if math.isinf(self.rate) or now - self._stepped < 1.0:
             return
         self._stepped = now
-        recent = sum(other.time > now - WINDOW_SECONDS for other in self._sends)
-        if recent >= 0.9 * self.rate * WINDOW_SECONDS - 1:
+        recent = sum(other.time > now - 2 * WINDOW_SECONDS for other in self._sends)
+        if recent >= 0.8 * self.rate * 2 * WINDOW_SECONDS - 1:
             self._quiet += 1
-            self.rate += self.rate * STEP * 1.5 ** max(0, self._quiet - QUIET_STEPS)
+            self.rate += self.rate * STEP * STEP_GROWTH ** max(0, self._quiet - QUIET_STEPS)
 
 
 class Pool:

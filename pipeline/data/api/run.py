@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.data.api.asking import Asker, Halted, Interrupted, Tally
-from pipeline.data.api.client import ApiSettings, Request, host_of
+from pipeline.data.api.client import host_of
 from pipeline.data.api.replies import Schema, journal, read_reply
+from pipeline.data.api.requests import ApiSettings, Request
 from pipeline.data.catalogue import Product
 from pipeline.errors import GenerationError
 
