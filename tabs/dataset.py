@@ -46,7 +46,11 @@ class DatasetTab:
                 catalogue_choices(), value=SAMPLE_NAME, label="Catalogue", filterable=False, scale=3, min_width=180
             )
             self.upload = gr.UploadButton(
-                "Upload a catalogue …", file_types=[".json", ".jsonl", ".csv", ".tsv", ".gz"], scale=2, min_width=180, elem_id="upload"
+                "Upload a catalogue …",
+                file_types=[".json", ".jsonl", ".csv", ".tsv", ".gz"],
+                scale=2,
+                min_width=180,
+                elem_id="upload",
             )
         self.counts = gr.HTML(elem_id="catalogue-counts", elem_classes="counts")
         with gr.Accordion("Why some are skipped", open=False, visible=False) as self.why:
