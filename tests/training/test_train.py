@@ -73,7 +73,10 @@ def test_the_run_folder_has_the_files_of_the_contract(finished_run: Path) -> Non
         "settings.json",
         "events.jsonl",
         "baseline.json",
-        *(f"dataset/{name}" for name in ("rows.jsonl", "train.jsonl", "heldout.jsonl", "dataset.json", "manifest.json")),
+        *(
+            f"dataset/{name}"
+            for name in ("rows.jsonl", "train.jsonl", "heldout.jsonl", "dataset.json", "manifest.json")
+        ),
         *(f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors", "base.json", "README.md")),
         *(f"adapter/{name}" for name in ("tokenizer.json", "tokenizer_config.json")),
     }
