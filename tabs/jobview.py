@@ -8,7 +8,7 @@ from pipeline.data.generation import PILOT_PRODUCTS, Look
 from tabs.shared import count, duration, escape, notice
 
 UNKNOWN = "unknown"
-PRICES = f"as published on {PRICES_READ}"
+PRICES = f"as published in {PRICES_READ}"
 
 
 def money(usd: float | None) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline.data import generation
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
@@ -43,6 +44,12 @@ def activity() -> str:
         view = look(running.name)
         last = view.steps[-1] if view and view.steps else None
         said.insert(0, f"training, step {last['step']} of {last['total']}" if last else "training is starting")
+    job = generation.look()
+    if job.state in (generation.PILOT, generation.RUNNING):
+        total = job.progress.get("total")
+        said.append("writing questions" + (f", {job.progress['done']:,} of {count(total, 'product')}" if total else ""))
+    elif job.state == generation.WAITING:
+        said.append("a batch is at the API")
     if waiting := len(queued_runs()):
         said.append(f"{count(waiting, 'run')} queued")
     return " and ".join(said) or "idle"

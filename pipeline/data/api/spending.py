@@ -21,8 +21,8 @@ DEFAULT_MODEL = "gpt-6-luna"
 """OpenAI's smallest current model, made for focused work in large amounts such as extraction, with structured outputs
 and the Batch API; the replacement that OpenAI names for GPT-4.1 mini and GPT-4o mini, which leave in January 2027."""
 
-PRICES_READ = "2026-11-24"
-"""The day on which `_PRICES` was last compared with the published prices (standard tier, prompts under 272,000 tokens)."""
+PRICES_READ = "November 2026"
+"""When the published prices were as in `_PRICES` (standard tier, prompts under 272,000 tokens), by several public accounts."""
 
 _PRICES = {
     "gpt-6-luna": (0.10, 0.50),
