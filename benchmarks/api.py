@@ -2,8 +2,8 @@
 
 Cases: `faults` (1% answered with 500 or dropped), `sporadic` (2% refused with 429 and no `Retry-After`), `limited-bucket`,
 `limited-fixed`, `limited-sliding` (40 requests a second, 429 with `Retry-After: 1` beyond) and `killed` (SIGKILL ten times
-on the way, with the faults). Two calls a product, replies of about 5 kB, a pool of 32. The server and each run are processes
-of their own; the figures of a run are its own, those of requests are the server's.
+on the way, with the faults). The project's own two calls a product, replies of up to 10 kB, their checks, a pool of 32. The
+server and each run are processes of their own; the figures of a run are its own, those of requests are the server's.
 """
 
 import argparse
@@ -22,11 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from benchmarks.measure import save, spread
-from pipeline.data.api import ApiSettings, Ask, Progress, Request, work_through
+from pipeline.data.api import ApiSettings, Progress, work_through
 from pipeline.data.catalogue import Product
+from pipeline.data.openai_generator import ProductWriter, finished
 
 SECONDS = 0.5
 WORKERS = 32
@@ -43,25 +42,18 @@ CASES = {
 IDEAL = {name: LIMIT if name.startswith("limited") else WORKERS / SECONDS for name in CASES}
 
 
-class Item(BaseModel):
-    question: str
-    answer: str
-
-
-class Reply(BaseModel):
-    name: str
-    items: list[Item]
-
-
-async def write(product: Product, ask: Ask) -> list[str]:
-    """Two calls, of which the second needs the first's reply."""
-    first = await ask(Request("Facts.", f"{product.uid}-1\n{product.content}", Reply, 1500, "1"))
-    second = await ask(Request("Questions.", f"{product.uid}-2\n{first.items[0].answer}", Reply, 1500, "1"))
-    return [item.question for reply in (first, second) for item in reply.items]
-
-
 def products(count: int) -> list[Product]:
-    return [Product(f"p{n}", f"Product {n}", f"The record of product {n}. " * 40) for n in range(count)]
+    """Three attributes each, in records of about a kilobyte."""
+    told = "It keeps its shape, it keeps its promise, and it keeps whoever bought it company for a good many years. "
+    return [
+        Product(
+            f"p{n}",
+            f"Ferrymead Article {n}",
+            f"A sturdy thing for every room of the house. It is {10 + n % 80} inches long and made of solid beech. "
+            f"It comes in a box of {100 + n} pieces. {told * 8}",
+        )
+        for n in range(count)
+    ]
 
 
 def child(url: str, count: int) -> None:
@@ -71,7 +63,7 @@ def child(url: str, count: int) -> None:
     seen: list[Progress] = []
     settings = ApiSettings("m", url, "none", workers=WORKERS)
     begun = time.monotonic()
-    results = work_through(products(count), write, settings, on_progress=seen.append)
+    results = finished(work_through(products(count), ProductWriter().write, settings, on_progress=seen.append))
     seconds = time.monotonic() - begun
     figures = {
         "seconds": seconds,
@@ -82,7 +74,8 @@ def child(url: str, count: int) -> None:
         "failed": seen[-1].failed,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "cpu_seconds": time.process_time(),
-        "results": hashlib.sha256(json.dumps(results).encode()).hexdigest(),
+        "results": hashlib.sha256(repr(results).encode()).hexdigest(),
+        "rows": results.accepted,
     }
     print(json.dumps(figures))
 

@@ -1,7 +1,7 @@
 """A model server for `benchmarks.api`, in a process of its own so that it is not what is measured.
 
 `python -m benchmarks.api_server --seconds 0.5 [--faults 0.01] [--refusals 0.02] [--limit 40 --window fixed]` prints its
-port. It answers chat requests after `--seconds` with about 5 kB, and `GET /stats` with what it was asked and answered.
+port. It answers chat requests after `--seconds` as a careful model would, and `GET /stats` with what it was asked and answered.
 """
 
 import argparse
@@ -12,24 +12,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.api_server import good_reply, record_of
 from tests.rate_limits import FixedWindow, Limiter, SlidingWindow, TokenBucket
 
 WINDOWS = {"bucket": TokenBucket, "fixed": FixedWindow, "sliding": SlidingWindow}
-ITEMS = 24
 
 
-def reply_to(prompt: str) -> dict[str, Any]:
-    """About 5 kB, the same for the same prompt."""
-    draw = random.Random(prompt)
-    words = ["kettle", "beech", "inches", "written", "colour", "handle", "winter", "which", "product", "does"]
-
-    def sentence() -> str:
-        return " ".join(draw.choices(words, k=14))
-
-    return {
-        "name": prompt.split("\n")[0],
-        "items": [{"question": sentence(), "answer": sentence()} for _ in range(ITEMS)],
-    }
+def name_of(request: dict[str, Any]) -> str:
+    """Which of a product's calls it is."""
+    return f"{request['response_format']['json_schema']['name']} {record_of(request)['title']}"
 
 
 @dataclass
@@ -39,7 +30,7 @@ class Server:
     refusals: float
     limiter: Limiter | None
     asked: dict[str, list[float]] = field(default_factory=dict)
-    """Times at which a prompt arrived."""
+    """Times at which a call arrived."""
     answered: dict[str, list[float]] = field(default_factory=dict)
     """Times at which its reply had been handed to the network."""
     counts: dict[str, int] = field(default_factory=lambda: {"refused": 0, "failed": 0, "dropped": 0})
@@ -56,16 +47,16 @@ class Server:
                 elif head.startswith(b"GET"):
                     stats = {"asked": self.asked, "answered": self.answered, **self.counts}
                     await respond(writer, 200, json.dumps(stats).encode())
-                elif not await self.chat(json.loads(body)["messages"][1]["content"], writer):
+                elif not await self.chat(json.loads(body), writer):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
 
-    async def chat(self, prompt: str, writer: asyncio.StreamWriter) -> bool:
+    async def chat(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         """Answer; whether the connection goes on."""
-        name = prompt.split("\n")[0]
+        name = name_of(request)
         self.asked.setdefault(name, []).append(time.time())
         if self.limiter and not self.limiter.allows(time.monotonic()):
             return await self.refuse(writer, {"retry-after": "1"})
@@ -79,7 +70,7 @@ class Server:
             self.counts["failed"] += 1
             await respond(writer, 500, b'{"error": {"message": "oops"}}')
             return True
-        content = json.dumps(reply_to(prompt))
+        content = json.dumps(good_reply(request) | {"name": name})
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 700, "completion_tokens": 1200}
         await respond(writer, 200, json.dumps({"id": "c", "choices": [choice], "usage": usage}).encode())

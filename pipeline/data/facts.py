@@ -459,10 +459,7 @@ time grows with the text's length, whatever the text.
 
 def extract_facts(uid: str, title: str, content: str) -> list[Fact]:
     """What the cleaned record says about the product: the description first, then attributes in the order of KINDS."""
-    facts = []
-    lead = description(content)
-    if len(lead.split()) >= STUB_WORDS and not in_title(lead, title):
-        facts.append(Fact(uid, title, DESCRIPTION, lead, lead))
+    facts = described(uid, title, content)
     # "Praise for …" is mostly about the author's other books.
     praise = re.search(r"\b(?:Praise|Acclaim|acclaim) for\b", content)
     own = content[: praise.start()] if praise else content
@@ -472,6 +469,13 @@ def extract_facts(uid: str, title: str, content: str) -> list[Fact]:
         if value and not in_title(value, title) and is_findable(kind, value):
             facts.append(Fact(uid, title, kind.name, value, _quote(content, start, end)))
     return facts
+
+
+def described(uid: str, title: str, content: str) -> list[Fact]:
+    """The description as a fact, if it says anything beyond the title."""
+    lead = description(content)
+    says = len(lead.split()) >= STUB_WORDS and not in_title(lead, title)
+    return [Fact(uid, title, DESCRIPTION, lead, lead)] if says else []
 
 
 def _find(kind: Kind, content: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from pipeline.data import quality
 from pipeline.data.api import Ask, Request, UnusableReply
 from pipeline.data.catalogue import Product, clean
 from pipeline.data.examples import Generated, PhrasedFact, Rejected, phrase
-from pipeline.data.facts import DESCRIPTION, KINDS, Fact, extract_facts
+from pipeline.data.facts import DESCRIPTION, KINDS, Fact, described, extract_facts
 from pipeline.data.openai_prompts import (
     HELD_OUT,
     PROMPTS,
@@ -112,13 +112,13 @@ class ProductWriter:
         return Generated([item for item in whole if item], rejected, accepted)
 
     async def _facts(self, product: Product, ask: Ask, rejected: list[Rejected]) -> list[Fact]:
-        own = extract_facts(product.uid, product.title, product.content)
         reply = await _twice(ask, facts_request(product), product, rejected)
         if not isinstance(reply, FactsReply):
             rejected.append(_rejected(product, reason=LEFT_TO_TEMPLATES))
-            return own
+            return extract_facts(product.uid, product.title, product.content)
         # The description is always the record's own words, whatever the model would have made of them.
-        held = [fact for fact in own if fact.kind == DESCRIPTION and not quality.has_contact(fact.value)]
+        own = described(product.uid, product.title, product.content)
+        held = [fact for fact in own if not quality.has_contact(fact.value)]
         kinds = {DESCRIPTION}
         for stated in reply.facts:
             kind = quality.kind_name(stated.kind)

@@ -216,6 +216,7 @@ def _names(question: str, fact: Fact) -> bool:
     return any(a == "the" and b.removesuffix("s") in label for a, b in pairwise(words))
 
 
+@lru_cache(maxsize=4096)
 def masked(question: str, title: str, name: str = "it") -> str:
     """What two questions share that ask the same of different products, or one more politely than the other."""
     words = f" {title_key(question)} ".replace(f" {title_key(title)} ", f" {name} ").strip()
