@@ -30,7 +30,7 @@ from pipeline.data.cleaning import (
 from pipeline.data.columns import PLAIN, Columns, check_columns
 from pipeline.data.csvfile import csv_blocks, is_csv
 from pipeline.data.exports import content_columns
-from pipeline.data.rows import Block, Items, Progress, Row, blocks, head, parsed, parsed_lines
+from pipeline.data.rows import Block, Lines, Progress, Row, blocks, head, parsed, parsed_lines
 from pipeline.errors import CatalogueError
 
 PRODUCTS, SKIPPED, EMPTY = "products.parquet", "skipped.parquet", "empty.parquet"
@@ -107,26 +107,16 @@ def _write_parts(
 def _write_part(
     connection: duckdb.DuckDBPyConnection, block: Block, columns: Columns, aside: Path, number: int
 ) -> set[str]:
-    odd = _take_plain(connection, block, columns)
-    fields, rows = checked_rows(parsed(block) if odd is None else odd, columns)
+    odd = None
+    if isinstance(block, Lines) and len(block.data) >= WORTH_SQL and plain.can_read(columns):
+        odd = plain.take_lines(connection, block, aside / SPILL / f"{number:05}.json", columns)
+    fields, rows = checked_rows(parsed(block) if odd is None else parsed_lines(odd), columns)
     _put(connection, rows, new=odd is None)
     contents = "SELECT line, content FROM part WHERE reason = ''"
     _copy(connection, contents, aside / CONTENTS / f"{number:05}.parquet")
     heads = "SELECT line, uid, title, key, folded, hash(content) AS said, reason FROM part ORDER BY line"
     _copy(connection, heads, aside / HEADS / f"{number:05}.parquet")
     return fields
-
-
-def _take_plain(
-    connection: duckdb.DuckDBPyConnection, block: Block, columns: Columns
-) -> Iterator[tuple[int, Row]] | None:
-    """Let SQL make the table `part` of a block's plain lines; what is left, or None where all of it is."""
-    if isinstance(block, Items) or len(block.data) < WORTH_SQL or not plain.can_read(columns):
-        return None
-    try:
-        return parsed_lines(plain.take_lines(connection, block.data, block.first, columns))
-    except duckdb.ConversionException:  # somewhere it is not UTF-8
-        return None
 
 
 def checked_rows(rows: Iterable[tuple[int, Row]], columns: Columns) -> tuple[set[str], list[Checked]]:

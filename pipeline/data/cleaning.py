@@ -81,10 +81,13 @@ def clean(text: str) -> str:
         if unescaped == text:
             break
         text = unescaped
-    text = " ".join((_TAG.sub(" ", text) if "<" in text else text).split())
-    if "refers to" in text.casefold():
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    printable = text.isprintable()  # then a space is its only white space
+    text = text.strip(" ") if printable and "  " not in text else " ".join(text.split())
+    if "-" in text and "refers to" in text.casefold():
         text = _BOILERPLATE.sub("", text)
-    if not text.isprintable():
+    if not printable and not text.isprintable():
         # Invisible characters (zero-width, direction marks, controls) would make equal texts differ.
         text = " ".join("".join(c for c in text if unicodedata.category(c)[0] != "C").split())
     return unicodedata.normalize("NFC", text).strip()

@@ -2,9 +2,7 @@
 
 import codecs
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +14,7 @@ from pipeline.data import cleaning
 from pipeline.data.cleaning import DAMAGED, LINE_TOO_LONG
 from pipeline.data.columns import Columns, check_columns, guess_columns, unknown_columns
 from pipeline.data.exports import Record, products_of
-from pipeline.data.rows import ITEMS, Block, Items, Progress, Row, decompressed, nothing_to_say
+from pipeline.data.rows import DAMAGE, ITEMS, Block, Items, Progress, Row, decompressed, nothing_to_say
 from pipeline.errors import CatalogueError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -136,7 +134,7 @@ def _lines(path: Path, chunks: Iterator[bytes]) -> Iterator[Line]:
             return
         except csv.Error:
             yield LINE_TOO_LONG
-        except (gzip.BadGzipFile, EOFError, zlib.error):
+        except DAMAGE:
             yield DAMAGED
             return
 

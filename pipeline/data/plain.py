@@ -5,12 +5,13 @@ spaces and a boilerplate's tail. SQL says which lines are plain and cleans those
 """
 
 import re
+from pathlib import Path
 
 import duckdb
 
-from pipeline.data import cleaning
 from pipeline.data.cleaning import MAX_TITLE_CHARACTERS, NO_CONTENT, NO_TITLE, STUB, TITLE_TOO_LONG
 from pipeline.data.columns import Columns
+from pipeline.data.rows import Lines
 
 LETTERS = (
     " -~\u00a1-\u00ac\u00ae-\u00de\u00e0-\u012f\u0132-\u0148\u014a-\u017e\u0180-\u01c3"  # Latin
@@ -26,54 +27,91 @@ _UNTIDY = f"{_ODD}|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
 """What cleaning changes, or may change."""
 _ODD_TITLE = "[^ -~]|<|&[^ ;&]|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
 _PLAIN_UID = "[!-%'-;=-~]+"
-ENTITIES = {"&amp;": "&", "&quot;": '"', "&#39;": "'", "&#8217;": "’", "&#8212;": "—", "&#8220;": "“", "&#8221;": "”"}
+_NO_TEXT = r"^[\[{]|^(?i:[-+0-9.e]+|true|false|-?nan|-?inf(?:inity)?)$"
+"""What a value may look like that was no text in the file: DuckDB has made one of it in its own way."""
+ENTITIES = {
+    "&amp;": "&",
+    "&quot;": '"',
+    "&#39;": "'",
+    "&#8217;": "’",
+    "&#x2019;": "’",
+    "&#8220;": "“",
+    "&#8221;": "”",
+    "&#x201C;": "“",
+    "&#x201D;": "”",
+    "&#8211;": "–",
+    "&#8212;": "—",
+    "&#8230;": "…",
+}
 """The commonest ones, in the order in which they are replaced: an ampersand may be the beginning of another."""
 
 
 def can_read(columns: Columns) -> bool:
     """Whether title and content are one field each, and all names need no escaping."""
     names = [columns.title, *columns.content, *([columns.uid] if columns.uid else [])]
-    return len(columns.content) == 1 and all(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) for name in names)
+    return (
+        len(columns.content) == 1
+        and len({n.lower() for n in names}) == len(names)
+        and all(re.fullmatch(r"[A-Za-z_]\w*", n, re.ASCII) for n in names)
+    )
 
 
 def take_lines(
-    connection: duckdb.DuckDBPyConnection, lines: bytes, first: int, columns: Columns
-) -> list[tuple[int, str]]:
+    connection: duckdb.DuckDBPyConnection, block: Lines, place: Path, columns: Columns
+) -> list[tuple[int, bytes]] | None:
     """Make the table `part` with the columns of `Checked`, filled from the plain lines; returns the others, numbered.
 
     Args:
-        lines: UTF-8 text, of which `first` is the number of the first line.
+        place: a file to write the block to for DuckDB; it is overwritten.
         columns: what `can_read` allows.
 
-    Raises:
-        duckdb.ConversionException: it is not UTF-8.
+    Returns:
+        None where lines cannot be told apart, or are JSON of a looser kind: nothing was taken.
     """
-    connection.execute(_tidy(columns), {"lines": lines, "first": first, "most": cleaning.MAX_LINE_BYTES})
+    if _has_loose_comma(block.data):
+        return None
+    place.write_bytes(block.data)
+    connection.execute(_tidy(columns), {"file": str(place), "first": block.first})
+    lines = block.data.split(b"\n")
+    odd, found = connection.execute(
+        "SELECT list(line ORDER BY line) FILTER (NOT plain), count(*) FROM tidy"
+    ).fetchall()[0]
+    if found != len(lines):  # an empty line is none for DuckDB
+        return None
     connection.execute(_PART)
-    return connection.execute("SELECT line, raw FROM tidy WHERE NOT plain ORDER BY line").fetchall()
+    return [(line, lines[line - block.first]) for line in odd or []]
+
+
+def _has_loose_comma(data: bytes) -> bool:
+    """Whether there is a comma at the end of a list, which DuckDB's reader takes and Python's refuses; within texts too."""
+    for end in b"]", b"}":
+        at = data.find(end)
+        while at > 0:
+            before = at - 1
+            while before > 0 and data[before] in b" \t\r":
+                before -= 1
+            if data[before] == ord(","):
+                return True
+            at = data.find(end, at + 1)
+    return False
 
 
 def _tidy(columns: Columns) -> str:
-    """The fields of every line, its content cleaned as if it were plain; `raw` is kept of the lines that are not.
+    """The fields of every line, its content cleaned as if it were plain.
 
-    Whatever cleaning a step here leaves undone is seen by the pattern for untidy text, and left to Python.
+    Whatever cleaning a step here leaves undone is seen by the pattern for untidy text, and left to Python. A line that is
+    no JSON object has no title here.
     """
     names = [columns.title, columns.content[0], *([columns.uid] if columns.uid else [])]
-    paths = ", ".join(f"'$.{name}'" for name in names)
-    uid = "CASE WHEN t[3] IN ('VARCHAR', 'UBIGINT') THEN v[3] WHEN v[3] IS NULL THEN line::VARCHAR END"
+    types = ", ".join(f"\"{name}\": 'VARCHAR'" for name in names)
+    uid = f'"{columns.uid}"' if columns.uid else "NULL::VARCHAR"
     return rf"""
 CREATE OR REPLACE TEMP TABLE tidy AS
-WITH lines AS (
-    SELECT unnest(l) AS raw, unnest(range($first, $first + len(l))) AS line
-    FROM (SELECT string_split(decode($lines), chr(10)) AS l)
-), found AS (
-    SELECT line, raw, TRY(json_extract_string(raw, [{paths}])) AS v, TRY(json_type(raw, [{paths}])) AS t FROM lines
-), texts AS (
-    SELECT line, raw, {uid if columns.uid else "line::VARCHAR"} AS uid, v[1] AS title, coalesce(v[2], '') AS text,
-        -- DuckDB's reader would take a comma at the end of a list.
-        t[1] = 'VARCHAR' AND coalesce(t[2], 'VARCHAR') = 'VARCHAR' AND strlen(raw) < $most
-        AND NOT regexp_matches(raw, ',\s*[\]}}]') AS strict
-    FROM found
+WITH texts AS (
+    SELECT row_number() OVER () + $first - 1 AS line, {uid} AS uid,
+        "{columns.title}" AS title, coalesce("{columns.content[0]}", '') AS text
+    FROM read_json($file, format = 'newline_delimited', columns = {{{types}}}, ignore_errors = true,
+        compression = 'uncompressed')
 ), looked AS (
     SELECT *, regexp_matches(text, '{_quoted(_UNTIDY)}') AS untidy FROM texts
 ), unescaped AS (
@@ -84,27 +122,28 @@ WITH lines AS (
     FROM unescaped
 ), cut AS (
     SELECT * REPLACE (
-        CASE WHEN untidy AND contains(lower(text), 'refers to') THEN {_without_tail("text")} ELSE text END AS text
+        CASE WHEN untidy AND regexp_matches(text, '(?i)refers to') THEN {_without_tail("text")} ELSE text END AS text
     ) FROM folded
 ), trimmed AS (
-    SELECT line, raw, uid, title, strict, untidy, CASE WHEN untidy THEN trim(text, ' ') ELSE text END AS content
+    SELECT line, coalesce(uid, line::VARCHAR) AS uid, title, untidy,
+        CASE WHEN untidy AND (starts_with(text, ' ') OR ends_with(text, ' ')) THEN trim(text, ' ') ELSE text END AS content
     FROM cut
 ), judged AS (
-    SELECT line, raw, uid, title, content,
+    SELECT line, uid, title, content,
         CASE WHEN regexp_full_match(title, '[A-Za-z0-9_ ]*') THEN lower(title)
         ELSE trim(regexp_replace(lower(title), '[^a-z0-9_]+', ' ', 'g'), ' ') END AS key,
-        strict AND regexp_full_match(uid, '{_quoted(_PLAIN_UID)}')
+        (regexp_full_match(uid, '[0-9]{{1,18}}')
+            OR regexp_full_match(uid, '{_quoted(_PLAIN_UID)}') AND NOT regexp_matches(uid, '{_quoted(_NO_TEXT)}'))
         AND NOT regexp_matches(title, '{_quoted(_ODD_TITLE)}')
-        AND CASE WHEN untidy THEN NOT regexp_matches(content, '{_quoted(_UNTIDY)}') ELSE true END AS tidy
+        AND CASE WHEN untidy THEN NOT regexp_matches(content, '{_quoted(_UNTIDY)}') ELSE true END
+        AND NOT regexp_matches(title, '{_quoted(_NO_TEXT)}') AND NOT regexp_matches(content, '{_quoted(_NO_TEXT)}') AS tidy
     FROM trimmed
-), told AS (
-    -- Whether a content that begins as its title does says more than the title is for Python to see.
-    SELECT *, coalesce(tidy AND (
+)
+-- Whether a content that begins as its title does says more than the title is for Python to see.
+SELECT line, uid, title, content, key, coalesce(tidy AND (
         content = '' OR NOT starts_with(key, lower(regexp_extract(content[:60], '[A-Za-z0-9_]+')))
     ), false) AS plain
-    FROM judged
-)
-SELECT line, uid, title, content, key, plain, CASE WHEN NOT plain THEN raw END AS raw FROM told
+FROM judged
 """
 
 
