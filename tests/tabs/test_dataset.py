@@ -158,8 +158,9 @@ def test_markup_in_a_title_is_text_and_nothing_runs(page: Page, tmp_path: Path) 
 
 
 def test_an_api_without_a_model_is_told_what_to_do(page: Page) -> None:
-    page.get_by_role("button", name="More settings").click()
-    page.get_by_label("an API").check()
-    expect(page.locator("input[type=password]")).to_be_visible()
+    page.get_by_label("A language model").check()
+    expect(page.locator("#api-key input")).to_be_visible()
+    page.locator("#api-model input").fill("")
+    page.locator("#api-model input").press("Enter")
     page.locator("#generate").click()
     expect(page.locator("#dataset-problem")).to_contain_text("No model is named")
