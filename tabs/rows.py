@@ -5,6 +5,7 @@ at once. Tab 2 trains on the dataset that was made or chosen last.
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ from tabs.pairs import (
     filter_choices,
     nothing_found,
     pair_cells,
+    row_of,
 )
 from tabs.publish import PublishBox
 from tabs.rowpanel import RowPanel
@@ -55,7 +57,7 @@ class RowsBox:
                     self.publish = PublishBox()
         self.outputs = [
             self.name, self.nothing, self.result, self.reused, self.chooser, self.about, *self.filters, self.kinds,
-            self.facts, self.lengths, *self.table.outputs, *self.panel.outputs,
+            self.facts, self.lengths, self.max_length, *self.table.outputs, *self.panel.outputs,
         ]  # fmt: skip
 
     def _build_result(self) -> None:
@@ -136,10 +138,10 @@ class RowsBox:
         self.panel.wire(self.name, self.max_length, [self.table.page, *self.filters], self.follow, follows)
         self.chooser.input(guarded(self.reused, self.choose), self.chooser, self.outputs, **QUIET)
         gr.on(
-            [self.max_length.release, self.pictures.select],
+            [self.max_length.change, self.pictures.select],
             guarded(problem, self.measure),
             [self.name, self.max_length, self.panel.key],
-            [problem, self.lengths, *self.panel.outputs],
+            [problem, self.lengths, self.panel.reads, self.panel.tokens],
             trigger_mode="always_last",
             **QUIET,
         )
@@ -165,8 +167,9 @@ class RowsBox:
             self.nothing: "",
             self.result: gr.Column(visible=True),
             self.reused: notice(text, "done"),
-            **self._standing(dataset, Filters()),
+            **self._standing(dataset, Filters())[0],
             self.words: "",
+            self.max_length: length,
             self.kinds: kinds_figure(dict(dataset.counts["kinds"])),
             self.facts: facts_figure([per_product[p["uid"]] for p in dataset.manifest["products"]]),
             self.lengths: self._lengths(dataset, length),
@@ -174,19 +177,18 @@ class RowsBox:
             **(self.panel.show(dataset, cells[0][-1], length) if len(cells) else self.panel.clear()),
         }
 
-    def _standing(self, dataset: Dataset, filters: Filters) -> Update:
-        """What follows from the rows as they stand; a filter whose last row is gone lets all through."""
+    def _standing(self, dataset: Dataset, filters: Filters) -> tuple[Update, Filters]:
+        """What follows from the rows as they stand, and the filters; one whose last row is gone lets all through."""
         choices = filter_choices(dataset)
+        kept = {n: v if (v := getattr(filters, n)) in [value for _, value in choices[n]] else "" for n in NAMES}
         update: Update = {
             self.chooser: gr.Dropdown(choices=dataset_choices(), value=dataset.folder.name),
             self.about: about_dataset(dataset),
+            self.reason: gr.Radio(choices=choices["reason"], value=kept["reason"]),
         }
-        for name in NAMES:
-            value = getattr(filters, name)
-            update[getattr(self, name)] = {"kind": gr.Dropdown, "reason": gr.Radio}.get(name, gr.Dropdown)(
-                choices=choices[name], value=value if value in dict((v, w) for w, v in choices[name]) else ""
-            )
-        return update
+        for name in ("split", "kind", "status"):
+            update[getattr(self, name)] = gr.Dropdown(choices=choices[name], value=kept[name])
+        return update, replace(filters, **kept)
 
     def choose(self, name: str) -> Update:
         """Look at an older dataset again, which makes it the one that tab 2 trains on."""
@@ -222,15 +224,15 @@ class RowsBox:
 
     def follow(self, dataset: Dataset, page: int, *values: str | None) -> Update:
         """After a change of a row: counts and table, on the same page."""
-        filters = _filters(*values)
+        update, filters = self._standing(dataset, _filters(*values))
         cells = pair_cells(dataset.folder.name, filters)
-        return self._standing(dataset, filters) | self.table.show(cells, page, nothing_found(filters))
+        return update | self.table.show(cells, page, nothing_found(filters))
 
     def measure(self, name: str, max_length: float, key: str) -> Update:
         if not name:
             return {}
         dataset = dataset_named(name)
-        row = self.panel.show(dataset, key, max_length) if key else {}
+        row = self.panel.read(row_of(dataset, key), int(max_length)) if key else {}
         return {self.lengths: self._lengths(dataset, int(max_length)), **row}
 
     def _lengths(self, dataset: Dataset, max_length: int) -> Any:

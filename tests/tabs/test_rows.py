@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.answering.prompts import build_prompt
+from pipeline.files import read_json, write_json
 from tests.hub_server import TOKEN, HubServer
 from tests.tabs.conftest import PATIENCE, App, cell, open_page, open_tab, set_slider, start_app
 from tests.tabs.test_dataset import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
@@ -155,8 +156,10 @@ def test_what_a_filter_rejected_is_taught_after_all(shown: Page, app: App) -> No
     }  # fmt: skip
     with (folder / "rows.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
-    (folder / "manifest.json").touch()
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", manifest | {"edits": "others"})  # so its files are written anew
     shown.reload()
+    expect(shown.locator("#dataset-counts")).to_contain_text("1 left out")
     choose(shown, "Status", "rejected (1)")
     expect(cell(shown, "pairs", 0, QUESTION)).to_have_text(question)
     pick(shown, 0)
@@ -221,7 +224,7 @@ def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Pa
     expect(page.locator("#dataset-counts")).to_contain_text("From rows.jsonl")
     for title in ("ranAway=4", "seen.png", "passwd", "onerror"):
         search(page, title)
-        expect(cell(page, "pairs", 0, PRODUCT)).to_contain_text("Kettle")
+        expect(cell(page, "pairs", 0, PRODUCT)).to_contain_text(title)
         cell(page, "pairs", 0, PRODUCT).click()
         expect(page.locator("#row-about")).to_contain_text(title)
     page.locator("#row-reject").click()
