@@ -1,68 +1,21 @@
-"""The catalogues a person can choose from, and their products and skipped rows as the page shows them."""
+"""A catalogue's products, skipped rows and columns as the page shows them."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import overload
+from collections.abc import Sequence
+from typing import Any
 
 from pipeline.data import facts
-from pipeline.data.catalogue import SAMPLE, Catalogue, Product, read_catalogue
-from pipeline.data.catalogue_cache import move_source
+from pipeline.data.catalogue import Catalogue, Product
+from pipeline.data.columns import Columns
 from pipeline.errors import CatalogueError
-from pipeline.files import home
-from tabs.shared import count, escape
-
-SAMPLE_NAME = ""
-"""The sample's value in the list of catalogues; an upload's is its file name."""
-
+from tabs import reading
+from tabs.reading import Reading
+from tabs.shared import LazyRows, count, escape, memory
+from tabs.uploads import open_catalogue
 
 PREVIEW = 90
 """Characters of a content shown in the list; a picked row shows all of it."""
-
-
-def uploads_dir() -> Path:
-    """Where uploaded catalogues are kept, so that a reload finds them again."""
-    return home() / "uploads"
-
-
-def catalogue_choices() -> list[tuple[str, str]]:
-    files = sorted(p.name for p in uploads_dir().glob("*") if p.is_file() and not p.name.startswith("."))
-    return [("Sample catalogue", SAMPLE_NAME), *((name, name) for name in files)]
-
-
-def open_catalogue(name: str | None) -> Catalogue:
-    """The sample, or the upload of that name (looked up among those there are, never made into a path).
-
-    Raises:
-        CatalogueError: there is none of that name, or it cannot be read.
-    """
-    return read_catalogue(catalogue_path(name))
-
-
-def catalogue_path(name: str | None) -> Path:
-    """The file of that name, see above."""
-    if not name:
-        return SAMPLE
-    path = next((p for p in uploads_dir().glob("*") if p.name == name), None)
-    if path is None:
-        raise CatalogueError(f"There is no uploaded catalogue {name}; upload it again.")
-    return path
-
-
-def keep_upload(path: Path) -> str:
-    """Keep an uploaded catalogue once it is known to be one; returns its name in the list.
-
-    Raises:
-        CatalogueError: it cannot be used.
-    """
-    uploads_dir().mkdir(parents=True, exist_ok=True)
-    name = path.name.lstrip(".") or "catalogue"
-    with tempfile.TemporaryDirectory(dir=uploads_dir(), prefix=".") as aside:
-        copy = Path(shutil.copyfile(path, Path(aside) / name))
-        read_catalogue(copy)
-        move_source(copy, uploads_dir() / name)
-    return name
+SAMPLE_CHARACTERS, SAMPLE_COLUMNS = 80, 30
+"""Of a file whose columns are to be chosen: so much of a value, and so many columns."""
 
 
 def catalogue_line(catalogue: Catalogue) -> str:
@@ -72,48 +25,104 @@ def catalogue_line(catalogue: Catalogue) -> str:
     )
 
 
-class Cells(Sequence[list[str]]):
-    """Rows of a table that are read when a page of them is shown."""
-
-    def __init__(self, total: int, read: Callable[[int, int], list[list[str]]]) -> None:
-        self.total = total
-        self.read = read
-
-    def __len__(self) -> int:
-        return self.total
-
-    @overload
-    def __getitem__(self, index: int) -> list[str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[list[str]]: ...
-    def __getitem__(self, index: int | slice) -> list[str] | list[list[str]]:
-        wanted = range(self.total)[index]
-        if isinstance(wanted, int):
-            return self.read(wanted, 1)[0]
-        return self.read(wanted.start, len(wanted)) if wanted else []
-
-
-def product_cells(name: str | None, words: str) -> Cells:
-    catalogue, words = open_catalogue(name), words or ""
-    return Cells(
-        catalogue.matching(words),
-        lambda start, count: [[p.title, short(p.content)] for p in catalogue.page(start, count, words)],
+def reading_line(reading: Reading) -> str:
+    """How far a reading is."""
+    percent = round(100 * reading.done / reading.total) if reading.total else 0
+    size = f" of {memory(reading.total)}" if reading.total else ""
+    doing = "putting it in order" if percent == 100 else f"{percent}%{size} read"
+    return (
+        f"<div class='bar'><span style='width: {percent}%'></span></div>"
+        f"<b>{doing}</b> · these are its first rows; the rest and the counts follow. The page can be left meanwhile."
     )
+
+
+def product_cells(name: str | None, words: str) -> Sequence[list[str]]:
+    """Title, content and uid of the products; of a catalogue that is still being read, the first ones."""
+    words = words or ""
+    if on_its_way := reading.under_way(name):
+        return [_cells(p) for p in on_its_way.first_rows() if all(w in p.title.casefold() for w in _split(words))]
+    catalogue = open_catalogue(name)
+    return LazyRows(
+        catalogue.matching(words), lambda start, stop: [_cells(p) for p in catalogue.page(start, stop - start, words)]
+    )
+
+
+def product_of(name: str | None, uid: str) -> Product:
+    """The product that was picked, whatever the list shows by now.
+
+    Raises:
+        CatalogueError: the catalogue has none of that uid any more.
+    """
+    if on_its_way := reading.under_way(name):
+        found = [p for p in on_its_way.first_rows() if p.uid == uid]
+    else:
+        catalogue = open_catalogue(name)
+        found = catalogue.at(catalogue.numbers_of([uid]))
+    if not found:
+        raise CatalogueError("This product is not in the catalogue that is shown now; pick it again.")
+    return found[0]
+
+
+def _cells(product: Product) -> list[str]:
+    return [product.title, short(product.content), product.uid]
+
+
+def _split(words: str) -> list[str]:
+    return words.casefold().split()
 
 
 def short(text: str, most: int = PREVIEW) -> str:
     return text if len(text) <= most else text[:most].rsplit(" ", 1)[0] + " …"
 
 
-def skipped_cells(catalogue: Catalogue) -> Cells:
-    return Cells(
-        catalogue.skipped_total,
-        lambda start, count: [[str(s.line), s.title, s.reason] for s in catalogue.skipped(start, count)],
+def no_match(words: str) -> str:
+    """What to say where a search finds nothing."""
+    return f"Nothing matches “{short(words.strip())}”"
+
+
+def skipped_cells(catalogue: Catalogue, reason: str = "") -> Sequence[list[str]]:
+    """Line, title and reason of the rows that are left out, of all of them or for one reason."""
+    reasons = [reason] if reason else []
+    return LazyRows(
+        catalogue.skipped_counts().get(reason, 0) if reason else catalogue.skipped_total,
+        lambda start, stop: [
+            [str(s.line), s.title, s.reason] for s in catalogue.skipped(start, stop - start, reasons=reasons)
+        ],
     )
 
 
-def reasons_line(skipped: dict[str, int]) -> str:
-    return " · ".join(f"{number} × {escape(reason)}" for reason, number in skipped.items()) or "none"
+def reason_choices(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Every reason with its count, for a person to look at its rows."""
+    return [("all of them", ""), *((f"{n:,} × {reason}", reason) for reason, n in catalogue.skipped_counts().items())]
+
+
+def columns_line(columns: Columns | None, *, chosen: bool) -> str:
+    """How the columns are read, in one line."""
+    if columns is None:
+        return ""
+    contents = " and ".join(f"“{escape(short(name, 60))}”" for name in columns.content)
+    told = f"title from “{escape(short(columns.title, 60))}”, description from {contents}"
+    if columns.export:
+        return f"Recognised as a {columns.export}: {told}, and what its other columns tell."
+    return f"{'Chosen' if chosen else 'Recognised'}: {told}."
+
+
+def samples_table(fields: Sequence[str], samples: Sequence[dict[str, Any]]) -> str:
+    """What the columns of a file hold, each with its first values."""
+    rows = "".join(
+        f"<tr><th>{escape(short(name, SAMPLE_CHARACTERS))}</th><td>"
+        + "<br>".join(escape(short(_flat(row.get(name)), SAMPLE_CHARACTERS)) or "–" for row in samples)
+        + "</td></tr>"
+        for name in fields[:SAMPLE_COLUMNS]
+    )
+    more = len(fields) - SAMPLE_COLUMNS
+    return f"<table class='samples'>{rows}</table>" + (
+        f"<p class='small'>… and {count(more, 'more column')}.</p>" if more > 0 else ""
+    )
+
+
+def _flat(value: Any) -> str:
+    return " ".join(("" if value is None else str(value)).split())
 
 
 def marked_record(product: Product) -> list[tuple[str, str | float | None]]:

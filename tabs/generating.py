@@ -12,9 +12,9 @@ from pipeline.data.generation import Job, Look, generator_name, key_for
 from pipeline.data.store import MANIFEST
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
-from tabs.catalogues import SAMPLE_NAME, catalogue_path, open_catalogue
 from tabs.jobview import estimate_words, job_card, price_words
 from tabs.shared import Update, guarded
+from tabs.uploads import SAMPLE_NAME, catalogue_path, chosen_columns, open_catalogue
 
 TEMPLATES, API = "templates", "api"
 DEFAULTS = DatasetSettings()
@@ -258,7 +258,7 @@ class GenerateBox:
 
     def start(self, catalogue: str | None, settings: DatasetSettings, api: ApiSettings) -> Update:
         """Begin the job with its pilot."""
-        generation.start(Job(catalogue_path(catalogue), settings, api))
+        generation.start(Job(catalogue_path(catalogue), settings, api, columns=chosen_columns(catalogue)))
         return self.show(generation.look())
 
     def stop_job(self) -> Update:

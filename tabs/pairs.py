@@ -14,7 +14,7 @@ from pipeline.data.phrasings import kind_label
 from pipeline.data.store import KEPT_OUT, TRAINED
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.files import datasets_dir, home
-from tabs.catalogues import short
+from tabs.catalogues import no_match, short
 from tabs.shared import LazyRows, count, escape, stamp
 
 TITLE, ANSWER = 60, 45
@@ -151,9 +151,7 @@ def nothing_found(filters: Filters) -> str:
     if filters.reason.startswith(IN_CATALOGUE):
         return "These were left out before a question was written. The catalogue's own list, at the top, has them."
     if filters.words.strip():
-        return f"Nothing matches “{short(filters.words.strip())}”" + (
-            " with these filters." if _narrow(filters) else "."
-        )
+        return no_match(filters.words) + (" with these filters." if _narrow(filters) else ".")
     return "No row passes these filters."
 
 

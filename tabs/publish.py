@@ -17,7 +17,7 @@ from pipeline.data.export import EXPORT, Form, export_dataset, file_stem, write_
 from pipeline.errors import HubError
 from pipeline.files import whole_file
 from tabs.pairs import Filters, dataset_named, filtered_rows
-from tabs.shared import Update, escape, guarded, notice
+from tabs.shared import Update, escape, guarded, notice, on_space
 
 FILES: dict[Form, str] = {"json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet"}
 SAVE = """(file) => { if (!file) return; const link = document.createElement('a');
@@ -31,10 +31,6 @@ def export_rows(dataset: Dataset, filters: Filters) -> Path:
     with whole_file(path) as aside:
         write_lines(aside, filtered_rows(dataset, filters))
     return path
-
-
-def on_space() -> bool:
-    return bool(os.environ.get("SPACE_ID"))
 
 
 def pushing_token(typed: str) -> str:

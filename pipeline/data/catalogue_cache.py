@@ -84,6 +84,14 @@ def move_source(path: Path, to: Path) -> None:
             folder.replace(cache_dir() / folder.name.replace(old, new))
 
 
+def forget(path: Path) -> None:
+    """Remove the caches of a catalogue file, whether it is still there or not."""
+    place = _digest(str(path.resolve()))
+    with locked(cache_dir() / f".lock-{place[0]}"):
+        for folder in cache_dir().glob(f"{place}-*"):
+            discard(folder)
+
+
 def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 

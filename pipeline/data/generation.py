@@ -82,7 +82,7 @@ class Job:
         try:
             price, columns = kept["api"]["price"], kept["columns"]
             api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
-            read = Columns(columns["title"], tuple(columns["content"]), columns["uid"]) if columns else None
+            read = Columns(**columns | {"content": tuple(columns["content"])}) if columns else None
             return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], read)
         except (KeyError, TypeError) as error:
             raise GenerationError(

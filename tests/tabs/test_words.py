@@ -12,10 +12,11 @@ from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import UNKNOWN, extract
 from pipeline.data.catalogue import Product, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.data.generation import key_for
 from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.training.runs import append_event, create_run
 from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
-from tabs import asking, catalogues, pairs, plans, runlist, runview, shared, training
+from tabs import asking, catalogues, plans, runlist, runview, shared, training, uploads
 from tabs.cards import Exchange, answer_card, ending_card, exchange_card, message_list
 from tabs.controls import GROUPS, PRESET_WORDS, changes, mark_changed, settings_from, values_of
 from tabs.runview import look
@@ -175,9 +176,9 @@ def test_a_traceback_in_the_log_is_not_shown(home: Path, catalogue_file: Path) -
 def test_a_key_of_the_environment_goes_to_its_own_api_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    assert pairs.api_key("https://api.openai.com/v1/", "") == "secret"
-    assert pairs.api_key("http://192.0.2.1/v1", "") == ""
-    assert pairs.api_key("http://192.0.2.1/v1", "typed") == "typed"
+    assert key_for("https://api.openai.com/v1/", "") == "secret"
+    assert key_for("http://192.0.2.1/v1", "") == ""
+    assert key_for("http://192.0.2.1/v1", "typed") == "typed"
 
 
 def test_names_are_looked_up_and_never_paths(home: Path) -> None:
@@ -193,7 +194,7 @@ def test_an_upload_that_is_no_catalogue_is_not_kept(home: Path, tmp_path: Path) 
     bad = tmp_path / "bad.json"
     bad.write_text("nothing")
     with pytest.raises(CatalogueError):
-        catalogues.keep_upload(bad)
+        uploads.keep_upload(bad)
     assert not list((home / "uploads").glob("*"))
 
 
