@@ -33,7 +33,7 @@ def search(page: Page, words: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_label(label, exact=True).click()
+    page.get_by_role("combobox", name=label, exact=True).click()
     page.get_by_role("option", name=option).first.click()
 
 
