@@ -14,7 +14,9 @@ from pipeline.answering.lookup import Shelf
 from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, Columns, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
 from pipeline.data.export import FORMS, export_dataset, export_to
+from pipeline.data.store import with_every_edit
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
+from pipeline.files import datasets_dir
 from pipeline.generate import add_command
 from pipeline.generate import generate as generate_dataset
 from pipeline.training import launcher
@@ -33,6 +35,7 @@ from pipeline.training.runs import (
 from pipeline.training.settings import PRESETS, TrainingSettings, default_base, settings_for
 
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 def say(text: str) -> None:
@@ -208,8 +211,14 @@ def _settings(args: argparse.Namespace) -> TrainingSettings:
     return with_set(settings_for(args.preset or "quick", base), args.set)
 
 
+def _dataset_of(folder: Path) -> Dataset:
+    """The dataset in a folder, with what was changed of its rows since; a run's copy stays as it was trained on."""
+    dataset = open_dataset(folder)
+    return with_every_edit(dataset) if folder.resolve().parent == datasets_dir().resolve() else dataset
+
+
 def _dataset(args: argparse.Namespace) -> Dataset:
-    dataset = open_dataset(args.dataset) if args.dataset else latest_dataset()
+    dataset = _dataset_of(args.dataset) if args.dataset else latest_dataset()
     if dataset is None:
         raise SettingsError(
             "There is no dataset yet; generate one in the first tab, or name its folder with --dataset."
@@ -280,7 +289,7 @@ def check_finished(folder: Path) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write a dataset as one file, and print where."""
-    dataset = open_dataset(args.dataset)
+    dataset = _dataset_of(args.dataset)
     print(export_to(dataset, args.form, args.out) if args.out else export_dataset(dataset, args.form))
 
 
@@ -289,7 +298,7 @@ def push(args: argparse.Namespace) -> None:
     from pipeline.hub import push_dataset
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request
-    dataset = open_dataset(args.dataset)
+    dataset = _dataset_of(args.dataset)
     print(push_dataset(dataset, args.repo, license=args.license, private=not args.public, source_url=args.source_url))
 
 
@@ -369,6 +378,9 @@ def main(arguments: list[str] | None = None) -> int:
     except PipelineError as error:
         say(str(error))
         return BAD_INPUT
+    except KeyboardInterrupt:
+        say("Stopped; what was written and every reply that arrived is kept.")
+        return INTERRUPTED
     except OSError as error:
         say(
             disk_problem(error)

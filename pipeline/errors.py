@@ -48,6 +48,10 @@ class GenerationError(PipelineError):
     """The API that writes questions and answers refused or replied with something unusable."""
 
 
+class Unreachable(GenerationError):
+    """The API cannot be reached or fails for now: what may pass by itself."""
+
+
 class RunError(PipelineError):
     """A run cannot be started, found or read."""
 

@@ -8,15 +8,17 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.data import generation
 from pipeline.data.api import MAX_WORKERS, OPENAI_URL, ApiSettings, Price, Progress
 from pipeline.data.catalogue import SAMPLE, Catalogue, Product
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, choose_products
+from pipeline.data.dataset import TEMPLATE_PHRASINGS, Dataset, DatasetSettings, build_dataset, choose_products
 from pipeline.data.generation import BATCH_SECONDS, PILOT_PRODUCTS, Job, generator_name, key_for
-from pipeline.errors import SettingsError
+from pipeline.errors import GenerationError, SettingsError
 
 SAY_SECONDS = 2.0
 
@@ -50,20 +52,30 @@ def generate(args: argparse.Namespace, catalogue: Catalogue, say: Say) -> Datase
     Raises:
         PipelineError: it cannot be made.
     """
-    if not args.model:
-        if args.batch or args.judge:
-            raise SettingsError("--batch and --judge need a model that writes the questions; name it with --model.")
+    if args.model is None:
+        if args.batch or args.judge or args.cap is not None or args.price:
+            raise SettingsError("--batch, --judge, --cap and --price need a model; name it with --model.")
+        if args.phrasings > TEMPLATE_PHRASINGS:
+            raise SettingsError(f"Templates have {TEMPLATE_PHRASINGS} ways to ask; ask for fewer, or name a --model.")
         return build_dataset(catalogue, DatasetSettings(args.products, args.phrasings, seed=args.seed))
     name = generator_name(args.model, args.base_url)
     settings = DatasetSettings(args.products, args.phrasings, generator=name, judge=args.judge, seed=args.seed)
     price = Price(*args.price) if args.price else None
     api = ApiSettings(args.model, args.base_url, key_for(args.base_url), args.workers, args.cap, price)
     job = Job(args.catalogue, settings, api, args.batch)
+    with suppress(SettingsError):  # made before
+        return build_dataset(catalogue, settings)
     chosen = choose_products(catalogue, settings.products, settings.seed)
+    told = _Told(say)
     # A batch that was sent has been asked about already.
-    if not generation.batch_file(job).exists() and not _wanted(args, job, chosen, say):
-        return None
-    if args.batch and not _collected(args, job, chosen, say):
+    if not generation.batch_file(job).exists():
+        if not _wanted(args, job, chosen, told):
+            return None
+    elif not args.batch:
+        raise GenerationError("A batch of this job is at the API; collect it with --batch.")
+    if api.cap is not None:
+        api = replace(api, cap=max(0.0, api.cap - told.spent))
+    if args.batch and not _collected(args, replace(job, api=api), chosen, say):
         return None
     return build_dataset(catalogue, settings, generate=generation.writer(api, settings, _Told(say)))
 
@@ -73,8 +85,10 @@ class _Told:
 
     def __init__(self, say: Say) -> None:
         self.say, self.last = say, 0.0
+        self.spent = 0.0
 
     def __call__(self, p: Progress) -> None:
+        self.spent = p.spent or 0.0
         if time.monotonic() - self.last < SAY_SECONDS and p.done < p.total:
             return
         self.last = time.monotonic()
@@ -86,13 +100,13 @@ class _Told:
         )
 
 
-def _wanted(args: argparse.Namespace, job: Job, chosen: list[Product], say: Say) -> bool:
+def _wanted(args: argparse.Namespace, job: Job, chosen: list[Product], told: _Told) -> bool:
     """Try a few products, say what the rest will take, and ask."""
-    rest = len(chosen) - PILOT_PRODUCTS
+    say, rest = told.say, len(chosen) - PILOT_PRODUCTS
     if rest <= 0:
         return True
     say(f"Trying the first {PILOT_PRODUCTS} products")
-    found = generation.pilot(chosen, job.api, job.settings, on_progress=_Told(say))
+    found = generation.pilot(chosen, job.api, job.settings, on_progress=told)
     cost = found.batch_cost if job.batch else found.cost
     say(f"The other {rest} products: about {found.requests} requests, {found.seconds:.0f} s at once, {usd(cost)}")
     if args.yes:

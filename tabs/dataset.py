@@ -64,11 +64,11 @@ class DatasetTab:
 
     def refresh(self, name: str | None, words: str) -> Update:
         """What a fresh page shows: the catalogue, and the dataset that was made last."""
-        update = self.shelf.refresh(name, words) | self.box.show(generation.look())
+        now = generation.look()
+        update = self.shelf.refresh(name, words) | self.box.show(now)
         dataset = latest_dataset()
-        return update | (
-            self.rows.show(dataset, reused=False) | self.box.fill(dataset) if dataset else self.rows.empty()
-        )
+        shown = self.rows.show(dataset, reused=False) | self.box.fill(dataset) if dataset else self.rows.empty()
+        return update | shown | self.box.fill_job(now)
 
     def make(self, progress: gr.Progress = gr.Progress(), *values: Any) -> Update:  # noqa: B008
         """By templates at once; by an API as a job that goes on by itself."""

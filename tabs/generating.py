@@ -1,26 +1,33 @@
 """Tab 1's right side: what to generate and with whose help, and the job that does it as its file tells it."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
 from pipeline.data import generation
 from pipeline.data.api import DEFAULT_MODEL, MAX_WORKERS, OPENAI_URL, ApiSettings, Price, price_of
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, fingerprint
+from pipeline.data.dataset import (
+    TEMPLATE_PHRASINGS,
+    TEMPLATES,
+    Dataset,
+    DatasetSettings,
+    build_dataset,
+    fingerprint,
+)
 from pipeline.data.generation import Job, Look, generator_name, key_for
-from pipeline.data.store import MANIFEST
+from pipeline.data.store import open_dataset
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
 from tabs.jobview import estimate_words, job_card, price_words
 from tabs.shared import Update, guarded
 from tabs.uploads import SAMPLE_NAME, catalogue_path, chosen_columns, open_catalogue
 
-TEMPLATES, API = "templates", "api"
+API = "api"
 DEFAULTS = DatasetSettings()
 PHRASINGS_AT_LEAST, PHRASINGS_AT_MOST = 5, 40
-TEMPLATE_PHRASINGS = 12
-"""The templates have no more ways to ask for a fact."""
 
 CONTEXTS = {
     "The title only: the model must know the answer (recall)": False,
@@ -50,7 +57,9 @@ def make_dataset(
 
 
 def is_made(catalogue: str | None, settings: DatasetSettings) -> bool:
-    return (datasets_dir() / fingerprint(open_catalogue(catalogue), settings) / MANIFEST).is_file()
+    with suppress(SettingsError):
+        return bool(open_dataset(datasets_dir() / fingerprint(open_catalogue(catalogue), settings)))
+    return False
 
 
 def generate_dataset(
@@ -203,8 +212,8 @@ class GenerateBox:
         told = [problem, *self.job_outputs]
         self.stop.click(guarded(problem, self.stop_job), None, told, **quiet)
         for button, batch in ((self.more, False), (self.batch, True)):
-            button.click(guarded(problem, self.go_on(batch)), self.key, told, **quiet)
-        self.off.click(guarded(problem, self.call_off), self.key, told, **quiet)
+            button.click(guarded(problem, self.go_on(batch)), [self.seen, *self.api], told, **quiet)
+        self.off.click(guarded(problem, self.call_off), self.api, told, **quiet)
 
     def follow_source(self, source: str, phrasings: float) -> Update:
         most = PHRASINGS_AT_MOST if source == API else TEMPLATE_PHRASINGS
@@ -215,10 +224,10 @@ class GenerateBox:
             self.phrasings: gr.Slider(maximum=most, value=min(phrasings, most)),
         }
 
-    def find_models(self, url: str, key: str) -> Update:
+    def find_models(self, url: str | None, key: str | None) -> Update:
         from pipeline.data.api import list_models
 
-        models = list_models(url.strip(), key_for(url, key))
+        models = list_models((url or "").strip(), key_for(url or "", key or ""))
         preferred = DEFAULT_MODEL if DEFAULT_MODEL in models else models[0] if models else None
         return {self.model: gr.Dropdown(choices=models, value=preferred)}
 
@@ -238,7 +247,7 @@ class GenerateBox:
             raise GenerationError("No model is named for the questions; press “Find models” or type its name.")
         return DatasetSettings(
             products=int(products),
-            phrasings=int(phrasings),
+            phrasings=int(phrasings) if by_api else min(int(phrasings), TEMPLATE_PHRASINGS),
             unknown_per_product=float(unknown),
             reading=CONTEXTS.get(context, False),
             generator=generator_name(model or "", url or "") if by_api else TEMPLATES,
@@ -247,10 +256,11 @@ class GenerateBox:
         )
 
     def api_settings(
-        self, url: str, model: str, key: str, workers: float, cap: float | None, price_in: float | None,
+        self, url: str | None, model: str | None, key: str | None, workers: float, cap: float | None, price_in: float | None,
         price_out: float | None,
     ) -> ApiSettings:  # fmt: skip
         """What the widgets of `api` say."""
+        url, model = url or "", model or ""
         if (price_in is None) != (price_out is None):
             raise SettingsError("Only one of the two prices is given; give both, or neither.")
         price = Price(price_in, price_out) if price_in is not None and price_out is not None else None
@@ -263,22 +273,20 @@ class GenerateBox:
 
     def stop_job(self) -> Update:
         generation.stop()
-        return self.show(generation.look(), stopping=True)
+        return self.show(generation.look())
 
-    def go_on(self, batch: bool) -> Any:
-        def handler(key: str) -> Update:
-            kept = generation.look()
-            generation.go_on(key_for(kept.job.get("api", {}).get("base_url", ""), key or ""), batch=batch)
+    def go_on(self, batch: bool) -> Callable[..., Update]:
+        def handler(seen: Seen | None, *values: Any) -> Update:
+            generation.go_on(self.api_settings(*values), batch=batch, begun=seen[0] if seen else "")
             return self.show(generation.look())
 
         return handler
 
-    def call_off(self, key: str) -> Update:
-        kept = generation.look()
-        generation.call_off(key_for(kept.job.get("api", {}).get("base_url", ""), key))
+    def call_off(self, *values: Any) -> Update:
+        generation.call_off(self.api_settings(*values))
         return self.show(generation.look())
 
-    def show(self, now: Look, *, stopping: bool = False) -> Update:
+    def show(self, now: Look) -> Update:
         """The card of the job and the buttons that fit it."""
         going, waits = now.state in generation.UNDER_WAY, now.state == generation.ESTIMATED
         resumable = now.state in (generation.STOPPED, generation.FAILED)
@@ -286,7 +294,7 @@ class GenerateBox:
         return {
             # One orange button at a time: the next step's.
             self.generate: gr.Button(variant="secondary" if waits or resumable else "primary", interactive=not going),
-            self.card: job_card(now, stopping=stopping),
+            self.card: job_card(now),
             self.stop: gr.Button("Leave it alone" if now.state == generation.WAITING else "Stop", visible=going),
             self.more: gr.Button(
                 "Go on" if resumable else estimate_words(now.estimate), visible=waits or (resumable and not in_batch)
@@ -309,6 +317,20 @@ class GenerateBox:
             self.unknown: said["unknown_per_product"],
             self.context: next(words for words, reading in CONTEXTS.items() if reading == said["reading"]),
             self.seed: said["seed"],
+            self.source: API if by_api else TEMPLATES,
+            self.judge: bool(said.get("judge")),
+        }
+
+    def fill_job(self, now: Look) -> Update:
+        """The widgets as the job has them that can be gone on with."""
+        if now.state in ("", generation.DONE):
+            return {}
+        api = now.job["api"]
+        return {
+            self.source: API,
+            self.url: api["base_url"],
+            self.model: api["model"],
+            self.judge: now.job["settings"]["judge"],
         }
 
 
@@ -317,11 +339,12 @@ def offers_batches(now: Look) -> bool:
     return price_of(DEFAULT_MODEL, now.job.get("api", {}).get("base_url", "")) is not None
 
 
-def mark(now: Look) -> tuple[Any, ...]:
+Seen = tuple[str, ...]
+"""What a window shows of the job; the job's own name comes first."""
+
+
+def mark(now: Look) -> Seen:
     """What changes when there is something new to show."""
-    return (
-        now.state,
-        now.text,
-        now.dataset,
-        tuple(now.progress.get(n) for n in ("done", "asked", "waiting", "in_flight")),
-    )
+    counts = [now.progress.get(name) for name in ("done", "asked", "waiting", "in_flight")]
+    counts += [now.batch.get(name) for name in ("completed", "spent")]
+    return now.begun, now.state, now.text, now.dataset, str(now.stopping), *map(str, counts)

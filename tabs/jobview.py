@@ -15,6 +15,8 @@ def money(usd: float | None) -> str:
     """`$0.0042`, `$1.30`, `unknown`: never 0 for what is not known."""
     if usd is None:
         return UNKNOWN
+    if 0 < usd < 0.00005:
+        return "under $0.0001"
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}" if usd >= 0.01 else f"${usd:.4f}".rstrip("0")
 
 
@@ -39,7 +41,7 @@ def estimate_words(estimate: dict[str, Any], *, batch: bool = False) -> str:
     return f"Go on: {rest}, {'cost ' * (cost == UNKNOWN)}{cost}, about {duration(estimate.get('seconds', 0))}"
 
 
-def job_card(now: Look, *, stopping: bool = False) -> str:
+def job_card(now: Look) -> str:
     """The job as it stands; nothing when there is none, or when it is done and its dataset is shown."""
     if now.state in ("", generation.DONE):
         return ""
@@ -54,12 +56,11 @@ def job_card(now: Look, *, stopping: bool = False) -> str:
         generation.RUNNING: "Writing questions",
         generation.WAITING: "The API works on the batch",
     }[now.state]
-    said = "Stopping: what is under way is still awaited and kept." if stopping else now.text
-    return (
-        f"<p class='pace'><b>{head}</b> · {escape(said)}</p>" * bool(said)
-        + ("" if said else f"<p class='pace'><b>{head}</b></p>")
-        + _figures(now)
-    )
+    said = "Stopping: what is under way is still awaited and kept." if now.stopping else now.text
+    api = now.job.get("api", {})
+    who = f"<p class='small'>{escape(api.get('model', ''))} at {escape(api.get('base_url', ''))}</p>" if api else ""
+    more = f" · {escape(said)}" if said else ""
+    return f"<p class='pace'><b>{head}</b>{more}</p>{who}{_figures(now)}"
 
 
 def _estimated(now: Look) -> str:

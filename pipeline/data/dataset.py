@@ -43,6 +43,8 @@ __all__ = [
     "HELD_OUT",
     "MANIFEST",
     "RECORDS",
+    "TEMPLATES",
+    "TEMPLATE_PHRASINGS",
     "TRAIN",
     "Dataset",
     "DatasetSettings",
@@ -57,12 +59,16 @@ __all__ = [
 WITH_ATTRIBUTES = 0.7
 """Share of the chosen products that should state an attribute: a description alone shows less of what was learned."""
 
-NO_INPUT = ("card", "edits", "export", "generation", "store")
+NO_INPUT = ("card", "catalogue_cache", "edits", "export", "generation", "store")
 """Modules of this folder that decide nothing about the rows that are generated."""
 LOOKED_AT = 50
 """Products looked at for each one that is taught: a huge catalogue is not read through for a few products."""
 SOME_TITLES = 10_000
 """Titles of a huge catalogue that invented ones are made of."""
+
+TEMPLATES = "templates"
+TEMPLATE_PHRASINGS = 12
+"""The templates have no more ways to ask for a fact."""
 
 Progress = Callable[[int, int], None]
 Generate = Callable[[Sequence[Product]], Generated]
@@ -81,7 +87,7 @@ class DatasetSettings:
     """Unknown titles to refuse, for each product taught."""
     reading: bool = False
     """Whether the prompt holds the record (the model reads) or the title alone (the model must know)."""
-    generator: str = "templates"
+    generator: str = TEMPLATES
     """Where the questions come from: `templates`, or an API's model and its address."""
     judge: bool = False
     """Whether the API checks its own rows against the record in a third call."""
@@ -90,6 +96,9 @@ class DatasetSettings:
     """Rows of general knowledge, for each row about products: they keep what the model knew before."""
 
     def __post_init__(self) -> None:
+        # 3 and 3.0 are one setting and must have one fingerprint.
+        for name in ("unknown_per_product", "general_share"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         limits = {
             "products": (1, 100_000),
             "phrasings": (1, 40),
@@ -134,6 +143,8 @@ def build_dataset(
         (folder / MANIFEST).touch()  # the newest dataset is the one that the page trains on
         return with_every_edit(found)
     chosen = choose_products(catalogue, settings.products, settings.seed)
+    if generate is None and settings.generator != TEMPLATES:
+        raise SettingsError(f"This dataset was written by {settings.generator} and is damaged; generate it again.")
     generate = generate or partial(_from_templates, count=settings.phrasings, on_progress=on_progress)
     generated = generate(chosen)
     if not generated.phrased:

@@ -51,7 +51,7 @@ def read_edits() -> dict[str, Edit]:
     """What stands of everything that was said, by row; a line torn by a crash is left out."""
     edits: dict[str, Edit] = {}
     path = home() / "edits.jsonl"
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else ():
         with suppress(ValueError, KeyError, TypeError):
             line = json.loads(text)
             edit = Edit(line["row"], line["action"], line["question"], line["response"])
@@ -72,19 +72,27 @@ def keep_edit(edit: Edit) -> None:
 
 
 def apply_edits(rows: Iterable[dict[str, Any]], edits: Mapping[str, Edit]) -> list[dict[str, Any]]:
-    """The rows as they stand, each with its `id` and `status`; edited ones keep their first words as `original`."""
-    return [_applied(row, edits) for row in rows]
+    """The rows as they stand, each with its `id` and `status`; edited ones keep their first words as `original`.
+
+    Of rows that say the same, an edit changes the first: the others are repeats, and were rejected as such.
+    """
+    seen: set[str] = set()
+    applied = []
+    for row in rows:
+        name = row_id(row)
+        repeat = row["split"] == REJECTED and name in seen
+        applied.append(_applied(row, name, None if repeat else edits.get(name)))
+        seen.add(name)
+    return applied
 
 
-def _applied(row: dict[str, Any], edits: Mapping[str, Edit]) -> dict[str, Any]:
-    name = row_id(row)
+def _applied(row: dict[str, Any], name: str, edit: Edit | None) -> dict[str, Any]:
     status = REJECTED if row["split"] == REJECTED else ACCEPTED
     row = row | {"id": name, "status": status}
-    edit = edits.get(name)
     if edit is None:
         return row
     if edit.action == REJECT:
-        return row | {"split": REJECTED, "status": REJECTED, "reason": BY_YOU}
+        return row | {"split": REJECTED, "status": REJECTED, "reason": BY_YOU, "generated_in": row["split"]}
     used = row if row["split"] != REJECTED else row | {"split": "train", "reason": ""}
     if edit.action == ACCEPT:
         return used | {"status": ACCEPTED}
@@ -112,15 +120,27 @@ def check_edit(edit: Edit, rows: Iterable[Mapping[str, Any]]) -> None:
         raise SettingsError("This row is no longer in the dataset; pick it again.")
     if edit.action == ACCEPT and not (row["question"] and row["response"]):
         raise SettingsError("A rejected fact has no question to teach; only questions can be taken after all.")
-    if edit.action != EDIT:
-        return
+    if edit.action == EDIT:
+        _check_words(edit)
+    if edit.action != REJECT:
+        _check_leak(edit, row, rows)
+
+
+def _check_words(edit: Edit) -> None:
     for name, text in (("question", edit.question), ("answer", edit.response)):
         if not text.strip():
             raise SettingsError(f"The {name} is empty; type one, or reject the row instead.")
         if len(text) > MAX_CHARACTERS:
             raise SettingsError(f"The {name} has {len(text):,} characters and the most is {MAX_CHARACTERS:,}.")
-    other = {"train": "held out", "held out": "train"}.get(row["split"], "held out")
-    said = row["kind"], masked(edit.question, row["title"])
+
+
+def _check_leak(edit: Edit, row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Whatever is taken, taken back or typed must not be asked in the other split."""
+    question = edit.question if edit.action == EDIT else row.get("original", row)["question"]
+    # Without the edit a row is where it was generated; a rejected one that is taken is trained.
+    where = row.get("generated_in", row["split"])
+    other = "train" if where == "held out" else "held out"
+    said = row["kind"], masked(question, row["title"])
     if any(r["split"] == other and (r["kind"], masked(r["question"], r["title"])) == said for r in rows):
         raise SettingsError(
             "The same question is asked in the other split, so the answer would be leaked; put it in other words."

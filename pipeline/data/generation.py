@@ -6,6 +6,7 @@ it is typed again, or comes from the environment.
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import logging
@@ -13,10 +14,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from pipeline.data.api import (
     OPENAI_URL,
@@ -36,7 +39,7 @@ from pipeline.data.catalogue import Catalogue, Product, read_catalogue
 from pipeline.data.columns import Columns
 from pipeline.data.dataset import Dataset, DatasetSettings, Generate, build_dataset, choose_products
 from pipeline.data.openai_generator import ProductWriter, finished
-from pipeline.errors import GenerationError, PipelineError, disk_problem
+from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem
 from pipeline.files import home, read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ PILOT_PRODUCTS = 5
 NO_KEY = "none"
 BATCH_SECONDS = 30
 """Between two looks at a batch, which takes minutes to a day."""
+MANY_TIMES = 120
+"""Looks in a row at an API that cannot be reached, until a job says so: an hour."""
 WRITE_SECONDS = 2.0
 """Between two notes of the progress, for a restarted app to tell how far a job came."""
 
@@ -92,7 +97,9 @@ class Job:
     @property
     def name(self) -> str:
         """The same for the same rows wanted of the same model, however fast and at what cost."""
-        said = [str(self.catalogue), asdict(self.settings), self.api.model, self.api.base_url]
+        columns = asdict(self.columns) if self.columns else None
+        api = self.api.model.strip(), self.api.base_url.strip().rstrip("/")
+        said = [str(self.catalogue.resolve()), asdict(self.settings), *api, columns]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -113,7 +120,11 @@ class Look:
     """The fields of `api.batches.BatchStatus`."""
     dataset: str = ""
     """The name of the dataset's folder, once it is done."""
-    pid: int = 0
+    begun: str = ""
+    """Names the job, so that a window which shows another one cannot go on with this."""
+    catalogue: str = ""
+    """The catalogue's checksum at the pilot."""
+    stopping: bool = False
 
 
 _lock = threading.RLock()
@@ -121,6 +132,8 @@ _stop = threading.Event()
 _thread: threading.Thread | None = None
 _look: Look | None = None
 _written = 0.0
+_paid = 0.0
+"""USD that this job had cost before the step that is under way."""
 
 
 def job_file() -> Path:
@@ -133,11 +146,10 @@ def look() -> Look:
         if _thread and _thread.is_alive() and _look:
             return _look
         kept = _kept()
-        if kept.state in UNDER_WAY and not _alive(kept.pid):
+        if kept.state in UNDER_WAY and not _taken():
             batch = "The app was closed; go on to look at the batch." if kept.state == WAITING else ""
-            return dataclasses.replace(
-                kept, state=STOPPED, text=batch or "The app was closed; going on asks only for what is missing."
-            )
+            text = batch or "The app was closed; going on asks only for what is missing."
+            return dataclasses.replace(kept, state=STOPPED, text=text)
         return kept
 
 
@@ -148,17 +160,25 @@ def _kept() -> Look:
         return Look()
 
 
-def _alive(pid: int) -> bool:
-    """Whether another process of this machine still works on the job."""
-    if not pid or pid == os.getpid():
-        return False  # of this process it would be the thread that was asked first
+def _take() -> IO[bytes] | None:
+    """The lock of the one who works; nothing when somebody has it. It ends with the process, whatever happens to that."""
+    home().mkdir(parents=True, exist_ok=True)
+    file = (home() / "generation.lock").open("ab")
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _taken() -> bool:
+    """Whether somebody, in whatever process, works on the job."""
+    file = _take()
+    if file is None:
         return True
-    return True
+    file.close()
+    return False
 
 
 def start(job: Job, *, sure: bool = False) -> None:
@@ -167,39 +187,98 @@ def start(job: Job, *, sure: bool = False) -> None:
     Raises:
         GenerationError: another job is under way, or this one cannot be: no address, or a cap without a price.
     """
-    global _thread
+    global _thread, _paid
     check_cap(job.api)
     with _lock:
-        if look().state in UNDER_WAY:
+        kept = look()
+        if not job.batch:
+            refuse_while_batch(job, kept)
+        lock = None if kept.state in UNDER_WAY else _take()
+        if lock is None:
             raise GenerationError("Questions are being written already; wait until that is done, or stop it.")
         _stop.clear()
-        _tell(Look(state=RUNNING if sure else PILOT, job=job.as_dict(), pid=os.getpid()))
-        _thread = threading.Thread(target=_work, args=(job, sure), name="generation", daemon=True)
+        same = kept.job.get("settings") == asdict(job.settings) and kept.state != DONE
+        # What the pilot or an earlier try has cost counts against the cap, and is shown.
+        _paid = (kept.progress.get("spent") or 0.0) if same else 0.0
+        begun = Look(
+            state=RUNNING if sure else PILOT,
+            job=job.as_dict(),
+            estimate=kept.estimate if sure else {},
+            catalogue=kept.catalogue if sure else "",
+            begun=uuid4().hex,
+        )
+        try:
+            _tell(begun)
+        except OSError:
+            lock.close()
+            raise
+        _thread = threading.Thread(target=_work, args=(job, sure, lock), name="generation", daemon=True)
         _thread.start()
 
 
-def go_on(key: str, *, batch: bool = False) -> None:
-    """Do the rest of the job that was estimated, stopped or failed.
-
-    Args:
-        batch: as a batch, where the job was at its estimate; one that was under way goes on as it was.
+def refuse_while_batch(job: Job, kept: Look) -> None:
+    """What a batch writes is not to be paid for a second time.
 
     Raises:
-        GenerationError: there is none, or it is under way.
+        GenerationError: a batch of this job, or the one that the page shows, is at the API.
+    """
+    shown = kept.job.get("batch") and kept.state in (STOPPED, FAILED) and batch_file(Job.of(kept.job, "")).exists()
+    if shown or batch_file(job).exists():
+        raise GenerationError("A batch is at the API already; go on with it, or call it off first.")
+
+
+def go_on(api: ApiSettings, *, batch: bool = False, begun: str = "") -> None:
+    """Do the rest of the job that was estimated, or of one that stopped or failed; without an estimate, the pilot first.
+
+    Args:
+        api: with the key, and with a cap, price and number of workers that may be others than before.
+        batch: as a batch, where the job was at its estimate; one that was under way goes on as it was.
+        begun: the job that the asking window shows.
+
+    Raises:
+        GenerationError: there is none, it is under way or not the one that was shown, or it is at another address.
     """
     kept = look()
     if kept.state not in (ESTIMATED, STOPPED, FAILED):
         raise GenerationError("There is nothing to go on with; press Generate.")
-    job = Job.of(kept.job, key)
-    start(dataclasses.replace(job, batch=batch) if kept.state == ESTIMATED else job, sure=True)
+    if begun and begun != kept.begun:
+        raise GenerationError("Another window has begun another job meanwhile; look at what it is before you go on.")
+    job = _with_api(kept, api)
+    if kept.state == ESTIMATED:
+        job = dataclasses.replace(job, batch=batch)
+    start(job, sure=bool(kept.estimate) or job.batch)
+
+
+def _with_api(kept: Look, api: ApiSettings) -> Job:
+    """The kept job with these settings: a key goes to the address that it was typed for, and to no other.
+
+    Raises:
+        GenerationError: the job is another model's, or at another address.
+    """
+    job = Job.of(kept.job, api.api_key)
+    theirs = job.api.model, job.api.base_url.strip().rstrip("/")
+    if theirs != (api.model, api.base_url.strip().rstrip("/")):
+        raise GenerationError(
+            f"This job is {theirs[0]}'s at {theirs[1]}; choose that model and address, and give its key."
+        )
+    return dataclasses.replace(job, api=api)
 
 
 def stop() -> None:
-    """Send nothing more; what is under way is awaited and kept. A batch goes on at the API and can be collected later."""
+    """Send nothing more; what is under way is awaited and kept. A batch goes on at the API and can be collected later.
+
+    Raises:
+        GenerationError: another process works on the job.
+    """
+    if not (_thread and _thread.is_alive()):
+        if look().state in UNDER_WAY:
+            raise GenerationError("Another Shelftalk writes these questions; stop it there.")
+        return
     _stop.set()
+    _change(stopping=True)
 
 
-def call_off(key: str) -> None:
+def call_off(api: ApiSettings) -> None:
     """Call a batch off at the API; what it has written by then is paid for and kept.
 
     Raises:
@@ -208,7 +287,7 @@ def call_off(key: str) -> None:
     kept = look()
     if not kept.job.get("batch") or kept.state not in (WAITING, STOPPED, FAILED):
         raise GenerationError("There is no batch to call off.")
-    job = Job.of(kept.job, key)
+    job = _with_api(kept, api)
     cancel(job.api, batch_file(job))
     if kept.state != WAITING:
         start(job, sure=True)  # collects what there is
@@ -228,52 +307,79 @@ def _tell(state: Look, *, write: bool = True) -> None:
 
 
 def _change(*, write: bool = True, **changes: Any) -> None:
-    with _lock:
+    """Tell what is new; a disk that is full must not end the work, nor keep a window from hearing how it ended."""
+    with _lock, suppress(OSError):
         _tell(dataclasses.replace(_look or Look(), **changes), write=write)
 
 
-def _work(job: Job, sure: bool) -> None:
+def _work(job: Job, sure: bool, lock: IO[bytes]) -> None:
     """The thread: whatever happens ends in a sentence."""
-    try:
-        if not sure and _pilot(job):
-            return
-        dataset = _rest(job)
-        _change(state=DONE, text="", dataset=dataset.folder.name)
-    except Interrupted as stopped:
-        _change(state=STOPPED, text=str(stopped))
-    except PipelineError as error:
-        _change(state=FAILED, text=str(error))
-    except Exception as error:
-        log.error("Generation failed", exc_info=error)
-        _change(state=FAILED, text=disk_problem(error) or UNEXPECTED.format(name=type(error).__name__))
+    with lock:
+        try:
+            if not sure and _pilot(job):
+                return
+            dataset = _rest(job)
+            _end(DONE, "", dataset=dataset.folder.name)
+        except Interrupted as stopped:
+            _end(STOPPED, str(stopped))
+        except PipelineError as error:
+            _end(FAILED, str(error))
+        except Exception as error:
+            log.error("Generation failed", exc_info=error)
+            _end(FAILED, disk_problem(error) or UNEXPECTED.format(name=type(error).__name__))
+
+
+def _end(state: str, text: str, **more: Any) -> None:
+    _change(state=state, text=text, stopping=False, **more)
 
 
 def _pilot(job: Job) -> bool:
     """Write the first products and estimate the rest; tells whether there is a rest to be asked about."""
-    chosen = chosen_products(job)
-    found = pilot(chosen, job.api, job.settings, on_progress=_progress, stop=_stop)
+    catalogue = open_catalogue(job)
+    chosen = choose_products(catalogue, job.settings.products, job.settings.seed)
+    found = pilot(chosen, _left(job.api), job.settings, on_progress=_progress, stop=_stop)
     if len(chosen) <= PILOT_PRODUCTS:
         return False
-    _change(state=ESTIMATED, estimate=asdict(found) | {"products": len(chosen) - PILOT_PRODUCTS})
+    rest = {"products": len(chosen) - PILOT_PRODUCTS}
+    _end(ESTIMATED, "", estimate=asdict(found) | rest, catalogue=catalogue.sha256)
     return True
 
 
 def _rest(job: Job) -> Dataset:
     _change(state=RUNNING)
     catalogue = open_catalogue(job)
+    if _look and _look.catalogue not in ("", catalogue.sha256):
+        raise GenerationError("The catalogue has changed since the estimate; press Generate again.")
+    api = _left(job.api)
     if job.batch:
-        _batches(choose_products(catalogue, job.settings.products, job.settings.seed), job)
-    return build_dataset(catalogue, job.settings, generate=writer(job.api, job.settings, _progress, _stop))
+        chosen = choose_products(catalogue, job.settings.products, job.settings.seed)
+        _batches(chosen, dataclasses.replace(job, api=api))
+    return build_dataset(catalogue, job.settings, generate=writer(api, job.settings, _progress, _stop))
+
+
+def _left(api: ApiSettings) -> ApiSettings:
+    """With the cap less what was paid already."""
+    return api if api.cap is None else dataclasses.replace(api, cap=max(0.0, api.cap - _paid))
 
 
 def _batches(chosen: list[Product], job: Job) -> None:
     """Send what is missing as batches until nothing is, however long that takes."""
+    unreachable = 0
     while True:
-        status = advance_batch(chosen, job)
-        if status.state == "done":
-            _change(state=RUNNING, text="", batch=asdict(status))
-            return
-        _change(state=WAITING, text=status.message, batch=asdict(status))
+        try:
+            status = advance_batch(chosen, job)
+        except Unreachable as error:
+            # A batch takes a day, and in a day a network is gone for a while.
+            unreachable += 1
+            if unreachable == MANY_TIMES:
+                raise
+            _change(state=WAITING, text=str(error))
+        else:
+            unreachable = 0
+            if status.state == "done":
+                _change(state=RUNNING, text="", batch=asdict(status))
+                return
+            _change(state=WAITING, text=status.message, batch=asdict(status))
         if _stop.wait(BATCH_SECONDS):
             raise Interrupted("Left alone; the API goes on with the batch. Go on later to collect what it has written.")
 
@@ -296,7 +402,11 @@ def advance_batch(chosen: list[Product], job: Job) -> BatchStatus:
 
 
 def _progress(progress: Progress) -> None:
-    _change(write=False, progress=asdict(progress))
+    told = asdict(progress)
+    for name in ("spent", "projected"):
+        if told[name] is not None:
+            told[name] += _paid
+    _change(write=False, progress=told)
 
 
 # --- The steps, for the command line too ---
@@ -304,10 +414,6 @@ def _progress(progress: Progress) -> None:
 
 def open_catalogue(job: Job) -> Catalogue:
     return read_catalogue(job.catalogue, columns=job.columns)
-
-
-def chosen_products(job: Job) -> list[Product]:
-    return choose_products(open_catalogue(job), job.settings.products, job.settings.seed)
 
 
 def pilot(
@@ -329,7 +435,8 @@ def pilot(
         seen[:] = [progress]
         on_progress(progress)
 
-    work_through(chosen[:PILOT_PRODUCTS], _writer_of(settings).write, api, on_progress=told, stop=stop)
+    written = work_through(chosen[:PILOT_PRODUCTS], _writer_of(settings).write, api, on_progress=told, stop=stop)
+    finished(written)  # a model that writes nothing of use is found out before the rest is paid for
     return estimate(seen[0], len(chosen) - PILOT_PRODUCTS)
 
 
@@ -364,6 +471,6 @@ def key_for(base_url: str, typed: str = "") -> str:
     address = base_url.strip().rstrip("/")
     if typed.strip():
         return typed.strip()
-    if address == (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/"):
-        return os.environ.get("OPENAI_API_KEY", "")
-    return NO_KEY if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1") else ""
+    own = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip().rstrip("/")
+    key = os.environ.get("OPENAI_API_KEY", "") if address == own else ""
+    return key or (NO_KEY if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1") else "")

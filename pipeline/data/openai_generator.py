@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from pipeline.answering.prompts import REVERSE
 from pipeline.data import quality
-from pipeline.data.api import Ask, Request, UnusableReply
+from pipeline.data.api import NO_REPLY, Ask, Request, UnusableReply
 from pipeline.data.catalogue import Product, clean
 from pipeline.data.examples import Generated, PhrasedFact, Rejected, phrase
 from pipeline.data.facts import DESCRIPTION, KINDS, Fact, described, extract_facts
@@ -47,12 +47,15 @@ SPARE_QUESTIONS = 2
 STATEMENT_SHARE = 1 / 6
 """Of a fact's training rows, those whose answer is a sentence; the others answer with the value alone, which is learned
 with fewer exposures."""
+MOST_FACTS = 40
+"""Of one product: a record can be written to have thousands, each with rows to pay for."""
 PAIRS_A_CALL = 120
 """More would be cut off by the length of a reply that most servers allow."""
 AGAIN = 101
 """The number of the first row that is asked for a second time."""
 
 LEFT_TO_TEMPLATES = "product left to the templates"
+OTHER_FACTS = "reply about other facts than asked"
 
 
 @dataclass
@@ -115,12 +118,11 @@ class ProductWriter:
         reply = await _twice(ask, facts_request(product), product, rejected)
         if not isinstance(reply, FactsReply):
             rejected.append(_rejected(product, reason=LEFT_TO_TEMPLATES))
-            return extract_facts(product.uid, product.title, product.content)
+            return _without_contacts(extract_facts(product.uid, product.title, product.content), rejected)
         # The description is always the record's own words, whatever the model would have made of them.
-        own = described(product.uid, product.title, product.content)
-        held = [fact for fact in own if not quality.has_contact(fact.value)]
+        held = _without_contacts(described(product.uid, product.title, product.content), rejected)
         kinds = {DESCRIPTION}
-        for stated in reply.facts:
+        for stated in reply.facts[:MOST_FACTS]:
             kind = quality.kind_name(stated.kind)
             fact = Fact(product.uid, product.title, kind, quality.folded(stated.value), quality.folded(stated.quote))
             reason = quality.SECOND_OF_KIND if kind in kinds else quality.fact_problem(fact, product.content)
@@ -151,9 +153,9 @@ class ProductWriter:
         size = max(1, PAIRS_A_CALL // (self.phrasings + HELD_OUT_QUESTIONS + SPARE_QUESTIONS))
         groups = [wanted[i : i + size] for i in range(0, len(wanted), size)]
         requests = [pairs_request(product, [want for _, want in group]) for group in groups]
-        replies = await asyncio.gather(*(_twice(ask, request, product, rejected) for request in requests))
+        replies = await _all_twice(ask, requests, product, rejected)
         for group, reply in zip(groups, replies, strict=True):
-            written = {item.fact: item for item in reply.facts} if isinstance(reply, PairsReply) else {}
+            written = _by_number(reply, len(group), product, rejected)
             for number, (draft, want) in enumerate(group, start=1):
                 if item := written.get(number):
                     _take(draft, want.slots, item, product, asked, rejected)
@@ -163,7 +165,7 @@ class ProductWriter:
         rows = [(draft, use, row) for draft in drafts for use in draft.rows for row in draft.rows[use]]
         parts = [rows[i : i + PAIRS_A_CALL] for i in range(0, len(rows), PAIRS_A_CALL)]
         requests = [judge_request(product, [row for *_, row in part]) for part in parts]
-        replies = await asyncio.gather(*(_twice(ask, request, product, rejected) for request in requests))
+        replies = await _all_twice(ask, requests, product, rejected)
         for part, reply in zip(parts, replies, strict=True):
             for verdict in reply.verdicts if isinstance(reply, JudgeReply) else ():
                 if verdict.good or not 1 <= verdict.pair <= len(part):
@@ -202,20 +204,45 @@ def finished(written: Sequence[Generated]) -> Generated:
     if written and not accepted:
         why = ", ".join(f"{n} × {reason}" for reason, n in Counter(r.reason for r in rejected).most_common(4))
         raise GenerationError(f"The model wrote nothing usable (rejected: {why or 'nothing'}); choose another model.")
-    held_out = {(item.fact.kind, quality.masked(q, item.fact.title)) for item in phrased for q in item.held_out}
+    phrased = _held_out_anew(phrased)
+    held_out = {_said(item.fact, q) for item in phrased for q in item.held_out}
     telling = quality.unique_values(item.fact for item in phrased)
     kept = [_apart(item, held_out, telling, rejected) for item in phrased]
+    rejected += [_of_fact(item.fact, "", item.fact.value, quality.TOO_FEW) for item in kept if not item.training]
     return Generated([item for item in kept if item.training], rejected, accepted, PROMPTS)
+
+
+def _said(fact: Fact, question: str) -> tuple[str, str]:
+    """What a question says of any product: two that say the same are one phrasing."""
+    return fact.kind, quality.masked(question, fact.title)
+
+
+def _held_out_anew(phrased: Sequence[PhrasedFact]) -> list[PhrasedFact]:
+    """The facts with the project's own held-out questions, which nothing trains, where another product's rows train theirs.
+
+    Models say the same things over and over: of many products, most wordings are held out somewhere and trained elsewhere.
+    It is the held-out one that gives way, for there are three of a fact and a dozen to train.
+    """
+    trained = {_said(item.fact, q) for item in phrased for q in (*item.training, *(q for q, _ in item.statements))}
+    anew = []
+    for item in phrased:
+        fine = [q for q in item.held_out if _said(item.fact, q) not in trained]
+        own = [q for q in phrase(item.fact, 1).held_out if q not in fine]
+        needed = len(item.held_out) - len(fine)
+        # Own ones that somebody trains all the same come last; training gives way to those.
+        own.sort(key=lambda q, fact=item.fact: _said(fact, q) in trained)
+        anew.append(replace(item, held_out=(*fine, *own[:needed])))
+    return anew
 
 
 def _apart(
     item: PhrasedFact, held_out: set[tuple[str, str]], telling: set[tuple[str, str]], rejected: list[Rejected]
 ) -> PhrasedFact:
-    """The fact without the rows that other products spoil."""
+    """The fact without the rows that other products spoil, made up for by the project's own phrasings."""
     fact = item.fact
 
     def leaks(question: str) -> bool:
-        return (fact.kind, quality.masked(question, fact.title)) in held_out
+        return _said(fact, question) in held_out
 
     tells = (fact.kind, quality.title_key(fact.value)) in telling
     rejected += [_of_fact(fact, q, fact.value, quality.HELD_OUT_ELSEWHERE) for q in item.training if leaks(q)]
@@ -223,12 +250,24 @@ def _apart(
     rejected += [
         _of_fact(replace(fact, kind=REVERSE), q, fact.title, quality.NO_CLUE) for q in item.reverse if not tells
     ]
-    return replace(
-        item,
-        training=tuple(q for q in item.training if not leaks(q)),
-        statements=tuple(row for row in item.statements if not leaks(row[0])),
-        reverse=item.reverse if tells else (),
-    )
+    wanted = len(item.training) + len(item.statements)
+    statements = tuple(row for row in item.statements if not leaks(row[0]))
+    training = [q for q in item.training if not leaks(q)]
+    asked = {_said(fact, q) for q in (*training, *(q for q, _ in statements), *item.held_out)}
+    own = [q for q in phrase(fact, wanted).training if not leaks(q) and _said(fact, q) not in asked]
+    training += own[: wanted - len(training) - len(statements)]
+    return replace(item, training=tuple(training), statements=statements, reverse=item.reverse if tells else ())
+
+
+async def _all_twice(
+    ask: Ask, requests: Sequence[Request], product: Product, rejected: list[Rejected]
+) -> list[BaseModel | None]:
+    """Several requests at once; what is rejected is told in their order, whoever answers first."""
+    apart: list[list[Rejected]] = [[] for _ in requests]
+    asked = (_twice(ask, request, product, mine) for request, mine in zip(requests, apart, strict=True))
+    replies = await asyncio.gather(*asked)
+    rejected += [row for mine in apart for row in mine]
+    return replies
 
 
 async def _twice(ask: Ask, request: Request, product: Product, rejected: list[Rejected]) -> BaseModel | None:
@@ -238,8 +277,26 @@ async def _twice(ask: Ask, request: Request, product: Product, rejected: list[Re
             return await ask(request)
         except UnusableReply as unusable:
             rejected.append(_rejected(product, reason=unusable.reason))
+            if unusable.reason == NO_REPLY:
+                break
             request = once_more(request, unusable.problem)
     return None
+
+
+def _by_number(reply: BaseModel | None, facts: int, product: Product, rejected: list[Rejected]) -> dict[int, FactPairs]:
+    """The rows by the number of their fact; none where a model numbers the facts otherwise than it was asked to."""
+    if not isinstance(reply, PairsReply):
+        return {}
+    numbers = [item.fact for item in reply.facts]
+    if len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(1, facts + 1)):
+        rejected.append(_rejected(product, reason=OTHER_FACTS))
+        return {}
+    return {item.fact: item for item in reply.facts}
+
+
+def _without_contacts(facts: list[Fact], rejected: list[Rejected]) -> list[Fact]:
+    rejected += [_of_fact(fact, "", fact.value, quality.CONTACT) for fact in facts if quality.has_contact(fact.value)]
+    return [fact for fact in facts if not quality.has_contact(fact.value)]
 
 
 def _take(
@@ -256,10 +313,10 @@ def _take(
         held_out = place.use == HELD_OUT
         reason = quality.question_problem(question, fact, product.content)
         reason = reason or asked.problem(question, fact, held_out=held_out)
-        if not reason and (place.use == STATEMENT or (answer and fact.kind != DESCRIPTION)):
-            reason = quality.answer_problem(answer, fact, product.content)
+        if not reason and (place.use == STATEMENT or answer):
+            reason = _answer_problem(answer, fact, product)
         if reason:
-            rejected.append(_of_fact(fact, question[:1_000], answer[:1_000], reason))
+            rejected.append(_of_fact(fact, question[:1_000], answer[:1_000] or fact.value, reason))
         else:
             asked.add(question, fact, held_out=held_out)
             draft.rows[place.use].append((question, answer if place.use == STATEMENT else fact.value))
@@ -269,6 +326,14 @@ def _take(
             rejected.append(_of_fact(replace(fact, kind=REVERSE), reverse[:1_000], fact.title, reason))
         else:
             draft.reverse.append(reverse)
+
+
+def _answer_problem(answer: str, fact: Fact, product: Product) -> str:
+    """A description is answered with the record's words, whatever the model wrote: unless it answered something else."""
+    if fact.kind != DESCRIPTION:
+        return quality.answer_problem(answer, fact, product.content)
+    said = quality.folded(answer)
+    return "" if said in fact.value or fact.value in said else quality.WITHOUT_VALUE
 
 
 def _filled(

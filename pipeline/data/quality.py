@@ -270,11 +270,14 @@ def _sketch(words: str) -> "RMinHash":
 
 
 def unique_values(all_facts: Iterable[Fact]) -> set[tuple[str, str]]:
-    """(kind, value key) that only one product of these has: only those tell a product."""
-    owners: dict[tuple[str, str], set[str]] = {}
+    """(kind, value key) whose value only one product of these has, as whatever kind: only those tell a product."""
+    owners: dict[str, set[str]] = {}
+    kinds: set[tuple[str, str]] = set()
     for fact in all_facts:
-        owners.setdefault((fact.kind, title_key(fact.value)), set()).add(fact.uid)
-    return {key for key, uids in owners.items() if len(uids) == 1}
+        key = title_key(fact.value)
+        owners.setdefault(key, set()).add(fact.uid)
+        kinds.add((fact.kind, key))
+    return {(kind, key) for kind, key in kinds if len(owners[key]) == 1}
 
 
 def folded(text: str) -> str:

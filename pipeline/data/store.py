@@ -5,9 +5,9 @@ rejects or takes after all is kept apart (`edits`), so that generating anew lose
 `heldout.jsonl`, `dataset.json` and the counts follow from the two, and `manifest.json` is written last.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def write_dataset(folder: Path, rows: Iterable[dict[str, Any]], manifest: dict[s
         rows: every row, with `split`, `reason` and `note` beside the columns.
         manifest: what went in, and the counts that do not follow from the rows.
     """
-    with whole_folder(folder) as aside:
+    with _only_one(folder), whole_folder(folder) as aside:
         write_jsonl(aside / ROWS, rows)
         _settle(aside, manifest | {"fingerprint": folder.name})
     return open_dataset(folder)
@@ -86,10 +86,14 @@ def with_every_edit(dataset: Dataset) -> Dataset:
     folder = dataset.folder
     if not (folder / ROWS).is_file() or dataset.manifest.get("edits", "") == edits_digest():
         return dataset
-    with locked(folder.with_name(f".{folder.name}.lock")), whole_folder(folder) as aside:
-        shutil.copyfile(folder / ROWS, aside / ROWS)
-        _settle(aside, dataset.manifest)
+    with _only_one(folder):
+        _settle(folder, dataset.manifest)
     return open_dataset(folder)
+
+
+def _only_one(folder: Path) -> AbstractContextManager[None]:
+    """One writer of a dataset at a time, in whatever process."""
+    return locked(folder.with_name(f".{folder.name}.lock"))
 
 
 def _settle(folder: Path, manifest: dict[str, Any]) -> None:
@@ -141,9 +145,16 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def latest_dataset() -> Dataset | None:
-    """The dataset that was generated or asked for last, if any."""
-    manifests = [m for m in datasets_dir().glob("*/" + MANIFEST) if not m.parent.name.startswith(".")]
-    return open_dataset(max(manifests, key=lambda m: m.stat().st_mtime).parent) if manifests else None
+    """The dataset that was generated or asked for last, if any; damaged ones are passed over."""
+    made: list[tuple[float, Path]] = []
+    for manifest in datasets_dir().glob("*/" + MANIFEST):
+        with suppress(OSError):  # it was just removed
+            made.append((manifest.stat().st_mtime, manifest.parent))
+    for _, folder in sorted(made, reverse=True):
+        if not folder.name.startswith("."):
+            with suppress(SettingsError):
+                return with_every_edit(open_dataset(folder))
+    return None
 
 
 def to_hugging_face(dataset: Dataset) -> "datasets.Dataset":

@@ -12,7 +12,7 @@ from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.data.edits import ACCEPT, BY_YOU, EDIT, REJECT, UNDO, Edit, row_id
 from pipeline.data.examples import Generated, Rejected, phrase
 from pipeline.data.facts import extract_facts
-from pipeline.data.quality import INVENTED_NUMBER
+from pipeline.data.quality import INVENTED_NUMBER, REPEATED
 from pipeline.data.store import change_row, with_every_edit
 from pipeline.errors import SettingsError
 from pipeline.files import read_json
@@ -148,3 +148,42 @@ def test_rows_are_named_by_what_they_say() -> None:
     assert (
         len({row_id(said | change) for change in ({}, {"title": "A b"}, {"question": ""}, {"response": "\ud800"})}) == 4
     )
+
+
+def repeating(products: Any) -> Generated:
+    """A model that asks a held-out question again, word for word, and one of another product's."""
+    first, second = (extract_facts(p.uid, p.title, p.content)[0] for p in products[:2])
+    held_out = phrase(first, 2).held_out[0]
+    again = Rejected(first.uid, first.title, first.kind, held_out, first.value, REPEATED)
+    return Generated([phrase(first, 2), phrase(second, 2)], [again])
+
+
+def test_an_edit_of_a_row_leaves_its_rejected_repeat_where_it_is(home: Path, catalogue_file: Path) -> None:
+    settings = DatasetSettings(products=3, generator="x")
+    dataset = build_dataset(read_catalogue(catalogue_file), settings, generate=repeating)
+    training = len(dataset.training())
+    twin = next(r for r in dataset.rows() if r["split"] == "rejected")
+    changed = change_row(dataset, Edit(twin["id"], EDIT, "In other words, what is it?", twin["response"]))
+    assert len(changed.training()) == training and not any(changed.manifest["leakage"].values())
+    assert [r["split"] for r in changed.rows() if r["id"] == twin["id"]] == ["held out", "rejected"]
+
+
+def test_neither_taking_a_row_nor_undoing_an_edit_can_leak(whole: Dataset) -> None:
+    trained, kept = pick(whole), pick(whole, "held out")
+    moved = change_row(whole, Edit(trained["id"], EDIT, "How far does it span?", trained["response"]))
+    swapped = change_row(moved, Edit(kept["id"], EDIT, trained["question"], kept["response"]))
+    with pytest.raises(SettingsError, match="would be leaked"):
+        change_row(swapped, Edit(trained["id"], UNDO))
+    assert not any(swapped.manifest["leakage"].values())
+
+
+def test_words_with_rare_line_ends_are_kept(whole: Dataset) -> None:
+    old = pick(whole)
+    changed = change_row(whole, Edit(old["id"], EDIT, "How\u2028wide\x85is it?", "four\u2029feet"))
+    assert changed.counts["edited"] == 1
+    assert build_dataset(*made_of(whole)).counts["edited"] == 1
+
+
+def made_of(dataset: Dataset) -> tuple[Any, DatasetSettings]:
+    catalogue = read_catalogue(dataset.folder.parent.parent.parent / "catalogue.json")
+    return catalogue, DatasetSettings(**dataset.manifest["settings"])

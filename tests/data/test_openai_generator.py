@@ -16,7 +16,7 @@ from pipeline.data.catalogue import Product, read_catalogue, title_key
 from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.data.examples import Generated, PhrasedFact, phrase
 from pipeline.data.facts import DESCRIPTION, extract_facts
-from pipeline.data.openai_generator import LEFT_TO_TEMPLATES, ProductWriter, finished
+from pipeline.data.openai_generator import LEFT_TO_TEMPLATES, OTHER_FACTS, ProductWriter, finished
 from pipeline.errors import GenerationError
 from tests.api_server import KEY, MODEL, ApiServer, HttpReply, completion, good_reply, question, record_of
 
@@ -228,17 +228,69 @@ def test_reverse_questions_must_tell_the_product(api: ApiServer) -> None:
     assert {row.kind for row in generated.rejected} == {REVERSE}
 
 
-def test_no_training_question_is_held_out_about_another_product(api: ApiServer) -> None:
+def test_a_question_that_is_trained_about_another_product_is_held_out_of_none(api: ApiServer) -> None:
+    """Models say the same over and over: the held-out question gives way, and no row of training is lost."""
+
     def change(form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
         if form == "PairsReply" and asked["title"] == NOVEL.title:
-            reply["facts"][0]["pairs"][5]["question"] = question(
-                "description", asked["title"], 1
-            )  # held out of the bat
+            reply["facts"][0]["pairs"][5]["question"] = question("description", asked["title"], 1)  # held out of the bat
             reply["facts"][0]["pairs"][0]["question"] = "Wie ist es, this one?"
 
     api.reply_to = changing(change)
     generated = write(api, BAT, NOVEL)
-    assert reasons(generated) == {quality.HELD_OUT_ELSEWHERE: 1}
+    bat, novel = of_kind(generated, DESCRIPTION), of_kind(generated, DESCRIPTION, "b2")
+    own = phrase(bat.fact, 1).held_out
+    assert sum(q in own for q in bat.held_out) == 1 and len(bat.held_out) == 3
+    assert question("description", NOVEL.title, 1) in novel.training and len(novel.training) == 12
+    trained = {quality.masked(q, i.fact.title) for i in generated.phrased for q in i.training}
+    assert not trained & {quality.masked(q, i.fact.title) for i in generated.phrased for q in i.held_out}
+
+
+def test_many_products_of_few_wordings_lose_no_row(api: ApiServer) -> None:
+    """Twenty openings serve two hundred products: each is held out of some and trained about others."""
+    products = [Product(f"n{n}", f"Tin Whistle {n}", f"A whistle for windy days. It is {n + 10} inches long.") for n in range(60)]
+
+    def change(form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
+        if form == "PairsReply":
+            turn = int(asked["title"].split()[-1])
+            for written in reply["facts"]:
+                words = [pair["question"] for pair in written["pairs"]]
+                for place, pair in enumerate(written["pairs"]):
+                    pair["question"] = words[(place + turn) % len(words)]
+
+    api.reply_to = changing(change)
+    for item in write(api, *products).phrased:
+        assert len(item.training) + len(item.statements) >= 10 and len(item.held_out) == 3
+
+
+def test_a_reply_about_other_facts_than_asked_is_not_used(api: ApiServer) -> None:
+    def from_zero(form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
+        for written in reply["facts"] if form == "PairsReply" else ():
+            written["fact"] -= 1
+
+    api.reply_to = changing(from_zero)
+    with pytest.raises(GenerationError, match=f"1 × {OTHER_FACTS}"):
+        write(api)
+
+
+def test_a_description_that_is_answered_with_something_else_is_rejected(api: ApiServer) -> None:
+    def change(form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
+        if form == "PairsReply" and not asked["facts"][0].get("not again"):
+            reply["facts"][0]["pairs"][4] |= {"question": "What colour is it?", "answer": "red"}
+
+    api.reply_to = changing(change)
+    generated = write(api)
+    assert reasons(generated) == {quality.WITHOUT_VALUE: 1}
+    assert "What colour is it?" not in of_kind(generated, DESCRIPTION).training
+
+
+def test_an_address_is_taught_by_nobody(api: ApiServer) -> None:
+    private = Product("p1", "Private Kettle", "Write to anna.smith@example.com for this one. It is 18 inches tall.")
+    assert {item.fact.kind for item in write(api, private, BAT).phrased if item.fact.uid == "p1"} == {"size"}
+    api.script += [USELESS["refused"][0]] * 2
+    generated = write(api, Product("p2", "Second Kettle", private.content), NOVEL)
+    assert quality.CONTACT in reasons(generated)
+    assert not [i for i in generated.phrased if "@" in i.fact.value]
 
 
 def test_the_judge_drops_rows_with_its_reason(api: ApiServer) -> None:

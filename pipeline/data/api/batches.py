@@ -72,13 +72,15 @@ class _Job:
 
     def advance(self, products: Sequence[Product], write: Write[Any]) -> BatchStatus:
         with self._connection() as client:
+            if self.state.cancelled:
+                self._end_all(client)
             missing = None
             if not self.state.open and not self.state.cancelled:
                 missing = needed(products, write, self.api)
                 if not missing:
                     return self._status("done")
                 self._plan(missing)
-            if any(not part.id for part in self.state.open):
+            if not self.state.cancelled and any(not part.id for part in self.state.open):
                 self._create(client, needed(products, write, self.api) if missing is None else missing)
             for part in self.state.open:
                 self._look(client, part)
@@ -88,13 +90,18 @@ class _Job:
         self.state.cancelled = True
         self._note()
         with self._connection() as client:
-            self._adopt(client)
-            self.state.parts = [part for part in self.state.parts if part.id]
-            for part in self.state.open:
-                if part.status not in _ENDED:
-                    client.batches.with_raw_response.cancel(part.id)
-            self._note()
+            self._end_all(client)
         return self._status("open" if self.state.open else "cancelled")
+
+    def _end_all(self, client: "openai.OpenAI") -> None:
+        """Call off what is at the server, and forget what was never sent."""
+        self._adopt(client)
+        self.state.parts = [part for part in self.state.parts if part.id]
+        for part in self.state.open:
+            if part.status not in (*_ENDED, "cancelling", "failed"):
+                client.batches.with_raw_response.cancel(part.id)
+                part.status = "cancelling"
+        self._note()
 
     @contextmanager
     def _connection(self) -> "Iterator[openai.OpenAI]":

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.data.api.limits import asked_wait, exhausted_for
 from pipeline.data.api.replies import MAX_REPLY_BYTES, REFUSED, TOO_LONG, Reply, UnusableReply, reply_of
 from pipeline.data.api.requests import ApiSettings
-from pipeline.errors import GenerationError
+from pipeline.errors import GenerationError, Unreachable
 
 if TYPE_CHECKING:  # the client takes a second to import, and the page must open before
     import openai
@@ -166,7 +166,9 @@ def connection(base_url: str, api_key: str, model: str = "") -> "Iterator[openai
         with openai.OpenAI(base_url=base_url.strip(), api_key=key, timeout=TIMEOUT_SECONDS, max_retries=2) as client:
             yield client
     except openai.OpenAIError as error:
-        raise GenerationError(_sentence(error, host_of(base_url), model, key)) from None
+        passing = isinstance(error, openai.APIConnectionError | openai.InternalServerError)
+        kind = Unreachable if passing else GenerationError
+        raise kind(_sentence(error, host_of(base_url), model, key)) from None
 
 
 def async_client(api: ApiSettings) -> "openai.AsyncOpenAI":
