@@ -161,5 +161,7 @@ def test_an_api_without_a_model_is_told_what_to_do(page: Page) -> None:
     page.get_by_role("button", name="More settings").click()
     page.get_by_label("an API").check()
     expect(page.locator("input[type=password]")).to_be_visible()
+    page.locator("#api-model input").fill("")
+    page.locator("#api-model input").press("Tab")
     page.locator("#generate").click()
     expect(page.locator("#dataset-problem")).to_contain_text("No model is named")
