@@ -124,6 +124,8 @@ class Look:
     """Names the job, so that a window which shows another one cannot go on with this."""
     catalogue: str = ""
     """The catalogue's checksum at the pilot."""
+    sure: bool = False
+    """Whether somebody wanted all of it, having seen an estimate or not."""
     stopping: bool = False
 
 
@@ -203,8 +205,9 @@ def start(job: Job, *, sure: bool = False) -> None:
         begun = Look(
             state=RUNNING if sure else PILOT,
             job=job.as_dict(),
-            estimate=kept.estimate if sure else {},
-            catalogue=kept.catalogue if sure else "",
+            estimate=kept.estimate if sure and same else {},
+            catalogue=kept.catalogue if sure and same else "",
+            sure=sure,
             begun=uuid4().hex,
         )
         try:
@@ -246,7 +249,7 @@ def go_on(api: ApiSettings, *, batch: bool = False, begun: str = "") -> None:
     job = _with_api(kept, api)
     if kept.state == ESTIMATED:
         job = dataclasses.replace(job, batch=batch)
-    start(job, sure=bool(kept.estimate) or job.batch)
+    start(job, sure=kept.sure or bool(kept.estimate))
 
 
 def _with_api(kept: Look, api: ApiSettings) -> Job:

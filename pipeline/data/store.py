@@ -92,8 +92,8 @@ def with_every_edit(dataset: Dataset) -> Dataset:
 
 
 def _only_one(folder: Path) -> AbstractContextManager[None]:
-    """One writer of a dataset at a time, in whatever process."""
-    return locked(folder.with_name(f".{folder.name}.lock"))
+    """One writer of datasets at a time, in whatever process."""
+    return locked(folder.parent.with_name("datasets.lock"))
 
 
 def _settle(folder: Path, manifest: dict[str, Any]) -> None:

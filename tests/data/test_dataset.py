@@ -316,7 +316,7 @@ def test_the_dataset_asked_for_last_is_the_latest(build: Callable[..., Dataset])
 
 @pytest.mark.parametrize(
     "bad",
-    [{"products": 0}, {"products": -3}, {"phrasings": 0}, {"phrasings": 41}, {"unknown_per_product": -1}],
+    [{"products": 0}, {"products": -3}, {"phrasings": 0}, {"phrasings": 41}, {"unknown_per_product": -1.0}],
     ids=str,
 )
 def test_settings_out_of_their_limits_are_refused(bad: dict[str, Any]) -> None:

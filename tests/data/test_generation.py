@@ -177,7 +177,7 @@ def test_a_batch_can_be_left_alone_and_collected_later(api: ApiServer) -> None:
     ended(ESTIMATED)
     generation.go_on(asking(api), batch=True)
     ended(WAITING)
-    with pytest.raises(GenerationError, match="being written already"):
+    with pytest.raises(GenerationError, match="A batch is at the API already"):
         generation.start(job(api), sure=True)
     generation.stop()
     assert "Left alone" in ended(STOPPED).text

@@ -233,7 +233,9 @@ def test_a_question_that_is_trained_about_another_product_is_held_out_of_none(ap
 
     def change(form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
         if form == "PairsReply" and asked["title"] == NOVEL.title:
-            reply["facts"][0]["pairs"][5]["question"] = question("description", asked["title"], 1)  # held out of the bat
+            reply["facts"][0]["pairs"][5]["question"] = question(
+                "description", asked["title"], 1
+            )  # held out of the bat
             reply["facts"][0]["pairs"][0]["question"] = "Wie ist es, this one?"
 
     api.reply_to = changing(change)
@@ -248,7 +250,10 @@ def test_a_question_that_is_trained_about_another_product_is_held_out_of_none(ap
 
 def test_many_products_of_few_wordings_lose_no_row(api: ApiServer) -> None:
     """Twenty openings serve two hundred products: each is held out of some and trained about others."""
-    products = [Product(f"n{n}", f"Tin Whistle {n}", f"A whistle for windy days. It is {n + 10} inches long.") for n in range(60)]
+    products = [
+        Product(f"n{n}", f"Tin Whistle {n}", f"A whistle for windy days. It is {n + 10} inches long.")
+        for n in range(60)
+    ]
 
     def change(form: str, asked: dict[str, Any], reply: dict[str, Any]) -> None:
         if form == "PairsReply":

@@ -161,6 +161,6 @@ def test_an_api_without_a_model_is_told_what_to_do(page: Page) -> None:
     page.get_by_label("A language model").check()
     expect(page.locator("#api-key input")).to_be_visible()
     page.locator("#api-model input").fill("")
-    page.locator("#api-model input").press("Enter")
+    page.locator("#api-model input").press("Tab")
     page.locator("#generate").click()
     expect(page.locator("#dataset-problem")).to_contain_text("No model is named")
