@@ -76,7 +76,9 @@ def build(path: Path, columns: Columns, aside: Path, on_progress: Progress) -> d
     with database(aside / SPILL) as connection, ThreadPoolExecutor(1) as beside:
         digest = beside.submit(_sha256, path)
         source = csv_blocks(path, columns, on_progress) if is_csv(path) else blocks(path, on_progress)
+        connection.execute("SET threads = 1")  # each block has a thread of Python's
         fields = _write_parts(connection, source, columns, aside)
+        connection.execute("RESET threads")
         about = _finish(connection, aside)
     for name in (HEADS, SPILL):
         shutil.rmtree(aside / name)
@@ -112,9 +114,9 @@ def _write_part(
         odd = plain.take_lines(connection, block, aside / SPILL / f"{number:05}.json", columns)
     fields, rows = checked_rows(parsed(block) if odd is None else parsed_lines(odd), columns)
     _put(connection, rows, new=odd is None)
-    contents = "SELECT line, content FROM part WHERE reason = ''"
+    contents = "SELECT line, content FROM part WHERE plain AND reason = ''"
     _copy(connection, contents, aside / CONTENTS / f"{number:05}.parquet")
-    heads = "SELECT line, uid, title, key, folded, hash(content) AS said, reason FROM part ORDER BY line"
+    heads = "SELECT line, uid, title, key, folded, hash(content) AS said, reason FROM part WHERE plain"
     _copy(connection, heads, aside / HEADS / f"{number:05}.parquet")
     return fields
 
@@ -142,7 +144,7 @@ def _put(connection: duckdb.DuckDBPyConnection, rows: list[Checked], *, new: boo
         for n, (name, kind) in enumerate(zip(Checked._fields, types, strict=True), start=1)
     )
     into = "CREATE OR REPLACE TEMP TABLE part AS" if new else "INSERT INTO part"
-    connection.execute(f"{into} SELECT {chosen}", [list(c) for c in columns])
+    connection.execute(f"{into} SELECT {chosen}, true AS plain", [list(c) for c in columns])
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> None:

@@ -195,8 +195,10 @@ def choose_products(catalogue: Catalogue, count: int, seed: int) -> list[Product
 
 def _in_turn(catalogue: Catalogue, order: Sequence[int], count: int) -> Iterator[Product]:
     """Products in this order, read some at a time: mostly a few more than `count` are looked at."""
-    for start in range(0, len(order), 2 * count):
-        yield from catalogue.at(order[start : start + 2 * count])
+    start, end = 0, 2 * count
+    while start < len(order):
+        yield from catalogue.at(order[start:end])
+        start, end = end, 3 * end
 
 
 def _facts(product: Product) -> list[facts.Fact]:

@@ -25,7 +25,9 @@ _ODD = f"[^{LETTERS}]|<|&[^ ;&]"
 _TAIL = " ?-{1,2} ?This (?:text|edition) refers to "
 _UNTIDY = f"{_ODD}|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
 """What cleaning changes, or may change."""
-_ODD_TITLE = "[^ -~]|<|&[^ ;&]|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
+SIGNS = "\u00a9\u00ae\u2010-\u2027\u2030-\u205e\u2122"
+"""Some that part words as ASCII's do."""
+_ODD_TITLE = f"[^ -~{SIGNS}]|<|&[^ ;&]|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
 _PLAIN_UID = "[!-%'-;=-~]+"
 _NO_TEXT = r"^[\[{]|^(?i:[-+0-9.e]+|true|false|-?nan|-?inf(?:inity)?)$"
 """What a value may look like that was no text in the file: DuckDB has made one of it in its own way."""
@@ -59,10 +61,10 @@ def can_read(columns: Columns) -> bool:
 def take_lines(
     connection: duckdb.DuckDBPyConnection, block: Lines, place: Path, columns: Columns
 ) -> list[tuple[int, bytes]] | None:
-    """Make the table `part` with the columns of `Checked`, filled from the plain lines; returns the others, numbered.
+    """Make the table `part` of all lines, with the columns of `Checked` and `plain`; returns those that are not, numbered.
 
     Args:
-        place: a file to write the block to for DuckDB; it is overwritten.
+        place: where to write the block for DuckDB to read; it is removed.
         columns: what `can_read` allows.
 
     Returns:
@@ -71,14 +73,16 @@ def take_lines(
     if _has_loose_comma(block.data):
         return None
     place.write_bytes(block.data)
-    connection.execute(_tidy(columns), {"file": str(place), "first": block.first})
+    try:
+        connection.execute(_tidy(columns), {"file": str(place), "first": block.first})
+    finally:
+        place.unlink()
     lines = block.data.split(b"\n")
     odd, found = connection.execute(
-        "SELECT list(line ORDER BY line) FILTER (NOT plain), count(*) FROM tidy"
+        "SELECT list(line ORDER BY line) FILTER (NOT plain), count(*) FROM part"
     ).fetchall()[0]
     if found != len(lines):  # an empty line is none for DuckDB
         return None
-    connection.execute(_PART)
     return [(line, lines[line - block.first]) for line in odd or []]
 
 
@@ -106,10 +110,10 @@ def _tidy(columns: Columns) -> str:
     types = ", ".join(f"\"{name}\": 'VARCHAR'" for name in names)
     uid = f'"{columns.uid}"' if columns.uid else "NULL::VARCHAR"
     return rf"""
-CREATE OR REPLACE TEMP TABLE tidy AS
+CREATE OR REPLACE TEMP TABLE part AS
 WITH texts AS (
     SELECT row_number() OVER () + $first - 1 AS line, {uid} AS uid,
-        "{columns.title}" AS title, coalesce("{columns.content[0]}", '') AS text
+        {_titled(f'"{columns.title}"')} AS title, coalesce("{columns.content[0]}", '') AS text
     FROM read_json($file, format = 'newline_delimited', columns = {{{types}}}, ignore_errors = true,
         compression = 'uncompressed')
 ), looked AS (
@@ -140,11 +144,19 @@ WITH texts AS (
     FROM trimmed
 )
 -- Whether a content that begins as its title does says more than the title is for Python to see.
-SELECT line, uid, title, content, key, coalesce(tidy AND (
+SELECT line, uid, title, content, key, NULL::VARCHAR AS folded,
+    CASE WHEN key = '' THEN '{NO_TITLE}' WHEN length(title) > {MAX_TITLE_CHARACTERS} THEN '{TITLE_TOO_LONG}'
+    WHEN content = '' THEN '{NO_CONTENT}' WHEN NOT regexp_matches(content, '^[^ ]+ [^ ]+ [^ ]+ [^ ]') THEN '{STUB}'
+    ELSE '' END AS reason,
+    coalesce(tidy AND (
         content = '' OR NOT starts_with(key, lower(regexp_extract(content[:60], '[A-Za-z0-9_]+')))
     ), false) AS plain
 FROM judged
 """
+
+
+def _titled(title: str) -> str:
+    return f"CASE WHEN contains({title}, '&') THEN {_unescaped(title)} ELSE {title} END"
 
 
 def _unescaped(text: str) -> str:
@@ -159,16 +171,6 @@ def _folded(text: str) -> str:
 
 def _without_tail(text: str) -> str:
     return f"regexp_replace({text}, '(?i){_TAIL}.*$', '')"
-
-
-_PART = f"""
-CREATE OR REPLACE TEMP TABLE part AS
-SELECT line, uid, title, content, key, NULL::VARCHAR AS folded,
-    CASE WHEN key = '' THEN '{NO_TITLE}' WHEN strlen(title) > {MAX_TITLE_CHARACTERS} THEN '{TITLE_TOO_LONG}'
-    WHEN content = '' THEN '{NO_CONTENT}' WHEN NOT regexp_matches(content, '^[^ ]+ [^ ]+ [^ ]+ [^ ]') THEN '{STUB}'
-    ELSE '' END AS reason
-FROM tidy WHERE plain
-"""
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.data import catalogue_build, plain
 from pipeline.data.catalogue import Catalogue, read_catalogue
-from pipeline.data.cleaning import clean
+from pipeline.data.cleaning import clean, title_key
 from pipeline.data.columns import PLAIN, Columns
 from pipeline.data.rows import Lines
 from tests.tiny import row
@@ -267,12 +267,19 @@ def test_letters_are_left_alone_by_cleaning() -> None:
         assert letter.isascii() or not re.search("[a-z0-9_]", letter.casefold()), hex(ord(letter))
 
 
+def test_signs_part_the_words_of_a_title() -> None:
+    for sign in re.findall(f"[{plain.SIGNS}]", "".join(map(chr, range(0x80, 0xD800)))):
+        assert title_key(f"A{sign}b") == "a b" and sign.casefold() == sign and clean(f"a{sign}b") == f"a{sign}b", hex(
+            ord(sign)
+        )
+
+
 def taken(rows: list[dict[str, Any]], tmp_path: Path, columns: Columns = PLAIN) -> list[int]:
     """Numbers of the lines that SQL takes."""
     lines = "\n".join(json.dumps(r, ensure_ascii=False) for r in rows).encode()
     with catalogue_build.database(tmp_path) as connection:
         left = plain.take_lines(connection, Lines(1, lines), tmp_path / "lines.json", columns) or []
-        found = [n for (n,) in connection.execute("SELECT line FROM part ORDER BY line").fetchall()]
+        found = [n for (n,) in connection.execute("SELECT line FROM part WHERE plain ORDER BY line").fetchall()]
     assert sorted([*found, *(n for n, _ in left)]) == list(range(1, len(rows) + 1))
     return found
 
