@@ -37,7 +37,7 @@ from pipeline.data.openai_prompts import (
     judge_request,
     once_more,
     pairs_request,
-    slot,
+    slots_for,
 )
 from pipeline.errors import GenerationError
 
@@ -79,7 +79,7 @@ class Draft:
     def still_wanted(self, first: int) -> Wanted:
         """The rows that are lacking, each in a style of its own, and a few to spare; their numbers begin at `first`."""
         uses = [use for use in self.wanted for _ in range(self.lacks(use))] + [TRAIN] * SPARE_QUESTIONS
-        slots = [slot(self.fact, number, use) for number, use in enumerate(uses, start=first)]
+        slots = slots_for(self.fact, uses, first)
         asked = [question for use in self.rows for question in self.questions(use)]
         return Wanted(self.fact, slots, self.fact.kind != DESCRIPTION and not self.reverse, asked)
 

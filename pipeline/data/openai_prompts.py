@@ -122,12 +122,16 @@ class Wanted:
     asked: list[str]
 
 
-def slot(fact: Fact, number: int, use: str) -> Slot:
-    """A slot whose style is drawn from the fact alone, so that another run makes the same request again."""
-    rng = random.Random(f"{fact.title}:{fact.kind}:{fact.value}:{number}")
+def slots_for(fact: Fact, uses: Sequence[str], first: int) -> list[Slot]:
+    """Slots with numbers from `first`, each in a style drawn from the fact alone, so that another run asks the same again."""
+    rng = random.Random(f"{fact.title}:{fact.kind}:{fact.value}:{first}")
+    return [Slot(number, use, _style(rng, number, use)) for number, use in enumerate(uses, start=first)]
+
+
+def _style(rng: random.Random, number: int, use: str) -> str:
     kind = STATEMENT if use == STATEMENT else rng.choice(TYPES)
     names = "names it" if number % 2 else "says it or this"
-    return Slot(number, use, f"{kind}, {rng.choice(TONES)}, {rng.choice(LENGTHS)}, {rng.choice(AUDIENCES)}, {names}")
+    return f"{kind}, {rng.choice(TONES)}, {rng.choice(LENGTHS)}, {rng.choice(AUDIENCES)}, {names}"
 
 
 def facts_request(product: Product) -> Request:
