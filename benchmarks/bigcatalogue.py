@@ -17,9 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from benchmarks.bigcatalogue_file import ROWS, write_catalogue
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.data.catalogue import peek, read_catalogue
+from pipeline.data.catalogue_build import MEMORY
 from pipeline.data.cleaning import checked
 from pipeline.data.rows import blocks, parsed
 
@@ -48,6 +51,17 @@ def by_line(file: Path) -> int:
     return done
 
 
+def by_duckdb(file: Path) -> int:
+    """Another peer: the same file into Parquet as it stands, with nothing cleaned, checked or numbered."""
+    columns = "{uid: 'VARCHAR', title: 'VARCHAR', content: 'VARCHAR'}"
+    out = file.with_name("as_it_stands.parquet")
+    source = f"read_json('{file}', format = 'newline_delimited', columns = {columns})"
+    with duckdb.connect(config={"threads": 2, "memory_limit": MEMORY}) as connection:
+        written = connection.execute(f"COPY (SELECT * FROM {source}) TO '{out}' (FORMAT parquet)").fetchall()
+    out.unlink()
+    return written[0][0]
+
+
 STEPS: dict[str, Step] = {
     "peek": lambda file: len(peek(file, PAGE)),
     "build": lambda file: vars(read_catalogue(file)) | {"folder": ""},
@@ -57,6 +71,7 @@ STEPS: dict[str, Step] = {
     ],
     "sample_2000": lambda file: len(read_catalogue(file).sample(2000, 0)),
     "by_line": by_line,
+    "by_duckdb": by_duckdb,
 }
 
 
@@ -116,6 +131,7 @@ def main() -> None:
         "packed_bytes": packed.stat().st_size,
         "first_page_of_gz": measured("peek", packed, home, args.runs),
         "plain_to_parquet": measured("build", plain, home, args.runs, fresh=True),
+        "peer_duckdb_gz_to_parquet_as_it_stands": measured("by_duckdb", packed, home, args.runs),
         "gz_to_parquet": measured("build", packed, home, args.runs, fresh=True),
         "title_search": measured("search", packed, home, args.runs),
         "page_60000": measured("page_60000", packed, home, args.runs),

@@ -93,9 +93,13 @@ class Catalogue:
     def page(self, start: int = 0, count: int | None = None, words: str = "") -> list[Product]:
         """Usable products in catalogue order; with `words`, those whose title holds every one of them."""
         if words.split():
-            return self.at(self._numbers(words, start, count))
-        query = "SELECT number, line, uid, title FROM read_parquet($file) WHERE number BETWEEN $first AND $last"
-        return self._with_contents(self._rows(f"{query} ORDER BY number", PRODUCTS, **_between(start, count)))
+            condition, values = _holds(words)
+            values |= {"start": start, "count": self.usable if count is None else count}
+            condition += " ORDER BY number LIMIT $count OFFSET $start"
+        else:
+            condition, values = "number BETWEEN $first AND $last ORDER BY number", _between(start, count)
+        query = f"SELECT number, line, uid, title FROM read_parquet($file) WHERE {condition}"
+        return self._with_contents(self._rows(query, PRODUCTS, **values))
 
     def matching(self, words: str = "") -> int:
         """How many products `page` has in all."""
@@ -131,7 +135,9 @@ class Catalogue:
         """Products drawn with a seed."""
         if not words.split():
             return self.at(self.order(count, seed))
-        found = self._numbers(words, 0, None)
+        condition, values = _holds(words)
+        query = f"SELECT number FROM read_parquet($file) WHERE {condition} ORDER BY number"
+        found = [number for (number,) in self._rows(query, PRODUCTS, **values)]
         return self.at([found[n] for n in self.drawn(len(found), count, seed)])
 
     def titles(self, numbers: Sequence[int]) -> list[str]:
@@ -171,12 +177,6 @@ class Catalogue:
         query = "SELECT number, title FROM read_parquet($file) WHERE number IN (SELECT unnest($numbers::BIGINT[]))"
         titles = dict(self._rows(query, file, numbers=list(numbers)))
         return [titles[number] for number in numbers]
-
-    def _numbers(self, words: str, start: int, count: int | None) -> list[int]:
-        condition, values = _holds(words)
-        query = f"SELECT number FROM read_parquet($file) WHERE {condition} ORDER BY number LIMIT $count OFFSET $start"
-        found = self._rows(query, PRODUCTS, start=start, count=self.usable if count is None else count, **values)
-        return [number for (number,) in found]
 
     def _with_contents(self, found: list[tuple[int, int, str, str]]) -> list[Product]:
         """Products from their number, line, uid and title."""
@@ -278,11 +278,11 @@ def check_file(path: Path) -> None:
         raise CatalogueError(f"{path.name} is empty; choose a catalogue with one JSON object a line.")
 
 
-def _between(start: int, count: int | None) -> dict[str, int]:
+def _between(start: int, count: int | None) -> dict[str, Any]:
     return {"first": start, "last": 1 << 62 if count is None else start + count - 1}
 
 
-def _holds(words: str) -> tuple[str, dict[str, str]]:
+def _holds(words: str) -> tuple[str, dict[str, Any]]:
     """The condition that a title holds every word, and its values."""
-    values = {f"word{n}": word for n, word in enumerate(words.casefold().split())}
+    values: dict[str, Any] = {f"word{n}": word for n, word in enumerate(words.casefold().split())}
     return " AND ".join(f"contains(coalesce(folded, lower(title)), ${name})" for name in values), values
