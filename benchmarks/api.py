@@ -18,7 +18,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ def kept(home: str) -> set[str]:
     names = set()
     for file in Path(home, "replies").glob("*.jsonl"):
         for line in file.read_bytes().split(b"\n")[:-1]:
-            names.add(json.loads(json.loads(line)["reply"]["content"])["name"])
+            with suppress(ValueError):  # torn by a kill, and ended by the next run
+                names.add(json.loads(json.loads(line)["reply"]["content"])["name"])
     return names
 
 
