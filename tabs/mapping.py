@@ -33,7 +33,7 @@ class MappingForm:
         self.chosen = [self.title, self.contents, self.uid]
         self.outputs = [self.name, self.box, self.about, *self.chosen, self.samples]
 
-    def ask(self, name: str) -> Update:
+    def ask_columns(self, name: str) -> Update:
         """Show the form for a catalogue, with what is known of its columns."""
         path = uploads.catalogue_path(name)
         fields, known = uploads.fields_of(path), uploads.columns_in_use(name)

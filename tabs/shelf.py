@@ -132,7 +132,7 @@ class CatalogueBox:
     def _wire_columns(self, shown: list[Any]) -> None:
         form = self.form
         asked = self.change.click(
-            guarded(self.problem, form.ask), self.catalogue, [self.problem, *form.outputs], **QUIET
+            guarded(self.problem, form.ask_columns), self.catalogue, [self.problem, *form.outputs], **QUIET
         )  # fmt: skip
         reveal(asked, "columns-form")
         used = [form.name, self.words, *form.chosen]
@@ -271,7 +271,7 @@ class CatalogueBox:
             self.counts: f"<b>{count(len(error.headers), 'column')}</b>, and title and description are to be chosen",
             self.why: gr.Accordion(visible=False),
             **self.products.show([], nothing="The products follow when the columns are chosen."),
-            **self.form.ask(name),
+            **self.form.ask_columns(name),
         }
 
     def _products(self, name: str, words: str) -> Update:
