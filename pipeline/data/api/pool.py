@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-START = 8
+START = 10
 """Requests under way at first, if there are that many workers."""
 WINDOW_SECONDS = 1.0
 """Over which servers count, and so over which the accepted sends are counted."""
