@@ -146,7 +146,7 @@ class GenerateBox:
         with gr.Accordion("Cost, speed and checks", open=False, visible=False) as self.api_more:
             self.cap = gr.Number(
                 value=None, minimum=0, label="Cost at most, in USD", elem_id="api-cap",
-                info="cap · It stops cleanly before the next request could pass it. Empty: no limit.",
+                info="cap · It stops cleanly before the next request could pass it. Empty or 0: no limit.",
             )  # fmt: skip
             with gr.Row():
                 self.price_in = gr.Number(
@@ -261,10 +261,11 @@ class GenerateBox:
     ) -> ApiSettings:  # fmt: skip
         """What the widgets of `api` say."""
         url, model = url or "", model or ""
-        if (price_in is None) != (price_out is None):
+        # An empty number box becomes 0 once it has been shown: no cap and no price is of 0.
+        if bool(price_in) != bool(price_out):
             raise SettingsError("Only one of the two prices is given; give both, or neither.")
-        price = Price(price_in, price_out) if price_in is not None and price_out is not None else None
-        return ApiSettings(model.strip(), url.strip(), key_for(url, key or ""), int(workers), cap, price)
+        price = Price(price_in, price_out) if price_in and price_out else None
+        return ApiSettings(model.strip(), url.strip(), key_for(url, key or ""), int(workers), cap or None, price)
 
     def start(self, catalogue: str | None, settings: DatasetSettings, api: ApiSettings) -> Update:
         """Begin the job with its pilot."""

@@ -24,7 +24,7 @@ def price_words(
     model: str | None, url: str | None, price_in: float | None = None, price_out: float | None = None
 ) -> str:
     """What the model costs, and where that is known from."""
-    if price_in is not None and price_out is not None:
+    if price_in and price_out:  # an empty number box becomes 0 once it has been shown
         return f"Price: {money(price_in)} for a million input tokens, {money(price_out)} output, as you gave it."
     price: Price | None = price_of((model or "").strip(), url or "")
     if price is None:
