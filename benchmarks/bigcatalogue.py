@@ -38,6 +38,12 @@ def search(file: Path) -> list[str]:
     return [str(catalogue.matching(WORDS)), *(p.title for p in catalogue.page(0, PAGE, WORDS))]
 
 
+def page_60000(file: Path) -> list[str]:
+    """That page, or the last one where there are not so many."""
+    catalogue = read_catalogue(file)
+    return [p.uid for p in catalogue.page(min(60_000 * PAGE, catalogue.usable - PAGE), PAGE)]
+
+
 def by_line(file: Path) -> int:
     """The peer: Python's JSON reader and cleaning, a line at a time, on the first rows."""
     done = 0
@@ -66,9 +72,7 @@ STEPS: dict[str, Step] = {
     "peek": lambda file: len(peek(file, PAGE)),
     "build": lambda file: vars(read_catalogue(file)) | {"folder": ""},
     "search": search,
-    "page_60000": lambda file: [
-        p.uid for p in read_catalogue(file).page(60_000 * PAGE % read_catalogue(file).usable, PAGE)
-    ],
+    "page_60000": page_60000,
     "sample_2000": lambda file: len(read_catalogue(file).sample(2000, 0)),
     "by_line": by_line,
     "by_duckdb": by_duckdb,
