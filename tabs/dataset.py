@@ -68,7 +68,7 @@ class DatasetTab:
         update = self.shelf.refresh(name, words) | self.box.show(now)
         dataset = latest_dataset()
         shown = self.rows.show(dataset, reused=False) | self.box.fill(dataset) if dataset else self.rows.empty()
-        return update | shown | self.box.fill_job(now)
+        return update | shown | (self.box.fill_job(now) if _is_newer(dataset) else {})
 
     def make(self, progress: gr.Progress = gr.Progress(), *values: Any) -> Update:  # noqa: B008
         """By templates at once; by an API as a job that goes on by itself."""
@@ -93,3 +93,11 @@ class DatasetTab:
         if now.state == generation.DONE and now.dataset != name and seen is not None:
             update |= self.rows.show(open_dataset(datasets_dir() / now.dataset), reused=False)
         return update
+
+
+def _is_newer(dataset: Dataset | None) -> bool:
+    """Whether the job that is kept was last told of after the dataset was made: a finished matter sets no widgets."""
+    job = generation.job_file()
+    if dataset is None or not job.is_file():
+        return dataset is None
+    return job.stat().st_mtime > (dataset.folder / MANIFEST).stat().st_mtime
