@@ -5,10 +5,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.data import generation
-from pipeline.data.dataset import (
-    latest_dataset,
-    open_dataset,
-)
+from pipeline.data.dataset import MANIFEST, Dataset, latest_dataset, open_dataset
 from pipeline.files import datasets_dir
 from tabs.generating import TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.rows import RowsBox
