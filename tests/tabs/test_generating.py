@@ -12,6 +12,12 @@ from tests.tabs.conftest import App, set_slider
 
 
 @pytest.fixture
+def app(empty_app: App) -> App:
+    """An app of its own: a job that is left behind is what the next page shows."""
+    return empty_app
+
+
+@pytest.fixture
 def api() -> Iterator[ApiServer]:
     with ApiServer() as server:
         yield server
