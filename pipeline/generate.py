@@ -73,8 +73,7 @@ def generate(args: argparse.Namespace, catalogue: Catalogue, say: Say) -> Datase
             return None
     elif not args.batch:
         raise GenerationError("A batch of this job is at the API; collect it with --batch.")
-    if api.cap is not None:
-        api = replace(api, cap=max(0.0, api.cap - told.spent))
+    api = api.less(told.spent)
     if args.batch and not _collected(args, replace(job, api=api), chosen, say):
         return None
     return build_dataset(catalogue, settings, generate=generation.writer(api, settings, _Told(say)))

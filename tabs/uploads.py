@@ -104,7 +104,7 @@ def chosen_columns(name: str | None) -> Columns | None:
     """The columns that a person chose for a catalogue, if they had to be."""
     with suppress(KeyError, TypeError):
         columns = _read(_beside(name))["columns"] if name else None
-        return Columns(**columns | {"content": tuple(columns["content"])}) if columns else None
+        return Columns.of(columns) if columns else None
     return None
 
 

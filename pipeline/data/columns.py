@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.data.cleaning import clean
 from pipeline.errors import ColumnsError
@@ -37,6 +38,16 @@ class Columns:
     """None: the number of the row is its uid."""
     export: str = ""
     """The shop system whose export it is: several of its rows are one product, and more columns say something."""
+
+    @classmethod
+    def of(cls, kept: dict[str, Any]) -> "Columns":
+        """From what `asdict` gave once it has been JSON.
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
+        values: dict[str, Any] = kept | {"content": tuple(kept["content"])}
+        return cls(**values)
 
 
 PLAIN = Columns("title", ("content",), "uid")

@@ -29,6 +29,7 @@ from pipeline.data.api import (
     Interrupted,
     Price,
     Progress,
+    address_of,
     advance,
     cancel,
     estimate,
@@ -87,7 +88,7 @@ class Job:
         try:
             price, columns = kept["api"]["price"], kept["columns"]
             api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
-            read = Columns(**columns | {"content": tuple(columns["content"])}) if columns else None
+            read = Columns.of(columns) if columns else None
             return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], read)
         except (KeyError, TypeError) as error:
             raise GenerationError(
@@ -98,8 +99,8 @@ class Job:
     def name(self) -> str:
         """The same for the same rows wanted of the same model, however fast and at what cost."""
         columns = asdict(self.columns) if self.columns else None
-        api = self.api.model.strip(), self.api.base_url.strip().rstrip("/")
-        said = [str(self.catalogue.resolve()), asdict(self.settings), *api, columns]
+        api = self.api
+        said = [str(self.catalogue.resolve()), asdict(self.settings), api.model.strip(), api.address, columns]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -259,10 +260,9 @@ def _with_api(kept: Look, api: ApiSettings) -> Job:
         GenerationError: the job is another model's, or at another address.
     """
     job = Job.of(kept.job, api.api_key)
-    theirs = job.api.model, job.api.base_url.strip().rstrip("/")
-    if theirs != (api.model, api.base_url.strip().rstrip("/")):
+    if (job.api.model, job.api.address) != (api.model, api.address):
         raise GenerationError(
-            f"This job is {theirs[0]}'s at {theirs[1]}; choose that model and address, and give its key."
+            f"This job is {job.api.model}'s at {job.api.address}; choose that model and address, and give its key."
         )
     return dataclasses.replace(job, api=api)
 
@@ -340,7 +340,7 @@ def _pilot(job: Job) -> bool:
     """Write the first products and estimate the rest; tells whether there is a rest to be asked about."""
     catalogue = open_catalogue(job)
     chosen = choose_products(catalogue, job.settings.products, job.settings.seed)
-    found = pilot(chosen, _left(job.api), job.settings, on_progress=_progress, stop=_stop)
+    found = pilot(chosen, job.api.less(_paid), job.settings, on_progress=_progress, stop=_stop)
     if len(chosen) <= PILOT_PRODUCTS:
         return False
     rest = {"products": len(chosen) - PILOT_PRODUCTS}
@@ -353,16 +353,11 @@ def _rest(job: Job) -> Dataset:
     catalogue = open_catalogue(job)
     if _look and _look.catalogue not in ("", catalogue.sha256):
         raise GenerationError("The catalogue has changed since the estimate; press Generate again.")
-    api = _left(job.api)
+    api = job.api.less(_paid)
     if job.batch:
         chosen = choose_products(catalogue, job.settings.products, job.settings.seed)
         _batches(chosen, dataclasses.replace(job, api=api))
     return build_dataset(catalogue, job.settings, generate=writer(api, job.settings, _progress, _stop))
-
-
-def _left(api: ApiSettings) -> ApiSettings:
-    """With the cap less what was paid already."""
-    return api if api.cap is None else dataclasses.replace(api, cap=max(0.0, api.cap - _paid))
 
 
 def _batches(chosen: list[Product], job: Job) -> None:
@@ -463,7 +458,7 @@ def _writer_of(settings: DatasetSettings) -> ProductWriter:
 
 def generator_name(model: str, base_url: str) -> str:
     """Who writes the questions, as the dataset's settings and its card say it."""
-    return f"{model.strip()} at {base_url.strip().rstrip('/')}"
+    return f"{model.strip()} at {address_of(base_url)}"
 
 
 def key_for(base_url: str, typed: str = "") -> str:
@@ -471,9 +466,9 @@ def key_for(base_url: str, typed: str = "") -> str:
 
     A server on this machine that wants none is given a word that is none.
     """
-    address = base_url.strip().rstrip("/")
+    address = address_of(base_url)
     if typed.strip():
         return typed.strip()
-    own = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip().rstrip("/")
+    own = address_of(os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
     key = os.environ.get("OPENAI_API_KEY", "") if address == own else ""
     return key or (NO_KEY if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1") else "")

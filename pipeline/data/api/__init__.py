@@ -17,7 +17,16 @@ from pipeline.data.api.asking import Interrupted
 from pipeline.data.api.batch_state import BatchStatus
 from pipeline.data.api.batches import advance, cancel
 from pipeline.data.api.client import list_models
-from pipeline.data.api.replies import CUT_OFF, INVALID, NO_REPLY, REFUSED, TOO_LARGE, TOO_LONG, UnusableReply
+from pipeline.data.api.replies import (
+    CUT_OFF,
+    INVALID,
+    NO_REPLY,
+    REFUSED,
+    TOO_LARGE,
+    TOO_LONG,
+    UnusableReply,
+    address_of,
+)
 from pipeline.data.api.requests import MAX_WORKERS, ApiSettings, Request
 from pipeline.data.api.run import Ask, Progress, Write, needed, work_through
 from pipeline.data.api.spending import (
@@ -53,6 +62,7 @@ __all__ = [
     "Request",
     "UnusableReply",
     "Write",
+    "address_of",
     "advance",
     "cancel",
     "estimate",

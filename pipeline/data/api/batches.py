@@ -18,7 +18,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from pipeline.data.api.batch_state import OUR_NAME, Batch, BatchStatus, Line, Page, Part, State, Uploaded
-from pipeline.data.api.client import connection, host_of
+from pipeline.data.api.client import connection, host_of, repeatable
 from pipeline.data.api.replies import Journal, Reply, journal, reply_of
 from pipeline.data.api.requests import ApiSettings, Dialect, Request
 from pipeline.data.api.run import Write, check_cap, needed
@@ -314,7 +314,7 @@ def _said(errors: Any, api_key: str) -> str:
     listed = errors.get("data") if isinstance(errors, dict) else None
     first = listed[0] if isinstance(listed, list) and listed else None
     message = str(first.get("message") or "") if isinstance(first, dict) else ""
-    return " ".join(message.replace(api_key.strip() or "\0", "…").split())[:200].rstrip(".") or "no reason given"
+    return repeatable(message, api_key).rstrip(".") or "no reason given"
 
 
 def _out_of_time(error: Any) -> bool:

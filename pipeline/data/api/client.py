@@ -215,6 +215,11 @@ def _no_credit(error: "openai.APIStatusError") -> bool:
     return error.status_code == 402 or any(code in _NO_CREDIT for code in (error.code, error.type))
 
 
+def repeatable(message: str, key: str) -> str:
+    """What a server says, on one line, short, and without the key that it may echo."""
+    return " ".join(message.replace(key.strip() or "\0", "…").split())[:200]
+
+
 def _sentence(error: "openai.OpenAIError | None", host: str, model: str, key: str) -> str:
     """An error as a sentence; none is a reply that did not end in time."""
     import openai
@@ -239,7 +244,7 @@ def _sentence(error: "openai.OpenAIError | None", host: str, model: str, key: st
         case openai.InternalServerError():
             return f"{host} fails ({error.status_code}); try again later."
         case openai.APIStatusError():
-            said = " ".join(error.message.replace(key.strip() or "\0", "…").split())[:200]
+            said = repeatable(error.message, key)
             return f"{host} refuses the request ({error.status_code}: {said}); check the model and the address."
         case _:
             return f"{host} gives an answer that cannot be read; check that its address is that of an API."

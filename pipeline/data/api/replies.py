@@ -210,7 +210,12 @@ def _row(line: bytes) -> tuple[str, Reply] | None:
         return None
 
 
+def address_of(base_url: str) -> str:
+    """An API's address without what makes no other of it."""
+    return base_url.strip().rstrip("/")
+
+
 def journal(model: str, base_url: str) -> Journal:
     """The journal of a model. Its file has a hashed name, since a model's name can be anything, a path too."""
-    name = hashlib.sha256(json.dumps([base_url.strip().rstrip("/"), model]).encode()).hexdigest()[:24]
+    name = hashlib.sha256(json.dumps([address_of(base_url), model]).encode()).hexdigest()[:24]
     return Journal(home() / "replies" / f"{name}.jsonl")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from pipeline.data.api.replies import Schema
+from pipeline.data.api.replies import Schema, address_of
 from pipeline.data.api.spending import DEFAULT_MODEL, OPENAI_HOST, OPENAI_URL, Price, price_of
 from pipeline.errors import SettingsError
 from pipeline.files import HALF_CHARACTERS
@@ -37,11 +37,20 @@ class ApiSettings:
     price: Price | None = None
     """Of the model, where it is not the published one."""
 
+    def less(self, paid: float) -> "ApiSettings":
+        """The same with a cap less what was paid already, in USD."""
+        return self if self.cap is None else replace(self, cap=max(0.0, self.cap - paid))
+
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MAX_WORKERS:
             raise SettingsError(f"{self.workers} requests at once is not possible; choose 1 to {MAX_WORKERS}.")
         if self.cap is not None and not (math.isfinite(self.cap) and self.cap >= 0):
             raise SettingsError(f"The cap is {self.cap} USD; it must be 0 or more.")
+
+    @property
+    def address(self) -> str:
+        """`base_url` as it is compared and named by."""
+        return address_of(self.base_url)
 
     @property
     def known_price(self) -> Price | None:
@@ -64,7 +73,7 @@ class Request(Generic[Schema]):
 
     def key(self, model: str, base_url: str) -> str:
         """What names the reply in the journal: the same request to the same model has the same key."""
-        asked = [model, base_url.strip().rstrip("/"), self.max_tokens, self.temperature, self.version]
+        asked = [model, address_of(base_url), self.max_tokens, self.temperature, self.version]
         whole = json.dumps([*asked, _schema_text(self.schema), self.system, self.user])
         return hashlib.sha256(whole.encode()).hexdigest()
 
