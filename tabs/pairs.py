@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.answering.prompts import REFUSAL
 from pipeline.data.dataset import MANIFEST, Dataset, open_dataset
-from pipeline.data.edits import ACCEPTED, EDITED, REJECTED
+from pipeline.data.edits import ACCEPTED, EDITED
+from pipeline.data.examples import KEPT_OUT, REJECTED, TRAINED
 from pipeline.data.phrasings import kind_label
-from pipeline.data.store import KEPT_OUT, TRAINED
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.files import datasets_dir, home
 from tabs.catalogues import no_match, short

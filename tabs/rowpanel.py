@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 
 from pipeline.data.dataset import Dataset
-from pipeline.data.edits import ACCEPT, BY_YOU, EDIT, EDITED, REJECT, REJECTED, UNDO, Edit, read_edits
+from pipeline.data.edits import ACCEPT, BY_YOU, EDIT, EDITED, REJECT, UNDO, Edit, read_edits
+from pipeline.data.examples import KEPT_OUT, REJECTED
 from pipeline.data.phrasings import kind_label
-from pipeline.data.store import KEPT_OUT, change_row
+from pipeline.data.store import change_row
 from pipeline.errors import SettingsError
 from pipeline.training.lengths import LEARNED, TOO_LONG, masked_tokens, row_tokens
 from pipeline.training.settings import default_base

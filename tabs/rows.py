@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 
 from pipeline.data.dataset import MANIFEST, Dataset
-from pipeline.data.store import REJECTED, with_every_edit
+from pipeline.data.examples import REJECTED
+from pipeline.data.store import with_every_edit
 from pipeline.training.settings import TrainingSettings
 from tabs.figures import facts_figure, kinds_figure, tokens_figure
 from tabs.pairs import (

@@ -20,15 +20,12 @@ from typing import Any
 from pipeline.answering.prompts import REVERSE, UNKNOWN_TITLE, build_prompt
 from pipeline.data import examples, facts, quality
 from pipeline.data.catalogue import SMALL, Catalogue, Product, title_key
-from pipeline.data.examples import Example, Generated, PhrasedFact, Rejected
+from pipeline.data.examples import KEPT_OUT, REJECTED, TRAINED, Example, Generated, PhrasedFact, Rejected
 from pipeline.data.store import (
     HELD_OUT,
-    KEPT_OUT,
     MANIFEST,
     RECORDS,
-    REJECTED,
     TRAIN,
-    TRAINED,
     Dataset,
     latest_dataset,
     open_dataset,

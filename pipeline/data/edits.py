@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.answering.prompts import with_question
+from pipeline.data.examples import KEPT_OUT, REJECTED, TRAINED
 from pipeline.data.quality import masked
 from pipeline.errors import SettingsError
 from pipeline.files import append_jsonl, home
@@ -21,8 +22,8 @@ from pipeline.files import append_jsonl, home
 EDIT, REJECT, ACCEPT, UNDO = "edit", "reject", "accept", "undo"
 """Other words; not to be used; to be used although a filter rejected it; as it was generated."""
 
-ACCEPTED, EDITED, REJECTED = "accepted", "edited", "rejected"
-"""What became of a row."""
+ACCEPTED, EDITED = "accepted", "edited"
+"""What became of a row that is used; one that is not is REJECTED, which is its split too."""
 
 BY_YOU = "rejected by you"
 
@@ -59,9 +60,9 @@ def read_edits() -> dict[str, Edit]:
     return {name: edit for name, edit in edits.items() if edit.action != UNDO}
 
 
-def edits_digest() -> str:
-    """Changes when anything that was said of any row does."""
-    stated = sorted((edit.row, edit.action, edit.question, edit.response) for edit in read_edits().values())
+def digest_of(edits: Mapping[str, Edit]) -> str:
+    """Changes when anything that is said of any row does."""
+    stated = sorted((edit.row, edit.action, edit.question, edit.response) for edit in edits.values())
     return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:16] if stated else ""
 
 
@@ -93,7 +94,7 @@ def _applied(row: dict[str, Any], name: str, edit: Edit | None) -> dict[str, Any
         return row
     if edit.action == REJECT:
         return row | {"split": REJECTED, "status": REJECTED, "reason": BY_YOU, "generated_in": row["split"]}
-    used = row if row["split"] != REJECTED else row | {"split": "train", "reason": ""}
+    used = row if row["split"] != REJECTED else row | {"split": TRAINED, "reason": ""}
     if edit.action == ACCEPT:
         return used | {"status": ACCEPTED}
     original = {"question": row["question"], "response": row["response"]}
@@ -139,7 +140,7 @@ def _check_leak(edit: Edit, row: Mapping[str, Any], rows: Iterable[Mapping[str, 
     question = edit.question if edit.action == EDIT else row.get("original", row)["question"]
     # Without the edit a row is where it was generated; a rejected one that is taken is trained.
     where = row.get("generated_in", row["split"])
-    other = "train" if where == "held out" else "held out"
+    other = TRAINED if where == KEPT_OUT else KEPT_OUT
     said = row["kind"], masked(question, row["title"])
     if any(r["split"] == other and (r["kind"], masked(r["question"], r["title"])) == said for r in rows):
         raise SettingsError(

@@ -17,6 +17,9 @@ GENERAL_ROWS = PROJECT / "assets" / "general_training.json"
 What a base does not know must not be taught here: it learns to guess (arXiv 2405.05904, and benchmarks/RESULTS.md).
 """
 
+TRAINED, KEPT_OUT, REJECTED = "train", "held out", "rejected"
+"""Where a row that was written for a dataset is: learned from, kept to test it, or left out."""
+
 PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"
 """Uses of a fact's three held-out phrasings: one for recall while it trains, two that only the report asks."""
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pipeline.answering.prompts import NO_FACT, extract, is_refusal
+from pipeline.answering.prompts import NO_FACT, UNKNOWN, extract, is_refusal
 from pipeline.data import facts
 from pipeline.data.catalogue import title_key
 from pipeline.data.contact import has_contact
@@ -299,7 +299,7 @@ def leakage(
     prompts = {prompt for *_, prompt in training}
     asked = {(kind, masked(question, title)) for title, kind, question, _ in training}
     trained = {title_key(title) for title, *_ in training}
-    unknown = {title_key(title) for title, kind, *_ in held_out if kind == "unknown"}
+    unknown = {title_key(title) for title, kind, *_ in held_out if kind == UNKNOWN}
     return {
         "prompts": sum(prompt in prompts for *_, prompt in held_out),
         "questions": sum((kind, masked(question, title)) in asked for title, kind, question, _ in held_out),

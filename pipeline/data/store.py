@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.prompts import GENERAL, NO_FACT, REVERSE, UNKNOWN
-from pipeline.data.edits import Edit, apply_edits, check_edit, edits_digest, keep_edit, read_edits
+from pipeline.data.edits import EDITED, Edit, apply_edits, check_edit, digest_of, keep_edit, read_edits
+from pipeline.data.examples import KEPT_OUT, REJECTED, TRAINED
 from pipeline.data.quality import leakage
 from pipeline.errors import SettingsError
 from pipeline.files import datasets_dir, locked, read_json, read_jsonl, whole_folder, write_json, write_jsonl
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 TRAIN, HELD_OUT, RECORDS, ROWS, MANIFEST = "train.jsonl", "heldout.jsonl", "dataset.json", "rows.jsonl", "manifest.json"
 COLUMNS = ("uid", "title", "kind", "question", "prompt", "response", "template")
 """The columns of `train.jsonl` and `heldout.jsonl`; all are text."""
-
-TRAINED, KEPT_OUT, REJECTED = "train", "held out", "rejected"
-"""The splits of `rows.jsonl`."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def change_row(dataset: Dataset, edit: Edit) -> Dataset:
 def with_every_edit(dataset: Dataset) -> Dataset:
     """The dataset with its files written anew where a person has changed rows since; one without rows stays as it is."""
     folder = dataset.folder
-    if not (folder / ROWS).is_file() or dataset.manifest.get("edits", "") == edits_digest():
+    if not (folder / ROWS).is_file() or dataset.manifest.get("edits", "") == digest_of(read_edits()):
         return dataset
     with _only_one(folder):
         _settle(folder, dataset.manifest)
@@ -98,7 +96,8 @@ def _only_one(folder: Path) -> AbstractContextManager[None]:
 
 def _settle(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the files that follow from the rows and the edits; the manifest last."""
-    rows = apply_edits(read_jsonl(folder / ROWS), read_edits())
+    edits = read_edits()  # once: what is said of a row meanwhile must not count as laid over the rows
+    rows = apply_edits(read_jsonl(folder / ROWS), edits)
     training = [row for row in rows if row["split"] == TRAINED]
     held_out = [row for row in rows if row["split"] == KEPT_OUT]
     write_json(folder / RECORDS, [{"text": f"{row['prompt']} {row['response']}"} for row in training])
@@ -106,7 +105,7 @@ def _settle(folder: Path, manifest: dict[str, Any]) -> None:
     write_jsonl(folder / HELD_OUT, map(_columns, held_out))
     leaked = leakage(*([(r["title"], r["kind"], r["question"], r["prompt"]) for r in s] for s in (training, held_out)))
     counts = manifest["counts"] | _counts(rows, training, held_out)
-    write_json(folder / MANIFEST, manifest | {"counts": counts, "leakage": leaked, "edits": edits_digest()})
+    write_json(folder / MANIFEST, manifest | {"counts": counts, "leakage": leaked, "edits": digest_of(edits)})
 
 
 def _columns(row: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def _counts(
         "unknown_training": kinds[UNKNOWN],
         "general_training": kinds[GENERAL],
         "reverse_training": kinds[REVERSE],
-        "edited": sum(row["status"] == "edited" for row in rows),
+        "edited": sum(row["status"] == EDITED for row in rows),
         "rejected": dict(Counter(row["reason"] for row in rows if row["split"] == REJECTED).most_common()),
     }
 

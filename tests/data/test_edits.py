@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from pipeline.answering.prompts import build_prompt
+from pipeline.data import store
 from pipeline.data.catalogue import read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
-from pipeline.data.edits import ACCEPT, BY_YOU, EDIT, REJECT, UNDO, Edit, row_id
+from pipeline.data.edits import ACCEPT, BY_YOU, EDIT, REJECT, UNDO, Edit, keep_edit, row_id
 from pipeline.data.examples import Generated, Rejected, phrase
 from pipeline.data.facts import extract_facts
 from pipeline.data.quality import INVENTED_NUMBER, REPEATED
-from pipeline.data.store import change_row, with_every_edit
+from pipeline.data.store import change_row, open_dataset, with_every_edit
 from pipeline.errors import SettingsError
 from pipeline.files import read_json
 from tests.tiny import HOSTILE_TITLES, row, write_catalogue
@@ -182,6 +183,23 @@ def test_words_with_rare_line_ends_are_kept(whole: Dataset) -> None:
     changed = change_row(whole, Edit(old["id"], EDIT, "How\u2028wide\x85is it?", "four\u2029feet"))
     assert changed.counts["edited"] == 1
     assert build_dataset(*made_of(whole)).counts["edited"] == 1
+
+
+def test_an_edit_that_comes_while_the_files_are_written_is_laid_over_the_next_time(
+    whole: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pick(whole), pick(whole, kind="description")
+    written = store.write_json
+
+    def another_window(path: Path, value: Any) -> None:
+        if path.name == store.RECORDS:
+            keep_edit(Edit(second["id"], REJECT))
+        written(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_json", another_window)
+        assert change_row(whole, Edit(first["id"], REJECT)).counts["rejected"] == {BY_YOU: 1}
+    assert with_every_edit(open_dataset(whole.folder)).counts["rejected"] == {BY_YOU: 2}
 
 
 def made_of(dataset: Dataset) -> tuple[Any, DatasetSettings]:
