@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.data.catalogue import fields_of
 from pipeline.data.columns import Columns
 from tabs import uploads
 from tabs.catalogues import SAMPLE_COLUMNS, samples_table, short
@@ -36,7 +37,7 @@ class MappingForm:
     def ask_columns(self, name: str) -> Update:
         """Show the form for a catalogue, with what is known of its columns."""
         path = uploads.catalogue_path(name)
-        fields, known = uploads.fields_of(path), uploads.columns_in_use(name)
+        fields, known = fields_of(path), uploads.columns_in_use(name)
         choices: list[Any] = [(short(field, 60), field) for field in fields]
         why = "" if known else " Their names don't tell."
         return {

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pipeline.data.catalogue import SAMPLE, Catalogue, check_file, read_catalogue
+from pipeline.data.catalogue import HEAD_BYTES, SAMPLE, Catalogue, check_file, fields_of, read_catalogue
 from pipeline.data.catalogue_cache import forget
 from pipeline.data.columns import Columns, guess_columns, unknown_columns
-from pipeline.data.csvfile import is_csv, read_headers, read_samples
+from pipeline.data.csvfile import is_csv, read_samples
 from pipeline.data.rows import Progress, head, nothing_to_say
 from pipeline.errors import CatalogueError, ColumnsError
 from pipeline.files import home, read_json, write_json
@@ -25,8 +25,6 @@ from tabs.shared import on_space
 SAMPLE_NAME = ""
 """The sample's value in the list of catalogues; an upload's is its file name, and its path that of a file elsewhere."""
 MAX_NAME_BYTES = 200
-HEAD_BYTES = 60_000
-"""Of a JSON file, in which its fields' names are looked for."""
 KNOWN_ENDINGS = (".csv", ".tsv", ".gz", ".json", ".jsonl")
 
 
@@ -88,16 +86,11 @@ def _elsewhere() -> set[str]:
 # --- Columns ---
 
 
-def fields_of(path: Path) -> list[str]:
-    """The names of a file's columns, or of the fields of its first rows where it is JSON."""
-    if is_csv(path):
-        return read_headers(path)
-    return list({name: None for row in _rows(path) for name in reversed(row)})  # rows are read from their end
-
-
 def samples_of(path: Path, count: int = 3) -> list[dict[str, Any]]:
     """A few rows as they stand."""
-    return list(read_samples(path, count)) if is_csv(path) else _rows(path)[:count]
+    if is_csv(path):
+        return list(read_samples(path, count))
+    return [row for _, row in head(path, HEAD_BYTES) if isinstance(row, dict)][:count]
 
 
 def chosen_columns(name: str | None) -> Columns | None:
@@ -135,10 +128,6 @@ def columns_chosen(path: Path, title: str | None, contents: Sequence[str], uid: 
     known = guess_columns(fields_of(path))
     export = known.export if known and known.title == title else ""
     return Columns(title, tuple(contents), uid or None, export)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [row for _, row in head(path, HEAD_BYTES) if isinstance(row, dict)]
 
 
 def _check_fields(path: Path) -> None:
@@ -193,17 +182,6 @@ def verify_upload(placed: Placed, on_progress: Progress = nothing_to_say) -> Cat
         raise
     _discard(placed.old)
     return catalogue
-
-
-def keep_upload(path: Path) -> str:
-    """Keep an uploaded catalogue once it is known to be one; returns its name in the list.
-
-    Raises:
-        CatalogueError: it cannot be used.
-    """
-    placed = place_upload(path)
-    verify_upload(placed)
-    return placed.name
 
 
 def keep_path(typed: str) -> str:

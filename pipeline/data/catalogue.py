@@ -7,6 +7,7 @@ What cannot be used is skipped and counted with its reason; a file of which noth
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from pipeline.data.cleaning import (
     clean,
     title_key,
 )
-from pipeline.data.columns import PLAIN, Columns, guess_columns
-from pipeline.data.csvfile import columns_of, csv_blocks, is_csv, read_headers, read_samples
+from pipeline.data.columns import PLAIN, Columns, guess_columns, unknown_columns
+from pipeline.data.csvfile import csv_blocks, is_csv, read_headers
 from pipeline.data.rows import Block, Items, Progress, blocks, head, nothing_to_say, parsed
 from pipeline.errors import CatalogueError
 from pipeline.files import ASSETS
@@ -37,11 +38,8 @@ __all__ = [
     "Product",
     "Skipped",
     "clean",
-    "guess_columns",
     "peek",
     "read_catalogue",
-    "read_headers",
-    "read_samples",
     "title_key",
 ]
 
@@ -53,6 +51,7 @@ SMALL = 100_000
 PEEK_BYTES = 500_000
 PEEK_ROWS = 200
 HEAD_BYTES = 60_000
+"""Of a JSON file, in which its fields' names are looked for."""
 
 
 @dataclass(frozen=True)
@@ -260,10 +259,29 @@ def _columns_of(path: Path) -> Columns:
     Raises:
         ColumnsError: it is CSV, and they must be chosen.
     """
+    fields = fields_of(path)
+    columns = guess_columns(fields)
+    if columns is None and is_csv(path):
+        raise unknown_columns(path.name, fields)
+    return columns or PLAIN
+
+
+def fields_of(path: Path) -> list[str]:
+    """The names of a file's columns, or of the fields of its first rows where it is JSON; read once while it is the same.
+
+    Raises:
+        CatalogueError: it is CSV without columns, or not UTF-8 text.
+    """
+    found = path.stat()
+    return list(_fields_of(path, found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=32)
+def _fields_of(path: Path, _changed: int, _size: int) -> tuple[str, ...]:
     if is_csv(path):
-        return columns_of(path)
-    fields = {name: None for _, row in head(path, HEAD_BYTES) if isinstance(row, dict) for name in row}
-    return guess_columns(list(fields)) or PLAIN
+        return tuple(read_headers(path))
+    rows = (row for _, row in head(path, HEAD_BYTES) if isinstance(row, dict))
+    return tuple({name: None for row in rows for name in reversed(row)})  # rows are read from their end
 
 
 def check_file(path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,6 @@ def remove_outdated(place: str = "") -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def move_source(path: Path, to: Path) -> None:
-    """Move a catalogue file together with its caches, which then need not be made again."""
-    old, new = (_digest(str(p.resolve())) for p in (path, to))
-    with locked(cache_dir() / f".lock-{new[0]}"):
-        for folder in cache_dir().glob(f"{new}-*"):
-            discard(folder)
-        path.replace(to)
-        for folder in cache_dir().glob(f"{old}-*"):
-            write_json(folder / ABOUT, read_json(folder / ABOUT) | {"source": str(to.resolve())})
-            folder.replace(cache_dir() / folder.name.replace(old, new))
-
-
 def forget(path: Path) -> None:
     """Remove the caches of a catalogue file, whether it is still there or not."""
     place = _digest(str(path.resolve()))
@@ -105,8 +94,9 @@ def _state(path: Path, columns: Columns) -> list[Any]:
     return [found.st_size, found.st_mtime_ns, list(asdict(columns).values()), _code()]
 
 
+@cache
 def _code() -> str:
-
+    """A digest of this code, which stays the same while it runs."""
     sources = [Path(__file__).with_name(f"{name}.py") for name in _CODE]
     return hashlib.sha256(b"\0".join(s.read_bytes() for s in sources if s.exists())).hexdigest()[:16]
 

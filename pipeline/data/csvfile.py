@@ -12,7 +12,7 @@ import duckdb
 
 from pipeline.data import cleaning
 from pipeline.data.cleaning import DAMAGED, LINE_TOO_LONG
-from pipeline.data.columns import Columns, check_columns, guess_columns, unknown_columns
+from pipeline.data.columns import Columns, check_columns
 from pipeline.data.exports import Record, products_of
 from pipeline.data.rows import DAMAGE, ITEMS, Block, Items, Progress, Row, decompressed, nothing_to_say
 from pipeline.errors import CatalogueError
@@ -49,19 +49,6 @@ def read_samples(path: Path, count: int = 3) -> list[Record]:
         lines = _lines(path, decompressed(file))
         headers = _headers(path, lines)
         return [row for _, row in islice(_records(lines, headers), count) if isinstance(row, dict)]
-
-
-def columns_of(path: Path) -> Columns:
-    """The columns as far as their names tell.
-
-    Raises:
-        ColumnsError: they must be chosen.
-    """
-    headers = read_headers(path)
-    columns = guess_columns(headers)
-    if columns is None:
-        raise unknown_columns(path.name, headers)
-    return columns
 
 
 def csv_blocks(

@@ -14,7 +14,7 @@ import pytest
 from pipeline.data import catalogue as module
 from pipeline.data import catalogue_build, dataset
 from pipeline.data.catalogue import SAMPLE, Columns, Product, peek, read_catalogue, title_key
-from pipeline.data.catalogue_cache import cache_dir, move_source
+from pipeline.data.catalogue_cache import cache_dir
 from pipeline.data.dataset import DatasetSettings, build_dataset, choose_products
 from pipeline.errors import CatalogueError
 from pipeline.files import PROJECT
@@ -133,15 +133,6 @@ def test_what_a_killed_builder_left_is_removed(catalogue_file: Path) -> None:
     os.utime(catalogue_file, ns=(5, 5))
     read_catalogue(catalogue_file)
     assert not left.exists()
-
-
-def test_a_moved_file_takes_its_copy_along(catalogue_file: Path, tmp_path: Path) -> None:
-    first = read_catalogue(catalogue_file)
-    made = (first.folder / "products.parquet").stat().st_mtime_ns
-    move_source(catalogue_file, tmp_path / "moved.json")
-    moved = read_catalogue(tmp_path / "moved.json")
-    assert (moved.folder / "products.parquet").stat().st_mtime_ns == made
-    assert moved.page() and caches() == [moved.folder] and not catalogue_file.exists()
 
 
 def test_columns_have_a_copy_each(catalogue_file: Path) -> None:

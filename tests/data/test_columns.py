@@ -12,17 +12,9 @@ from typing import Any
 import pytest
 
 from pipeline.data import cleaning
-from pipeline.data.catalogue import (
-    Catalogue,
-    Columns,
-    Product,
-    guess_columns,
-    peek,
-    read_catalogue,
-    read_headers,
-    read_samples,
-)
-from pipeline.data.columns import PLAIN
+from pipeline.data.catalogue import Catalogue, Product, peek, read_catalogue
+from pipeline.data.columns import PLAIN, Columns, guess_columns
+from pipeline.data.csvfile import read_headers, read_samples
 from pipeline.data.dataset import DatasetSettings, fingerprint
 from pipeline.data.exports import VARIATION
 from pipeline.data.facts import extract_facts

@@ -31,13 +31,20 @@ def good_csv(folder: Path, title: str = "Kettle", name: str = "good.csv") -> Pat
     return written(folder / name, f"name,description\n{title},It holds 2 litres of water\n")
 
 
+def keep_upload(path: Path) -> str:
+    """What the page does with a file that is brought along; returns its name in the list."""
+    placed = uploads.place_upload(path)
+    uploads.verify_upload(placed)
+    return placed.name
+
+
 def listed() -> list[str]:
     return [value for _, value in uploads.catalogue_choices()]
 
 
 def test_columns_that_are_not_recognised_are_chosen_once(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnsError, match="What, Story"):
-        uploads.keep_upload(odd_csv(tmp_path))
+        keep_upload(odd_csv(tmp_path))
     assert listed() == ["", "odd.csv"]  # it waits for its columns
     with pytest.raises(ColumnsError):
         uploads.open_catalogue("odd.csv")
@@ -48,7 +55,7 @@ def test_columns_that_are_not_recognised_are_chosen_once(home: Path, tmp_path: P
 
 def test_columns_that_give_no_product_are_not_kept(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnsError):
-        uploads.keep_upload(odd_csv(tmp_path))
+        keep_upload(odd_csv(tmp_path))
     uploads.use_columns("odd.csv", CHOSEN)
     with pytest.raises(CatalogueError):
         uploads.use_columns("odd.csv", Columns("What", ("What",)))
@@ -58,23 +65,23 @@ def test_columns_that_give_no_product_are_not_kept(home: Path, tmp_path: Path) -
 def test_json_with_other_fields_is_read_by_chosen_ones(home: Path, tmp_path: Path) -> None:
     row = {"wat": "Kettle", "verhaal": "It holds 2 litres of water"}
     with pytest.raises(ColumnsError):
-        uploads.keep_upload(written(tmp_path / "odd.json", json.dumps(row)))
+        keep_upload(written(tmp_path / "odd.json", json.dumps(row)))
     assert uploads.fields_of(uploads.catalogue_path("odd.json")) == ["wat", "verhaal"]
     assert uploads.use_columns("odd.json", Columns("wat", ("verhaal",))).usable == 1
 
 
 def test_a_new_upload_of_a_name_keeps_the_columns_that_it_has(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnsError):
-        uploads.keep_upload(odd_csv(tmp_path))
+        keep_upload(odd_csv(tmp_path))
     uploads.use_columns("odd.csv", CHOSEN)
-    uploads.keep_upload(odd_csv(tmp_path))
+    keep_upload(odd_csv(tmp_path))
     assert uploads.chosen_columns("odd.csv") == CHOSEN
-    uploads.keep_upload(good_csv(tmp_path, name="odd.csv"))
+    keep_upload(good_csv(tmp_path, name="odd.csv"))
     assert uploads.chosen_columns("odd.csv") is None
 
 
 def test_a_bad_upload_gives_the_one_that_it_replaced_back(home: Path, tmp_path: Path) -> None:
-    uploads.keep_upload(good_csv(tmp_path))
+    keep_upload(good_csv(tmp_path))
     placed = uploads.place_upload(written(tmp_path / "good.csv", "name,description\nKettle,\n"))
     assert placed.old
     with pytest.raises(CatalogueError, match="No product of"):
@@ -85,7 +92,7 @@ def test_a_bad_upload_gives_the_one_that_it_replaced_back(home: Path, tmp_path: 
 
 def test_removing_takes_cache_and_columns_along(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnsError):
-        uploads.keep_upload(odd_csv(tmp_path))
+        keep_upload(odd_csv(tmp_path))
     uploads.use_columns("odd.csv", CHOSEN)
     assert list(cache_dir().glob("[!.]*"))
     uploads.remove("odd.csv")
@@ -132,7 +139,7 @@ def test_a_space_opens_no_file_of_its_server(home: Path, tmp_path: Path, monkeyp
 
 def test_hidden_files_are_no_catalogues_and_damaged_ones_say_nothing(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ColumnsError):
-        uploads.keep_upload(odd_csv(tmp_path))
+        keep_upload(odd_csv(tmp_path))
     uploads.use_columns("odd.csv", CHOSEN)
     (beside,) = [p for p in uploads.uploads_dir().iterdir() if p.name.startswith(".")]
     with pytest.raises(CatalogueError, match="no uploaded"):
@@ -144,7 +151,7 @@ def test_hidden_files_are_no_catalogues_and_damaged_ones_say_nothing(home: Path,
 
 
 def test_a_long_name_is_shortened_and_keeps_its_ending(home: Path, tmp_path: Path) -> None:
-    name = uploads.keep_upload(good_csv(tmp_path, name="ü" * 120 + ".csv"))
+    name = keep_upload(good_csv(tmp_path, name="ü" * 120 + ".csv"))
     assert name.endswith("ü.csv") and len(os.fsencode(name)) <= uploads.MAX_NAME_BYTES
     assert uploads.open_catalogue(name).usable == 1
 
@@ -162,7 +169,7 @@ def test_what_was_chosen_of_an_export_is_still_read_as_one(home: Path, tmp_path:
 
 
 def test_a_reading_is_followed_by_every_window_and_shows_its_first_rows(home: Path, tmp_path: Path) -> None:
-    uploads.keep_upload(good_csv(tmp_path))
+    keep_upload(good_csv(tmp_path))
     go_on = threading.Event()
 
     def slowly(tell: Progress) -> catalogues.Catalogue:

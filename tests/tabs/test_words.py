@@ -194,7 +194,7 @@ def test_an_upload_that_is_no_catalogue_is_not_kept(home: Path, tmp_path: Path) 
     bad = tmp_path / "bad.json"
     bad.write_text("nothing")
     with pytest.raises(CatalogueError):
-        uploads.keep_upload(bad)
+        uploads.verify_upload(uploads.place_upload(bad))
     assert not list((home / "uploads").glob("*"))
 
 
