@@ -9,7 +9,7 @@ from pipeline.data.columns import Columns
 from pipeline.errors import CatalogueError
 from tabs import reading
 from tabs.reading import Reading
-from tabs.shared import LazyRows, count, escape, memory
+from tabs.shared import LazyRows, count, escape, memory, progress_bar
 from tabs.uploads import open_catalogue
 
 PREVIEW = 90
@@ -31,8 +31,8 @@ def reading_line(reading: Reading) -> str:
     size = f" of {memory(reading.total)}" if reading.total else ""
     doing = "putting it in order" if percent == 100 else f"{percent}%{size} read"
     return (
-        f"<div class='bar'><span style='width: {percent}%'></span></div>"
-        f"<b>{doing}</b> · these are its first rows; the rest and the counts follow. The page can be left meanwhile."
+        f"{progress_bar(reading.done, reading.total)}<b>{doing}</b> · these are its first rows; the rest and the counts "
+        "follow. The page can be left meanwhile."
     )
 
 

@@ -33,7 +33,7 @@ from tabs.asking import (
 from tabs.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.comparing import ComparePanel
 from tabs.runview import before_after, find_run, look, trained_runs
-from tabs.shared import Update, count, for_callers, go_to, guarded, notice
+from tabs.shared import QUIET, Update, count, for_callers, go_to, guarded, notice
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -165,7 +165,6 @@ class ChatTab:
         self.newest = gr.State("")
 
     def _wire(self, tabs: gr.Tabs) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         one: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL}
         buttons = [self.ask, self.stop]
         options = [self.record, self.blind, self.temperature, self.length]
@@ -176,18 +175,18 @@ class ChatTab:
             guarded(self.problem, self.ask_both),
             [self.question, self.about, self.run, self.against, self.past, self.pattern, *options],
             [self.problem, *answers, *listed, *buttons],
-            **quiet,
+            **QUIET,
             **one,
         )
         # Once the browser knows that the answer is whole, not with its last words: till then it sends no other question.
-        asked.then(lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, buttons, queue=False, **quiet)
-        self.stop.click(self.stop_answering, None, None, queue=False, **quiet)
+        asked.then(lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, buttons, queue=False, **QUIET)
+        self.stop.click(self.stop_answering, None, None, queue=False, **QUIET)
         for place, button in self.better.items():
             button.click(
                 guarded(self.problem, lambda exchange, place=place: self.count_vote(exchange, place)),
                 self.shown,
                 [self.problem, *answers],
-                **quiet,
+                **QUIET,
             )
         gr.on(
             [self.pattern.input, self.pattern.blur, self.kind.input],
@@ -195,12 +194,12 @@ class ChatTab:
             [self.shown, self.kind, self.pattern],
             [self.problem, *answers],
             trigger_mode="always_last",
-            **quiet,
+            **QUIET,
         )
-        self.clear.click(lambda: ([], gr.Accordion(visible=False), ""), None, listed, queue=False, **quiet)
+        self.clear.click(lambda: ([], gr.Accordion(visible=False), ""), None, listed, queue=False, **QUIET)
         place = [self.question, self.about]
-        self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, place, **quiet)
-        self.find.input(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()), self.find, place, **quiet)
+        self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, place, **QUIET)
+        self.find.input(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()), self.find, place, **QUIET)
         # In the browser, which knows what stands in the box now: an answer of the server may come after the first typing.
         self.suggested.change(
             None, [self.question, self.suggested], self.question, js="(typed, suggested) => typed || suggested"
@@ -226,7 +225,7 @@ class ChatTab:
             guarded(self.problem, self.refresh),
             self.state,
             self.outputs,
-            **quiet,
+            **QUIET,
         )
         go_to(self.to_training, tabs, "training")
         gr.api(for_callers(ask), api_name="ask", **one)
@@ -234,9 +233,8 @@ class ChatTab:
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
         """Show what there is at these moments; `timer` notices the first run that can be asked."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **quiet)
-        timer.tick(self.notice_first, self.state, self.outputs, **quiet)
+        gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **QUIET)
+        timer.tick(self.notice_first, self.state, self.outputs, **QUIET)
 
     def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Any:
         return gr.skip() if newest or not trained_runs() else self.refresh(run, newest, against, seen)

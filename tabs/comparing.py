@@ -17,7 +17,7 @@ from tabs.cards import SIDES, TUNED, compared_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import by_kind_figure, comparison_figure
 from tabs.runview import find_run, read_comparison, read_everything
-from tabs.shared import PagedTable, Update, count, guarded, notice, reveal
+from tabs.shared import QUIET, PagedTable, Update, count, guarded, notice, reveal
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
 CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
@@ -126,7 +126,6 @@ class ComparePanel:
         self._wire()
 
     def _wire(self) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         asked = self.go.click(
             guarded(self.problem, self.run_all),
             self.run,
@@ -138,19 +137,19 @@ class ComparePanel:
         )
         # Of the run that is chosen by then.
         asked.then(
-            guarded(self.problem, self.show_chosen, clears=False), self.run, [self.problem, *self.outputs], **quiet
+            guarded(self.problem, self.show_chosen, clears=False), self.run, [self.problem, *self.outputs], **QUIET
         )
-        self.enough.click(stop_comparing, None, None, queue=False, **quiet)
+        self.enough.click(stop_comparing, None, None, queue=False, **QUIET)
         self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
         editor = [self.detail, self.editing, self.opened, self.new_question, self.new_title, self.new_expected]
         opened = self.table.table.select(
-            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **quiet
+            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **QUIET
         )
         reveal(opened, "detail")
         changed = [self.problem, *self.outputs]
         words = [self.new_question, self.new_title, self.new_expected]
-        self.save.click(guarded(self.problem, self.change), [self.run, self.opened, *words], changed, **quiet)
-        self.restore.click(guarded(self.problem, self.go_back), [self.run, self.opened], changed, **quiet)
+        self.save.click(guarded(self.problem, self.change), [self.run, self.opened, *words], changed, **QUIET)
+        self.restore.click(guarded(self.problem, self.go_back), [self.run, self.opened], changed, **QUIET)
 
     def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
         folder = chosen_run(run)

@@ -5,7 +5,7 @@ Text is left to the style sheet, which gives it the colour that suits the light 
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.answering.report import VERDICT_WORDS
@@ -25,9 +25,6 @@ VERDICT_COLOURS = {"right": RIGHT, "partial": PARTIAL, "wrong": WRONG, "nothing_
 
 MOST_POINTS = 300
 """Points a curve has at most: more cannot be seen, and every update sends them all."""
-
-TOKEN_BARS = 40
-"""Bars of the rows' lengths at most."""
 
 SMOOTHING = 0.9
 
@@ -85,7 +82,7 @@ def training_figure(view: RunView, smoothing: float = SMOOTHING, log: bool = Fal
     curve = thin(list(zip([e["step"] for e in steps], losses, smooth(losses, smoothing), strict=True)))
     x = [point[0] for point in curve]
     recall = [(e["step"], 100 * e["right"] / e["total"], f"{e['right']} of {e['total']}") for e in view.probes]
-    figure = _figure(400)
+    figure = new_figure(400)
     raw, smoothed = (rounded([p[n] for p in curve]) for n in (1, 2))
     figure.add_trace(Scatter(x=x, y=raw, name="loss", line={"color": LOSS, "width": 1}, opacity=0.45))
     figure.add_trace(Scatter(x=x, y=smoothed, name="loss, smoothed", line={"color": LOSS, "width": 3}))
@@ -126,7 +123,7 @@ def details_figure(view: RunView) -> "Figure":
     """Learning rate, gradient norm, speed and memory, each in a small plot of its own over the same steps."""
     from plotly.graph_objects import Scatter
 
-    figure = _figure(420)
+    figure = new_figure(420)
     steps = thin(view.steps, MOST_POINTS // 2)
     for number, (name, (title, unit)) in enumerate(DETAILS.items(), start=1):
         row, column = divmod(number - 1, 2)
@@ -167,136 +164,6 @@ def details_figure(view: RunView) -> "Figure":
     return figure
 
 
-def kinds_figure(kinds: dict[str, int]) -> "Figure":
-    """How many facts there are of each kind."""
-    from plotly.graph_objects import Bar
-
-    names = [escape(kind_label(kind)) for kind in kinds][::-1]
-    numbers = list(kinds.values())[::-1]
-    figure = _figure(max(160, 24 * len(kinds) + 50))
-    figure.add_trace(
-        Bar(
-            x=numbers,
-            y=names,
-            orientation="h",
-            text=numbers,
-            textposition="outside",
-            marker={"color": ORANGE},
-            cliponaxis=False,
-        )
-    )
-    figure.update_layout(
-        showlegend=False,
-        xaxis={"visible": False, "range": [0, max(numbers, default=1) * 1.1]},
-        yaxis={"automargin": True},
-        margin={"t": 30, "b": 10},
-        bargap=0.25,
-    )
-    return figure
-
-
-def tokens_figure(
-    lengths: Sequence[int], max_length: int, *, rows: int | None = None, counted: bool = True
-) -> "Figure":
-    """How many rows have how many tokens, and which of them `max_length` would leave out.
-
-    Args:
-        lengths: tokens of each row.
-        max_length: the longest row that a training takes.
-        rows: how many there are, where `lengths` are those of a sample.
-        counted: whether `lengths` were counted, or estimated.
-    """
-    from plotly.graph_objects import Bar
-
-    width = 2 ** max(0, math.ceil(math.log2(max(lengths, default=1) / TOKEN_BARS)))
-    bars = Counter((length - 1) // width for length in lengths)  # ends at a multiple of the width, as max_length is
-    places = sorted(bars)
-    figure = _figure(280)
-    figure.add_trace(
-        Bar(
-            x=[(place + 0.5) * width for place in places],
-            y=[bars[place] for place in places],
-            width=width,
-            marker={"color": [ORANGE if place * width < max_length else WRONG for place in places]},
-            customdata=[f"{place * width + 1}–{(place + 1) * width} tokens" for place in places],
-            hovertemplate="%{customdata}: %{y:,} rows<extra></extra>",
-        )
-    )
-    longest = max(lengths, default=0)
-    far = max_length > 3 * longest  # the line would leave the bars no room
-    if not far:
-        figure.add_shape(
-            type="line", x0=max_length, x1=max_length, y0=0, y1=1, yref="paper", line={"color": NOTHING, "dash": "dash"}
-        )
-    figure.add_annotation(
-        text=tokens_words(lengths, max_length, rows, counted), x=0, y=1.02, xref="paper", yref="paper", showarrow=False,
-        xanchor="left", yanchor="bottom", align="left",
-    )  # fmt: skip
-    figure.update_layout(
-        showlegend=False,
-        bargap=0,
-        xaxis={
-            "title": "tokens in a row",
-            "range": [0, 1.05 * max(longest, 0 if far else max_length, 1)],
-            "showgrid": False,
-        },
-        yaxis={"title": "rows", "gridcolor": "rgba(128,128,128,.25)", "nticks": 5, "tickformat": ",d"},
-        margin={"t": 75, "b": 45, "r": 20},
-    )
-    return figure
-
-
-def tokens_words(lengths: Sequence[int], max_length: int, rows: int | None = None, counted: bool = True) -> str:
-    """What `max_length` would do to rows of these lengths, in two short lines."""
-    long = sum(length > max_length for length in lengths)
-    total = f"{len(lengths):,} rows"
-    end = "" if rows in (None, len(lengths)) else f" ({len(lengths):,} of {rows:,} rows were looked at)"
-    end += "" if counted else " (estimated)"
-    if not long:
-        fits = f"Nothing is left out: the longest of {total}"
-        return f"{fits}<br>has {max(lengths, default=0):,} of {max_length:,} tokens{end}"
-    are = "is" if long == 1 else "are"
-    return f"{long:,} of {total} {are} longer than {max_length:,} tokens<br>and would be left out{end}"
-
-
-def facts_figure(counts: Mapping[str, int] | Sequence[int]) -> "Figure":
-    """How many products have how many facts.
-
-    Args:
-        counts: the facts of each product, by its uid or in any order.
-    """
-    from plotly.graph_objects import Bar
-
-    products = Counter(counts.values() if isinstance(counts, Mapping) else counts)
-    facts = range(min(products, default=1), max(products, default=0) + 1)
-    numbers = [products[number] for number in facts]
-    figure = _figure(230)
-    figure.add_trace(
-        Bar(
-            x=[str(number) for number in facts],
-            y=numbers,
-            text=[f"{number:,}" if number else "" for number in numbers],
-            textposition="outside",
-            marker={"color": ORANGE},
-            cliponaxis=False,
-            hovertemplate="%{y:,} products with %{x}<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        showlegend=False,
-        bargap=0.25,
-        xaxis={
-            "title": "facts a product",
-            "type": "category",
-            "showgrid": False,
-            "range": [-0.5, max(len(numbers), 6) - 0.5],
-        },
-        yaxis={"visible": False, "range": [0, 1.15 * max(numbers, default=1)]},
-        margin={"t": 30, "b": 45, "l": 20, "r": 20},
-    )
-    return figure
-
-
 def verdict_counts(questions: Sequence[dict[str, Any]], side: str) -> dict[str, int]:
     verdicts = [question[side]["verdict"] for question in questions]
     return {verdict: verdicts.count(verdict) for verdict in VERDICT_WORDS}
@@ -307,7 +174,7 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
     from plotly.graph_objects import Bar
 
     counts = {name: verdict_counts(questions, side) for name, side in (("tuned", "tuned"), ("base", "base"))}
-    figure = _figure(230)
+    figure = new_figure(230)
     for verdict, words in VERDICT_WORDS.items():
         numbers = [count[verdict] for count in counts.values()]
         figure.add_trace(
@@ -342,7 +209,7 @@ def by_kind_figure(questions: Sequence[dict[str, Any]], everything: dict[str, An
     )
     tuned, base = ([(q["fact_kind"], q[side]["verdict"]) for q in questions] for side in ("tuned", "base"))
     kinds = [kind for kind, _ in Counter(kind for kind, _ in asked or tuned).most_common()][::-1]
-    figure = _figure(30 * len(kinds) + 110)
+    figure = new_figure(30 * len(kinds) + 110)
     for name, colour, verdicts in (("tuned", RIGHT, asked or tuned), ("base", NOTHING, base)):
         of, right = Counter(kind for kind, _ in verdicts), Counter(kind for kind, said in verdicts if said == "right")
         figure.add_trace(
@@ -368,7 +235,8 @@ def by_kind_figure(questions: Sequence[dict[str, Any]], everything: dict[str, An
     return figure
 
 
-def _figure(height: int) -> "Figure":
+def new_figure(height: int) -> "Figure":
+    """An empty figure as all of them look; height in pixels."""
     from plotly.graph_objects import Figure
 
     return Figure(
@@ -397,7 +265,7 @@ def runs_figure(views: Sequence[RunView]) -> "Figure":
     """The smoothed loss (lines) and recall (dotted, with marks) of several runs, a colour and a mark for each run."""
     from plotly.graph_objects import Scatter
 
-    figure, tops = _figure(440), [1.0]
+    figure, tops = new_figure(440), [1.0]
     for view, colour, mark in zip(views, RUN_COLOURS, RUN_MARKS, strict=False):
         smoothed = smooth([float(e["loss"]) for e in view.steps])
         curve = thin(list(zip([e["step"] for e in view.steps], smoothed, strict=True)), COMPARED_POINTS)
@@ -454,7 +322,7 @@ def sweep_figure(trials: Sequence[Trial], views: Sequence[RunView | None]) -> "F
     for trial, view in zip(trials, views, strict=True):
         row, column = rows.index(str(trial.values.get(down, ""))), columns.index(str(trial.values.get(across, "")))
         colours[row][column], words[row][column] = _sweep_cell(view)
-    figure = _figure(120 + 70 * len(rows))
+    figure = new_figure(120 + 70 * len(rows))
     figure.add_trace(
         Heatmap(
             x=columns, y=rows, z=[rounded(line) for line in colours], zmin=0, zmax=100, xgap=3, ygap=3,

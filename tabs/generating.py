@@ -22,7 +22,7 @@ from pipeline.data.store import open_dataset
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
 from tabs.jobview import estimate_words, job_card, price_words
-from tabs.shared import Update, guarded
+from tabs.shared import QUIET, Update, guarded
 from tabs.uploads import SAMPLE_NAME, catalogue_path, chosen_columns, open_catalogue
 
 API = "api"
@@ -201,19 +201,18 @@ class GenerateBox:
 
     def wire(self, problem: gr.HTML, catalogue: gr.Dropdown) -> None:
         """What the box does by itself; the tab wires `generate`, whose result is not the box's."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         by_source = [self.api_group, self.api_more, self.generate, self.phrasings]
-        self.source.change(self.follow_source, [self.source, self.phrasings], by_source, **quiet)
+        self.source.change(self.follow_source, [self.source, self.phrasings], by_source, **QUIET)
         self.find.click(
             guarded(problem, self.find_models), [self.url, self.key], [problem, self.model], api_visibility="private"
         )
         prices = [self.model, self.url, self.price_in, self.price_out]
-        gr.on([each.change for each in prices], price_words, prices, self.price, trigger_mode="always_last", **quiet)
+        gr.on([each.change for each in prices], price_words, prices, self.price, trigger_mode="always_last", **QUIET)
         told = [problem, *self.job_outputs]
-        self.stop.click(guarded(problem, self.stop_job), None, told, **quiet)
+        self.stop.click(guarded(problem, self.stop_job), None, told, **QUIET)
         for button, batch in ((self.more, False), (self.batch, True)):
-            button.click(guarded(problem, self.go_on(batch)), [self.seen, *self.api], told, **quiet)
-        self.off.click(guarded(problem, self.call_off), self.api, told, **quiet)
+            button.click(guarded(problem, self.go_on(batch)), [self.seen, *self.api], told, **QUIET)
+        self.off.click(guarded(problem, self.call_off), self.api, told, **QUIET)
 
     def follow_source(self, source: str, phrasings: float) -> Update:
         most = PHRASINGS_AT_MOST if source == API else TEMPLATE_PHRASINGS

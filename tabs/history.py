@@ -18,7 +18,7 @@ from tabs.figures import runs_figure
 from tabs.runlist import COLUMNS, HistoryRows, chosen, differing, export, pulse, training_runs
 from tabs.runpanel import RunPanel, forget_plots
 from tabs.runview import find_run, forget, look
-from tabs.shared import PagedTable, Update, escape, for_callers, guarded, memory, notice, reveal
+from tabs.shared import QUIET, PagedTable, Update, escape, for_callers, guarded, memory, notice, reveal
 
 MOST_COMPARED = 6
 """Runs whose curves can be told apart in one plot."""
@@ -106,19 +106,18 @@ class HistoryPanel:
             fill: fills the settings' `widgets`, after which `planned` makes the `plan` of their values.
         """
         self.panel, self.fill = panel, fill
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self.problem, *panel.outputs, panel.more, panel.opened, *self.details, *self.boxes]
         everything = [*shown, *(part for part in self.outputs if part not in self.details)]
         name, looks = panel.opened, panel.how
         changed = [name, self.compared, *looks]
 
         def on(event: Any, handler: Callable[..., Update], inputs: list[Any], outputs: list[Any]) -> Any:
-            return event(guarded(self.problem, handler), inputs, outputs, **quiet)
+            return event(guarded(self.problem, handler), inputs, outputs, **QUIET)
 
         self.runs.wire(HistoryRows, [], [])
         on(self.runs.table.select, self.pick, looks, shown)
         used = on(self.use.click, self.use_settings, [name], [self.problem, *widgets]).then(
-            planned, widgets, plan, **quiet
+            planned, widgets, plan, **QUIET
         )
         reveal(used, "preset")
         on(self.queue.click, self.enqueue, changed, everything)
@@ -134,11 +133,10 @@ class HistoryPanel:
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
         """Show the runs at these moments, and keep the table true while runs begin and end."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         inputs = [self.panel.opened, self.compared, self.runs.page]
         for trigger in triggers:
-            trigger(self.show, inputs, self.outputs, **quiet)
-        timer.tick(self.refresh, [self.mark, *inputs], self.outputs, **quiet)
+            trigger(self.show, inputs, self.outputs, **QUIET)
+        timer.tick(self.refresh, [self.mark, *inputs], self.outputs, **QUIET)
 
     def refresh(self, mark: Any, *values: Any) -> Any:
         return gr.skip() if pulse() == mark else self.show(*values)

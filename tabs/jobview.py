@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.data import generation
 from pipeline.data.api import PRICES_READ, Price, price_of
 from pipeline.data.generation import PILOT_PRODUCTS, Look
-from tabs.shared import count, duration, escape, notice
+from tabs.shared import count, duration, escape, notice, progress_bar
 
 UNKNOWN = "unknown"
 PRICES = f"as published in {PRICES_READ}"
@@ -77,7 +77,7 @@ def _figures(now: Look) -> str:
     """A bar and the numbers, as far as the job came."""
     if now.state == generation.WAITING and now.batch:
         b = now.batch
-        bar = _bar(b["completed"], max(1, b["requests"]))
+        bar = progress_bar(b["completed"], b["requests"])
         return f"{bar}<p class='small'>{b['completed']:,} of {count(b['requests'], 'request')} · {money(b['spent'])} spent</p>"
     p = now.progress
     if not p:
@@ -93,12 +93,4 @@ def _figures(now: Look) -> str:
         f"{p['refused'] + p['failed']:,} sent again" if p["refused"] + p["failed"] else "",
         f"<b>{escape(p['waiting'])}</b>" if p["waiting"] else "",
     ]
-    return f"{_bar(p['done'], max(1, p['total']))}<p class='small'>{' · '.join(filter(None, parts))}</p>"
-
-
-def _bar(done: int, total: int) -> str:
-    share = round(100 * done / total)
-    return (
-        f"<div class='bar' role='progressbar' aria-valuenow='{share}' aria-valuemin='0' aria-valuemax='100' "
-        f"aria-label='Progress'><span style='width:{share}%'></span></div>"
-    )
+    return f"{progress_bar(p['done'], p['total'])}<p class='small'>{' · '.join(filter(None, parts))}</p>"

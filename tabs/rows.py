@@ -14,7 +14,6 @@ from pipeline.data.dataset import MANIFEST, Dataset
 from pipeline.data.examples import REJECTED
 from pipeline.data.store import with_every_edit
 from pipeline.training.settings import TrainingSettings
-from tabs.figures import facts_figure, kinds_figure, tokens_figure
 from tabs.pairs import (
     Filters,
     about_dataset,
@@ -26,8 +25,9 @@ from tabs.pairs import (
     row_of,
 )
 from tabs.publish import PublishBox
+from tabs.rowfigures import facts_figure, kinds_figure, tokens_figure
 from tabs.rowpanel import RowPanel
-from tabs.shared import PagedTable, Update, go_to, guarded, notice, reveal
+from tabs.shared import QUIET, PagedTable, Update, go_to, guarded, notice, reveal
 from tabs.tokens import token_counts
 
 PAGE = 25
@@ -37,7 +37,6 @@ COLUMNS = {
 """The table's columns; the last one is the row's key, which the style sheet hides."""
 
 NAMES = ("split", "kind", "status", "reason")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class RowsBox:

@@ -13,7 +13,7 @@ from pipeline.training.runs import has_adapter, running_run
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
 from tabs.figures import SMOOTHING, details_figure, training_figure
 from tabs.runview import RunView, find_run, look, pace_line
-from tabs.shared import PagedTable, Update, count, escape, go_to, guarded, notice
+from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice
 
 TICK_SECONDS = 2
 """Between two looks at the run: drawing its plot oftener would take time from a training on the same processor."""
@@ -144,13 +144,12 @@ class RunPanel:
             problem: where sentences about problems go.
             after: what else on the page changes when a run began or ended, among the components `others`.
         """
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         everything = [problem, *self.outputs, self.more, self.opened, *others]
 
         def ended(update: Update) -> Update:
             return update | after()
 
-        self.stop.click(guarded(problem, self.end), None, [problem, self.stop], **quiet)
+        self.stop.click(guarded(problem, self.end), None, [problem, self.stop], **QUIET)
         self.resume.click(
             guarded(problem, lambda name, *how: ended(self.go_on(name, *how))),
             [self.opened, *self.how],
@@ -160,22 +159,22 @@ class RunPanel:
             api_visibility="private",
         )
         self.discard.click(
-            guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **quiet
+            guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **QUIET
         )
-        self.no.click(lambda: gr.Column(visible=False), None, self.question, **quiet)
+        self.no.click(lambda: gr.Column(visible=False), None, self.question, **QUIET)
         self.yes.click(
             guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
             [self.opened, *self.how],
             everything,
-            **quiet,
+            **QUIET,
         )
         redrawn = [self.plot, self.more]
         moved = [self.smoothing.input, self.log.input]
-        gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **quiet)
-        self.details.expand(lambda: True, None, self.unfolded, **quiet).then(
-            self.redraw, [self.opened, *self.how], redrawn, **quiet
+        gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **QUIET)
+        self.details.expand(lambda: True, None, self.unfolded, **QUIET).then(
+            self.redraw, [self.opened, *self.how], redrawn, **QUIET
         )
-        self.details.collapse(lambda: False, None, self.unfolded, **quiet)
+        self.details.collapse(lambda: False, None, self.unfolded, **QUIET)
         self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
 
         def tick(opened: str, seen: Any, *how: Any) -> Any:
@@ -185,7 +184,7 @@ class RunPanel:
                 return gr.skip()
             return self.news(view, seen, *how) | (after() if view.status.state != "running" else {})
 
-        self.timer.tick(tick, [self.opened, self.seen, *self.how], [*self.outputs, self.more, *others], **quiet)
+        self.timer.tick(tick, [self.opened, self.seen, *self.how], [*self.outputs, self.more, *others], **QUIET)
 
     def end(self) -> Update:
         stop_training()

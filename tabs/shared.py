@@ -16,6 +16,9 @@ from pipeline.errors import PipelineError, disk_problem
 
 logger = logging.getLogger(__name__)
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""For events of the page's own: nothing spins, and no other program sees an endpoint."""
+
 Update = dict[Any, Any]
 """Components and what becomes of them; what is not named stays as it is."""
 
@@ -108,6 +111,15 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def progress_bar(done: int, total: int) -> str:
+    """A bar that says how far something is, also to a screen reader; empty while `total` is not known."""
+    share = round(100 * done / total) if total else 0
+    return (
+        f"<div class='bar' role='progressbar' aria-valuenow='{share}' aria-valuemin='0' aria-valuemax='100' "
+        f"aria-label='Progress'><span style='width:{share}%'></span></div>"
+    )
 
 
 def memory(number: float) -> str:
@@ -231,12 +243,11 @@ class PagedTable:
             page = int(typed) - 1 if typed.strip().isdecimal() else page
             return {self.jump: "", **self.show(cells(*values), page, nothing(*values))}
 
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **quiet)
-        self.following.click(turn(+1), [self.page, *inputs], self.outputs, **quiet)
-        self.jump.submit(go, [self.jump, self.page, *inputs], [self.jump, *self.outputs], **quiet)
+        self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **QUIET)
+        self.following.click(turn(+1), [self.page, *inputs], self.outputs, **QUIET)
+        self.jump.submit(go, [self.jump, self.page, *inputs], [self.jump, *self.outputs], **QUIET)
         if triggers:
-            gr.on(triggers, first, inputs, self.outputs, trigger_mode="always_last", **quiet)
+            gr.on(triggers, first, inputs, self.outputs, trigger_mode="always_last", **QUIET)
 
 
 def reveal(event: Any, name: str) -> None:

@@ -24,12 +24,11 @@ from tabs.catalogues import (
 from tabs.generating import DEFAULTS
 from tabs.mapping import MappingForm
 from tabs.reading import PATIENCE, Reading
-from tabs.shared import PagedTable, Update, count, escape, explain, guarded, notice, on_space, reveal
+from tabs.shared import QUIET, PagedTable, Update, count, escape, explain, guarded, notice, on_space, reveal
 from tabs.uploads import SAMPLE_NAME, catalogue_choices, open_catalogue
 
 LOOK_SECONDS = 1.0
 """Between two looks at a catalogue that is being read."""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class CatalogueBox:

@@ -18,7 +18,7 @@ from tabs.plans import default_preset
 from tabs.runlist import pulse
 from tabs.runpanel import RunPanel
 from tabs.runview import STATE_WORDS, RunView, history_row, look
-from tabs.shared import PagedTable, Update, count, escape, for_callers, guarded, notice
+from tabs.shared import QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice
 
 NOTHING_ELSE = ""
 
@@ -170,18 +170,17 @@ class SweepPanel:
             settings_of: the settings of the values of `widgets`.
         """
         self.panel, self.settings_of = panel, settings_of
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         typed = [self.first, self.first_values, self.second, self.second_values]
         counted = guarded(self.problem, self.count)
-        self.first.input(lambda name: EXAMPLES[name], self.first, self.first_values, **quiet).then(
-            counted, typed, [self.problem, self.go], **quiet
+        self.first.input(lambda name: EXAMPLES[name], self.first, self.first_values, **QUIET).then(
+            counted, typed, [self.problem, self.go], **QUIET
         )
-        self.second.input(lambda name: EXAMPLES.get(name, ""), self.second, self.second_values, **quiet).then(
-            counted, typed, [self.problem, self.go], **quiet
+        self.second.input(lambda name: EXAMPLES.get(name, ""), self.second, self.second_values, **QUIET).then(
+            counted, typed, [self.problem, self.go], **QUIET
         )
         # Leaving the box counts, too: Gradio passes over the first thing that is typed into one in an accordion.
         values = [event for box in (self.first_values, self.second_values) for event in (box.input, box.blur)]
-        gr.on(values, counted, typed, [self.problem, self.go], trigger_mode="always_last", **quiet)
+        gr.on(values, counted, typed, [self.problem, self.go], trigger_mode="always_last", **QUIET)
         self.go.click(
             guarded(self.problem, self.begin),
             [*typed, *widgets],
@@ -190,22 +189,21 @@ class SweepPanel:
             concurrency_limit=1,
             api_visibility="private",
         )
-        self.cancel.click(guarded(self.problem, self.end), self.which, [self.problem, *self.outputs], **quiet)
-        self.which.input(guarded(self.problem, self.show), self.which, [self.problem, *self.outputs], **quiet)
+        self.cancel.click(guarded(self.problem, self.end), self.which, [self.problem, *self.outputs], **QUIET)
+        self.which.input(guarded(self.problem, self.show), self.which, [self.problem, *self.outputs], **QUIET)
         self.table.wire(lambda name: trial_rows(sweeps().get(name, [])), [self.which], [])
         pick = guarded(self.problem, self.pick)
         shown = [self.problem, *panel.outputs, panel.more, panel.opened]
-        self.table.table.select(pick, [self.which, *panel.how], shown, **quiet)
+        self.table.table.select(pick, [self.which, *panel.how], shown, **QUIET)
         gr.api(for_callers(start_sweep_of), api_name="start_sweep")
         gr.api(for_callers(sweep_status), api_name="sweep_status")
         gr.api(for_callers(cancel_sweep), api_name="cancel_sweep")
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
         """Show what there is at these moments, and whenever a run begins, ends or has measured its recall."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         for trigger in triggers:
-            trigger(self.show, self.which, self.outputs, **quiet)
-        timer.tick(self.refresh, [self.mark, self.which], self.outputs, **quiet)
+            trigger(self.show, self.which, self.outputs, **QUIET)
+        timer.tick(self.refresh, [self.mark, self.which], self.outputs, **QUIET)
 
     def refresh(self, mark: Any, name: str) -> Any:
         return gr.skip() if pulse() == mark else self.show(name)

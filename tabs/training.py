@@ -31,6 +31,7 @@ from tabs.runlist import chosen
 from tabs.runpanel import RunPanel, shown_run, stop_training
 from tabs.runview import look
 from tabs.shared import (
+    QUIET,
     Update,
     explain,
     for_callers,
@@ -156,21 +157,20 @@ class TrainingTab:
         self.panel = RunPanel(tabs, resume_run)
 
     def _wire(self, tabs: gr.Tabs) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         widgets = [self.preset, self.base, *self.controls.values()]
         plan = [self.missing, self.data, self.plan, self.start]
         panel = self.panel
         past = self.history.rows
         self.all_outputs = [self.problem, *plan, *panel.outputs, panel.more, panel.opened, *past]
         planned = guarded(self.problem, self.show_plan)
-        self.preset.input(self.use_preset, [self.preset, self.base], [*widgets], **quiet).then(
-            planned, widgets, [self.problem, *plan], **quiet
+        self.preset.input(self.use_preset, [self.preset, self.base], [*widgets], **QUIET).then(
+            planned, widgets, [self.problem, *plan], **QUIET
         )
-        self.base.input(self.use_base, self.base, [self.controls["load_in_4bit"], self.base], **quiet).then(
-            planned, widgets, [self.problem, *plan], **quiet
+        self.base.input(self.use_base, self.base, [self.controls["load_in_4bit"], self.base], **QUIET).then(
+            planned, widgets, [self.problem, *plan], **QUIET
         )
         moved = [widget.input for widget in self.controls.values()]
-        gr.on(moved, planned, widgets, [self.problem, *plan], trigger_mode="always_last", **quiet)
+        gr.on(moved, planned, widgets, [self.problem, *plan], trigger_mode="always_last", **QUIET)
         self.start.click(
             guarded(self.problem, self.begin),
             widgets,
@@ -184,8 +184,8 @@ class TrainingTab:
             guarded(self.problem, lambda path: self.fill(read_recipe(Path(path)))),
             self.load,
             [self.problem, *widgets],
-            **quiet,
-        ).then(planned, widgets, [self.problem, *plan], **quiet)
+            **QUIET,
+        ).then(planned, widgets, [self.problem, *plan], **QUIET)
         filled = (self.fill, [*widgets], planned, [self.problem, *plan])
         self.history.wire(panel, *filled)
         self.sweep.wire(panel, self.settings, widgets)

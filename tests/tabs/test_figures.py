@@ -12,15 +12,12 @@ from tabs.figures import (
     axis_top,
     comparison_figure,
     details_figure,
-    facts_figure,
-    kinds_figure,
     log_range,
     smooth,
     thin,
-    tokens_figure,
-    tokens_words,
     training_figure,
 )
+from tabs.rowfigures import facts_figure, kinds_figure, tokens_figure, tokens_words
 from tabs.runview import RunView
 
 
