@@ -11,11 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.api_batches import Batches
+from tests.local_server import HttpReply, LocalServer
 from tests.rate_limits import Limiter
 
 KEY = "sk-test-5f1c9ab2e77d4c03"
@@ -27,15 +26,6 @@ FACTS = {
     "pieces": r"\b\d+ pieces\b",
     "author": r"(?<=[Ww]ritten by )[A-Z]\w+ [A-Z]\w+",
 }
-
-
-@dataclass(frozen=True)
-class HttpReply:
-    """Bytes on the wire. `retry-after-ms` keeps the client's own pauses short."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json", "retry-after-ms": "1"})
 
 
 DROP = HttpReply(0, b"")
@@ -119,7 +109,7 @@ def good_reply(request: dict[str, Any]) -> dict[str, Any]:
     return GOOD[request["response_format"]["json_schema"]["name"]](request)
 
 
-class ApiServer:
+class ApiServer(LocalServer):
     """`with ApiServer() as api:` serves on a free port of 127.0.0.1. `script` holds replies that go before the good ones."""
 
     def __init__(self, reply_to: Callable[[dict[str, Any]], Any] = good_reply) -> None:
@@ -138,23 +128,13 @@ class ApiServer:
         self.most_at_once = 0
         self.batches = Batches(lambda request: self._chat(request).body)
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
+        return f"{self.origin}/v1"
 
-    def __enter__(self) -> "ApiServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def reply(self, method: str, path: str, authorization: str, body: bytes) -> HttpReply:
+    def answer(self, method: str, path: str, authorization: str, body: bytes) -> HttpReply:
         if authorization != f"Bearer {KEY}":
             return failure(401, f"Incorrect API key provided: {authorization}", "invalid_api_key")
         if (method, path) == ("GET", "/v1/models"):
@@ -219,37 +199,3 @@ def _schema_problem(response_format: Any) -> str:
         if node.get("additionalProperties") is not False or set(node.get("required", ())) != set(node["properties"]):
             return f"{node.get('title')} is not closed, or has optional properties"
     return "" if objects(named["schema"]) else "no object in the schema"
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-    daemon_threads = True
-
-
-def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._serve()
-
-        def do_POST(self) -> None:
-            self._serve()
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            reply = api.reply(self.command, self.path, self.headers.get("authorization", ""), body)
-            if reply.status == 0:
-                self.close_connection = True
-                return
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    return Handler

@@ -6,10 +6,10 @@ It keeps what arrives and commits nothing but what a commit names. A test can ma
 import base64
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.local_server import HttpReply, LocalServer
 
 TOKEN = "hf_test5f1c9ab2e77d4c03"
 
@@ -21,7 +21,7 @@ class Repository:
     commits: list[str] = field(default_factory=list)
 
 
-class HubServer:
+class HubServer(LocalServer):
     """`with HubServer() as hub:` serves on a free port of 127.0.0.1.
 
     Attributes:
@@ -33,21 +33,20 @@ class HubServer:
         self.failures: dict[str, int] = {}
         self.requests: list[str] = []
         self._stored: dict[str, bytes] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self.origin
 
-    def __enter__(self) -> "HubServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def answer(self, method: str, path: str, authorization: str, body: bytes) -> HttpReply:
+        status, value = self.reply(method, path, authorization, body)
+        headers = {"content-type": "application/json"}
+        if status == 404:
+            headers["x-error-code"] = "RepoNotFound"
+        elif status >= 400:
+            headers["x-error-message"] = value.get("error", "")
+        return HttpReply(status, json.dumps(value).encode(), headers)
 
     def reply(self, method: str, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
         path = path.partition("?")[0]
@@ -104,36 +103,3 @@ class HubServer:
         self.repositories[repo].files |= files
         self.repositories[repo].commits.append(lines[0]["value"]["summary"])
         return {"commitUrl": f"{self.url}/datasets/{repo}/commit/{'0' * 40}", "commitOid": "0" * 40}
-
-
-def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._serve()
-
-        def do_POST(self) -> None:
-            self._serve()
-
-        def do_PUT(self) -> None:
-            self._serve()
-
-        def _serve(self) -> None:
-            sent = self.rfile.read(int(self.headers.get("content-length", 0)))
-            status, value = hub.reply(self.command, self.path, self.headers.get("authorization", ""), sent)
-            body = json.dumps(value).encode()
-            self.send_response(status)
-            if status == 404:
-                self.send_header("x-error-code", "RepoNotFound")
-            elif status >= 400:
-                self.send_header("x-error-message", value.get("error", ""))
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    return Handler

@@ -192,6 +192,8 @@ def start(job: Job, *, sure: bool = False) -> None:
     """
     global _thread, _paid
     check_cap(job.api)
+    if _thread and look().state not in UNDER_WAY:
+        _thread.join()  # it has told how it ended, and is about to let go of the lock
     with _lock:
         kept = look()
         if not job.batch:
