@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.data import generation
 from pipeline.data.api import MAX_WORKERS, OPENAI_URL, ApiSettings, Price, Progress
 from pipeline.data.catalogue import SAMPLE, Catalogue, Product
 from pipeline.data.dataset import TEMPLATE_PHRASINGS, Dataset, DatasetSettings, build_dataset, choose_products
-from pipeline.data.generation import BATCH_SECONDS, PILOT_PRODUCTS, Job, generator_name, key_for
+from pipeline.data.generation import BATCH_SECONDS
+from pipeline.data.writing import PILOT_PRODUCTS, Job, advance_batch, batch_file, generator_name, key_for, pilot, writer
 from pipeline.errors import GenerationError, SettingsError
 
 SAY_SECONDS = 2.0
@@ -68,7 +68,7 @@ def generate(args: argparse.Namespace, catalogue: Catalogue, say: Say) -> Datase
     chosen = choose_products(catalogue, settings.products, settings.seed)
     told = _Told(say)
     # A batch that was sent has been asked about already.
-    if not generation.batch_file(job).exists():
+    if not batch_file(job).exists():
         if not _wanted(args, job, chosen, told):
             return None
     elif not args.batch:
@@ -76,7 +76,7 @@ def generate(args: argparse.Namespace, catalogue: Catalogue, say: Say) -> Datase
     api = api.less(told.spent)
     if args.batch and not _collected(args, replace(job, api=api), chosen, say):
         return None
-    return build_dataset(catalogue, settings, generate=generation.writer(api, settings, _Told(say)))
+    return build_dataset(catalogue, settings, generate=writer(api, settings, _Told(say)))
 
 
 class _Told:
@@ -105,7 +105,7 @@ def _wanted(args: argparse.Namespace, job: Job, chosen: list[Product], told: _To
     if rest <= 0:
         return True
     say(f"Trying the first {PILOT_PRODUCTS} products")
-    found = generation.pilot(chosen, job.api, job.settings, on_progress=told)
+    found = pilot(chosen, job.api, job.settings, on_progress=told)
     cost = found.batch_cost if job.batch else found.cost
     say(f"The other {rest} products: about {found.requests} requests, {found.seconds:.0f} s at once, {usd(cost)}")
     if args.yes:
@@ -120,7 +120,7 @@ def _wanted(args: argparse.Namespace, job: Job, chosen: list[Product], told: _To
 def _collected(args: argparse.Namespace, job: Job, chosen: list[Product], say: Say) -> bool:
     """Send and collect batches; tells whether every reply has arrived."""
     while True:
-        status = generation.advance_batch(chosen, job)
+        status = advance_batch(chosen, job)
         say(status.message or f"{status.completed} of {status.requests} requests are done")
         if status.state == "done":
             return True

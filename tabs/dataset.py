@@ -11,6 +11,7 @@ from tabs.generating import TEMPLATES, GenerateBox, generate_dataset, is_made, m
 from tabs.rows import RowsBox
 from tabs.shared import Update, for_callers, guarded
 from tabs.shelf import CatalogueBox
+from tabs.uploads import open_catalogue
 
 
 class DatasetTab:
@@ -28,7 +29,7 @@ class DatasetTab:
 
     def _wire(self) -> None:
         self.shelf.wire(self.problem, self.box.teach)
-        self.box.wire(self.problem, self.shelf.catalogue)
+        self.box.wire(self.problem)
         self.rows.wire(self.problem)
         self.generated = self.box.generate.click(
             guarded(self.problem, self.make),
@@ -76,7 +77,7 @@ class DatasetTab:
         # Gradio tells progress to the parameter whose default it is, and only before those without a name.
         catalogue, *rest = values
         settings = self.box.dataset_settings(*rest[: len(self.box.settings)])
-        if settings.generator != TEMPLATES and not is_made(catalogue, settings):
+        if settings.generator != TEMPLATES and not is_made(open_catalogue(catalogue), settings):
             return self.box.start(catalogue, settings, self.box.api_settings(*rest[len(self.box.settings) :]))
         dataset, known = make_dataset(catalogue, settings, on_progress)
         return self.rows.show(dataset, reused=known)

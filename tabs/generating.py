@@ -8,7 +8,8 @@ from typing import Any
 import gradio as gr
 
 from pipeline.data import generation
-from pipeline.data.api import DEFAULT_MODEL, MAX_WORKERS, OPENAI_URL, ApiSettings, Price, price_of
+from pipeline.data.api import DEFAULT_MODEL, MAX_WORKERS, OPENAI_URL, ApiSettings, Price, list_models, price_of
+from pipeline.data.catalogue import Catalogue
 from pipeline.data.dataset import (
     TEMPLATE_PHRASINGS,
     TEMPLATES,
@@ -17,8 +18,9 @@ from pipeline.data.dataset import (
     build_dataset,
     fingerprint,
 )
-from pipeline.data.generation import Job, Look, generator_name, key_for
+from pipeline.data.generation import Look
 from pipeline.data.store import open_dataset
+from pipeline.data.writing import Job, generator_name, key_for
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
 from tabs.jobview import estimate_words, job_card, price_words
@@ -52,13 +54,13 @@ def make_dataset(
         PipelineError: it cannot be made.
     """
     read = open_catalogue(catalogue)
-    known = is_made(catalogue, settings)
+    known = is_made(read, settings)
     return build_dataset(read, settings, on_progress=on_progress), known
 
 
-def is_made(catalogue: str | None, settings: DatasetSettings) -> bool:
+def is_made(catalogue: Catalogue, settings: DatasetSettings) -> bool:
     with suppress(SettingsError):
-        return bool(open_dataset(datasets_dir() / fingerprint(open_catalogue(catalogue), settings)))
+        return bool(open_dataset(datasets_dir() / fingerprint(catalogue, settings)))
     return False
 
 
@@ -199,7 +201,7 @@ class GenerateBox:
                 value=0, precision=0, minimum=0, label="Seed", info="seed · Another one draws other products."
             )
 
-    def wire(self, problem: gr.HTML, catalogue: gr.Dropdown) -> None:
+    def wire(self, problem: gr.HTML) -> None:
         """What the box does by itself; the tab wires `generate`, whose result is not the box's."""
         by_source = [self.api_group, self.api_more, self.generate, self.phrasings]
         self.source.change(self.follow_source, [self.source, self.phrasings], by_source, **QUIET)
@@ -224,8 +226,6 @@ class GenerateBox:
         }
 
     def find_models(self, url: str | None, key: str | None) -> Update:
-        from pipeline.data.api import list_models
-
         models = list_models((url or "").strip(), key_for(url or "", key or ""))
         preferred = DEFAULT_MODEL if DEFAULT_MODEL in models else models[0] if models else None
         return {self.model: gr.Dropdown(choices=models, value=preferred)}

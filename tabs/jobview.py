@@ -4,7 +4,8 @@ from typing import Any
 
 from pipeline.data import generation
 from pipeline.data.api import PRICES_READ, Price, price_of
-from pipeline.data.generation import PILOT_PRODUCTS, Look
+from pipeline.data.generation import Look
+from pipeline.data.writing import PILOT_PRODUCTS
 from tabs.shared import count, duration, escape, notice, progress_bar
 
 UNKNOWN = "unknown"

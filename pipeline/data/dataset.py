@@ -56,7 +56,7 @@ __all__ = [
 WITH_ATTRIBUTES = 0.7
 """Share of the chosen products that should state an attribute: a description alone shows less of what was learned."""
 
-NO_INPUT = ("card", "catalogue_cache", "edits", "export", "generation", "store")
+NO_INPUT = ("card", "catalogue_cache", "edits", "export", "generation", "store", "writing")
 """Modules of this folder that decide nothing about the rows that are generated."""
 LOOKED_AT = 50
 """Products looked at for each one that is taught: a huge catalogue is not read through for a few products."""

@@ -7,46 +7,25 @@ it is typed again, or comes from the environment.
 
 import dataclasses
 import fcntl
-import hashlib
-import json
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-from pipeline.data.api import (
-    OPENAI_URL,
-    ApiSettings,
-    BatchStatus,
-    Estimate,
-    Interrupted,
-    Price,
-    Progress,
-    address_of,
-    advance,
-    cancel,
-    estimate,
-    work_through,
-)
+from pipeline.data.api import ApiSettings, Interrupted, Progress, cancel
 from pipeline.data.api.run import check_cap
-from pipeline.data.catalogue import Catalogue, Product, read_catalogue
-from pipeline.data.columns import Columns
-from pipeline.data.dataset import Dataset, DatasetSettings, Generate, build_dataset, choose_products
-from pipeline.data.openai_generator import ProductWriter, finished
+from pipeline.data.catalogue import Product
+from pipeline.data.dataset import Dataset, build_dataset, choose_products
+from pipeline.data.writing import PILOT_PRODUCTS, Job, advance_batch, batch_file, pilot, writer
 from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem
 from pipeline.files import home, read_json, write_json
 
 log = logging.getLogger(__name__)
 
-PILOT_PRODUCTS = 5
-NO_KEY = "none"
 BATCH_SECONDS = 30
 """Between two looks at a batch, which takes minutes to a day."""
 MANY_TIMES = 120
@@ -60,48 +39,6 @@ DONE, STOPPED, FAILED = "done", "stopped", "failed"
 UNDER_WAY = (PILOT, RUNNING, WAITING)
 
 UNEXPECTED = "Something went wrong that should not have ({name}). Every reply that arrived is kept; go on or try again."
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be made, of what, and who writes it."""
-
-    catalogue: Path
-    settings: DatasetSettings
-    api: ApiSettings
-    batch: bool = False
-    columns: Columns | None = None
-    """How the catalogue's columns are read, where it needs telling."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Without the key."""
-        api = {name: value for name, value in asdict(self.api).items() if name != "api_key"}
-        return asdict(self) | {"catalogue": str(self.catalogue), "api": api}
-
-    @classmethod
-    def of(cls, kept: dict[str, Any], key: str) -> "Job":
-        """The job that was kept, with the key that was not.
-
-        Raises:
-            GenerationError: it was kept by another version.
-        """
-        try:
-            price, columns = kept["api"]["price"], kept["columns"]
-            api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
-            read = Columns.of(columns) if columns else None
-            return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], read)
-        except (KeyError, TypeError) as error:
-            raise GenerationError(
-                "This job was kept by another version; press Generate again, no reply is lost."
-            ) from error
-
-    @property
-    def name(self) -> str:
-        """The same for the same rows wanted of the same model, however fast and at what cost."""
-        columns = asdict(self.columns) if self.columns else None
-        api = self.api
-        said = [str(self.catalogue.resolve()), asdict(self.settings), api.model.strip(), api.address, columns]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -197,7 +134,7 @@ def start(job: Job, *, sure: bool = False) -> None:
     with _lock:
         kept = look()
         if not job.batch:
-            refuse_while_batch(job, kept)
+            _refuse_while_batch(job, kept)
         lock = None if kept.state in UNDER_WAY else _take()
         if lock is None:
             raise GenerationError("Questions are being written already; wait until that is done, or stop it.")
@@ -222,7 +159,7 @@ def start(job: Job, *, sure: bool = False) -> None:
         _thread.start()
 
 
-def refuse_while_batch(job: Job, kept: Look) -> None:
+def _refuse_while_batch(job: Job, kept: Look) -> None:
     """What a batch writes is not to be paid for a second time.
 
     Raises:
@@ -298,10 +235,6 @@ def call_off(api: ApiSettings) -> None:
         start(job, sure=True)  # collects what there is
 
 
-def batch_file(job: Job) -> Path:
-    return home() / "batches" / f"{job.name}.json"
-
-
 def _tell(state: Look, *, write: bool = True) -> None:
     global _look, _written
     with _lock:
@@ -340,7 +273,7 @@ def _end(state: str, text: str, **more: Any) -> None:
 
 def _pilot(job: Job) -> bool:
     """Write the first products and estimate the rest; tells whether there is a rest to be asked about."""
-    catalogue = open_catalogue(job)
+    catalogue = job.open_catalogue()
     chosen = choose_products(catalogue, job.settings.products, job.settings.seed)
     found = pilot(chosen, job.api.less(_paid), job.settings, on_progress=_progress, stop=_stop)
     if len(chosen) <= PILOT_PRODUCTS:
@@ -352,7 +285,7 @@ def _pilot(job: Job) -> bool:
 
 def _rest(job: Job) -> Dataset:
     _change(state=RUNNING)
-    catalogue = open_catalogue(job)
+    catalogue = job.open_catalogue()
     if _look and _look.catalogue not in ("", catalogue.sha256):
         raise GenerationError("The catalogue has changed since the estimate; press Generate again.")
     api = job.api.less(_paid)
@@ -384,93 +317,9 @@ def _batches(chosen: list[Product], job: Job) -> None:
             raise Interrupted("Left alone; the API goes on with the batch. Go on later to collect what it has written.")
 
 
-def advance_batch(chosen: list[Product], job: Job) -> BatchStatus:
-    """One step of a batch; its notes go once it has ended.
-
-    Raises:
-        Interrupted: it was called off.
-        GenerationError: as `api.batches.advance`.
-    """
-    file = batch_file(job)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    status = advance(chosen, _writer_of(job.settings).write, job.api, file)
-    if status.state in ("done", "cancelled"):
-        file.unlink(missing_ok=True)
-    if status.state == "cancelled":
-        raise Interrupted("The batch was called off; what it had written is kept, and going on asks only for the rest.")
-    return status
-
-
 def _progress(progress: Progress) -> None:
     told = asdict(progress)
     for name in ("spent", "projected"):
         if told[name] is not None:
             told[name] += _paid
     _change(write=False, progress=told)
-
-
-# --- The steps, for the command line too ---
-
-
-def open_catalogue(job: Job) -> Catalogue:
-    return read_catalogue(job.catalogue, columns=job.columns)
-
-
-def pilot(
-    chosen: list[Product],
-    api: ApiSettings,
-    settings: DatasetSettings,
-    *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    stop: threading.Event | None = None,
-) -> Estimate:
-    """Write the first few products, and tell what the others will take; nothing that it pays for is lost.
-
-    Raises:
-        GenerationError: as `work_through`.
-    """
-    seen: list[Progress] = []
-
-    def told(progress: Progress) -> None:
-        seen[:] = [progress]
-        on_progress(progress)
-
-    written = work_through(chosen[:PILOT_PRODUCTS], _writer_of(settings).write, api, on_progress=told, stop=stop)
-    finished(written)  # a model that writes nothing of use is found out before the rest is paid for
-    return estimate(seen[0], len(chosen) - PILOT_PRODUCTS)
-
-
-def writer(
-    api: ApiSettings,
-    settings: DatasetSettings,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    stop: threading.Event | None = None,
-) -> Generate:
-    """What `build_dataset` takes as `generate`."""
-
-    def generate(products: Any) -> Any:
-        return finished(work_through(products, _writer_of(settings).write, api, on_progress=on_progress, stop=stop))
-
-    return generate
-
-
-def _writer_of(settings: DatasetSettings) -> ProductWriter:
-    return ProductWriter(settings.phrasings, settings.judge)
-
-
-def generator_name(model: str, base_url: str) -> str:
-    """Who writes the questions, as the dataset's settings and its card say it."""
-    return f"{model.strip()} at {address_of(base_url)}"
-
-
-def key_for(base_url: str, typed: str = "") -> str:
-    """The key that was typed, else the environment's, which goes to the environment's own API and to no other.
-
-    A server on this machine that wants none is given a word that is none.
-    """
-    address = address_of(base_url)
-    if typed.strip():
-        return typed.strip()
-    own = address_of(os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
-    key = os.environ.get("OPENAI_API_KEY", "") if address == own else ""
-    return key or (NO_KEY if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1") else "")

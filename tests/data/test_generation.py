@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.data import generation
+from pipeline.data import generation, writing
 from pipeline.data.api import ApiSettings, Price
 from pipeline.data.catalogue import SAMPLE
 from pipeline.data.dataset import DatasetSettings
-from pipeline.data.generation import DONE, ESTIMATED, FAILED, RUNNING, STOPPED, WAITING, Job, Look
+from pipeline.data.generation import DONE, ESTIMATED, FAILED, RUNNING, STOPPED, WAITING, Look
 from pipeline.data.store import open_dataset
+from pipeline.data.writing import Job
 from pipeline.errors import GenerationError
 from pipeline.files import PROJECT, datasets_dir
 from tests.api_server import KEY, MODEL, ApiServer, completion, failure
@@ -38,7 +39,7 @@ def api(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
 
 
 def job(api: ApiServer, products: int = 9, **changes: Any) -> Job:
-    name = generation.generator_name(MODEL, api.url)
+    name = writing.generator_name(MODEL, api.url)
     settings = DatasetSettings(products=products, generator=name)
     return Job(SAMPLE, settings, asking(api, **changes))
 
@@ -199,7 +200,7 @@ def test_a_batch_that_is_called_off_keeps_what_it_had_written(api: ApiServer) ->
     generation.call_off(asking(api))
     api.batches.finish(next(iter(api.batches.batches)), "cancelled", count=2)
     assert "called off" in ended(STOPPED, FAILED, DONE).text
-    assert not generation.batch_file(job(api)).exists()
+    assert not writing.batch_file(job(api)).exists()
 
 
 CHILD = """
@@ -248,7 +249,7 @@ def test_the_key_is_in_no_file_and_a_damaged_note_is_no_job(api: ApiServer, home
         ("https://api.openai.com/v1/", "", "sk-env"),
         ("https://api.openai.com.evil.example/v1", "", ""),
         ("https://router.huggingface.co/v1", " hf_typed ", "hf_typed"),
-        ("http://localhost:8080/v1", "", generation.NO_KEY),
+        ("http://localhost:8080/v1", "", writing.NO_KEY),
         ("http://localhost.evil.example/v1", "", ""),
     ],
 )
@@ -257,4 +258,4 @@ def test_the_environment_s_key_goes_to_its_own_api_alone(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    assert generation.key_for(url, typed) == key
+    assert writing.key_for(url, typed) == key

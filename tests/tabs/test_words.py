@@ -12,7 +12,7 @@ from pipeline.answering.lookup import Asked
 from pipeline.answering.prompts import UNKNOWN, extract
 from pipeline.data.catalogue import Product, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.data.generation import key_for
+from pipeline.data.writing import key_for
 from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.training.runs import append_event, create_run
 from pipeline.training.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
