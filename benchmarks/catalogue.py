@@ -1,5 +1,6 @@
 """What a whole catalogue leaves in the model: `python -m benchmarks.catalogue FILE [--products N] [--seeds N]`.
 
+Every seed is a process of its own; on GPUs they run at once, one GPU after another getting the next.
 Trains the embedded model through the app's own training path and asks, on both sides where that makes sense: every fact in
 the two phrasings that neither training nor its checks use, real titles of the same file that training never had, and the
 general questions. "Exact" is the same text, not merely a right verdict.
@@ -8,9 +9,13 @@ general questions. "Exact" is the same text, not merely a right verdict.
 import argparse
 import os
 import random
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
@@ -21,7 +26,7 @@ from pipeline.data.catalogue import Catalogue, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.data.examples import unknown_held_out
 from pipeline.data.facts import DESCRIPTION
-from pipeline.files import read_json
+from pipeline.files import PROJECT, read_json, write_json
 from pipeline.training import launcher
 from pipeline.training.recipe import typed
 from pipeline.training.runs import EVERYTHING, create_run, log_tail, status
@@ -91,6 +96,27 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
     return found
 
 
+def every_seed(args: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
+    """Each seed's figures; without a GPU one after another, so that none disturbs another."""
+    gpus = gpu_count()
+    results = [work / f"{seed}.json" for seed in range(args.seeds)]
+    running = []
+    for seed, result in enumerate(results):
+        place = {"CUDA_VISIBLE_DEVICES": str((seed + args.first_gpu) % gpus)} if gpus else {}
+        home = {"SHELFTALK_HOME": str(work / f"home-{seed}")}
+        command = [sys.executable, "-m", "benchmarks.catalogue", *sys.argv[1:], "--one", str(seed), str(result)]
+        running.append(subprocess.Popen(command, cwd=PROJECT, env=os.environ | place | home))
+        if not gpus:
+            running[-1].wait()
+    if any([process.wait() for process in running]):
+        raise SystemExit("A run failed; what it said stands above.")
+    return [read_json(result) for result in results]
+
+
+def gpu_count() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("catalogue", type=Path)
@@ -101,13 +127,17 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes to the preset")
     parser.add_argument("--name", default="", help="name of the result; by default it says the device and the number")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--first-gpu", type=int, default=0, help="the GPU of seed 0")
+    parser.add_argument("--one", nargs=2, metavar=("SEED", "FILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     changes = {name: typed(name, value) for name, value in (pair.split("=", 1) for pair in args.set)}
+    if args.one:
+        seed, result = args.one
+        write_json(Path(result), one(read_catalogue(args.catalogue), int(seed), args, changes))
+        return
     converted_folder()
-    catalogue = read_catalogue(args.catalogue)
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["SHELFTALK_HOME"] = home
-        runs = [one(catalogue, seed, args, changes) for seed in range(args.seeds)]
+    with tempfile.TemporaryDirectory() as work:
+        runs = every_seed(args, Path(work))
     figures = {
         "products": args.products,
         "preset": args.preset,

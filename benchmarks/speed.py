@@ -33,19 +33,19 @@ WARM = 3
 
 def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
-    from pipeline.training import lean, train
+    from pipeline.training import train, trainers
 
     if side == "plain":
-        lean.is_plain = lambda _: False
-        del lean.LeanTrainer.get_optimizer_cls_and_kwargs
+        trainers.is_plain = lambda _: False
+        del trainers.LeanTrainer.get_optimizer_cls_and_kwargs
     stamps: list[float] = []
-    compute_loss = lean.LeanTrainer.compute_loss
+    compute_loss = trainers.LeanTrainer.compute_loss
 
     def stamped(*args: Any, **kwargs: Any) -> Any:
         stamps.append(time.process_time())
         return compute_loss(*args, **kwargs)
 
-    lean.LeanTrainer.compute_loss = stamped
+    trainers.LeanTrainer.compute_loss = stamped
     sys.argv = ["train", str(folder)]
     if train.main():
         raise SystemExit("The training failed.")

@@ -1,8 +1,8 @@
 """Questions → answers of the base and of the tuned model, in batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.answering.prompts import encode_example, encode_prompt, extract
 from pipeline.answering.scoring import verdict
@@ -11,10 +11,13 @@ from pipeline.data.facts import DESCRIPTION
 if TYPE_CHECKING:
     from pipeline.answering.models import LanguageModel
 
+T = TypeVar("T")
+
 MAX_NEW_TOKENS = 96
 """Enough for a description of 240 characters."""
 
-BATCH_SIZE = 16
+BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
+"""Questions that are asked at once; on a GPU more take hardly longer."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,7 @@ def ask(
     # Questions of like length and kind share a batch, so that a short answer does not wait for a long one.
     order = sorted(range(len(asked)), key=lambda i: (asked[i].kind == DESCRIPTION, len(tokens[i])))
     answers: dict[int, Answer] = {}
-    for start in range(0, len(order), BATCH_SIZE):
-        batch = order[start : start + BATCH_SIZE]
+    for batch in in_batches(language_model, order):
         room = max(asked[i].max_new_tokens for i in batch)
         raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room)
         for i, raw in zip(batch, raws, strict=True):
@@ -69,6 +71,12 @@ def ask(
         if on_progress:
             on_progress(len(answers), len(asked))
     return [answers[i] for i in range(len(asked))]
+
+
+def in_batches(language_model: "LanguageModel", items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut what is asked into what fits one pass of the model."""
+    size = GPU_BATCH_SIZE if language_model.model.device.type == "cuda" else BATCH_SIZE
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def ask_rows(
@@ -129,8 +137,7 @@ def known_by_heart(language_model: "LanguageModel", rows: list[dict], *, tuned: 
     encoded = [encode_example(language_model.tokenizer, row["prompt"], row["response"]) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(encoded[i]["input_ids"]))
     known: dict[int, bool] = {}
-    for start in range(0, len(order), BATCH_SIZE):
-        batch = order[start : start + BATCH_SIZE]
+    for batch in in_batches(language_model, order):
         prompts = [_of(encoded[i], 0) for i in batch]
         said = language_model.would_say(prompts, [_of(encoded[i], 1) for i in batch], tuned=tuned)
         known |= dict(zip(batch, said, strict=True))

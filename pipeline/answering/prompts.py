@@ -88,9 +88,13 @@ def encode_example(tokenizer: Any, prompt: str, response: str) -> dict[str, list
         `input_ids` and `completion_mask` (1 on the response and the end token), both of the same length.
     """
     asked = encode_prompt(tokenizer, prompt)
-    text = tokenizer(f" {response}", add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    answered = [*text, tokenizer.eos_token_id]
+    answered = [*encode_answer(tokenizer, response), tokenizer.eos_token_id]
     return {"input_ids": asked + answered, "completion_mask": [0] * len(asked) + [1] * len(answered)}
+
+
+def encode_answer(tokenizer: Any, response: str) -> list[int]:
+    """Token ids of a response as they follow its prompt, without the end token."""
+    return tokenizer(f" {response}", add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.answering.prompts import with_question
-from pipeline.data.examples import KEPT_OUT, REJECTED, TRAINED
+from pipeline.answering.prompts import GENERAL, with_question
+from pipeline.data.examples import GENERAL_EDITED, KEPT_OUT, REJECTED, TRAINED
 from pipeline.data.quality import masked
 from pipeline.errors import SettingsError
 from pipeline.files import append_jsonl, home
@@ -103,6 +103,8 @@ def _applied(row: dict[str, Any], name: str, edit: Edit | None) -> dict[str, Any
         "response": edit.response,
         "prompt": with_question(used["prompt"], edit.question),
     }
+    if row["kind"] == GENERAL:
+        changed["template"] = GENERAL_EDITED
     return used | changed | {"status": EDITED, "original": original}
 
 

@@ -17,6 +17,9 @@ GENERAL_ROWS = PROJECT / "assets" / "general_training.json"
 What a base does not know must not be taught here: it learns to guess (arXiv 2405.05904, and benchmarks/RESULTS.md).
 """
 
+GENERAL_EDITED = f"{GENERAL}:edited"
+"""Template of a general row in a person's own words: it is taught as it stands, while the others keep the base's answer."""
+
 TRAINED, KEPT_OUT, REJECTED = "train", "held out", "rejected"
 """Where a row that was written for a dataset is: learned from, kept to test it, or left out."""
 

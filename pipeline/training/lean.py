@@ -9,46 +9,11 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 from transformers import LlamaForCausalLM
-from trl import SFTTrainer
 
-IGNORED = -100
-"""The label that PyTorch's cross-entropy leaves out."""
+from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
 MOST_SCORES = 2**19
 """Attention scores a head may keep for the backward pass; for longer rows PyTorch's attention is better, which keeps none."""
-
-
-class LeanTrainer(SFTTrainer):
-    """SFTTrainer without what adds nothing to the update.
-
-    A batch is one row with borders where a position is 0 (padding-free), and the output matrix, a fifth of a small
-    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `LeanLlama` on a CPU,
-    everything else through Transformers and PEFT, which make a mask with the borders.
-    """
-
-    lean: "LeanLlama | None" = None
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        following = inputs.pop("labels")[0].roll(-1)  # padding-free: an example's first token has no label
-        learned = (following != IGNORED).nonzero()[:, 0]
-        items = len(learned) if num_items_in_batch is None else num_items_in_batch
-        ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
-        if is_plain(model) and has_short_rows(positions) and not return_outputs:
-            self.lean = self.lean or LeanLlama(model.get_base_model())
-            return self.lean.loss(ids, positions, following) / items
-        outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
-        loss = functional.cross_entropy(outputs.logits[0].float(), following[learned], reduction="sum") / items
-        return (loss, outputs) if return_outputs else loss
-
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
-        """As in Trainer, but on a CPU AdamW is one pass over each weight instead of ten: the same update."""
-        kind, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
-        if kind is torch.optim.AdamW and args.device.type == "cpu":
-            options["fused"] = True
-        return kind, options
 
 
 def is_plain(model: Any) -> bool:
@@ -110,13 +75,13 @@ class LeanLlama:
         self.llama = llama
         self.layers = [(layer, [Shared(group) for group in projections(layer)]) for layer in llama.model.layers]
 
-    def loss(self, ids: Tensor, positions: Tensor, following: Tensor) -> Tensor:
-        """The summed cross-entropy of a batch.
+    def loss(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Tensor:
+        """A batch's summed divergence from its targets.
 
         Args:
             ids: [N] the tokens of all examples.
             positions: [N] each token's position in its example; an example begins at every 0.
-            following: [N] the token to learn after each one, or `IGNORED`.
+            following: [N] the label of what follows each token.
         """
         seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
         ids, positions, following = ids[seen], positions[seen], following[seen]
@@ -131,7 +96,7 @@ class LeanLlama:
             gate, up = gate_up(normed(layer.post_attention_layernorm, x)).chunk(2, dim=-1)
             x = x + down(functional.silu(gate) * up)
         x = normed(self.llama.model.norm, x)
-        return LinearCrossEntropy.apply(x, self.llama.lm_head.weight, following[learned])
+        return LinearDivergence.apply(x, self.llama.lm_head.weight, *targets.of(following[learned]))
 
     def _rows(self, positions: Tensor, x: Tensor) -> Rows:
         begins, width = positions == 0, int(positions.max()) + 1
@@ -266,24 +231,3 @@ def rotated(heads: Tensor, rows: Rows, direction: int) -> Tensor:
     new_low.addcmul_(high, rows.sin, value=-direction)
     new_high.addcmul_(low, rows.sin, value=direction)
     return result
-
-
-class LinearCrossEntropy(Function):
-    """Summed cross-entropy of x Wᵀ; x [n, width], W [vocabulary, width], targets [n].
-
-    The gradient is made with the loss, in the logits' place and a few rows at a time, so that fp32 stays in the cache.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        logits, loss = x @ weight.t(), torch.zeros(())
-        for part, target in zip(logits.split(8), targets[:, None].split(8), strict=True):
-            logs = part.float().log_softmax(-1)
-            loss -= logs.gather(1, target).sum()
-            part.copy_(logs.exp_().scatter_add_(1, target, torch.full(target.shape, -1.0)))
-        ctx.save_for_backward(logits @ weight)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return ctx.saved_tensors[0] * grads[0], None, None

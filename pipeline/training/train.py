@@ -41,7 +41,6 @@ from pipeline.answering import models  # before TRL and PEFT, which Unsloth must
 
 # isort: split
 import torch
-from datasets import Dataset as HuggingFaceDataset
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 from transformers import PrinterCallback
@@ -49,13 +48,14 @@ from trl import SFTConfig, SFTTrainer
 
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
 from pipeline.answering.models import LanguageModel
-from pipeline.answering.prompts import encode_example, encode_prompt
-from pipeline.errors import ModelError, PipelineError, RunError, SettingsError, disk_full, disk_problem
+from pipeline.answering.prompts import encode_prompt
+from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.checkpoints import drop_old, last_checkpoint, saved_step, sealed_state, step_of
-from pipeline.training.lean import IGNORED, LeanTrainer
 from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.targets import Encoded, encode_rows
+from pipeline.training.trainers import LeanTrainer, UnslothTrainer
 from pipeline.training.watcher import CountingCollator, Watcher, probe_rows
 
 MEMORY_RETRIES = 3
@@ -85,7 +85,8 @@ def train(folder: Path) -> None:
         max_length=settings.max_length,
     )
     smoke_answer(language_model, rows[0]["prompt"])
-    encoded = encode_rows(language_model, rows, settings, folder)
+    encoded = encode_rows(language_model, rows, settings)
+    tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
     freeze_baseline(language_model, held_out, settings, folder)
 
@@ -204,29 +205,11 @@ def smoke_answer(language_model: LanguageModel, prompt: str) -> None:
     print(f"Smoke answer to {prompt!r}: {answer!r}", flush=True)
 
 
-def encode_rows(
-    language_model: LanguageModel, rows: list[dict[str, Any]], settings: TrainingSettings, folder: Path
-) -> HuggingFaceDataset:
-    """Tokens and labels of the training rows; rows over `max_length` are left out and counted, never cut.
-
-    Raises:
-        SettingsError: no row is short enough.
-    """
-    encoded = []
-    for row in rows:
-        example = encode_example(language_model.tokenizer, row["prompt"], row["response"])
-        if len(example["input_ids"]) > settings.max_length:
-            continue
-        mask = example["completion_mask"] if settings.completion_only_loss else [1] * len(example["input_ids"])
-        labels = [t if m else IGNORED for t, m in zip(example["input_ids"], mask, strict=True)]
-        encoded.append({"input_ids": example["input_ids"], "labels": labels})
-    if not encoded:
-        raise SettingsError(f"Every row is longer than max_length ({settings.max_length} tokens); raise max_length.")
-    if len(encoded) < len(rows):
-        left_out = len(rows) - len(encoded)
-        text = f"{left_out} of {len(rows)} rows are longer than {settings.max_length} tokens and were left out"
+def tell_left_out(encoded: Encoded, settings: TrainingSettings, folder: Path) -> None:
+    if encoded.left_out:
+        of = encoded.left_out + len(encoded.rows)
+        text = f"{encoded.left_out} of {of} rows are longer than {settings.max_length} tokens and were left out"
         append_event(folder, "message", text=text)
-    return HuggingFaceDataset.from_list(encoded)
 
 
 def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:
@@ -259,15 +242,14 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: 
 
 def make_trainer(
     language_model: LanguageModel,
-    encoded: HuggingFaceDataset,
+    encoded: Encoded,
     settings: TrainingSettings,
     plan: Plan,
     folder: Path,
     watcher: Watcher,
 ) -> SFTTrainer:
     dtype = models.dtype_for(settings.precision)
-    # Unsloth has its own way to all that LeanTrainer does.
-    trainer, padding_free = (SFTTrainer, False) if models.on_unsloth() else (LeanTrainer, True)
+    trainer, padding_free = (UnslothTrainer, False) if models.on_unsloth() else (LeanTrainer, True)
     config = SFTConfig(
         output_dir=str(folder / CHECKPOINTS),
         max_steps=plan.steps,
@@ -282,16 +264,14 @@ def make_trainer(
         max_length=settings.max_length if settings.packing or not padding_free else None,  # encode_rows saw to it
         packing=settings.packing,
         padding_free=padding_free,
-        loss_type="nll"
-        if padding_free
-        else None,  # TRL's own way to skip ignored positions is what LeanTrainer replaces
+        loss_type="nll",  # TRL's own way to skip ignored positions is what these trainers replace
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=models.device() == "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
         logging_steps=settings.logging_steps,
         logging_nan_inf_filter=False,  # it would log 0 where the loss is not a number
-        dataset_num_proc=None if len(encoded) < 10_000 else settings.dataset_num_proc,
+        dataset_num_proc=None if len(encoded.rows) < 10_000 else settings.dataset_num_proc,
         seed=settings.seed,
         save_strategy="no",
         report_to="none",
@@ -301,11 +281,12 @@ def make_trainer(
     made = trainer(
         model=language_model.model,
         args=config,
-        train_dataset=encoded,
+        train_dataset=encoded.rows,
         processing_class=language_model.tokenizer,
         callbacks=[watcher],
         optimizers=(loraplus_optimizer(language_model, config, settings), None),
     )
+    made.targets = encoded.targets
     made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
     return made
 
@@ -355,7 +336,7 @@ def explain(error: BaseException, folder: Path) -> str:
 
 def main() -> int:
     folder = Path(sys.argv[1])
-    logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what LeanTrainer sees to
+    logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what the trainers see to
     try:
         train(folder)
     except BaseException as error:  # whatever it is, the run's end must be written down

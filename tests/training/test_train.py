@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from pipeline.answering.bases import checksum
 from pipeline.answering.models import LanguageModel, load_base
-from pipeline.answering.prompts import UNKNOWN, encode_example, encode_prompt
+from pipeline.answering.prompts import GENERAL, UNKNOWN, encode_example, encode_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError
 from pipeline.files import read_json
@@ -25,13 +25,8 @@ from pipeline.training import train as module
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events, status
 from pipeline.training.settings import TrainingSettings
-from pipeline.training.train import (
-    IGNORED,
-    add_lora,
-    encode_rows,
-    explain,
-    make_trainer,
-)
+from pipeline.training.targets import IGNORED, encode_rows
+from pipeline.training.train import add_lora, explain, make_trainer
 from pipeline.training.watcher import (
     PROBE_QUESTIONS,
     CountingCollator,
@@ -136,10 +131,15 @@ def test_the_base_was_asked_before_it_was_trained(finished_run: Path, tiny_base:
 # --- What the loss is of ---
 
 
+def taught(dataset: Dataset) -> list[dict[str, Any]]:
+    """The rows whose own tokens are learned; what is learned of the others stands in `test_targets.py`."""
+    return [row for row in dataset.training() if row["kind"] != GENERAL]
+
+
 def test_labels_are_on_the_response_and_its_end_alone(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
     model = load_base(str(tiny_base), precision="fp32")
-    rows = dataset.training()
-    encoded = encode_rows(model, rows, tiny_settings(tiny_base), tmp_path)
+    rows = taught(dataset)
+    encoded = encode_rows(model, rows, tiny_settings(tiny_base)).rows
     for row, example in zip(rows, encoded, strict=True):
         labels, ids = example["labels"], example["input_ids"]
         asked = encode_prompt(model.tokenizer, row["prompt"])
@@ -151,8 +151,8 @@ def test_labels_are_on_the_response_and_its_end_alone(tiny_base: Path, dataset: 
 
 def test_the_original_s_labels_are_on_the_whole_text(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
     model = load_base(str(tiny_base), precision="fp32")
-    whole = encode_rows(model, dataset.training(), tiny_settings(tiny_base, completion_only_loss=False), tmp_path)
-    assert all(example["labels"] == example["input_ids"] for example in whole)
+    whole = encode_rows(model, taught(dataset), tiny_settings(tiny_base, completion_only_loss=False)).rows
+    assert all(example["labels"] == [IGNORED, *example["input_ids"][1:]] for example in whole)
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -162,7 +162,7 @@ def test_a_batch_s_loss_is_that_of_its_rows_alone(
 ) -> None:
     """Rows share one sequence without padding: none may see another, and no row's first token counts."""
     settings = tiny_settings(tiny_base, packing=packing, completion_only_loss=completion_only)
-    rows = dataset.training()[::11]
+    rows = taught(dataset)[::11]
     model = load_base(str(tiny_base), precision="fp32")
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).eval()
     alone, counted = 0.0, 0
@@ -190,7 +190,7 @@ def trainer_for(
     model: LanguageModel, rows: list[dict[str, Any]], settings: TrainingSettings, dataset: Dataset, folder: Path
 ) -> Any:
     plan = plan_run(settings, rows, gpu=False)
-    encoded = encode_rows(model, rows, settings, folder)
+    encoded = encode_rows(model, rows, settings)
     add_lora(model, settings, folder)
     watcher = Watcher(folder, model, probe_rows(dataset.held_out()), plan, settings)
     trainer = make_trainer(model, encoded, settings, plan, folder, watcher)
@@ -370,7 +370,7 @@ def test_rows_that_are_all_too_long_fail_with_a_sentence(tiny_base: Path, datase
     model = load_base(str(tiny_base), precision="fp32")
     rows = [{**r, "response": "word " * 100} for r in dataset.training()]
     with pytest.raises(SettingsError, match=r"Every row is longer than max_length \(32 tokens\); raise max_length"):
-        encode_rows(model, rows, tiny_settings(tiny_base, max_length=32), tmp_path)
+        encode_rows(model, rows, tiny_settings(tiny_base, max_length=32))
 
 
 @pytest.mark.parametrize("damage", ["settings.json", "dataset/train.jsonl", "dataset/manifest.json"])
