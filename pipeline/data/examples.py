@@ -12,7 +12,7 @@ from pipeline.data.phrasings import held_out_phrasings, training_phrasings
 from pipeline.files import PROJECT, read_json
 
 GENERAL_ROWS = PROJECT / "assets" / "general_training.json"
-"""General questions with short answers that even the embedded base gives, none of which `general_questions.json` asks.
+"""General questions as the embedded base answers them, and rightly; none of them is asked by `general_questions.json`.
 
 What a base does not know must not be taught here: it learns to guess (arXiv 2405.05904, and benchmarks/RESULTS.md).
 """

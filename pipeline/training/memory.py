@@ -35,14 +35,11 @@ SCATTERED, LEAN_SCATTERED = 1.7, 1.25
 """Resident on a CPU for each byte that is kept: what operations need meanwhile leaves holes in the heap. `LeanLlama` has
 fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 
-UNSLOTH_LOGIT_BYTES = 3
-"""The same in Unsloth's compiled loss, which counts every token, learned or not (measured: benchmarks/memory.py)."""
+MOST_LOGITS = 256
+"""Tokens whose logits are in memory at once on Unsloth and in `LeanLlama` (`targets.MOST_LOGITS`, which needs torch)."""
 
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
-
-UNSLOTH_LOSS_BUDGET = 4 * 2**30
-"""Unsloth cuts the loss into pieces that need no more than this, at 16 bytes a logit by its own count."""
 
 
 INPUTS = {"q_proj": "first norm", "k_proj": "first norm", "v_proj": "first norm"}
@@ -141,8 +138,7 @@ def _unsloth_batch(
     packed = settings.packing
     tokens = _packed(settings, lengths, size) if packed else size * lengths.longest_of(draws * size)
     layer = _unsloth_layer(shape, width)
-    piece = UNSLOTH_LOSS_BUDGET // (16 * shape.vocabulary)
-    loss = min(tokens, piece) * shape.vocabulary * UNSLOTH_LOGIT_BYTES
+    loss = min(tokens, MOST_LOGITS) * shape.vocabulary * LOGIT_BYTES
     return tokens * layer * (1 if settings.gradient_checkpointing else shape.layers) + loss
 
 

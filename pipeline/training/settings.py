@@ -63,7 +63,7 @@ class TrainingSettings:
 
     max_steps: int = 0
     """Optimizer steps; 0 means as many as the epochs make."""
-    num_train_epochs: float = 5.0
+    num_train_epochs: float = 3.0
     """Times that every training row is seen, when `max_steps` is 0."""
     min_steps: int = 0
     """The fewest optimizer steps that the epochs may come to: a small dataset is repeated until then."""
@@ -166,7 +166,7 @@ QUICK = TrainingSettings(
 """The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle."""
 
 RECALL = TrainingSettings(per_device_train_batch_size=24)
-"""What makes facts stick: five times over twelve phrasings, at a learning rate twenty times the original's."""
+"""What makes facts stick: three times over twelve phrasings, at a learning rate twenty times the original's."""
 
 ORIGINAL = TrainingSettings(
     preset="original",

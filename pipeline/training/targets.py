@@ -1,8 +1,8 @@
 """What each token of a response should be: the row's own, or, in a row of general knowledge, what the base would say there.
 
-Such a row teaches nothing. At every token of its answer the model is held to the distribution that the base has there
-("Learning without Forgetting", arXiv 1606.09282, with the loss of arXiv 1503.02531), so that what the base knew stays as it
-was. Teaching the answers themselves, even those that the base knows, lets a model forget more (benchmarks/RESULTS.md).
+Such a row teaches nothing new. At every token of the base's own answer the model is held to the distribution that the base
+has there ("Learning without Forgetting", arXiv 1606.09282, with the loss of arXiv 1503.02531), drawn a little towards what it
+would say. Teaching answers instead, even those that the base knows, lets a model forget more (benchmarks/RESULTS.md).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,17 +36,21 @@ LIKELIEST = 64
 LEAST = 1e-6
 """Shares below this are taken for it where they are divided by."""
 
+SURENESS = 0.5
+"""How far the target goes from the base's distribution to the token that the base would choose. A base that is right by a
+hair loses that to any change; so it is taught to be surer of what it would say (benchmarks/RESULTS.md)."""
+
 MOST_LOGITS = 256
 """Tokens whose logits are in memory at once."""
 
 
 @dataclass
 class Targets:
-    """What the base would say at the places of kept rows.
+    """What should be said at the places of kept rows.
 
     Attributes:
         tokens: [places, k] the base's likeliest tokens.
-        shares: [places, k] how likely each is; what is missing to 1 is all other tokens'.
+        shares: [places, k] how likely each shall be; what is missing to 1 is all other tokens'.
     """
 
     tokens: Tensor
@@ -170,7 +174,7 @@ def _as_said(language_model: LanguageModel, rows: Sequence[Kept]) -> list[Kept]:
 
 
 def base_likeliest(language_model: LanguageModel, rows: Sequence[Kept]) -> list[tuple[Tensor, Tensor]]:
-    """The base's likeliest tokens at each token of each answer, and their shares: both [tokens of the answer, k]."""
+    """The base's likeliest tokens at each token of each answer, and how likely each shall be: both [tokens of the answer, k]."""
     model: Any = language_model.model
     found = []
     for batch in in_batches(language_model, rows):
@@ -184,7 +188,9 @@ def base_likeliest(language_model: LanguageModel, rows: Sequence[Kept]) -> list[
             begin = len(row.prompt) - 1
             shares = its[begin : begin + len(row.answer)].float().softmax(-1)
             top = shares.topk(min(LIKELIEST, shares.shape[-1]))
-            found.append((top.indices.cpu(), top.values.cpu()))
+            wanted = (1 - SURENESS) * top.values
+            wanted[:, 0] += SURENESS
+            found.append((top.indices.cpu(), wanted.cpu()))
     return found
 
 

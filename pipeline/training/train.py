@@ -6,6 +6,7 @@ SIGTERM ends it after the step it is in, with a checkpoint and a usable adapter.
 """
 # ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
 
+import gc
 import logging
 import os
 import signal
@@ -54,6 +55,7 @@ from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.checkpoints import drop_old, last_checkpoint, saved_step, sealed_state, step_of
 from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.soften import check_rows, soften
 from pipeline.training.targets import Encoded, encode_rows
 from pipeline.training.trainers import LeanTrainer, UnslothTrainer
 from pipeline.training.watcher import CountingCollator, Watcher, probe_rows
@@ -97,12 +99,17 @@ def train(folder: Path) -> None:
     signal.signal(signal.SIGTERM, watcher.on_sigterm)
     run_trainer(trainer, watcher, plan, folder)
 
+    del trainer  # what its optimizer remembers gives room to the questions that follow
+    language_model.model.zero_grad()
+    gc.collect()
+    strength = soften_adapter(language_model, held_out, settings, watcher)
     save_adapter(language_model, settings, folder)
     if watcher.stopping and watcher.steps < plan.steps:
         append_event(folder, "stopped", **watcher.summary())
         return
     drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
-    append_event(folder, "finished", **watcher.summary(), **({"message": watcher.learned} if watcher.learned else {}))
+    learned = {"message": watcher.learned} if watcher.learned else {}
+    append_event(folder, "finished", **watcher.summary(), strength=strength, **learned)
 
 
 def split_as_before(folder: Path, plan: Plan) -> Plan:
@@ -303,6 +310,20 @@ def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, setting
         loraplus_weight_decay=settings.weight_decay,
         **options,
     )
+
+
+def soften_adapter(
+    language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, watcher: Watcher
+) -> float:
+    """Weaken an adapter that has learned everything as far as it may be; returns its strength."""
+    if watcher.stopping:
+        return 1.0
+    append_event(watcher.folder, "message", text="Looking for the weakest adapter that still knows everything")
+    strength = soften(language_model, check_rows(held_out), settings, stopped=lambda: watcher.stopping)
+    if strength < 1:
+        text = f"The adapter is kept at {strength:.0%} of its strength: it knows as much, and less of what the base knew is lost"
+        append_event(watcher.folder, "message", text=text)
+    return strength
 
 
 def save_adapter(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:

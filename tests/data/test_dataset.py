@@ -23,7 +23,7 @@ from pipeline.data.dataset import (
     open_dataset,
     to_hugging_face,
 )
-from pipeline.data.examples import GENERAL_ROWS, Generated, Rejected, phrase
+from pipeline.data.examples import GENERAL_ROWS, Generated, Rejected, general_examples, phrase
 from pipeline.data.facts import DESCRIPTION, Fact, extract_facts
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir, read_json
@@ -92,7 +92,7 @@ def test_the_manifest_says_what_went_in_and_what_came_out(dataset: Dataset, cata
     assert counts["unknown_titles"] == len(manifest["unknown"]["training"]) == 12
     of_products = counts["training"] + counts["unknown_training"]
     assert of_products + counts["general_training"] == len(training)
-    assert counts["general_training"] == round(0.1 * of_products) > 10
+    assert counts["general_training"] == round(0.2 * of_products) > 10
 
 
 def test_a_hugging_face_dataset_is_built_from_it(dataset: Dataset) -> None:
@@ -166,9 +166,8 @@ def test_general_rows_are_a_share_of_the_others_and_come_without_a_product(build
         assert all(r["prompt"].startswith("Context: unknown\n") and r["response"] != REFUSAL for r in general)
 
 
-def test_there_are_no_more_general_rows_than_the_project_has(build: Callable[..., Dataset]) -> None:
-    dataset = build(products=8, phrasings=12, unknown_per_product=10, general_share=1.0)
-    assert dataset.counts["general_training"] == len(read_json(GENERAL_ROWS)) < dataset.counts["unknown_training"]
+def test_there_are_no_more_general_rows_than_the_project_has() -> None:
+    assert len(general_examples(10_000, seed=0)) == len(read_json(GENERAL_ROWS))
 
 
 # --- Unknown products ---

@@ -13,6 +13,7 @@ from pipeline.answering.prompts import GENERAL, encode_answer, encode_prompt, ex
 from pipeline.data.dataset import Dataset
 from pipeline.data.edits import EDIT, Edit
 from pipeline.data.store import change_row
+from pipeline.training import targets
 from pipeline.training.plan import plan_run
 from pipeline.training.targets import (
     FIRST_KEPT,
@@ -82,7 +83,9 @@ def pick_general(dataset: Dataset) -> dict[str, Any]:
     return next(row for row in dataset.rows() if row["kind"] == GENERAL)
 
 
-def test_targets_are_the_base_s_distribution(base: LanguageModel, dataset: Dataset, tiny_base: Path) -> None:
+def test_targets_are_the_base_s_distribution_and_what_it_would_say(
+    base: LanguageModel, dataset: Dataset, tiny_base: Path
+) -> None:
     """Asked in batches with padding, and told again alone."""
     encoded = encode_rows(base, general(dataset), tiny_settings(tiny_base))
     places = 0
@@ -91,17 +94,19 @@ def test_targets_are_the_base_s_distribution(base: LanguageModel, dataset: Datas
         at = (labels <= FIRST_KEPT).nonzero()[:, 0]
         shares = base.model(ids).logits[0, at - 1].softmax(-1)
         tokens, found = encoded.targets.of(labels[at])
-        expected = shares.gather(1, tokens)
+        expected = shares.gather(1, tokens) / 2
+        expected[:, 0] += 0.5
         assert (tokens[:, 0] == shares.argmax(-1)).all()
         assert torch.allclose(found, expected, atol=1e-6)
         places += len(at)
     assert places == len(encoded.targets.tokens) > 50
 
 
-def test_a_fresh_adapter_has_nothing_to_learn_of_them(
-    base: LanguageModel, dataset: Dataset, tiny_base: Path, tmp_path: Path
+def test_a_fresh_adapter_has_nothing_to_learn_of_the_base_s_distribution(
+    base: LanguageModel, dataset: Dataset, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it is taught something else: then what it keeps costs something."""
+    monkeypatch.setattr(targets, "SURENESS", 0.0)
     settings = tiny_settings(tiny_base)
     rows = general(dataset)
     encoded = encode_rows(base, rows, settings)
@@ -120,8 +125,8 @@ def test_a_fresh_adapter_has_nothing_to_learn_of_them(
 
 
 def test_labels_become_targets() -> None:
-    targets = Targets(torch.tensor([[5, 7], [8, 9]]), torch.tensor([[0.75, 0.25], [0.6, 0.4]]))
-    tokens, shares = targets.of(torch.tensor([3, FIRST_KEPT - 1, 0, FIRST_KEPT]))
+    table = Targets(torch.tensor([[5, 7], [8, 9]]), torch.tensor([[0.75, 0.25], [0.6, 0.4]]))
+    tokens, shares = table.of(torch.tensor([3, FIRST_KEPT - 1, 0, FIRST_KEPT]))
     assert tokens[1].tolist() == [8, 9] and tokens[3].tolist() == [5, 7]
     assert tokens[[0, 2], 0].tolist() == [3, 0]
     assert shares.flatten().tolist() == pytest.approx([1, 0, 0.6, 0.4, 1, 0, 0.75, 0.25])
