@@ -218,6 +218,8 @@ def _figures(ending: dict[str, Any]) -> str:
         told.append(f"{duration(ending['seconds'])} of training")
     if ending.get("first_loss") is not None and ending.get("last_loss") is not None:
         told.append(f"loss {significant(ending['first_loss'])} → {significant(ending['last_loss'])}")
+    if ending.get("strength", 1) < 1:
+        told.append(f"the adapter kept at {ending['strength']:.0%} of its strength, which is all it needs")
     return ", ".join(told)
 
 

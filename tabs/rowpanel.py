@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.answering.prompts import GENERAL
 from pipeline.data.dataset import Dataset
-from pipeline.data.edits import ACCEPT, BY_YOU, EDIT, EDITED, REJECT, UNDO, Edit, read_edits
+from pipeline.data.edits import ACCEPT, ACCEPTED, BY_YOU, EDIT, EDITED, REJECT, UNDO, Edit, read_edits
 from pipeline.data.examples import KEPT_OUT, REJECTED
 from pipeline.data.phrasings import kind_label
 from pipeline.data.store import change_row
@@ -18,6 +19,11 @@ from tabs.pairs import dataset_named, row_of
 from tabs.shared import Update, count, escape, guarded, notice
 
 EXPECTED = "expected, never trained"
+
+KEPT = (
+    "This row teaches nothing new: it keeps what the base model knew before. Training puts the base's own answer here, unless "
+    "you write one."
+)
 
 DONE = {
     EDIT: "Saved in your words.",
@@ -57,6 +63,8 @@ def about_row(row: dict[str, Any]) -> str:
         told += f"<p class='small'>{escape(row['note'])}</p>"
     if first := row.get("original"):
         told += f"<p class='small'>As generated: {escape(first['question'])} → {escape(first['response'])}</p>"
+    if row["kind"] == GENERAL and row["status"] == ACCEPTED:
+        told += f"<p class='small'>{KEPT}</p>"
     if not row["prompt"]:
         told += f"<p>A fact for which no question was written: {escape(row['response'])}</p>"
     return told

@@ -226,8 +226,13 @@ def report_rows(tokenizer: Any, folder: Path) -> tuple[list[dict[str, Any]], lis
 
 def training_numbers(folder: Path) -> dict[str, Any]:
     """The training's own figures, out of its last ending event."""
-    ending = next((e for e in reversed(read_events(folder)[0]) if "peak_memory_bytes" in e and "steps" in e), {})
+    ending = training_end(folder)
     return {name: ending.get(name) for name in TRAINING_NUMBERS}
+
+
+def training_end(folder: Path) -> dict[str, Any]:
+    """The event with which the training ended last, with all its figures; empty where there is none."""
+    return next((e for e in reversed(read_events(folder)[0]) if "peak_memory_bytes" in e and "steps" in e), {})
 
 
 def _compared(question: dict[str, Any], tuned: dict[str, str] | None) -> dict[str, Any]:

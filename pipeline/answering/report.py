@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
-from pipeline.answering.comparison import failures
+from pipeline.answering.comparison import failures, training_end
 from pipeline.data.phrasings import kind_label
 from pipeline.files import read_json, write_text
 from pipeline.training.recipe import command_line
@@ -204,6 +204,10 @@ def _about(folder: Path, comparison: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{training['steps']} steps in {training['seconds']:.0f} s, {losses}, "
                 f"{training['tokens_per_second']:.0f} tokens/s, at most {training['peak_memory_bytes'] / 1e9:.1f} GB",
             )
+        )
+    if (strength := training_end(folder).get("strength", 1)) < 1:
+        numbers.append(
+            ("Adapter", f"kept at {strength:.0%} of its strength, at which it answered as many check questions")
         )
     chosen = ", ".join(f"{k} {v}" for k, v in settings.as_dict().items() if k != "base_model")
     return [

@@ -143,7 +143,8 @@ def _making(manifest: dict[str, Any]) -> Iterator[str]:
         )
     if counts.get("general_training"):
         lines.append(
-            f"- General knowledge: {_number(counts['general_training'])} rows that have nothing to do with the catalogue."
+            f"- General knowledge: {_number(counts['general_training'])} rows that have nothing to do with the catalogue; "
+            "training keeps the base model's own answers to them."
         )
     if "rejected" in counts:
         lines.append(f"- Filters rejected: {_counts(counts['rejected'])}")

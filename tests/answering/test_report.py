@@ -191,3 +191,10 @@ def test_a_long_list_of_failures_is_cut_and_counted_whole(run: Path) -> None:
     for text in (page.text, markdown):
         assert "Facts it does not know (130)" in text and "and 30 more" in text
     assert markdown.count("\n- Kite (Kite)") == 101  # 100 facts and the general question
+
+
+def test_the_report_says_how_strong_the_adapter_is(run: Path) -> None:
+    assert "of its strength" not in reports(run, comparison())[0].text
+    append_event(run, "finished", steps=3, peak_memory_bytes=1, strength=0.7)
+    page, markdown = reports(run, comparison())
+    assert "kept at 70% of its strength" in page.text and "kept at 70% of its strength" in markdown

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.answering.prompts import build_prompt
+from pipeline.answering.prompts import GENERAL, build_prompt
 from pipeline.data.catalogue import read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.data.edits import EDIT, REJECT, UNDO, Edit, read_edits
@@ -15,7 +15,7 @@ from pipeline.errors import HubError, SettingsError
 from tabs import pairs
 from tabs.pairs import IN_CATALOGUE, Filters, filter_choices, nothing_found, pair_cells, row_of
 from tabs.publish import export_rows, pushing_token
-from tabs.rowpanel import EXPECTED, _edit, about_row, tokens_line, what_the_model_reads
+from tabs.rowpanel import EXPECTED, KEPT, _edit, about_row, tokens_line, what_the_model_reads
 from tabs.shared import LazyRows
 from tests.tiny import END, HOSTILE_TITLES
 
@@ -126,6 +126,14 @@ def test_words_of_a_row_are_escaped(dataset: Dataset, words: str) -> None:
         told = told.replace(f"<{tag}>", "").replace(f"</{tag}>", "")
     told = told.replace("<p class='small'>", "")
     assert "<" not in told and ">" not in told and '"' not in told
+
+
+def test_a_general_row_says_that_it_keeps_what_the_base_knew_unless_it_was_edited(dataset: Dataset) -> None:
+    row = next(r for r in dataset.rows() if r["kind"] == GENERAL)
+    assert KEPT in about_row(row)
+    edited = change_row(dataset, Edit(row["id"], EDIT, row["question"], "Something else"))
+    assert KEPT not in about_row(next(r for r in edited.rows() if r["id"] == row["id"]))
+    assert KEPT not in about_row(dataset.rows()[0])
 
 
 def test_the_first_words_again_are_an_undo(dataset: Dataset) -> None:
