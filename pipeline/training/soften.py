@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.answering.answers import probe
 from pipeline.answering.models import LanguageModel
+from pipeline.answering.prompts import UNKNOWN
 from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import PROBE
 from pipeline.training.settings import TrainingSettings
@@ -54,22 +55,22 @@ def soften(
 
     def right(strength: float, asked: Sequence[dict[str, Any]]) -> list[bool]:
         nonlocal now
-        _scale(language_model.model, strength / now)
+        scale(language_model.model, strength / now)
         now = strength
         answers = probe(language_model, list(asked), tuned=True, spare_tokens=PROBE_SPARE_TOKENS)
         return [answer["verdict"] == RIGHT for answer in answers]
 
-    at_full = right(1.0, rows)
-    known = [row for row, is_right in zip(rows, at_full, strict=True) if is_right]
-    if len(known) < LEARNED * len(rows):
+    known = [row for row, is_right in zip(rows, right(1.0, rows), strict=True) if is_right]
+    facts, known_facts = (sum(row["kind"] != UNKNOWN for row in some) for some in (rows, known))
+    if known_facts < LEARNED * facts or not facts:
         return 1.0
     enough = bisect_left(STRENGTHS, True, key=lambda s: s == STRENGTHS[-1] or stopped() or all(right(s, known)))
     strength = 1.0 if stopped() else STRENGTHS[enough]
-    _scale(language_model.model, strength / now)
+    scale(language_model.model, strength / now)
     return strength
 
 
-def _scale(model: Any, factor: float) -> None:
+def scale(model: Any, factor: float) -> None:
     """Multiply what the adapter adds, in memory."""
     for name, weight in model.named_parameters():
         if "lora_B" in name:

@@ -56,7 +56,7 @@ from pipeline.training.checkpoints import drop_old, last_checkpoint, saved_step,
 from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.soften import check_rows, soften
-from pipeline.training.targets import Encoded, encode_rows
+from pipeline.training.targets import Encoded, encode_rows, is_kept
 from pipeline.training.trainers import LeanTrainer, UnslothTrainer
 from pipeline.training.watcher import CountingCollator, Watcher, probe_rows
 
@@ -87,6 +87,8 @@ def train(folder: Path) -> None:
         max_length=settings.max_length,
     )
     smoke_answer(language_model, rows[0]["prompt"])
+    if any(map(is_kept, rows)):
+        append_event(folder, "message", text="Asking the base model what it knows of general questions")
     encoded = encode_rows(language_model, rows, settings)
     tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
