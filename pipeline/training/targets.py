@@ -149,7 +149,7 @@ def as_the_base_says(
         kept[i] = row
     for i, found in zip(others, base_likeliest(language_model, [kept[i] for i in others]), strict=True):
         likeliest[i] = found
-    width = min(LIKELIEST, language_model.model.config.vocab_size)
+    width = likeliest[0][0].shape[1] if likeliest else 1
     tokens = torch.cat([torch.zeros(0, width, dtype=torch.long), *(tokens for tokens, _ in likeliest)])
     shares = torch.cat([torch.zeros(0, width), *(shares for _, shares in likeliest)])
     return kept, Targets(tokens, shares)
