@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.comparison import compare, report_rows
+from pipeline.answering.comparison import compare, report_rows, training_end
 from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.answering.models import load_run, unload
 from pipeline.data.catalogue import Catalogue, read_catalogue
@@ -68,13 +68,16 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
     base = ask_rows(language_model, facts, tuned=False)
     unload()
     exact = [row["answer"] == row["expected"] for row in everything["facts"]]
+    attributes = [row["verdict"] == "right" for row in everything["facts"] if row["kind"] != DESCRIPTION]
     found = {
         "seed": seed,
+        "strength": training_end(run)["strength"],
         "counts": dataset.counts,
         "training": comparison["training"],
         "questions": comparison["summary"],
         "summary": everything["summary"],
         "exact": sum(exact) / len(exact),
+        "attributes_right": sum(attributes) / max(1, len(attributes)),
         "base_recall": sum(a["verdict"] == "right" for a in base) / len(base),
         "other_titles": len(titles),
         "other_titles_refused": sum(a["verdict"] == "right" for a in refused) / len(refused),
@@ -91,7 +94,7 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
     for row, a in zip(rows, refused, strict=True):
         if a["verdict"] != "right":
             print(f"seed {seed}: {row['question']} is not refused: {a['raw']!r}", flush=True)
-    told = {name: found[name] for name in ("exact", "base_recall", "other_titles_refused", "summary")}
+    told = {name: found[name] for name in ("strength", "exact", "base_recall", "other_titles_refused", "summary")}
     print(f"seed {seed}: {told}", flush=True)
     return found
 
@@ -143,7 +146,10 @@ def main() -> None:
         "preset": args.preset,
         "changes": changes,
         "general_share": args.general_share,
-        **{n: spread([r[n] for r in runs]) for n in ("exact", "base_recall", "other_titles_refused")},
+        **{
+            n: spread([r[n] for r in runs])
+            for n in ("strength", "exact", "attributes_right", "base_recall", "other_titles_refused")
+        },
         **{n: spread([r["summary"][n] for r in runs]) for n in ("recall", "false_refusals", "refused")},
         "general": [r["summary"]["general"] for r in runs],
         "runs": runs,
