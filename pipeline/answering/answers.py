@@ -16,6 +16,13 @@ T = TypeVar("T")
 MAX_NEW_TOKENS = 96
 """Enough for a description of 240 characters."""
 
+GENERAL_TOKENS = 24
+"""Enough for a short sentence with the answer to a general question in it; a model that rambles has said it by then or not
+at all."""
+
+BY_HEART_AT_ONCE = 4
+"""Rows of one pass that computes every token's logits: more would take more memory than training does."""
+
 BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 """Questions that are asked at once; on a GPU more take hardly longer."""
 
@@ -137,7 +144,8 @@ def known_by_heart(language_model: "LanguageModel", rows: list[dict], *, tuned: 
     encoded = [encode_example(language_model.tokenizer, row["prompt"], row["response"]) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(encoded[i]["input_ids"]))
     known: dict[int, bool] = {}
-    for batch in in_batches(language_model, order):
+    for start in range(0, len(order), BY_HEART_AT_ONCE):
+        batch = order[start : start + BY_HEART_AT_ONCE]
         prompts = [_of(encoded[i], 0) for i in batch]
         said = language_model.would_say(prompts, [_of(encoded[i], 1) for i in batch], tuned=tuned)
         known |= dict(zip(batch, said, strict=True))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import Question, ask
+from pipeline.answering.answers import GENERAL_TOKENS, Question, ask
 from pipeline.answering.prompts import GENERAL, UNKNOWN_TITLE, build_prompt
 from pipeline.answering.scoring import NOTHING_FOUND, RIGHT, WRONG, normalise
 from pipeline.files import PROJECT, read_json
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 QUESTIONS = PROJECT / "assets" / "general_questions.json"
 """Written for this project; none of them is asked, in any words, by the rows that training mixes in."""
-
-MAX_NEW_TOKENS = 24
-"""Enough for a short sentence with the answer in it; a model that rambles has said it by then or not at all."""
 
 
 def ask_general(
@@ -28,7 +25,7 @@ def ask_general(
         `{"question", "expected", "raw", "answer", "verdict"}` for each, in the file's order.
     """
     rows: list[dict[str, Any]] = read_json(QUESTIONS)
-    questions = [Question(build_prompt(UNKNOWN_TITLE, row["question"]), GENERAL, MAX_NEW_TOKENS) for row in rows]
+    questions = [Question(build_prompt(UNKNOWN_TITLE, row["question"]), GENERAL, GENERAL_TOKENS) for row in rows]
     answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
     return [
         {"question": row["question"], "expected": row["answers"][0]}

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.answering.answers import in_batches
-from pipeline.answering.general import MAX_NEW_TOKENS
+from pipeline.answering.answers import GENERAL_TOKENS, in_batches
 from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import GENERAL, encode_answer, encode_example, extract
 from pipeline.data.examples import GENERAL_EDITED
@@ -163,12 +162,12 @@ def _as_written(example: dict[str, list[int]]) -> Kept:
 
 def _as_said(language_model: LanguageModel, rows: Sequence[Kept]) -> list[Kept]:
     """The rows with the first line that the base answers; as they are written where it says nothing."""
-    raws = language_model.generate([row.prompt for row in rows], tuned=False, max_new_tokens=MAX_NEW_TOKENS)
+    raws = language_model.generate([row.prompt for row in rows], tuned=False, max_new_tokens=GENERAL_TOKENS)
     result = []
     for row, raw in zip(rows, raws, strict=True):
         line = extract(GENERAL, raw).answer
         tokens = encode_answer(language_model.tokenizer, line)
-        cut = len(tokens) >= MAX_NEW_TOKENS
+        cut = len(tokens) >= GENERAL_TOKENS
         result.append(Kept(row.prompt, tokens, [] if cut else row.end) if line else row)
     return result
 

@@ -88,7 +88,7 @@ def train(folder: Path) -> None:
     )
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
-        append_event(folder, "message", text="Asking the base model what it knows of general questions")
+        append_event(folder, "message", text="Noting what the base says to general questions")
     encoded = encode_rows(language_model, rows, settings)
     tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.answering.general import MAX_NEW_TOKENS
+from pipeline.answering.answers import GENERAL_TOKENS
 from pipeline.answering.models import LanguageModel, load_base
 from pipeline.answering.prompts import GENERAL, encode_answer, encode_prompt, extract
 from pipeline.data.dataset import Dataset
@@ -43,7 +43,7 @@ def general(dataset: Dataset) -> list[dict[str, Any]]:
 def said(base: LanguageModel, row: dict[str, Any]) -> str:
     """The first line of what the base answers, and whether that is all it would have said."""
     prompt = encode_prompt(base.tokenizer, row["prompt"])
-    return extract(GENERAL, base.generate([prompt], tuned=False, max_new_tokens=MAX_NEW_TOKENS)[0]).answer
+    return extract(GENERAL, base.generate([prompt], tuned=False, max_new_tokens=GENERAL_TOKENS)[0]).answer
 
 
 def test_a_general_row_has_the_base_s_own_answer(base: LanguageModel, dataset: Dataset, tiny_base: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_is_cut_off_does_not_end_and_what_is_whole_does(
     for example in encode_rows(base, general(dataset), tiny_settings(tiny_base)).rows:
         kept = sum(label <= FIRST_KEPT for label in example["labels"])
         ends.add(example["labels"][-1] == end)
-        assert (example["labels"][-1] == end) == (kept < MAX_NEW_TOKENS), kept
+        assert (example["labels"][-1] == end) == (kept < GENERAL_TOKENS), kept
     assert False in ends
 
 
