@@ -19,7 +19,7 @@ from pipeline.training.lengths import Lengths
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.shapes import Shape
 
-PROCESS = 550_000_000
+PROCESS = 580_000_000
 """Resident before there are weights: Python with torch, Transformers, TRL, Datasets and a model's code (CPU)."""
 
 OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_8bit": 2, "adafactor": 0, "sgd": 0}
