@@ -10,10 +10,8 @@ from torch.autograd import Function
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from pipeline.training.memory import MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
-
-MOST_SCORES = 2**19
-"""Attention scores a head may keep for the backward pass; for longer rows PyTorch's attention is better, which keeps none."""
 
 
 def is_plain(model: Any) -> bool:

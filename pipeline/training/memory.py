@@ -36,7 +36,7 @@ SCATTERED, LEAN_SCATTERED = 1.7, 1.25
 fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 
 MOST_LOGITS = 256
-"""Tokens whose logits are in memory at once on Unsloth and in `LeanLlama` (`targets.MOST_LOGITS`, which needs torch)."""
+"""Tokens whose logits are in memory at once, on Unsloth and in `LeanLlama`."""
 
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
@@ -47,7 +47,8 @@ INPUTS |= {"gate_proj": "second norm", "up_proj": "second norm", "down_proj": "p
 """What goes into a projection and is kept for it; into `o_proj` goes what attention keeps anyway."""
 
 MOST_SCORES = 2**19
-"""Longer rows than these, by the attention scores of a head, do not go through `LeanLlama`."""
+"""Attention scores that a head of `LeanLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,
+which keeps none."""
 
 
 def on_unsloth(gpu: bool) -> bool:

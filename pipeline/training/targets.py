@@ -21,6 +21,7 @@ from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import GENERAL, encode_answer, encode_example, extract
 from pipeline.data.examples import GENERAL_EDITED
 from pipeline.errors import SettingsError
+from pipeline.training.memory import MOST_LOGITS
 from pipeline.training.settings import TrainingSettings
 
 IGNORED = -100
@@ -38,9 +39,6 @@ LEAST = 1e-6
 SURENESS = 0.5
 """How far the target goes from the base's distribution to the token that the base would choose. A base that is right by a
 hair loses that to any change; so it is taught to be surer of what it would say (benchmarks/RESULTS.md)."""
-
-MOST_LOGITS = 256
-"""Tokens whose logits are in memory at once."""
 
 
 @dataclass

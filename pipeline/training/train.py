@@ -6,7 +6,6 @@ SIGTERM ends it after the step it is in, with a checkpoint and a usable adapter.
 """
 # ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
 
-import gc
 import logging
 import os
 import signal
@@ -101,9 +100,6 @@ def train(folder: Path) -> None:
     signal.signal(signal.SIGTERM, watcher.on_sigterm)
     run_trainer(trainer, watcher, plan, folder)
 
-    del trainer  # what its optimizer remembers gives room to the questions that follow
-    language_model.model.zero_grad()
-    gc.collect()
     strength = soften_adapter(language_model, held_out, settings, watcher)
     save_adapter(language_model, settings, folder)
     if watcher.stopping and watcher.steps < plan.steps:
