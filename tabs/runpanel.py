@@ -178,11 +178,16 @@ class RunPanel:
         self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
 
         def tick(opened: str, seen: Any, *how: Any) -> Any:
-            """New events become a new plot; without any, nothing is sent."""
+            """New events become a new plot; without any, nothing is sent.
+
+            It rests only when there is nothing left to tell: an answer that was under way while the run was discarded
+            may come to the page late, and the next tick puts it right.
+            """
             view = look(opened) or look()
-            if view is None or (seen and view.mark == seen.mark):
-                return gr.skip()
-            return self.news(view, seen, *how) | (after() if view.status.state != "running" else {})
+            if (view.mark if view else None) == (seen.mark if seen else None):
+                return gr.skip() if running_run() else {self.timer: gr.Timer(active=False)}
+            update = self.news(view, seen, *how) if view else self.show(None)
+            return update | (after() if view is None or view.status.state != "running" else {})
 
         self.timer.tick(tick, [self.opened, self.seen, *self.how], [*self.outputs, self.more, *others], **QUIET)
 
@@ -251,8 +256,7 @@ class RunPanel:
         running = running_run() is not None
         always = {
             self.stop: gr.Button("Stop and keep", interactive=running),
-            self.timer: gr.Timer(active=running),
-        }
+        } | ({self.timer: gr.Timer(active=True)} if running else {})
         if view is None:
             hint = "No run yet. Press “Start training”: the curve grows here, and you may close the page meanwhile."
             hidden = {

@@ -219,6 +219,7 @@ def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Pa
     titles += [f"Kettle 9 {tag}".replace("<", "&amp;amp;amp;lt;") for tag in (SCRIPT, IMAGE)]
     rows = [ROW | {"title": t, "uid": f"<b>{n}</b>", "content": f"{ROW['content']} {n}"} for n, t in enumerate(titles)]
     upload(page, catalogue(tmp_path, rows, "rows.jsonl"))
+    expect(page.locator("#catalogue-counts")).to_contain_text(f"{len(rows)} products")
     set_slider(page, "teach", len(rows))
     page.locator("#generate").click()
     expect(page.locator("#dataset-counts")).to_contain_text("From rows.jsonl")

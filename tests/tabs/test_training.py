@@ -91,7 +91,9 @@ def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: 
     expect(page.locator("#question")).to_be_visible()
 
 
-def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Page, app: App) -> None:
+def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(
+    page: Page, app: App, browser: Browser
+) -> None:
     train_tiny(page, steps=500)
     wait_for_points(page, 1)
     page.locator("#stop").click()
@@ -111,6 +113,9 @@ def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Pag
     steps = page.evaluate("document.querySelector('#training-plot .js-plotly-plot').data[0].x")
     assert list(steps) == list(range(1, len(steps) + 1))  # no step is missing, none is there twice
 
+    another = open_page(app, browser)  # somebody else's window, which watches the same run
+    open_tab(another, "2 Training")
+    expect(another.locator("#run-headline")).to_contain_text(f"{name} ▶ training")
     page.locator("#discard").click()
     expect(page.locator("#discard-question")).to_contain_text(f"Discard run {name}? It is training now")
     page.locator("#discard-no").click()
@@ -120,6 +125,8 @@ def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Pag
     expect(page.locator("#run-headline")).not_to_contain_text(name)
     assert not (app.home / "runs" / name).exists()
     expect(page.locator("#status")).to_contain_text("idle")
+    expect(another.locator("#run-headline")).not_to_contain_text(name)
+    another.context.close()
 
 
 def test_a_failed_run_says_why(page: Page, trained: App) -> None:
