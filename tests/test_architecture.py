@@ -12,7 +12,7 @@ LINE = ("data", "training", "answering")
 SHARED = ("pipeline.errors", "pipeline.files")
 LOWER = {
     f"pipeline.answering.{name}"
-    for name in ("embedded", "bases", "models", "prompts", "answers", "scoring", "quantities", "baseline", "lookup")
+    for name in "embedded bases decoding models prompts answers scoring quantities baseline lookup".split()
 }
 """What of answering serves training too: a shared lower layer."""
 RUN_FOLDER = {"pipeline.training.runs", "pipeline.training.settings"}

@@ -26,6 +26,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteriaList
 
+from pipeline.answering.decoding import OnStep, decode, decodes
 from pipeline.errors import ModelError
 from pipeline.files import read_json
 from pipeline.training.runs import ADAPTER, read_settings
@@ -99,8 +100,7 @@ class LanguageModel:
 
     @contextmanager
     def _answering(self, who: str) -> Iterator[None]:
-        if who != BASE and not (self.adapter if who == TUNED else self.other):
-            raise ModelError("No adapter is loaded, so there is no tuned model to ask; train one first.")
+        self._check_present(who)
         with self.lock:
             if who == OTHER:
                 self.model.set_adapter(OTHER)
@@ -111,6 +111,10 @@ class LanguageModel:
             finally:
                 if who == OTHER:
                     self.model.set_adapter(TUNED)
+
+    def _check_present(self, who: str) -> None:
+        if who != BASE and not (self.adapter if who == TUNED else self.other):
+            raise ModelError("No adapter is loaded, so there is no tuned model to ask; train one first.")
 
     def _assert_answering(self, who: str) -> None:
         layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
@@ -129,11 +133,12 @@ class LanguageModel:
 
         Returns:
             The decoded tokens after each prompt, cut at the end token.
+
+        Raises:
+            ModelError: tuned answers are asked for without an adapter.
         """
-        batch = self._padded(prompts)
-        with self.side(tuned), self._inference(len(prompts)):
-            output = self.model.generate(**batch, generation_config=self._generation(max_new_tokens))
-        return [self._decode(answer) for answer in output[:, batch["input_ids"].shape[1] :].tolist()]
+        by = [TUNED if tuned else BASE] * len(prompts)
+        return [self._text(said) for said in self._decoded(prompts, by, self._generation(max_new_tokens))]
 
     def stream(
         self, prompts: list[list[int]], *, by: list[str], max_new_tokens: int, temperature: float = 0.0
@@ -155,51 +160,42 @@ class LanguageModel:
             ModelError: tuned answers are asked for without an adapter.
         """
         said: list[list[int]] = [[] for _ in prompts]
-        mixed = len(set(by)) > 1 and self._can_mix()
-        groups = (
-            [list(range(len(by)))]
-            if mixed
-            else [[i for i, w in enumerate(by) if w == who] for who in dict.fromkeys(by)]
-        )
+        everybody = list(range(len(by)))
+        together = self._is_ours() or self._can_mix()
+        groups = [everybody] if together else [[i for i in everybody if by[i] == who] for who in dict.fromkeys(by)]
+        config = self._generation(max_new_tokens, temperature)
         for group in groups:
-            options = {"adapter_names": by} if mixed else {}
-            config = self._generation(max_new_tokens, temperature)
-            batch = self._padded([prompts[i] for i in group])
-            for tokens in self._growing(batch, config, TUNED if mixed else by[group[0]], options):
+            for tokens in self._growing([prompts[i] for i in group], [by[i] for i in group], config):
                 said = [tokens[group.index(i)] if i in group else row for i, row in enumerate(said)]
                 # At the end may be half of a character that takes two tokens.
-                yield [self._decode(row).rstrip("\ufffd") for row in said]
-        yield [self._decode(row) for row in said]
+                yield [self._text(row).rstrip("\ufffd") for row in said]
+        yield [self._text(row) for row in said]
+
+    def _is_ours(self) -> bool:
+        """Whether this project's own decoding answers; Unsloth's layers are not what they are named after."""
+        return not on_unsloth() and decodes(self.model)
 
     def _can_mix(self) -> bool:
-        """Whether one batch may hold rows of base and tuned: PEFT can, for plain adapters on plain layers."""
+        """Whether one batch of Transformers' may hold rows of base and tuned: PEFT can, for plain adapters on plain layers."""
         configs = getattr(self.model, "peft_config", {}).values()
         return bool(configs) and not on_unsloth() and not any(config.use_dora for config in configs)
 
-    def _growing(
-        self, batch: dict[str, torch.Tensor], config: GenerationConfig, who: str, options: dict[str, Any]
-    ) -> Iterator[list[list[int]]]:
+    def _growing(self, prompts: list[list[int]], by: list[str], config: GenerationConfig) -> Iterator[list[list[int]]]:
         """Every sequence's new tokens, whenever there are more.
 
-        Transformers' streamers take one sequence; what may stop a batch sees all of it at every step.
+        The model runs in a thread of its own, since whoever reads on may be another thread each time, and the lock, the
+        number of threads and the absence of gradients belong to one.
         """
-        width = batch["input_ids"].shape[1]
         news: queue.SimpleQueue[list[list[int]] | BaseException | None] = queue.SimpleQueue()
         closed = threading.Event()
 
-        def each_step(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            news.put(ids[:, width:].tolist())
-            return torch.full((len(ids),), closed.is_set(), device=ids.device)
+        def on_step(said: list[list[int]]) -> bool:
+            news.put([list(row) for row in said])
+            return not closed.is_set()
 
         def work() -> None:
             try:
-                with self._answering(who), self._inference(len(batch["input_ids"])):
-                    self.model.generate(
-                        **batch,
-                        generation_config=config,
-                        stopping_criteria=StoppingCriteriaList([each_step]),
-                        **options,
-                    )
+                self._decoded(prompts, by, config, on_step)
                 news.put(None)
             except BaseException as error:
                 news.put(error)
@@ -214,6 +210,32 @@ class LanguageModel:
         finally:
             closed.set()
             worker.join()
+
+    def _decoded(
+        self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep = lambda _: True
+    ) -> list[list[int]]:
+        """The tokens of each answer, in one batch."""
+        for who in set(by):
+            self._check_present(who)
+        if self._is_ours():
+            names = [None if who == BASE else who for who in by]
+            options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
+            with self.lock, self._inference(len(prompts)):
+                return decode(self.model, prompts, names, ends=self._end_tokens(), on_step=on_step, **options)
+        batch = self._padded(prompts)
+        width = batch["input_ids"].shape[1]
+
+        def each_step(
+            ids: torch.Tensor, *_: Any, **__: Any
+        ) -> torch.Tensor:  # Transformers' streamers take one sequence
+            return torch.full((len(ids),), not on_step(ids[:, width:].tolist()), device=ids.device)
+
+        mixed = len(set(by)) > 1
+        options = {"adapter_names": by} if mixed else {}
+        criteria = StoppingCriteriaList([each_step])
+        with self._answering(TUNED if mixed else by[0]), self._inference(len(prompts)):
+            output = self.model.generate(**batch, generation_config=config, stopping_criteria=criteria, **options)
+        return output[:, width:].tolist()
 
     def _padded(self, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
         width = max(map(len, prompts))
@@ -279,7 +301,7 @@ class LanguageModel:
         own = self.model.config.eos_token_id
         return {self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
 
-    def _decode(self, tokens: list[int]) -> str:
+    def _text(self, tokens: list[int]) -> str:
         ends = self._end_tokens()
         cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
         return self.tokenizer.decode(tokens[:cut], skip_special_tokens=True).strip()

@@ -10,6 +10,7 @@ from torch.autograd import Function
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
+from pipeline.answering.decoding import plain_matrix, projections, side_by_side
 from pipeline.training.memory import MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
@@ -23,24 +24,11 @@ def is_plain(model: Any) -> bool:
     return config.hidden_act == "silu" and not config.attention_dropout and all(map(has_plain_lora, layers))
 
 
-def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
-    """A decoder layer's matrices; those that have one input stand together."""
-    a, m = layer.self_attn, layer.mlp
-    return (a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,)
-
-
 def has_plain_lora(layer: Any) -> bool:
     """Whether a layer is x Wᵀ + s x Aᵀ Bᵀ: not switched off, quantised, DoRA, with a bias or with dropout."""
-    if type(layer) is not LoraLinear or layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
+    if type(layer) is not LoraLinear or layer.disable_adapters or len(layer.active_adapters) != 1:
         return False
-    name, base = layer.active_adapters[0], layer.base_layer
-    return (
-        type(base) is nn.Linear
-        and base.bias is None
-        and name not in layer.lora_variant
-        and type(layer.lora_dropout[name]) is nn.Identity
-        and layer.lora_B[name].bias is None
-    )
+    return plain_matrix(layer) is not None and type(layer.lora_dropout[layer.active_adapters[0]]) is nn.Identity
 
 
 def has_short_rows(positions: Tensor) -> bool:
@@ -112,10 +100,7 @@ class Shared:
 
     def __init__(self, layers: Sequence[Any]) -> None:
         self.names = [(layer, layer.active_adapters[0]) for layer in layers]
-        bases = [layer.base_layer for layer in layers]
-        self.weight = torch.cat([base.weight.detach() for base in bases])
-        for base, part in zip(bases, self.weight.split([b.out_features for b in bases]), strict=True):
-            base.weight.data = part  # the layer's own weight becomes a part of this one, so it is not there twice
+        self.weight = side_by_side([layer.base_layer for layer in layers])
 
     def __call__(self, x: Tensor) -> Tensor:
         a = [layer.lora_A[name].weight for layer, name in self.names]

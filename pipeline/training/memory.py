@@ -96,8 +96,9 @@ def peak_bytes(
         return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth else 0))
     if shape.file_width != width:
         return int(PROCESS + weights + max(shape.file_bytes, training))
-    # The weights are the file's own pages, and those that LeanLlama joins stay beside them.
-    return int(PROCESS + weights + training + (shape.linear_weights * width if lean else 0))
+    # The weights are the file's own pages, and those that answering and LeanLlama join stay beside them.
+    joined = shape.linear_weights * width if shape.llama and settings.lora_variant != "dora" else 0
+    return int(PROCESS + weights + training + joined)
 
 
 def is_lean(shape: Shape, settings: TrainingSettings) -> bool:

@@ -120,12 +120,14 @@ def test_without_an_adapter_there_is_no_tuned_side(base: LanguageModel) -> None:
 def test_an_adapter_that_did_not_switch_is_noticed(tuned: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr(tuned.model, "disable_adapter", nullcontext)  # a switch that does nothing
-    with pytest.raises(ModelError, match="did not switch"):
-        say(tuned, tuned=False)
-    monkeypatch.undo()
+    monkeypatch.setattr(models, "decodes", lambda _: False)  # which switches nothing
+    with monkeypatch.context() as patch:
+        patch.setattr(tuned.model, "disable_adapter", nullcontext)  # a switch that does nothing
+        with pytest.raises(ModelError, match="did not switch"):
+            say(tuned, tuned=False)
     with tuned.model.disable_adapter(), pytest.raises(ModelError, match="did not switch"):
         say(tuned, tuned=True)
+    monkeypatch.undo()
     tuned.model.merge_adapter()
     for side in (False, True):
         with pytest.raises(ModelError, match="did not switch"):
@@ -170,10 +172,7 @@ def test_answers_come_in_the_questions_order_with_progress(base: LanguageModel) 
 def scripted(model: LanguageModel, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the model say `text`, special tokens included, after whatever it is asked."""
     said = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    replies: Callable[..., torch.Tensor] = lambda input_ids, **_: torch.cat(  # noqa: E731
-        [input_ids, torch.tensor([said] * len(input_ids))], dim=1
-    )
-    monkeypatch.setattr(model.model, "generate", replies)
+    monkeypatch.setattr(models, "decode", lambda _, prompts, *__, **___: [said] * len(prompts))
 
 
 @pytest.mark.parametrize(
@@ -527,13 +526,20 @@ def streamed(model: LanguageModel, prompts: list[str], by: list[str], **options:
     return list(model.stream(tokens, by=by, max_new_tokens=24, **options))
 
 
-@pytest.mark.parametrize("mixes", [True, False], ids=["one batch", "side after side"])
+WAYS = pytest.mark.parametrize("way", ["own decoding", "one batch of Transformers", "side after side"])
+
+
+def answered_by(way: str, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "decodes", lambda _: way == "own decoding")
+    for config in model.model.peft_config.values():  # PEFT refuses a mixed batch with DoRA
+        monkeypatch.setattr(config, "use_dora", way == "side after side")
+
+
+@WAYS
 def test_both_sides_stream_what_each_says_alone(
-    mixes: bool, tuned: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    way: str, tuned: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not mixes:
-        for config in tuned.model.peft_config.values():
-            monkeypatch.setattr(config, "use_dora", True)  # a mixed batch is refused by PEFT then
+    answered_by(way, tuned, monkeypatch)
     prompts = [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[1]]
     tokens = [encode_prompt(tuned.tokenizer, p) for p in PROMPTS]
     base, adapted = (tuned.generate(tokens, tuned=side, max_new_tokens=24) for side in (False, True))
@@ -546,7 +552,7 @@ def test_both_sides_stream_what_each_says_alone(
 
 def test_a_stream_that_is_closed_stops_the_model_and_frees_it(tuned: LanguageModel) -> None:
     steps = []
-    tuned.model.register_forward_pre_hook(lambda *_: steps.append(1))
+    tuned.model.get_base_model().model.embed_tokens.register_forward_pre_hook(lambda *_: steps.append(1))
     tokens = [encode_prompt(tuned.tokenizer, p) for p in PROMPTS]
     stream = tuned.stream(tokens, by=[BASE, TUNED], max_new_tokens=400)
     next(stream)
@@ -598,9 +604,9 @@ def another(strong_adapter: Path, copy_of: Callable[[Path], Path]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("mixes", [True, False], ids=["one batch", "one after another"])
+@WAYS
 def test_two_adapters_answer_side_by_side(
-    mixes: bool, tuned: LanguageModel, another: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, tuned: LanguageModel, another: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = load_base(str(tiny_base), precision="fp32")
     add_adapter(alone, another)
@@ -608,9 +614,7 @@ def test_two_adapters_answer_side_by_side(
     assert len(set(sides)) == 3
     for _ in range(2):  # the second time it is there already
         add_other(tuned, another)
-    if not mixes:
-        for config in tuned.model.peft_config.values():
-            monkeypatch.setattr(config, "use_dora", True)
+    answered_by(way, tuned, monkeypatch)
     tokens = encoded(tuned)[:1] * 3
     for order in ([BASE, TUNED, OTHER], [OTHER, BASE, TUNED]):
         *_, said = tuned.stream(tokens, by=order, max_new_tokens=12)

@@ -91,9 +91,7 @@ def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: 
     expect(page.locator("#question")).to_be_visible()
 
 
-def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(
-    page: Page, app: App, browser: Browser
-) -> None:
+def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Page, app: App, browser: Browser) -> None:
     train_tiny(page, steps=500)
     wait_for_points(page, 1)
     page.locator("#stop").click()

@@ -1,0 +1,235 @@
+"""Decoding a Llama with LoRA: a batch of questions, each answered by the base or by one of the adapters.
+
+Transformers' own loop is for every model there is: of a small one's time it spends more between the operations than in
+them, it computes ended answers to the end of the longest, and a batch of both sides has every adapter's layers called
+for all rows. Here rows of one adapter lie side by side and a row of the base is touched by none.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+ENDED = 1 / 4
+"""The share of answers that have ended from which the others go on in a smaller batch: making it copies their keys and values."""
+
+OnStep = Callable[[list[list[int]]], bool]
+"""Told every answer's tokens after each step; says whether to go on."""
+
+
+def decodes(model: Any) -> bool:
+    """Whether `decode` computes this model: a Llama whose projections are plain matrices, perhaps with plain LoRA on them."""
+    llama = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return (
+        type(llama) is LlamaForCausalLM
+        and llama.config.hidden_act == "silu"
+        and all(plain_matrix(p) for layer in llama.model.layers for group in projections(layer) for p in group)
+    )
+
+
+@torch.no_grad()
+def decode(
+    model: Any,
+    prompts: Sequence[list[int]],
+    by: Sequence[str | None],
+    *,
+    max_new_tokens: int,
+    ends: Collection[int],
+    temperature: float = 0.0,
+    on_step: OnStep = lambda _: True,
+) -> list[list[int]]:
+    """Answer encoded prompts in one batch.
+
+    Args:
+        model: one that `decodes`.
+        prompts: token ids, one list a prompt.
+        by: the adapter that answers each prompt, by its PEFT name; None is the base.
+        max_new_tokens: the most tokens an answer may have.
+        ends: tokens that end an answer; they are its last.
+        temperature: 0 is greedy; above that, tokens are drawn.
+        on_step: told all answers so far after each token; False ends the decoding.
+
+    Returns:
+        The tokens of each answer.
+
+    Raises:
+        ValueError: an adapter is named that the model does not have.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: by[i] or "")  # so that an adapter's rows lie side by side
+    rows = Rows(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
+    said: list[list[int]] = [[] for _ in prompts]
+    logits = rows.read(rows.prompts)
+    for left in range(max_new_tokens, 0, -1):
+        tokens = _picked(logits, temperature)
+        going = []
+        for at, (i, token) in enumerate(zip(order, tokens.tolist(), strict=True)):
+            if said[i] and said[i][-1] in ends:
+                continue
+            said[i].append(token)
+            going += [at] * (token not in ends)
+        if not on_step(said) or not going or left == 1:
+            break
+        if len(going) <= (1 - ENDED) * len(order):
+            order, tokens = [order[at] for at in going], tokens[going]
+            rows.keep(going)
+        logits = rows.read(tokens[:, None])
+    return said
+
+
+def _picked(logits: Tensor, temperature: float) -> Tensor:
+    if not temperature:
+        return logits.argmax(-1)
+    return torch.multinomial((logits.float() / temperature).softmax(-1), 1)[:, 0]
+
+
+def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
+    """A decoder layer's matrices; those that have one input stand together."""
+    a, m = layer.self_attn, layer.mlp
+    return (a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,)
+
+
+def plain_matrix(layer: Any) -> nn.Linear | None:
+    """A projection's own matrix; None where it is more than x Wᵀ + s x Aᵀ Bᵀ: quantised, with a bias, merged, DoRA."""
+    if type(layer) is LoraLinear:
+        if layer.merged or layer.lora_variant or any(b.bias is not None for b in layer.lora_B.values()):
+            return None
+        layer = layer.base_layer
+    return layer if type(layer) is nn.Linear and layer.bias is None else None
+
+
+def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
+    """The weights of layers with one input as one tensor, [sum of out, in], which the layers' own become parts of."""
+    weights = [matrix.weight.data for matrix in matrices]
+    begins = [(w.untyped_storage().data_ptr(), w.data_ptr()) for w in weights]
+    ends = [(storage, place + w.nbytes) for (storage, place), w in zip(begins, weights, strict=True)]
+    if begins[1:] == ends[:-1] and all(w.is_contiguous() for w in weights):
+        return weights[0].as_strided((sum(map(len, weights)), weights[0].shape[1]), weights[0].stride())
+    whole = torch.cat(weights)
+    for matrix, part in zip(matrices, whole.split([len(w) for w in weights]), strict=True):
+        matrix.weight.data = part  # so that it is not there twice
+    return whole
+
+
+class Lora(NamedTuple):
+    """What an adapter adds to the output of layers that have one input: x A B (arXiv:2106.09685)."""
+
+    a: Tensor
+    """[in, sum of r]"""
+    b: Tensor
+    """[sum of r, sum of out], times the scales; 0 where one layer's A would meet another's B."""
+
+
+class Projection:
+    """Layers with one input as one: x Wᵀ for all rows of a batch, x A B for those of an adapter."""
+
+    def __init__(self, layers: Sequence[Any], adapters: Collection[str]) -> None:
+        self.weight = side_by_side([matrix for layer in layers if (matrix := plain_matrix(layer))])
+        self.loras = {name: lora for name in adapters if (lora := self._lora(layers, name))}
+
+    def _lora(self, layers: Sequence[Any], name: str) -> Lora | None:
+        own = [layer if name in getattr(layer, "lora_A", ()) else None for layer in layers]
+        if not any(own):
+            return None
+        a = [layer.lora_A[name].weight for layer in own if layer]
+        b = [
+            layer.lora_B[name].weight * layer.scaling[name] if layer else a[0].new_zeros(whole.out_features, 0)
+            for layer, whole in zip(own, layers, strict=True)
+        ]
+        return Lora(*(m.t().to(self.weight.dtype).contiguous() for m in (torch.cat(a), torch.block_diag(*b))))
+
+    def __call__(self, x: Tensor, parts: Sequence[tuple[str, slice]]) -> Tensor:
+        """[B, T, in] → [B, T, sum of out]; `parts` are the adapters and their rows."""
+        y = functional.linear(x, self.weight)
+        for name, rows in parts:
+            if lora := self.loras.get(name):
+                y[rows].flatten(0, 1).addmm_(x[rows].flatten(0, 1) @ lora.a, lora.b)
+        return y
+
+
+class Rows:
+    """A batch that is decoded: its prompts, and the keys and values of what has been read.
+
+    Attributes:
+        prompts: [B, T] token ids, filled up on the left.
+    """
+
+    def __init__(self, model: Any, prompts: Sequence[list[int]], by: Sequence[str | None], room: int) -> None:
+        llama = model.get_base_model() if hasattr(model, "get_base_model") else model
+        adapters = {name for name in by if name}
+        if missing := adapters - set(getattr(model, "peft_config", ())):
+            raise ValueError(f"There is no adapter {sorted(missing)} in this model.")
+        self.llama, self.by = llama, by
+        self.layers = [(layer, [Projection(g, adapters) for g in projections(layer)]) for layer in llama.model.layers]
+        self._find_parts()
+        width, config, attention = max(map(len, prompts)), llama.config, llama.model.layers[0].self_attn
+        self.size, self.group = attention.head_dim, attention.num_key_value_groups
+        self.keys, self.read_so_far = config.num_key_value_heads, 0
+        weight = llama.lm_head.weight
+        unused = torch.tensor([width - len(p) for p in prompts], device=weight.device)
+        self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=weight.device)
+        self.first = unused[:, None]
+        hidden = torch.arange(width + room, device=weight.device) < self.first
+        self.bias = torch.zeros(hidden.shape, dtype=weight.dtype, device=weight.device).masked_fill_(hidden, -torch.inf)
+        shape = (2, len(prompts), self.keys, width + room, self.size)
+        self.cache = [weight.new_empty(shape) for _ in self.layers]
+
+    def _find_parts(self) -> None:
+        names = list(dict.fromkeys(name for name in self.by if name))
+        starts = {name: self.by.index(name) for name in names}
+        self.parts = [(name, slice(starts[name], starts[name] + self.by.count(name))) for name in names]
+
+    def keep(self, going: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        chosen = torch.tensor(going, device=self.first.device)
+        self.by = [self.by[at] for at in going]
+        self._find_parts()
+        self.first, self.bias = self.first[chosen], self.bias[chosen]
+        self.cache = [kept.index_select(1, chosen) for kept in self.cache]
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Read the next tokens, [B, T]; returns the logits of what follows the last, [B, vocabulary]."""
+        model, steps = self.llama.model, ids.shape[1]
+        begin, end = self.read_so_far, self.read_so_far + steps
+        positions = (torch.arange(begin, end, device=ids.device) - self.first).clamp(min=0)
+        mask = self.bias[:, None, None, :end]
+        if steps > 1:  # a place that holds nothing may see itself, else its shares would be 0 / 0
+            causal = torch.full((steps, steps), -torch.inf, dtype=mask.dtype, device=mask.device).triu(1)
+            mask = (mask + causal).masked_fill_(torch.eye(steps, dtype=torch.bool, device=mask.device), 0)
+            mask = mask.repeat(1, 1, self.group, 1)
+        x = model.embed_tokens(ids)
+        cos, sin = model.rotary_emb(x, positions)
+        low, high = sin.chunk(2, dim=-1)
+        turn = cos[:, :, None], torch.cat([-low, high], dim=-1)[:, :, None]
+        for (layer, (qkv, output, gate_up, down)), cache in zip(self.layers, self.cache, strict=True):
+            heads = qkv(_normed(layer.input_layernorm, x), self.parts)
+            x = x + output(self._attended(heads, cache, turn, mask, slice(begin, end)), self.parts)
+            gate, up = gate_up(_normed(layer.post_attention_layernorm, x), self.parts).chunk(2, dim=-1)
+            x = x + down(functional.silu(gate) * up, self.parts)
+        self.read_so_far = end
+        return self.llama.lm_head(_normed(model.norm, x[:, -1].contiguous()))
+
+    def _attended(self, qkv: Tensor, cache: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, new: slice) -> Tensor:
+        """[B, T, (query + key + value heads) * head_dim] → [B, T, query heads * head_dim].
+
+        The queries of all heads that share a key head lie in one matrix, so that keys and values are not repeated.
+        """
+        count, steps = qkv.shape[:2]
+        heads = qkv.view(count, steps, -1, self.size)
+        queries, keys = self.group * self.keys, self.keys
+        turned, cos, sin = heads[:, :, : queries + keys], *turn  # arXiv:2104.09864
+        turned = torch.addcmul(turned * cos, turned.roll(self.size // 2, -1), sin)
+        cache[0][:, :, new] = turned[:, :, queries:].transpose(1, 2)
+        cache[1][:, :, new] = heads[:, :, queries + keys :].transpose(1, 2)
+        q = turned[:, :, :queries].unflatten(2, (keys, self.group)).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        k, v = cache[:, :, :, : new.stop]
+        scale = self.llama.model.layers[0].self_attn.scaling
+        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        return seen.unflatten(2, (self.group, steps)).permute(0, 3, 1, 2, 4).flatten(2)
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    return functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
