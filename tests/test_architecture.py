@@ -10,10 +10,8 @@ from pipeline.files import PROJECT
 
 LINE = ("data", "training", "answering")
 SHARED = ("pipeline.errors", "pipeline.files")
-LOWER = {
-    f"pipeline.answering.{name}"
-    for name in "embedded bases decoding models prompts answers scoring quantities baseline lookup".split()
-}
+ASKING = {"embedded", "bases", "decoding", "models", "prompts", "answers", "scoring", "quantities"}
+LOWER = {f"pipeline.answering.{name}" for name in ASKING | {"baseline", "lookup"}}
 """What of answering serves training too: a shared lower layer."""
 RUN_FOLDER = {"pipeline.training.runs", "pipeline.training.settings"}
 """What the lower layer may know of training: the folder that a run is in, and its settings."""
