@@ -1,8 +1,8 @@
 """Answers of the embedded model on this machine: `python -m benchmarks.answers [--runs N]`.
 
 A run is trained for a few steps (what it knows does not matter here), loaded, and asked: seconds to the first token of a chat
-question with both sides streaming, tokens a second of such a stream, and fifteen questions on both sides in batches against
-one by one, alternating, three times each.
+question with both sides streaming, tokens a second of such a stream, and fifteen questions on both sides: in batches, one by
+one, and in batches by Transformers' own decoding, alternating, three times each.
 """
 
 import argparse
@@ -11,8 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.measure import save, spread
+from pipeline.answering import models
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import read_baseline
 from pipeline.answering.embedded import EMBEDDED, converted_folder
@@ -63,14 +65,17 @@ def main() -> None:
         rows = read_baseline(Path(run))["questions"]
         stream_figures(language_model, rows[0]["prompt"])  # the first call of all makes buffers and kernels
         streams = [stream_figures(language_model, rows[n]["prompt"]) for n in range(args.runs)]
-        batched, single = [], []
+        batched, single, transformers = [], [], []
         for _ in range(args.runs):
             batched.append(both_sides(language_model, rows))
             single.append(sum(both_sides(language_model, [row]) for row in rows))
+            with mock.patch.object(models, "decodes", lambda _: False):
+                transformers.append(both_sides(language_model, rows))
     figures = {
         **{name: spread([s[name] for s in streams]) for name in streams[0]},
         "fifteen_both_sides_seconds": spread(batched),
         "one_by_one_seconds": spread(single),
+        "fifteen_both_sides_by_transformers_seconds": spread(transformers),
         "faster": spread([one / many for many, one in zip(batched, single, strict=True)]),
     }
     save("cpu_answers", figures)
