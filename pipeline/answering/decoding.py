@@ -9,7 +9,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from peft import PeftType
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
@@ -17,17 +20,24 @@ from transformers import LlamaForCausalLM
 ENDED = 1 / 4
 """The share of answers that have ended from which the others go on in a smaller batch: making it copies their keys and values."""
 
+TOP_K = 50
+"""What is drawn is one of this many likeliest tokens: as in Transformers, where a model says nothing else."""
+
 OnStep = Callable[[list[list[int]]], bool]
 """Told every answer's tokens after each step; says whether to go on."""
 
 
 def decodes(model: Any) -> bool:
-    """Whether `decode` computes this model: a Llama whose projections are plain matrices, perhaps with plain LoRA on them."""
+    """Whether `decode` computes this model: a Llama of plain matrices, with plain LoRA on its projections and nowhere else."""
     llama = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if type(llama) is not LlamaForCausalLM or llama.config.hidden_act != "silu":
+        return False
+    ours = [p for layer in llama.model.layers for group in projections(layer) for p in group]
+    adapted = [m for m in model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     return (
-        type(llama) is LlamaForCausalLM
-        and llama.config.hidden_act == "silu"
-        and all(plain_matrix(p) for layer in llama.model.layers for group in projections(layer) for p in group)
+        all(map(plain_matrix, ours))
+        and {id(m) for m in adapted} <= {id(p) for p in ours}  # a tuned output matrix would answer for the base too
+        and all(config.peft_type == PeftType.LORA for config in getattr(model, "peft_config", {}).values())
     )
 
 
@@ -50,7 +60,7 @@ def decode(
         by: the adapter that answers each prompt, by its PEFT name; None is the base.
         max_new_tokens: the most tokens an answer may have.
         ends: tokens that end an answer; they are its last.
-        temperature: 0 is greedy; above that, tokens are drawn.
+        temperature: 0 is greedy; above that, tokens are drawn from the `TOP_K` likeliest.
         on_step: told all answers so far after each token; False ends the decoding.
 
     Returns:
@@ -83,7 +93,8 @@ def decode(
 def _picked(logits: Tensor, temperature: float) -> Tensor:
     if not temperature:
         return logits.argmax(-1)
-    return torch.multinomial((logits.float() / temperature).softmax(-1), 1)[:, 0]
+    likeliest, tokens = logits.float().topk(min(TOP_K, logits.shape[-1]))
+    return tokens.gather(1, torch.multinomial((likeliest / temperature).softmax(-1), 1))[:, 0]
 
 
 def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
@@ -188,7 +199,8 @@ class Rows:
         self.by = [self.by[at] for at in going]
         self._find_parts()
         self.first, self.bias = self.first[chosen], self.bias[chosen]
-        self.cache = [kept.index_select(1, chosen) for kept in self.cache]
+        for at, kept in enumerate(self.cache):  # one after another: all of them twice would be much
+            self.cache[at] = kept.index_select(1, chosen)
 
     def read(self, ids: Tensor) -> Tensor:
         """Read the next tokens, [B, T]; returns the logits of what follows the last, [B, vocabulary]."""

@@ -26,7 +26,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteriaList
 
-from pipeline.answering.decoding import OnStep, decode, decodes
+from pipeline.answering.decoding import TOP_K, OnStep, decode, decodes
 from pipeline.errors import ModelError
 from pipeline.files import read_json
 from pipeline.training.runs import ADAPTER, read_settings
@@ -161,7 +161,8 @@ class LanguageModel:
         """
         said: list[list[int]] = [[] for _ in prompts]
         everybody = list(range(len(by)))
-        together = self._is_ours() or self._can_mix()
+        with self.lock:
+            together = self._is_ours() or self._can_mix()
         groups = [everybody] if together else [[i for i in everybody if by[i] == who] for who in dict.fromkeys(by)]
         config = self._generation(max_new_tokens, temperature)
         for group in groups:
@@ -215,13 +216,19 @@ class LanguageModel:
         self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep = lambda _: True
     ) -> list[list[int]]:
         """The tokens of each answer, in one batch."""
-        for who in set(by):
-            self._check_present(who)
-        if self._is_ours():
-            names = [None if who == BASE else who for who in by]
-            options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
-            with self.lock, self._inference(len(prompts)):
-                return decode(self.model, prompts, names, ends=self._end_tokens(), on_step=on_step, **options)
+        with self.lock:  # nobody changes adapters between the look at them and the answer
+            for who in set(by):
+                self._check_present(who)
+            if self._is_ours():
+                names = [None if who == BASE else who for who in by]
+                options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
+                with self._inference(len(prompts)):
+                    return decode(self.model, prompts, names, ends=self._end_tokens(), on_step=on_step, **options)
+            return self._decoded_by_transformers(prompts, by, config, on_step)
+
+    def _decoded_by_transformers(
+        self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep
+    ) -> list[list[int]]:
         batch = self._padded(prompts)
         width = batch["input_ids"].shape[1]
 
@@ -288,10 +295,14 @@ class LanguageModel:
         return rows >= MANY_ROWS and self.model.device.type == "cpu" and psutil.cpu_percent(0.1) < BUSY
 
     def _generation(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
-        drawn: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+        drawn: dict[str, Any] = {"do_sample": False}
+        if temperature:
+            drawn = {"do_sample": True, "temperature": temperature, "top_k": TOP_K, "top_p": 1.0}
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
             **drawn,
+            repetition_penalty=1.0,  # what a model's own file asks for would hold for one way of decoding alone
+            no_repeat_ngram_size=0,
             eos_token_id=sorted(self._end_tokens()),
             pad_token_id=self.tokenizer.pad_token_id,
         )

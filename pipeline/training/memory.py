@@ -97,7 +97,7 @@ def peak_bytes(
     if shape.file_width != width:
         return int(PROCESS + weights + max(shape.file_bytes, training))
     # The weights are the file's own pages, and those that answering and LeanLlama join stay beside them.
-    joined = shape.linear_weights * width if shape.llama and settings.lora_variant != "dora" else 0
+    joined = shape.linear_weights * width if shape.llama else 0
     return int(PROCESS + weights + training + joined)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from pipeline.answering import models
-from pipeline.answering.decoding import decode, decodes, plain_matrix, projections, side_by_side
+from pipeline.answering.decoding import TOP_K, decode, decodes, plain_matrix, projections, side_by_side
 from pipeline.answering.embedded import converted_folder
 from pipeline.answering.prompts import build_prompt, encode_prompt
 from pipeline.data.catalogue import SAMPLE, read_catalogue
@@ -115,7 +115,9 @@ def test_what_is_drawn_follows_the_temperature(make: Make) -> None:
     model = make()
     prompt = prompts_for(model, 1)[0]
     with torch.no_grad():
-        shares = (model(torch.tensor([prompt])).logits[0, -1].float() / 0.5).softmax(-1)
+        logits = model(torch.tensor([prompt])).logits[0, -1].float()
+    logits[logits < logits.topk(TOP_K).values[-1]] = -torch.inf
+    shares = (logits / 0.5).softmax(-1)
     torch.manual_seed(3)
     drawn = [a[0] for a in decode(model, [prompt] * 4000, [None] * 4000, max_new_tokens=1, ends=(), temperature=0.5)]
     found = torch.bincount(torch.tensor(drawn), minlength=len(shares)) / len(drawn)
@@ -129,9 +131,22 @@ def test_an_adapter_that_is_not_there_is_refused(make: Make) -> None:
             decode(model, prompts_for(model, 1), ["other"], max_new_tokens=2, ends=())
 
 
-@pytest.mark.parametrize("adapter", [{"use_dora": True}, {"lora_bias": True}], ids=str)
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"use_dora": True},
+        {"lora_bias": True},
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {"trainable_token_indices": [5]},
+    ],
+    ids=str,
+)
 def test_what_it_does_not_cover_it_says(adapter: dict[str, Any], make: Make) -> None:
     assert not decodes(make(adapter))
+    soft = get_peft_model(make(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
+    assert not decodes(soft)
     merged = make({})
     assert decodes(merged)
     merged.merge_adapter()

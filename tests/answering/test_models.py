@@ -550,6 +550,15 @@ def test_both_sides_stream_what_each_says_alone(
     assert tuned.generate(tokens, tuned=False, max_new_tokens=24) == base  # nothing stays switched
 
 
+def test_what_a_model_s_own_file_asks_for_changes_no_answer(
+    base: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = say(base, tuned=False)
+    base.model.generation_config.update(repetition_penalty=5.0, no_repeat_ngram_size=1)
+    monkeypatch.setattr(models, "decodes", lambda _: False)
+    assert say(base, tuned=False) == ours
+
+
 def test_a_stream_that_is_closed_stops_the_model_and_frees_it(tuned: LanguageModel) -> None:
     steps = []
     tuned.model.get_base_model().model.embed_tokens.register_forward_pre_hook(lambda *_: steps.append(1))
