@@ -12,9 +12,9 @@ from tests.tabs.test_dataset import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, cata
 
 
 def choose(page: Page, label: str, option: str) -> None:
+    expect(page.get_by_role("option")).to_have_count(0)  # the list that was open before is gone
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
-    expect(page.get_by_role("option")).to_have_count(0)  # the list is gone before the next one opens
 
 
 def counts(page: Page, words: str) -> None:
