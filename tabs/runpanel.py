@@ -185,7 +185,8 @@ class RunPanel:
             """
             view = look(opened) or look()
             if (view.mark if view else None) == (seen.mark if seen else None):
-                return gr.skip() if running_run() else {self.timer: gr.Timer(active=False)}
+                training = (view and view.status.state == "running") or running_run()
+                return gr.skip() if training else {self.timer: gr.Timer(active=False)}
             update = self.news(view, seen, *how) if view else self.show(None)
             return update | (after() if view is None or view.status.state != "running" else {})
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from peft import PeftType
+from peft import PeftModel, PeftType
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
@@ -29,7 +29,7 @@ OnStep = Callable[[list[list[int]]], bool]
 
 def decodes(model: Any) -> bool:
     """Whether `decode` computes this model: a Llama of plain matrices, with plain LoRA on its projections and nowhere else."""
-    llama = model.get_base_model() if hasattr(model, "get_base_model") else model
+    llama = _without_peft(model)
     if type(llama) is not LlamaForCausalLM or llama.config.hidden_act != "silu":
         return False
     ours = [p for layer in llama.model.layers for group in projections(layer) for p in group]
@@ -169,35 +169,28 @@ class Rows:
     """
 
     def __init__(self, model: Any, prompts: Sequence[list[int]], by: Sequence[str | None], room: int) -> None:
-        llama = model.get_base_model() if hasattr(model, "get_base_model") else model
         adapters = {name for name in by if name}
         if missing := adapters - set(getattr(model, "peft_config", ())):
             raise ValueError(f"There is no adapter {sorted(missing)} in this model.")
-        self.llama, self.by = llama, by
+        self.llama, self.by = llama, by = _without_peft(model), list(by)
         self.layers = [(layer, [Projection(g, adapters) for g in projections(layer)]) for layer in llama.model.layers]
-        self._find_parts()
-        width, config, attention = max(map(len, prompts)), llama.config, llama.model.layers[0].self_attn
-        self.size, self.group = attention.head_dim, attention.num_key_value_groups
-        self.keys, self.read_so_far = config.num_key_value_heads, 0
-        weight = llama.lm_head.weight
-        unused = torch.tensor([width - len(p) for p in prompts], device=weight.device)
+        self.parts = _parts(by)
+        attention = llama.model.layers[0].self_attn
+        self.size, self.group, self.scale = attention.head_dim, attention.num_key_value_groups, attention.scaling
+        self.keys, self.read_so_far = llama.config.num_key_value_heads, 0
+        width, weight = max(map(len, prompts)), llama.lm_head.weight
         self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=weight.device)
-        self.first = unused[:, None]
+        self.first = torch.tensor([[width - len(p)] for p in prompts], device=weight.device)
         hidden = torch.arange(width + room, device=weight.device) < self.first
         self.bias = torch.zeros(hidden.shape, dtype=weight.dtype, device=weight.device).masked_fill_(hidden, -torch.inf)
         shape = (2, len(prompts), self.keys, width + room, self.size)
         self.cache = [weight.new_empty(shape) for _ in self.layers]
 
-    def _find_parts(self) -> None:
-        names = list(dict.fromkeys(name for name in self.by if name))
-        starts = {name: self.by.index(name) for name in names}
-        self.parts = [(name, slice(starts[name], starts[name] + self.by.count(name))) for name in names]
-
     def keep(self, going: Sequence[int]) -> None:
         """Go on with these rows alone."""
         chosen = torch.tensor(going, device=self.first.device)
         self.by = [self.by[at] for at in going]
-        self._find_parts()
+        self.parts = _parts(self.by)
         self.first, self.bias = self.first[chosen], self.bias[chosen]
         for at, kept in enumerate(self.cache):  # one after another: all of them twice would be much
             self.cache[at] = kept.index_select(1, chosen)
@@ -235,9 +228,18 @@ class Rows:
         q, (k, v) = turned[:, :, :queries].transpose(1, 2), cache[:, :, :, : new.stop]
         if steps == 1:  # queries that share a key head as one matrix: in bf16 on a CPU five times faster
             q = q.view(count, keys, self.group, self.size)
-        scale = self.llama.model.layers[0].self_attn.scaling
-        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=steps > 1)
+        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=steps > 1)
         return seen.transpose(1, 2).flatten(2) if steps > 1 else seen.flatten(1)[:, None]
+
+
+def _parts(by: Sequence[str | None]) -> list[tuple[str, slice]]:
+    """The adapters and their rows, which lie side by side."""
+    begins = {name: by.index(name) for name in by if name}
+    return [(name, slice(begin, begin + by.count(name))) for name, begin in begins.items()]
+
+
+def _without_peft(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:

@@ -232,9 +232,8 @@ class LanguageModel:
         batch = self._padded(prompts)
         width = batch["input_ids"].shape[1]
 
-        def each_step(
-            ids: torch.Tensor, *_: Any, **__: Any
-        ) -> torch.Tensor:  # Transformers' streamers take one sequence
+        # Transformers' streamers take one sequence; what may stop a batch sees all of it at every step.
+        def each_step(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
             return torch.full((len(ids),), not on_step(ids[:, width:].tolist()), device=ids.device)
 
         mixed = len(set(by)) > 1
