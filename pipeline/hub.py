@@ -1,4 +1,6 @@
-"""Datasets → the Hugging Face Hub: everything of one in a single commit, so that a push that fails leaves no half of it.
+"""The Hugging Face Hub: its client, its refusals as sentences, and datasets pushed to it.
+
+A push is a single commit, so that one that fails leaves no half of it.
 
 The token goes to the Hub and nowhere else: no file, no log, no message. What the Hub replies is not repeated either.
 """
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.data.card import TEST_FILE, TRAIN_FILE, dataset_card, public_manifest
 from pipeline.data.dataset import MANIFEST, RECORDS, Dataset
@@ -47,15 +49,14 @@ def push_dataset(
     """
     card = dataset_card(dataset, license, source_url=source_url)
     check_repo(repo)
-    token = _checked(token)
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
 
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
+    api = hub_api(token)
     with TemporaryDirectory() as folder:
         files = _files(dataset, card, Path(folder))
         added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
-        with _as_sentences(repo):
-            _open_repository(api, repo, private)
+        with as_sentences(repo):
+            open_repository(api, repo, private, kind="dataset")
             api.create_commit(
                 repo, added, repo_type="dataset", commit_message=f"Dataset {fingerprint_of(dataset)}", num_threads=2
             )
@@ -75,9 +76,21 @@ def check_repo(repo: str) -> None:
         validate_repo_id(repo)
         if repo.count("/") == 1:
             return
-    raise HubError(
-        f"{repo!r} cannot be the name of a dataset on the Hub; write it as user/name, in letters, digits and `._-`."
-    )
+    raise HubError(f"{repo!r} cannot be a name on the Hub; write it as user/name, in letters, digits and `._-`.")
+
+
+def hub_api(token: str = "") -> "HfApi":
+    """The Hub's client with a token that is checked for its form only.
+
+    Args:
+        token: `HF_TOKEN` when empty.
+
+    Raises:
+        HubError: there is none, or it cannot be one.
+    """
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=_checked(token))
 
 
 def _checked(token: str) -> str:
@@ -99,7 +112,7 @@ def _files(dataset: Dataset, card: str, folder: Path) -> dict[str, Path]:
     return {**made, RECORDS: dataset.folder / RECORDS}
 
 
-def _open_repository(api: "HfApi", repo: str, private: bool) -> None:
+def open_repository(api: "HfApi", repo: str, private: bool, *, kind: Literal["model", "dataset"]) -> None:
     """Make the repository if it is not there.
 
     Raises:
@@ -108,16 +121,16 @@ def _open_repository(api: "HfApi", repo: str, private: bool) -> None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        found = api.dataset_info(repo, timeout=TIMEOUT_SECONDS)
+        found = api.repo_info(repo, repo_type=kind, timeout=TIMEOUT_SECONDS)
     except RepositoryNotFoundError:  # the Hub says so to a wrong token, too, which then cannot make it
-        api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
         return
     if private and not found.private:
         raise HubError(f"{repo} is public already, so it was left alone; choose another name, or push it publicly.")
 
 
 @contextmanager
-def _as_sentences(repo: str) -> Iterator[None]:
+def as_sentences(repo: str) -> Iterator[None]:
     """Turn what the Hub's client raises into a `HubError`. Its own messages may hold anything that a server says."""
     try:
         yield
@@ -128,7 +141,7 @@ def _as_sentences(repo: str) -> Iterator[None]:
 
 
 def _sentence(error: BaseException, repo: str) -> str:
-    status = _status(error)
+    status = http_status(error)
     owner = repo.split("/")[0]
     if status == 401:
         return f"The Hub does not know this token; copy it again, or make a new one at {_TOKENS}."
@@ -145,7 +158,7 @@ def _sentence(error: BaseException, repo: str) -> str:
     return f"The Hub has a problem of its own (HTTP {status}); push again later."
 
 
-def _status(error: BaseException | None) -> int | None:
+def http_status(error: BaseException | None) -> int | None:
     """The HTTP status behind an error, which the uploads wrap in one of their own."""
     while error is not None:
         response: Any = getattr(error, "response", None)

@@ -278,5 +278,5 @@ def test_push_prints_the_address_and_asks_for_what_is_missing(
         done = pipeline(home, *push, "--license", "mit")
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{hub.url}/datasets/mira/kites\n"
-        assert TOKEN not in done.stderr and hub.repositories["mira/kites"].private
-        assert "cannot be the name" in refused(pipeline(home, *push[:3], "no name!", "--license", "mit"))
+        assert TOKEN not in done.stderr and hub.repositories["datasets/mira/kites"].private
+        assert "cannot be a name" in refused(pipeline(home, *push[:3], "no name!", "--license", "mit"))

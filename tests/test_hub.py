@@ -18,6 +18,7 @@ from pipeline.hub import push_dataset
 from tests.hub_server import TOKEN, HubServer, Repository
 
 REPO = "mira/kites"
+STORED = f"datasets/{REPO}"
 FILES = ["README.md", "data/test.parquet", "data/train.parquet", "dataset.json", "manifest.json"]
 
 
@@ -50,7 +51,7 @@ def refusal(dataset: Dataset, **wrong: str) -> str:
 
 def test_everything_arrives_privately_and_in_one_commit(dataset: Dataset, hub: HubServer) -> None:
     assert push(dataset) == f"{hub.url}/datasets/{REPO}"
-    repository = hub.repositories[REPO]
+    repository = hub.repositories[STORED]
     assert (repository.private, repository.commits) == (True, [f"Dataset {dataset.folder.name}"])
     assert sorted(repository.files) == FILES
     for name, rows in (("train", dataset.training()), ("test", dataset.held_out())):
@@ -62,11 +63,11 @@ def test_everything_arrives_privately_and_in_one_commit(dataset: Dataset, hub: H
 
 def test_the_card_arrives_with_yaml_that_names_the_files(dataset: Dataset, hub: HubServer) -> None:
     push(dataset)
-    _, matter, text = hub.repositories[REPO].files["README.md"].decode().split("---\n", 2)
+    _, matter, text = hub.repositories[STORED].files["README.md"].decode().split("---\n", 2)
     read = yaml.safe_load(matter)
     assert read["license"] == "cc-by-4.0"
     paths = [file["path"] for file in read["configs"][0]["data_files"]]
-    assert paths == ["data/train.parquet", "data/test.parquet"] and set(paths) < set(hub.repositories[REPO].files)
+    assert paths == ["data/train.parquet", "data/test.parquet"] and set(paths) < set(hub.repositories[STORED].files)
     assert text.strip().startswith("# Questions and answers")
 
 
@@ -87,14 +88,14 @@ def test_nothing_but_the_push_leaves_and_no_file_holds_the_token(
         "POST /api/datasets/it/commit/main",
     ]
     assert TOKEN not in caplog.text
-    assert not any(TOKEN.encode() in data for data in hub.repositories[REPO].files.values())
+    assert not any(TOKEN.encode() in data for data in hub.repositories[STORED].files.values())
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_the_address_of_a_server_stays_at_home(dataset: Dataset, hub: HubServer) -> None:
     settings = dataset.manifest["settings"] | {"generator": "tiny-1 at http://me:secret@192.0.2.7:8080/v1?key=sk-9"}
     push(replace(dataset, manifest=dataset.manifest | {"settings": settings}))
-    files = hub.repositories[REPO].files
+    files = hub.repositories[STORED].files
     assert b"by the model `tiny-1` at `192.0.2.7`" in files["README.md"]
     assert yaml.safe_load(files["manifest.json"])["settings"]["generator"] == "tiny-1 at 192.0.2.7"
     assert not any(word in data for data in files.values() for word in (b"secret", b"8080", b"sk-9"))
@@ -102,17 +103,17 @@ def test_the_address_of_a_server_stays_at_home(dataset: Dataset, hub: HubServer)
 
 
 def test_a_repository_that_is_there_gets_one_more_commit(dataset: Dataset, hub: HubServer) -> None:
-    hub.repositories[REPO] = Repository(private=True, files={"notes.txt": b"mine"})
+    hub.repositories[STORED] = Repository(private=True, files={"notes.txt": b"mine"})
     push(dataset)
     push(dataset, private=False)
-    assert len(hub.repositories[REPO].commits) == 2 and hub.repositories[REPO].private
-    assert sorted(hub.repositories[REPO].files) == [*FILES, "notes.txt"]
+    assert len(hub.repositories[STORED].commits) == 2 and hub.repositories[STORED].private
+    assert sorted(hub.repositories[STORED].files) == [*FILES, "notes.txt"]
     assert "POST /api/repos/create" not in hub.requests
 
 
 def test_a_public_push_is_public(dataset: Dataset, hub: HubServer) -> None:
     push(dataset, private=False)
-    assert not hub.repositories[REPO].private
+    assert not hub.repositories[STORED].private
 
 
 def test_the_token_can_come_from_the_environment(
@@ -120,7 +121,7 @@ def test_the_token_can_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     push(dataset, token="")
-    assert REPO in hub.repositories
+    assert STORED in hub.repositories
 
 
 # --- What is refused ---
@@ -135,12 +136,12 @@ def test_the_token_can_come_from_the_environment(
         ({"token": "hf_not-the-right-one"}, "The Hub does not know this token"),
         ({"license": ""}, "No license is chosen; choose one of apache-2.0, mit"),
         ({"license": "do what you want"}, "'do what you want' is no license id"),
-        ({"repo": "kites"}, "'kites' cannot be the name of a dataset on the Hub; write it as user/name"),
-        ({"repo": "../../etc"}, "cannot be the name"),
-        ({"repo": "mira/kites/x"}, "cannot be the name"),
-        ({"repo": "mira/ki--tes"}, "cannot be the name"),
-        ({"repo": "mira/<b>"}, "cannot be the name"),
-        ({"repo": ""}, "'' cannot be the name"),
+        ({"repo": "kites"}, "'kites' cannot be a name on the Hub; write it as user/name"),
+        ({"repo": "../../etc"}, "cannot be a name"),
+        ({"repo": "mira/kites/x"}, "cannot be a name"),
+        ({"repo": "mira/ki--tes"}, "cannot be a name"),
+        ({"repo": "mira/<b>"}, "cannot be a name"),
+        ({"repo": ""}, "'' cannot be a name"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_made(
@@ -176,15 +177,15 @@ def test_a_refusal_of_the_hub_is_one_sentence_and_leaves_no_half_of_a_dataset(
     assert TOKEN not in caplog.text
     hub.failures.clear()
     push(dataset)
-    assert sorted(hub.repositories[REPO].files) == FILES
+    assert sorted(hub.repositories[STORED].files) == FILES
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(dataset: Dataset, hub: HubServer) -> None:
-    hub.repositories[REPO] = Repository(private=False)
+    hub.repositories[STORED] = Repository(private=False)
     assert "mira/kites is public already, so it was left alone" in refusal(dataset)
-    assert not hub.repositories[REPO].files
+    assert not hub.repositories[STORED].files
     push(dataset, private=False)
-    assert sorted(hub.repositories[REPO].files) == FILES
+    assert sorted(hub.repositories[STORED].files) == FILES
 
 
 def test_without_a_network_it_says_so(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,7 +268,7 @@ def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubSer
     page.get_by_role("button", name="The card that goes with it").click()
     expect(page.locator("#push-card textarea")).to_have_value(re.compile("license: cc-by-4.0"))
     token.fill(TOKEN)
-    push("cannot be the name of a dataset")
+    push("cannot be a name on the Hub")
     page.locator("#push-repo textarea, #push-repo input").first.fill("mira/kites")
     push("There is no token for the Hub")
     token.fill("hf_not-the-right-one")
@@ -277,7 +277,10 @@ def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubSer
     push("Pushed privately")
     link = page.locator("#pushed a")
     expect(link).to_have_attribute("href", f"{server.url}/datasets/mira/kites")
-    assert server.repositories["mira/kites"].private and "README.md" in server.repositories["mira/kites"].files
+    assert (
+        server.repositories["datasets/mira/kites"].private
+        and "README.md" in server.repositories["datasets/mira/kites"].files
+    )
     assert TOKEN not in page.content() and "hf_not-the-right-one" not in page.content()
     page.context.close()
     kept = [p for p in app.home.rglob("*") if p.is_file() and b"hf_test5f1c" in p.read_bytes()]
