@@ -128,7 +128,15 @@ class HistoryPanel:
         on(self.delete.click, self.ask_whether, [name], [self.problem, self.lost, *self.boxes])
         on(self.keep.click, self.close_boxes, [], [self.problem, *self.boxes])
         on(self.delete_now.click, self.remove, changed, everything)
-        on(self.compared.input, self.show_compared, [self.compared], [self.problem, self.curves, self.differences])
+        # One after another, and a pick that comes while an answer is under way counts: the newest choice is shown last.
+        gr.on(
+            [self.compared.input, self.mark.change],
+            guarded(self.problem, self.show_compared, clears=False),
+            self.compared,
+            [self.problem, self.curves, self.differences],
+            trigger_mode="always_last",
+            **QUIET,
+        )
         gr.api(for_callers(training_runs), api_name="training_runs")
 
     def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
@@ -139,19 +147,29 @@ class HistoryPanel:
         timer.tick(self.refresh, [self.mark, *inputs], self.outputs, **QUIET)
 
     def refresh(self, mark: Any, *values: Any) -> Any:
-        return gr.skip() if pulse() == mark else self.show(*values)
+        return gr.skip() if pulse() == mark else self.news(*values)
+
+    def news(self, opened: str, compared: Sequence[str], page: int) -> Update:
+        """What is new in the list of runs.
+
+        The picks of what to compare stay as they are on the page, where they may be others by now, unless one of them is
+        gone; what is shown of them follows from the new mark.
+        """
+        update = {self.mark: pulse(), **self.show_rows(page), **self.show_details(opened)}
+        names = [folder.name for folder in list_runs()]
+        if not set(compared) <= set(names):
+            return update | self.show_choices(compared)
+        return update | {self.compared: gr.Dropdown(choices=names, interactive=len(names) > 1)}
 
     def show(self, opened: str = "", compared: Sequence[str] = (), page: int = 0) -> Update:
         """The whole accordion; `compared` runs that are gone are left out."""
+        return self.news(opened, (), page) | self.show_choices(compared) | self.show_compared(compared)
+
+    def show_choices(self, compared: Sequence[str]) -> Update:
+        """The runs that can be compared, and those that are."""
         names = [folder.name for folder in list_runs()]
         still = [name for name in compared if name in names]
-        return {
-            self.mark: pulse(),
-            **self.show_rows(page),
-            **self.show_details(opened),
-            **self.show_compared(still),
-            self.compared: gr.Dropdown(choices=names, value=still, interactive=len(names) > 1),
-        }
+        return {self.compared: gr.Dropdown(choices=names, value=still, interactive=len(names) > 1)}
 
     def show_rows(self, page: int = 0) -> Update:
         rows = HistoryRows()
