@@ -46,6 +46,11 @@ INPUTS = {"q_proj": "first norm", "k_proj": "first norm", "v_proj": "first norm"
 INPUTS |= {"gate_proj": "second norm", "up_proj": "second norm", "down_proj": "product"}
 """What goes into a projection and is kept for it; into `o_proj` goes what attention keeps anyway."""
 
+EVEN, EVEN_ROWS = 32, 8
+"""Multiples to which `LeanLlama` fills a batch up, in tokens and in the length of a row. For each shape that it meets, oneDNN
+compiles code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a
+thousand of them (measured: benchmarks/RESULTS.md)."""
+
 MOST_SCORES = 2**19
 """Attention scores that a head of `LeanLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,
 which keeps none."""
