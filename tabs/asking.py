@@ -20,6 +20,7 @@ from pipeline.training.runs import run_dataset
 from tabs.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
 from tabs.catalogues import short
 from tabs.runview import find_run, trained_runs
+from tabs.shared import open_in_measure
 from tabs.status import doing
 
 MODEL = "model"
@@ -133,6 +134,7 @@ def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> di
     return comparison
 
 
+@open_in_measure
 def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
     folder = chosen_run(run)

@@ -13,7 +13,7 @@ from pipeline.training.runs import has_adapter, running_run
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
 from tabs.figures import SMOOTHING, details_figure, training_figure
 from tabs.runview import RunView, find_run, look, pace_line
-from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice
+from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice, open_to_all
 
 TICK_SECONDS = 2
 """Between two looks at the run: drawing its plot oftener would take time from a training on the same processor."""
@@ -161,7 +161,7 @@ class RunPanel:
         self.discard.click(
             guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **QUIET
         )
-        self.no.click(lambda: gr.Column(visible=False), None, self.question, **QUIET)
+        self.no.click(open_to_all(lambda: gr.Column(visible=False)), None, self.question, **QUIET)
         self.yes.click(
             guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
             [self.opened, *self.how],
@@ -171,12 +171,13 @@ class RunPanel:
         redrawn = [self.plot, self.more]
         moved = [self.smoothing.input, self.log.input]
         gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **QUIET)
-        self.details.expand(lambda: True, None, self.unfolded, **QUIET).then(
+        self.details.expand(open_to_all(lambda: True), None, self.unfolded, **QUIET).then(
             self.redraw, [self.opened, *self.how], redrawn, **QUIET
         )
-        self.details.collapse(lambda: False, None, self.unfolded, **QUIET)
+        self.details.collapse(open_to_all(lambda: False), None, self.unfolded, **QUIET)
         self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
 
+        @open_to_all
         def tick(opened: str, seen: Any, *how: Any) -> Any:
             """New events become a new plot; without any, nothing is sent.
 
@@ -214,6 +215,7 @@ class RunPanel:
             launcher.discard(folder)
         return self.show(look(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
 
+    @open_to_all
     def redraw(self, opened: str, smoothing: float, log: bool, unfolded: bool) -> Update:
         view = look(opened) or look()
         return self._curves(view, smoothing, log, unfolded) if view else gr.skip()

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For events of the page's own: nothing spins, and no other program sees an endpoint."""
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 Update = dict[Any, Any]
 """Components and what becomes of them; what is not named stays as it is."""
@@ -90,6 +92,21 @@ def for_callers(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def open_to_all(handler: Handler) -> Handler:
+    """Mark a handler that a Space's visitors may call, since it only shows what there is; all others are the owner's.
+
+    `tabs.gate` looks for the mark, and `functools.wraps` keeps it.
+    """
+    handler.open_to_all = True  # pyright: ignore[reportFunctionMemberAccess]
+    return handler
+
+
+def open_in_measure(handler: Handler) -> Handler:
+    """Mark one that visitors may call a few times a minute: it asks the model, or keeps something."""
+    handler.in_measure = True  # pyright: ignore[reportFunctionMemberAccess]
+    return open_to_all(handler)
+
+
 def on_space() -> bool:
     """Whether the app is a Space, which serves others than its machine's owner."""
     return bool(os.environ.get("SPACE_ID"))
@@ -97,7 +114,7 @@ def on_space() -> bool:
 
 def go_to(button: gr.Button, tabs: gr.Tabs, tab: str) -> None:
     """Make a button open another tab."""
-    button.click(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, api_visibility="private")
+    button.click(open_to_all(lambda: gr.Tabs(selected=tab)), None, tabs, queue=False, api_visibility="private")
 
 
 def count(number: int, word: str) -> str:
@@ -233,12 +250,14 @@ class PagedTable:
             nothing: what to say where the inputs' values leave no row.
         """
 
+        @open_to_all
         def first(*values: Any) -> Update:
             return self.show(cells(*values), nothing=nothing(*values))
 
         def turn(step: int) -> Callable[..., Update]:
-            return lambda page, *values: self.show(cells(*values), page + step, nothing(*values))
+            return open_to_all(lambda page, *values: self.show(cells(*values), page + step, nothing(*values)))
 
+        @open_to_all
         def go(typed: str, page: int, *values: Any) -> Update:
             page = int(typed) - 1 if typed.strip().isdecimal() else page
             return {self.jump: "", **self.show(cells(*values), page, nothing(*values))}

@@ -30,15 +30,7 @@ from tabs.plans import default_preset, training_rows, will_it_learn
 from tabs.runlist import chosen
 from tabs.runpanel import RunPanel, shown_run, stop_training
 from tabs.runview import look
-from tabs.shared import (
-    QUIET,
-    Update,
-    explain,
-    for_callers,
-    go_to,
-    guarded,
-    notice,
-)
+from tabs.shared import QUIET, Update, explain, for_callers, go_to, guarded, notice, open_to_all
 from tabs.sweeps import SweepPanel
 
 _starting = threading.Lock()
@@ -96,6 +88,7 @@ def start_training(preset: str = "", base_model: str = "") -> dict[str, Any]:
     return {"run": start_run(settings, latest_dataset()).name}
 
 
+@open_to_all
 def training_status(run: str = "") -> dict[str, Any]:
     """The state of a run (the newest when none is named): its step, loss, recall and how it ended."""
     view = shown_run(run)
@@ -210,17 +203,20 @@ class TrainingTab:
         self.history.wire_refresh(triggers, timer)
         self.sweep.wire_refresh(triggers, timer)
 
+    @open_to_all
     def use_preset(self, preset: str, base: str) -> list[Any]:
         settings = settings_for(preset, base or default_base())
         radio = gr.Radio(value=preset, info=preset_sentence(preset))
         return [radio, settings.base_model, *values_of(settings, self.names)]
 
+    @open_to_all
     def use_base(self, base: str) -> list[Any]:
         return [base != EMBEDDED and bool(gpu_name()), base]
 
     def settings(self, preset: str, base: str, *values: Any) -> TrainingSettings:
         return settings_from(preset, base, dict(zip(self.names, values, strict=True)))
 
+    @open_to_all
     def show_plan(self, *values: Any) -> Update:
         dataset = latest_dataset()
         update = {
@@ -236,6 +232,7 @@ class TrainingTab:
         start_run(self.settings(*values), latest_dataset())
         return self.panel.show(look()) | self.history.show_rows() | {self.panel.opened: ""}
 
+    @open_to_all
     def refresh(self, *values: Any) -> Update:
         *widgets, opened, smoothing, log, unfolded = values
         update = self.panel.show(look(opened) or look(), smoothing, log, unfolded)
@@ -244,6 +241,7 @@ class TrainingTab:
         except Exception as error:
             return update | {self.problem: notice(explain(error))}
 
+    @open_to_all
     def notice_run(self) -> Any:
         return gr.Timer(active=True) if running_run() else gr.skip()
 
