@@ -20,6 +20,7 @@ from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
 from tabs.status import status_line
 from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
+from tabs.whois import WhoLine
 
 STATUS_SECONDS = 2
 
@@ -28,6 +29,7 @@ def build() -> gr.Blocks:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with GuardedBlocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
+        who = WhoLine()
         status = gr.HTML(elem_id="status")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("1 Dataset", id="dataset"):
@@ -36,6 +38,7 @@ def build() -> gr.Blocks:
                 training = TrainingTab(tabs)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
                 chat = ChatTab(tabs)
+        who.wire(page.load)
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
         dataset.wire_refresh([page.load], timer)

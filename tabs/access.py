@@ -91,9 +91,14 @@ def acts_for(caller: Caller) -> None:
     _acting.set(caller)
 
 
+def caller_now() -> Caller | None:
+    """Whom what runs now serves; None where it serves no request."""
+    return _acting.get()
+
+
 def serves_owner() -> bool:
     """Whether what runs now serves the owner; where no request is served, it does unless this is a Space."""
-    caller = _acting.get()
+    caller = caller_now()
     return caller.is_owner if caller else not on_space()
 
 

@@ -17,7 +17,7 @@ from tabs.cards import SIDES, TUNED, compared_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import by_kind_figure, comparison_figure
 from tabs.runview import find_run, read_comparison, read_everything
-from tabs.shared import QUIET, PagedTable, Update, count, guarded, notice, open_to_all, reveal
+from tabs.shared import QUIET, PagedTable, Update, count, guarded, notice, open_to_all, reveal, served
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
 CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
@@ -188,7 +188,7 @@ class ComparePanel:
         }
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
         for button, path in reports.items():
-            update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
+            update[button] = gr.DownloadButton(value=served(path) if path.is_file() else None, visible=path.is_file())
         if comparison is None:
             hint = (
                 "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "

@@ -231,7 +231,7 @@ class HistoryPanel:
     @open_to_all
     def show_compared(self, names: Sequence[str]) -> Update:
         """The curves of the runs in one plot, and what differs; hidden for fewer than two."""
-        views = [view for name in names if (view := look(name))]
+        views = [view for name in names[:MOST_COMPARED] if (view := look(name))]
         if len(views) < 2:
             return {self.curves: gr.Plot(visible=False), self.differences: gr.Dataframe(visible=False)}
         table = {"headers": ["", *(view.name for view in views)], "data": differing(views)}

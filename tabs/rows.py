@@ -14,6 +14,7 @@ from pipeline.data.dataset import MANIFEST, Dataset
 from pipeline.data.examples import REJECTED
 from pipeline.data.store import with_every_edit
 from pipeline.training.settings import TrainingSettings
+from tabs.access import serves_owner
 from tabs.pairs import (
     Filters,
     about_dataset,
@@ -192,8 +193,10 @@ class RowsBox:
 
     @open_to_all
     def choose(self, name: str) -> Update:
-        """Look at an older dataset again, which makes it the one that tab 2 trains on."""
+        """Look at an older dataset again, which makes it the one that tab 2 trains on; a visitor only looks."""
         dataset = dataset_named(name)
+        if not serves_owner():
+            return self.show(dataset, reused=False)
         (dataset.folder / MANIFEST).touch()
         return self.show(dataset, reused=False) | {
             self.reused: notice("This dataset is shown now, and 2 Training uses it.", "done")

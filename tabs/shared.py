@@ -1,18 +1,22 @@
 """What every tab needs: text made safe and readable, problems shown as sentences, and a table in pages."""
 
 import functools
+import hashlib
 import html
 import inspect
 import logging
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from pipeline.errors import PipelineError, disk_problem
+from pipeline.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +114,16 @@ def open_in_measure(handler: Handler) -> Handler:
 def on_space() -> bool:
     """Whether the app is a Space, which serves others than its machine's owner."""
     return bool(os.environ.get("SPACE_ID"))
+
+
+def served(path: Path) -> str:
+    """A copy of a file among Gradio's own, which are all that the page may hand out: what else is in a run's folder or a
+    dataset's (logs, checkpoints) has no address."""
+    copy = Path(get_upload_folder()) / "served" / hashlib.sha256(str(path).encode()).hexdigest()[:16] / path.name
+    if not copy.is_file() or stamp(copy)[1:] != stamp(path)[1:]:
+        with whole_file(copy) as aside:
+            shutil.copy2(path, aside)
+    return str(copy)
 
 
 def go_to(button: gr.Button, tabs: gr.Tabs, tab: str) -> None:
@@ -259,7 +273,7 @@ class PagedTable:
 
         @open_to_all
         def go(typed: str, page: int, *values: Any) -> Update:
-            page = int(typed) - 1 if typed.strip().isdecimal() else page
+            page = int(typed) - 1 if typed.strip().isdecimal() and len(typed) < 10 else page
             return {self.jump: "", **self.show(cells(*values), page, nothing(*values))}
 
         self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **QUIET)

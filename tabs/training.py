@@ -10,12 +10,13 @@ import gradio as gr
 
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
-from pipeline.errors import RunError
+from pipeline.errors import RunError, SettingsError
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
-from pipeline.training.runs import append_event, create_run, read_settings, run_dataset, running_run
+from pipeline.training.runs import append_event, create_run, list_runs, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
+from tabs.access import serves_owner
 from tabs.controls import (
     base_choices,
     make_controls,
@@ -214,6 +215,8 @@ class TrainingTab:
         return [base != EMBEDDED and bool(gpu_name()), base]
 
     def settings(self, preset: str, base: str, *values: Any) -> TrainingSettings:
+        if not serves_owner() and base not in known_bases():
+            raise SettingsError("Only this Space's owner can name another base model; choose one of the list.")
         return settings_from(preset, base, dict(zip(self.names, values, strict=True)))
 
     @open_to_all
@@ -257,3 +260,9 @@ class TrainingTab:
                 least, most = min(widget.minimum, value), max(widget.maximum, value)
                 update[widget] = gr.Slider(value=value, minimum=least, maximum=most)
         return update
+
+
+def known_bases() -> set[str]:
+    """The base models of the list and those of the runs there are: a visitor's page asks for no other, which could be a
+    folder of this machine."""
+    return {*base_choices(), *(view.settings.base_model for folder in list_runs() if (view := look(folder.name)))}
