@@ -4,14 +4,13 @@ import os
 from typing import Any
 
 import gradio as gr
+from gradio.context import get_blocks_context
 
 from tabs.access import caller_now, can_sign_in
 from tabs.shared import QUIET, escape, on_space, open_to_all
 
 ASK = "Ask the model anything in 3 Chat and compare; training, generating and publishing are the owner's."
-NO_SIGN_IN = (
-    "Nobody can sign in here, not even the owner: the Space's README.md lacks <code>hf_oauth: true</code> in its settings."
-)
+NO_SIGN_IN = "Nobody can sign in here, not even the owner: the Space's README.md lacks <code>hf_oauth: true</code> in its settings."
 
 
 @open_to_all
@@ -40,9 +39,14 @@ class WhoLine:
             self.line = gr.HTML(elem_classes="news", min_width=260)
             if can_sign_in():  # elsewhere the button would keep the app from starting
                 gr.LoginButton(size="sm", scale=0, min_width=230, elem_id="sign-in")
-                open_to_all(
-                    gr.LoginButton._check_login_status
-                )  # Gradio's own handler: it only writes the button's words
+                self._open_the_button()
+
+    def _open_the_button(self) -> None:
+        """Gradio's own handler writes the button's words when a page is opened: for everybody, and for the page alone."""
+        check = open_to_all(gr.LoginButton._check_login_status)
+        for function in getattr(get_blocks_context(), "fns", {}).values():
+            if getattr(function.fn, "__func__", None) is check:
+                function.api_visibility = "private"
 
     def wire(self, load: Any) -> None:
         """Args:

@@ -25,12 +25,14 @@ class HubServer(LocalServer):
     """`with HubServer() as hub:` serves on a free port of 127.0.0.1.
 
     Attributes:
+        users: what `whoami` says of a token.
         failures: HTTP statuses to reply with, by a word of the path; each with a body and headers that hold the token.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.failures: dict[str, int] = {}
+        self.users: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self._stored: dict[str, bytes] = {}
         super().__init__()
@@ -59,6 +61,9 @@ class HubServer(LocalServer):
             return status, {"error": f"No: {authorization}"}
         if path.startswith("/stored/"):
             return 200, {}
+        if path == "/api/whoami-v2":
+            user = self.users.get(authorization.removeprefix("Bearer "))
+            return (200, user) if user else (401, {"error": "Invalid user token."})
         if authorization != f"Bearer {TOKEN}":
             return 401, {"error": f"Invalid username or password: {authorization}"}
         if path == "/api/validate-yaml":
