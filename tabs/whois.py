@@ -10,7 +10,7 @@ from tabs.access import caller_now, can_sign_in
 from tabs.shared import QUIET, escape, on_space, open_to_all
 
 ASK = "Ask the model anything in 3 Chat and compare; training, generating and publishing are the owner's."
-NO_SIGN_IN = "Nobody can sign in here, not even the owner: the Space's README.md lacks <code>hf_oauth: true</code> in its settings."
+NO_SIGN_IN = "Nobody can sign in here, not even its owner: the Space's README.md has no <code>hf_oauth: true</code>."
 
 
 @open_to_all

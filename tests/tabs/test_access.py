@@ -24,6 +24,7 @@ import itsdangerous
 import pytest
 from gradio_client import Client
 from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from playwright.sync_api import Browser, expect
 
 from pipeline.data.catalogue import read_catalogue
