@@ -175,7 +175,10 @@ class ChatTab:
             guarded(self.problem, self.ask_both),
             [self.question, self.about, self.run, self.against, self.past, self.pattern, *options],
             [self.problem, *answers, *listed, *buttons],
-            **QUIET,
+            # The place in the line for the model and the expected wait, where the answers will be.
+            show_progress="minimal",
+            show_progress_on=self.now,
+            api_visibility="private",
             **one,
         )
         # Once the browser knows that the answer is whole, not with its last words: till then it sends no other question.
