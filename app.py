@@ -20,7 +20,7 @@ from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
 from tabs.status import status_line
 from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
-from tabs.whois import WhoLine
+from tabs.whois import WhoLine, open_the_button
 
 STATUS_SECONDS = 2
 
@@ -44,6 +44,7 @@ def build() -> gr.Blocks:
         dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
+    open_the_button(page)
     return page.queue(max_size=MOST_EVENTS)
 
 

@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import gradio as gr
-from gradio.context import get_blocks_context
 
 from tabs.access import caller_now, can_sign_in
 from tabs.shared import QUIET, escape, on_space, open_to_all
@@ -39,14 +38,6 @@ class WhoLine:
             self.line = gr.HTML(elem_classes="news", min_width=260)
             if can_sign_in():  # elsewhere the button would keep the app from starting
                 gr.LoginButton(size="sm", scale=0, min_width=230, elem_id="sign-in")
-                self._open_the_button()
-
-    def _open_the_button(self) -> None:
-        """Gradio's own handler writes the button's words when a page is opened: for everybody, and for the page alone."""
-        check = open_to_all(gr.LoginButton._check_login_status)
-        for function in getattr(get_blocks_context(), "fns", {}).values():
-            if getattr(function.fn, "__func__", None) is check:
-                function.api_visibility = "private"
 
     def wire(self, load: Any) -> None:
         """Args:
@@ -54,3 +45,15 @@ class WhoLine:
         """
         if on_space():
             load(who_line, None, self.line, **QUIET)
+
+
+def open_the_button(page: gr.Blocks) -> None:
+    """Let Gradio's own handler write the button's words for everybody who opens the page, and be no endpoint of the API.
+
+    Args:
+        page: built, since Gradio adds the handler at the end.
+    """
+    check = open_to_all(gr.LoginButton._check_login_status)
+    for function in page.fns.values():
+        if getattr(function.fn, "__func__", None) is check:
+            function.api_visibility = "private"
