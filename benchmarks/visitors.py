@@ -231,7 +231,7 @@ def measure(home: Path, visitors: int, seconds: float, pause: float) -> dict[str
                 "visitors": visitors, "seconds": seconds, "pause": pause, "errors": len(seen.errors),
                 "first_errors": seen.errors[:5], "crossed": len(seen.crossed), "first_crossed": seen.crossed[:3],
                 "refused_by_rate": seen.refused, "different_answers": len(set(alone.values())),
-                "answers_seconds": spread(seen.answers or [-1.0]), "plot_lag_seconds": spread(seen.lags),
+                "answers_seconds": spread(seen.answers or [-1.0]), "plot_lag_seconds": spread(seen.lags or [-1.0]),
                 "tick_seconds": spread(seen.ticks or [-1.0]), "steps": len(crowd.step_times(10**9)),
                 "resident_mb": {name: round(n / 1e6) for name, n in resident.items()},
                 "app_cpu_seconds": round(cpu.user + cpu.system),

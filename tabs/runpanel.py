@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
 from pipeline.errors import RunError
 from pipeline.training import launcher
@@ -21,16 +22,21 @@ TICK_SECONDS = 2
 
 @lru_cache(maxsize=16)
 def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
-    """The plot of a run as it was at `mark`: drawn once, however many windows are watching."""
+    """The plot of a run as it was at `mark`: drawn and written out once, however many windows are watching."""
     view = look(mark[0])
-    return training_figure(view, smoothing, log) if view else None
+    return _written(training_figure(view, smoothing, log)) if view else None
 
 
 @lru_cache(maxsize=4)
 def _details(mark: tuple[str, int, str]) -> Any:
     """The small plots, as above."""
     view = look(mark[0])
-    return details_figure(view) if view else None
+    return _written(details_figure(view)) if view else None
+
+
+def _written(figure: Any) -> PlotData:
+    """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
+    return PlotData(type="plotly", plot=figure.to_json())
 
 
 def forget_plots() -> None:
