@@ -16,35 +16,20 @@ from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.training import launcher, runs, sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
+from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
 from tabs.status import status_line
+from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
+from tabs.whois import WhoLine, open_the_button
 
 STATUS_SECONDS = 2
-
-ORANGE = {
-    f"button_primary_{part}{dark}": value
-    for dark in ("", "_dark")
-    for part, value in {
-        "background_fill": "#c2500a",
-        "background_fill_hover": "#a94305",
-        "border_color": "#c2500a",
-        "text_color": "white",
-    }.items()
-}
-"""The one orange button of each tab, dark enough for white text (contrast 4.9 to 1)."""
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's default with the system's own fonts, so that none is fetched."""
-    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    subdued = {"body_text_color_subdued": "*neutral_600", "block_info_text_color": "*neutral_600"}
-    return gr.themes.Default(primary_hue="orange", **fonts).set(**ORANGE, **subdued)
 
 
 def build() -> gr.Blocks:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    with gr.Blocks(title="Shelftalk", analytics_enabled=False) as page:
+    with GuardedBlocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
+        who = WhoLine()
         status = gr.HTML(elem_id="status")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("1 Dataset", id="dataset"):
@@ -53,12 +38,14 @@ def build() -> gr.Blocks:
                 training = TrainingTab(tabs)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
                 chat = ChatTab(tabs)
+        who.wire(page.load)
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
         dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
-    return page
+    open_the_button(page)
+    return page.queue(max_size=MOST_EVENTS)
 
 
 def take_the_run_along(*_: Any) -> None:
@@ -87,7 +74,11 @@ def main() -> None:
             theme=theme(),
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
-            allowed_paths=[str(runs_dir()), str(datasets_dir())],
+            max_file_size=LARGEST_UPLOAD,
+            app_kwargs={"middleware": middleware()},
+            mcp_server=True,
+            run_history=False,
+            enable_monitoring=False,
             share=False,
             ssr_mode=False,
         )

@@ -38,6 +38,9 @@ fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 MOST_LOGITS = 256
 """Tokens whose logits are in memory at once, on Unsloth and in `LeanLlama`."""
 
+ANSWERING = 500_000_000
+"""What answering takes beside the weights: the libraries' code, or a process' context on a GPU, and what is computed."""
+
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
 
