@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.data import generation
+from pipeline.machine import on_zero_gpu
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
@@ -32,6 +33,8 @@ def doing(text: str) -> Iterator[Callable[[int, int], None]]:
 
 def device() -> str:
     """The processor that models run on, without loading torch."""
+    if on_zero_gpu():
+        return "ZeroGPU (lent for answers)"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return gpu_name() or f"CPU, {count(cores, 'core')}"
 

@@ -18,6 +18,7 @@ import psutil
 
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
+from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
 from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
     LOG,
@@ -43,13 +44,24 @@ too late for the many small operations of a step (benchmarks/RESULTS.md)."""
 
 
 def check_idle() -> None:
-    """Refuse a second run beside one that is training.
+    """Refuse a second run beside one that is training, and any run on a machine that cannot train.
 
     Raises:
-        RunError: a run is training.
+        RunError: a run is training, or this is a Space on ZeroGPU.
     """
+    check_can_train()
     if busy := running_run():
         raise RunError(f"Run {busy.name} is still training; wait for it or stop it first.")
+
+
+def check_can_train() -> None:
+    """Refuse to train where the machine cannot.
+
+    Raises:
+        RunError: this is a Space on ZeroGPU.
+    """
+    if on_zero_gpu():
+        raise RunError(ZERO_GPU_TRAINING)
 
 
 @alone()
@@ -57,7 +69,7 @@ def start(folder: Path) -> None:
     """Start training in a run folder, or go on with it after its last whole checkpoint.
 
     Raises:
-        RunError: another run is training, or this one has finished.
+        RunError: another run is training, this one has finished, or this machine cannot train.
     """
     check_idle()
     state = status(folder).state

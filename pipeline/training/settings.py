@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.errors import SettingsError
+from pipeline.machine import on_zero_gpu
 
 GPU_BASE = "unsloth/llama-3-8b-bnb-4bit"
 """The default base model where there is an NVIDIA GPU."""
@@ -209,7 +210,9 @@ def default_base() -> str:
 
 @lru_cache(maxsize=1)
 def gpu_name() -> str:
-    """The NVIDIA GPU by its name, without loading torch; empty where there is none that works."""
+    """The NVIDIA GPU that can be trained on by its name, without loading torch; empty where there is none that works."""
+    if on_zero_gpu():  # whatever nvidia-smi says there of a GPU that is another Space's at the moment
+        return ""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         names = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
