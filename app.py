@@ -12,33 +12,18 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.training import launcher, runs, sweep
+from tabs import health
+from tabs.about import add_about
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
+from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
 
 STATUS_SECONDS = 2
-
-ORANGE = {
-    f"button_primary_{part}{dark}": value
-    for dark in ("", "_dark")
-    for part, value in {
-        "background_fill": "#c2500a",
-        "background_fill_hover": "#a94305",
-        "border_color": "#c2500a",
-        "text_color": "white",
-    }.items()
-}
-"""The one orange button of each tab, dark enough for white text (contrast 4.9 to 1)."""
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's default with the system's own fonts, so that none is fetched."""
-    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    subdued = {"body_text_color_subdued": "*neutral_600", "block_info_text_color": "*neutral_600"}
-    return gr.themes.Default(primary_hue="orange", **fonts).set(**ORANGE, **subdued)
 
 
 def build() -> gr.Blocks:
@@ -53,6 +38,7 @@ def build() -> gr.Blocks:
                 training = TrainingTab(tabs)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
                 chat = ChatTab(tabs)
+        add_about()
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
         dataset.wire_refresh([page.load], timer)
@@ -71,6 +57,7 @@ def take_the_run_along(*_: Any) -> None:
 
 
 def main() -> None:
+    logs.set_up()
     on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -90,6 +77,7 @@ def main() -> None:
             allowed_paths=[str(runs_dir()), str(datasets_dir())],
             share=False,
             ssr_mode=False,
+            app_kwargs={"routes": health.routes()},
         )
     except OSError as error:
         sys.exit(f"Port {port} cannot be used ({error}); stop what is running there, or choose another with PORT=8080.")

@@ -92,7 +92,7 @@ def answering(
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
     fetch_base(folder)
-    begun = shown = time.monotonic()
+    shown = time.monotonic()
     warnings, raws, is_shown = [], {}, False
     growing = _answers(folder, other, asked, tuple(sides), max_new_tokens, temperature)
     with doing("answering a question"), closing(growing):  # at once: whoever asks next waits for the model
@@ -104,7 +104,6 @@ def answering(
                 break
         if not is_shown:
             yield warnings, raws
-    logger.info("Question answered in %.1f s", time.monotonic() - begun, extra={"run": folder.name})
 
 
 @on_gpu(ANSWER_SECONDS)
@@ -117,6 +116,7 @@ def _answers(
     temperature: float,
 ) -> Generator[tuple[list[str], Raws], None, None]:
     """After every token: those that get the same prompt together, then the base that reads the record."""
+    begun = time.monotonic()
     language_model, warnings = load(folder, other)
     from pipeline.answering.models import BASE as PLAIN
     from pipeline.answering.models import OTHER as ANOTHER
@@ -129,15 +129,22 @@ def _answers(
     if RECORD in sides and asked.product:
         groups.append(([build_prompt(asked.title, asked.question, asked.product.content)], [RECORD]))
     raws: Raws = {side: None for side in sides if any(side in group for _, group in groups)}
-    for prompts, group in groups:
-        tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
-        growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
-        with closing(growing):
-            for texts in growing:
-                raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
-                yield warnings, raws
-        raws = raws | {side: raws[side] or "" for side in group}
-        yield warnings, raws
+    try:
+        for prompts, group in groups:
+            tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
+            growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
+            with closing(growing):
+                for texts in growing:
+                    raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
+                    yield warnings, raws
+            raws = raws | {side: raws[side] or "" for side in group}
+            yield warnings, raws
+    finally:
+        said = sum(len(language_model.tokenizer.encode(raw or "", add_special_tokens=False)) for raw in raws.values())
+        took = {"seconds": round(time.monotonic() - begun, 1), "tokens": said}
+        logger.info(
+            "Question answered: {seconds} s, {tokens} tokens".format_map(took), extra=took | {"run": folder.name}
+        )
 
 
 def fetch_base(folder: Path) -> None:
@@ -172,8 +179,8 @@ def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> di
             on_progress(done, total)
     comparison = read_json(folder / COMPARISON)
     write_report(folder, comparison)
-    told = {"run": folder.name, "seconds": round(time.monotonic() - begun, 1)}
-    logger.info("Questions before and after asked", extra=told)
+    took = round(time.monotonic() - begun, 1)
+    logger.info("Questions before and after asked: %s s", took, extra={"run": folder.name, "seconds": took})
     return comparison
 
 

@@ -5,7 +5,6 @@ import html
 import inspect
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.errors import PipelineError, disk_problem
+from pipeline.machine import on_space as on_space
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +88,6 @@ def for_callers(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(explain(error), print_exception=False) from error
 
     return call
-
-
-def on_space() -> bool:
-    """Whether the app is a Space, which serves others than its machine's owner."""
-    return bool(os.environ.get("SPACE_ID"))
 
 
 def go_to(button: gr.Button, tabs: gr.Tabs, tab: str) -> None:

@@ -16,12 +16,12 @@ if not torch.backends.cuda.is_built():
     torch._C._cuda_init = no_cuda
     torch.cuda._is_in_bad_fork = no_cuda
 
-import spaces.zero.torch as driver
+import spaces.zero.torch as driver  # noqa: E402
 
 driver.init = lambda nvidia_uuid: None
 driver.move = lambda callback=None: None
 
-import app
+import app  # noqa: E402
 
 if __name__ == "__main__":
     app.main()
