@@ -44,11 +44,12 @@ def _place() -> str:
 def add_about() -> None:
     """The folded panel at the page's end; what it says is looked up when it is opened."""
     with gr.Accordion("About", open=False, elem_id="about") as panel:
-        text = gr.Textbox(
+        text = gr.Code(  # a text box that takes no input cannot be selected from in every browser
             label="Versions, hardware and places",
+            language=None,
             interactive=False,
-            lines=9,
-            max_lines=20,
+            wrap_lines=True,
+            show_line_numbers=False,
             buttons=["copy"],
             elem_id="about-text",
         )

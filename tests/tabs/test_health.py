@@ -1,7 +1,6 @@
 """What the app says of itself to whoever watches it: `GET /health`, its log as a Space, and the About panel."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -126,15 +125,18 @@ def test_about_is_text_to_copy_without_a_path_of_the_space(space: App, browser: 
     assert f"shelftalk {VERSION}" in text and f"gradio {versions()['gradio']}" in text and "Python 3." in text
     assert "core" in text and "GB free" in text and "Apache-2.0" in text and "https://huggingface.co/" in text
     assert str(space.home) not in text and SECRET not in text
-    expect(page.locator("#about button[aria-label*='opy'], #about button[title*='opy']").first).to_be_visible()
+    expect(page.locator("#about-text").get_by_role("button", name="Copy")).to_be_visible()
     page.context.close()
 
 
 def open_about(page: Page) -> str:
     page.locator("#about button.label-wrap").click()
-    box = page.locator("#about-text textarea")
-    expect(box).to_have_value(re.compile("Versions: "))
-    return box.input_value()
+    box = page.locator("#about-text .cm-content")
+    expect(box).to_contain_text("Versions: ")
+    box.press("ControlOrMeta+a")
+    selected = page.evaluate("window.getSelection().toString()")
+    assert "Versions: " in selected and "Health: " in selected, "The text cannot be selected."
+    return box.inner_text()
 
 
 def test_about_says_where_things_are_on_one_s_own_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
