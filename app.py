@@ -25,6 +25,9 @@ from tabs.training import TrainingTab, make_room
 
 STATUS_SECONDS = 2
 
+MOST_WAITING = 1000
+"""Events of all pages that may wait; on ZeroGPU, Gradio's own limit is one, and a page begins with more."""
+
 
 def build() -> gr.Blocks:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -44,7 +47,7 @@ def build() -> gr.Blocks:
         dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
-    return page
+    return page.queue(max_size=MOST_WAITING)
 
 
 def take_the_run_along(*_: Any) -> None:
