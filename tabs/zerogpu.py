@@ -43,14 +43,11 @@ def _lent(task: Task[Params, Value], seconds: int) -> Task[Params, Value]:
     import pipeline.answering.models  # noqa: F401
 
     @wraps(task)
-    def in_worker(
-        *args: Params.args, **kwargs: Params.kwargs
-    ) -> Generator[tuple[Value | None, PipelineError | None], None, None]:
+    def in_worker(*args: Params.args, **kwargs: Params.kwargs) -> Generator[Value | PipelineError, None, None]:
         try:
-            for value in task(*args, **kwargs):
-                yield value, None
-        except PipelineError as problem:  # of any other error `spaces` tells the app no more than the class's name
-            yield None, problem
+            yield from task(*args, **kwargs)
+        except PipelineError as problem:  # of any error that is raised, `spaces` tells the app only the class's name
+            yield problem
 
     lent = spaces.GPU(duration=seconds)(in_worker)
 
@@ -58,9 +55,9 @@ def _lent(task: Task[Params, Value], seconds: int) -> Task[Params, Value]:
     def call(*args: Params.args, **kwargs: Params.kwargs) -> Generator[Value, None, None]:
         try:
             with closing(lent(*args, **kwargs)) as growing:
-                for value, problem in growing:
-                    if problem is not None:
-                        raise problem
+                for value in growing:
+                    if isinstance(value, PipelineError):
+                        raise value
                     yield value
         except gr.Error as error:  # no GPU is free, the quota is used up, or the worker has died
             raise ModelError(f"ZeroGPU gave no answer ({error.message}); try again in a minute.") from error
