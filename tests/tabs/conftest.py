@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from pipeline.files import PROJECT
@@ -70,6 +71,11 @@ def start_app(home: Path, *program: str, **variables: str) -> tuple[subprocess.P
             time.sleep(0.1)
     process.kill()
     raise AssertionError(f"The app does not answer: {(home / 'app.log').read_text()}")
+
+
+def client_of(url: str) -> Client:
+    """The app's API as another program sees it, with the patience of the tests: a client's own is five seconds."""
+    return Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 import pytest
-from gradio_client import Client
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.files import write_json
@@ -22,7 +21,7 @@ from pipeline.training.runs import EVENTS, PROCESS, append_event
 from tabs import health
 from tabs.about import about
 from tabs.status import doing
-from tests.tabs.conftest import PATIENCE, App, end_trainings, open_page, start_app
+from tests.tabs.conftest import PATIENCE, App, client_of, end_trainings, open_page, start_app
 from tests.test_logs import parsed
 
 SECRET = "topsecret-of-this-space"
@@ -93,7 +92,7 @@ def test_health_tells_of_a_disk_that_is_nearly_full(home: Path, monkeypatch: pyt
 
 
 def test_as_a_space_the_app_logs_json_with_runs_and_no_words_of_visitors(space: App) -> None:
-    client = Client(space.url, verbose=False)
+    client = client_of(space.url)
     client.predict(question=QUESTION, run="tiny", api_name="/ask")
     with pytest.raises(Exception, match="is gone"):
         client.predict(question=QUESTION, run=SECRET, api_name="/ask")
@@ -105,7 +104,7 @@ def test_as_a_space_the_app_logs_json_with_runs_and_no_words_of_visitors(space: 
 
 
 def test_a_run_s_life_is_logged_with_its_name(space: App) -> None:
-    client = Client(space.url, verbose=False)
+    client = client_of(space.url)
     client.predict(products=2, api_name="/generate_dataset")
     run = client.predict(preset="quick", api_name="/start_training")["run"]
     client.predict(api_name="/stop_training")

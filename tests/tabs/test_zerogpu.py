@@ -7,11 +7,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from gradio_client import Client
 from playwright.sync_api import Browser, expect
 
 from pipeline.training.runs import run_dataset
-from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
+from tests.tabs.conftest import PATIENCE, App, client_of, open_page, open_tab, start_app
 from tests.tabs.test_app import run
 from tests.zero_server import ZeroServer
 
@@ -48,7 +47,7 @@ def zero(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_both_sides_answer_from_a_worker_process(zero: Zero) -> None:
-    client = Client(zero.app.url, verbose=False)
+    client = client_of(zero.app.url)
     product = run_dataset(zero.run).manifest["products"][0]
     found = client.predict(question=f"What is {product['title']}?", api_name="/ask")
     assert found["title"] == product["title"]
@@ -67,13 +66,13 @@ def test_the_answers_of_a_worker_are_those_of_any_other_machine(zero: Zero, home
     (home / "runs").mkdir(parents=True)
     (home / "runs" / "tiny").symlink_to(zero.run.resolve())
     question = "How large is the Brindlewick Kite?"
-    there = Client(zero.app.url, verbose=False).predict(question=question, api_name="/ask")
+    there = client_of(zero.app.url).predict(question=question, api_name="/ask")
     here = asking.ask(question)
     assert {side: there[side] for side in ("base", "tuned")} == {side: here[side] for side in ("base", "tuned")}
 
 
 def test_the_questions_before_and_after_are_asked_there_too(zero: Zero) -> None:
-    comparison = Client(zero.app.url, verbose=False).predict(api_name="/compare")
+    comparison = client_of(zero.app.url).predict(api_name="/compare")
     assert comparison["summary"]["total"] == len(comparison["questions"]) > 0
     assert int(zero.server.named("schedule")[-1]["durationSeconds"]) == 120
     assert (zero.run / "report.html").is_file()
@@ -86,7 +85,7 @@ def test_a_problem_in_the_worker_is_told_with_its_own_sentence(zero: Zero) -> No
     os.utime(weights.parent)  # another adapter than the one that the worker keeps
     try:
         with pytest.raises(Exception, match="is broken or does not fit"):
-            Client(zero.app.url, verbose=False).predict(question="What is it?", api_name="/ask")
+            client_of(zero.app.url).predict(question="What is it?", api_name="/ask")
     finally:
         weights.write_bytes(whole)
         os.utime(weights.parent)
@@ -96,7 +95,7 @@ def test_where_no_gpu_is_to_be_had_a_sentence_says_so(zero: Zero) -> None:
     zero.server.free = False
     try:
         with pytest.raises(Exception, match=r"ZeroGPU gave no answer \(No GPU was available\); try again in a minute"):
-            Client(zero.app.url, verbose=False).predict(question="What is it?", api_name="/ask")
+            client_of(zero.app.url).predict(question="What is it?", api_name="/ask")
     finally:
         zero.server.free = True
 
@@ -120,7 +119,7 @@ def test_the_page_answers_and_says_that_it_cannot_train(zero: Zero, browser: Bro
 def test_nothing_can_be_trained_through_the_api(endpoint: str, zero: Zero) -> None:
     arguments = {"setting": "seed", "values": "1, 2"} if endpoint == "/start_sweep" else {}
     with pytest.raises(Exception, match="lends a GPU for seconds"):
-        Client(zero.app.url, verbose=False).predict(**arguments, api_name=endpoint)
+        client_of(zero.app.url).predict(**arguments, api_name=endpoint)
     assert [child for child in psutil.Process(zero.process).children() if "train" in " ".join(child.cmdline())] == []
 
 
