@@ -12,8 +12,11 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.training import launcher, runs, sweep
+from tabs import health
+from tabs.about import add_about
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
@@ -38,6 +41,7 @@ def build() -> gr.Blocks:
                 training = TrainingTab(tabs)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
                 chat = ChatTab(tabs)
+        add_about()
         who.wire(page.load)
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
@@ -58,6 +62,7 @@ def take_the_run_along(*_: Any) -> None:
 
 
 def main() -> None:
+    logs.set_up()
     on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -75,12 +80,12 @@ def main() -> None:
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
             max_file_size=LARGEST_UPLOAD,
-            app_kwargs={"middleware": middleware()},
             mcp_server=True,
             run_history=False,
             enable_monitoring=False,
             share=False,
             ssr_mode=False,
+            app_kwargs={"middleware": middleware(), "routes": health.routes()},
         )
     except OSError as error:
         sys.exit(f"Port {port} cannot be used ({error}); stop what is running there, or choose another with PORT=8080.")

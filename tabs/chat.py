@@ -21,12 +21,11 @@ from tabs.asking import (
     ALIKE,
     MODEL,
     all_questions,
+    answering,
     ask,
     chosen_run,
     compare,
     example_questions,
-    load,
-    stream,
     vote,
     votes,
 )
@@ -322,19 +321,20 @@ class ChatTab:
             self.ask: gr.Button(visible=False),
             self.stop: gr.Button(visible=True),
         }
+        warned = ""
         try:
-            language_model, warnings = load(folder, other)
-            warned = "".join(notice(warning) for warning in warnings)
-            growing = stream(
-                language_model,
+            growing = answering(
+                folder,
                 asked,
                 sides,
+                other=other,
                 max_new_tokens=int(length),
                 temperature=float(temperature),
                 stopped=lambda: request.session_hash in self.stopped,
             )
             with closing(growing):
-                for raws in growing:
+                for warnings, raws in growing:
+                    warned = "".join(notice(warning) for warning in warnings)
                     exchange = replace(exchange, raws=raws)
                     yield {self.now: warned + exchange_card(exchange)}
         except Exception:

@@ -35,7 +35,7 @@ LARGEST_BODY = 1_000_000
 
 API = "/gradio_api"
 OPEN = re.compile(
-    r"/|/config/?|/(assets|static|svelte)/.+|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/pwa_icon(/\d+)?"
+    r"/|/health|/config/?|/(assets|static|svelte)/.+|/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json|/pwa_icon(/\d+)?"
     r"|/login/(huggingface|callback)|/logout"
     rf"|{API}/(info/?|openapi\.json|app_id/?|user/?|token/?|login_check/?|startup-events|theme\.css|reset/?|cancel)"
     rf"|{API}/(heartbeat/\w+|queue/(join|data|status)|(call|run|api)/.+|upload_progress|mcp(/.*)?|file=(?!\w+:).+)"

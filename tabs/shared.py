@@ -6,7 +6,6 @@ import html
 import inspect
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from gradio.utils import get_upload_folder
 
 from pipeline.errors import PipelineError, disk_problem
 from pipeline.files import whole_file
+from pipeline.machine import on_space as on_space
 
 logger = logging.getLogger(__name__)
 
@@ -109,11 +109,6 @@ def open_in_measure(handler: Handler) -> Handler:
     """Mark one that visitors may call a few times a minute: it asks the model, or keeps something."""
     handler.in_measure = True  # pyright: ignore[reportFunctionMemberAccess]
     return open_to_all(handler)
-
-
-def on_space() -> bool:
-    """Whether the app is a Space, which serves others than its machine's owner."""
-    return bool(os.environ.get("SPACE_ID"))
 
 
 def served(path: Path) -> str:

@@ -1,10 +1,10 @@
 """The line on top of the page: model, device, adapter, and what is going on. Always read anew, never remembered."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.data import generation
+from pipeline.machine import cores, on_zero_gpu
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
@@ -30,10 +30,16 @@ def doing(text: str) -> Iterator[Callable[[int, int], None]]:
         del _doing[task]
 
 
+def is_busy() -> bool:
+    """Whether this process is doing something with a model."""
+    return bool(_doing)
+
+
 def device() -> str:
     """The processor that models run on, without loading torch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return gpu_name() or f"CPU, {count(cores, 'core')}"
+    if on_zero_gpu():
+        return "ZeroGPU (lent for answers)"
+    return gpu_name() or f"CPU, {count(cores(), 'core')}"
 
 
 def activity() -> str:

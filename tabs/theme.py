@@ -1,4 +1,4 @@
-"""The page's look: Gradio's default with an orange that can be read."""
+"""The page's colours and fonts, on top of Gradio's default theme; assets/style.css has the rest."""
 
 from typing import Any
 

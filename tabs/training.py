@@ -11,6 +11,7 @@ import gradio as gr
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError, SettingsError
+from pipeline.machine import on_zero_gpu
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
@@ -224,7 +225,7 @@ class TrainingTab:
         dataset = latest_dataset()
         update = {
             self.missing: gr.Column(visible=dataset is None),
-            self.start: gr.Button(interactive=dataset is not None),
+            self.start: gr.Button(interactive=dataset is not None and not on_zero_gpu()),
             self.data: f"<p class='small'>The newest dataset: {dataset_line(dataset)}</p>" if dataset else "",
         }
         if dataset is None:
