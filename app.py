@@ -16,7 +16,7 @@ from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.training import launcher, runs, sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
-from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
+from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
 from tabs.status import status_line
 from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
@@ -75,6 +75,7 @@ def main() -> None:
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
             max_file_size=LARGEST_UPLOAD,
+            state_session_capacity=MOST_PAGES,
             app_kwargs={"middleware": middleware()},
             mcp_server=True,
             run_history=False,
