@@ -19,7 +19,7 @@ from tabs import health
 from tabs.about import add_about
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
-from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
+from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
 from tabs.status import status_line
 from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
@@ -80,6 +80,7 @@ def main() -> None:
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
             max_file_size=LARGEST_UPLOAD,
+            state_session_capacity=MOST_PAGES,
             mcp_server=True,
             run_history=False,
             enable_monitoring=False,

@@ -65,7 +65,7 @@ def prepare(home: Path, products: int) -> tuple[Path, dict[str, str]]:
     launcher.start(trained)
     list(launcher.watch(trained))
     # Large updates, so that a step takes about as long as one of a real model.
-    slow = {"max_steps": 10_000, "probes": 0, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 16}
+    slow = {"max_steps": 10_000, "probes": 0, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 4}
     training = create_run(dataset, tiny_settings(base, **slow, save_steps=10_000))
     launcher.start(training)
     return training, {f"{name} Lamp": f"How wide is the {name} Lamp?" for name in names}

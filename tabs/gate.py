@@ -29,6 +29,8 @@ MOST_OF_ONE = 5
 """… and of one visitor."""
 MOST_EVENTS = 2000
 """Events of any sort in line; every page that is open sends several at each tick."""
+MOST_PAGES = 1000
+"""Pages whose state is kept, those that were used last: Gradio would keep ten times as many, and each takes memory."""
 LARGEST_UPLOAD = "4gb"
 LARGEST_BODY = 1_000_000
 """Bytes of any other request: the longest question has 1,000 characters."""
