@@ -82,6 +82,13 @@ def code(text: object, longest: int = LONGEST_NAME) -> str:
     return f"{fence} {line} {fence}" if "`" in line else f"`{line or ' '}`"
 
 
+def code_block(text: str, language: str) -> str:
+    """Foreign text as a Markdown code block, which no text in it can end."""
+    text = "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
@@ -194,10 +201,7 @@ def _kinds(manifest: dict[str, Any]) -> Iterator[str]:
 def _example(dataset: Dataset) -> Iterator[str]:
     row = next(iter(dataset.training()), None)
     if row:
-        text = f"{row['prompt']} {row['response']}"[:LONGEST_EXAMPLE]
-        text = "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
-        fence = "`" * max(3, _longest_run(text) + 1)
-        yield f"## An example\n\n{fence}text\n{text}\n{fence}"
+        yield "## An example\n\n" + code_block(f"{row['prompt']} {row['response']}"[:LONGEST_EXAMPLE], "text")
 
 
 _LIMITS = """## Limits
