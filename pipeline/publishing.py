@@ -10,28 +10,33 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
+
+import psutil
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.prompts import FORMAT, UNKNOWN_TITLE
 from pipeline.data.card import check_license
 from pipeline.errors import HubError, RunError
-from pipeline.files import PROJECT, read_json, read_jsonl, whole_folder, write_text
+from pipeline.files import PROJECT, read_json, read_jsonl, whole_file, whole_folder, write_text
 from pipeline.hub import as_sentences, check_repo, hub_api, open_repository
 from pipeline.modelcard import Made, model_card
 from pipeline.training.launcher import QUIET, SHORT_SPIN
 from pipeline.training.runs import has_adapter, read_settings
+from pipeline.training.settings import gpu_name
+from pipeline.training.shapes import base_shape
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 FORMS = ("adapter", "merged", "gguf")
-LOG = "making.log"
+LOG, PUBLISHED = "making.log", "published"
 POLL_SECONDS = 0.2
 
 _MARKS = {"adapter": "adapter_config.json", "merged": "config.json", "gguf": "model.gguf"}
@@ -54,7 +59,7 @@ PARAMETER stop "\\nInstruction:"
 
 @dataclass(frozen=True)
 class Progress:
-    """What is being done, how much of it is done, and once it is pushed the address."""
+    """What is being done, how much of it is done (of 0 where nobody can tell), and once it is pushed the address."""
 
     text: str
     done: int
@@ -88,6 +93,18 @@ def export_model(run: Path, form: str, folder: Path, *, license: str = "unknown"
     yield Progress("Made and checked", 1, 1)
 
 
+def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[Progress]:
+    """As `export_model`, in one file: `published/<run>-<form>.zip` in the run's folder."""
+    path = run / PUBLISHED / f"{run.name}-{form}.zip"
+    path.parent.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix=".zip-", dir=run) as work:
+        folder = Path(work) / f"{run.name}-{form}"
+        yield from export_model(run, form, folder, license=license)
+        with whole_file(path) as aside, ZipFile(aside, "w") as archive:  # weights hardly get smaller by packing
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"{folder.name}/{file.name}")
+
+
 def publish_model(
     run: Path, form: str, repo: str, *, license: str, token: str = "", private: bool = True
 ) -> Iterator[Progress]:
@@ -119,11 +136,15 @@ def publish_model(
         _write_texts(run, made, license, repo, files)
         size = sum(file.stat().st_size for file in files.iterdir())
         yield Progress(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
-        with as_sentences(repo):
-            commit = _push(api, repo, files, form, private)
-            yield Progress("Comparing what is on the Hub with what was sent", 0, 0)
-            _check_arrived(api, repo, files, commit)
+        push_files(api, repo, files, form, private)
     yield Progress("Pushed", 1, 1, f"{api.endpoint}/{repo}")
+
+
+def fits_beside(run: Path) -> bool:
+    """Whether making it fits into the memory beside what is there; on a GPU, whose memory one model fills, never."""
+    shape = base_shape(read_settings(run).base_model)
+    weights = shape.linear_weights + shape.other_weights if shape else 0
+    return not gpu_name() and 6 * weights < psutil.virtual_memory().available
 
 
 def _check_run(run: Path, form: str) -> None:
@@ -134,7 +155,7 @@ def _check_run(run: Path, form: str) -> None:
         raise RunError(f"Run {run.name} has no adapter yet; finish its training first.")
 
 
-def _make(run: Path, form: str, work: Path) -> Iterator[Progress]:
+def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
     """Let the child make it in `work/files`, and tell how far it is.
 
     Returns:
@@ -179,6 +200,17 @@ def _write_texts(run: Path, made: Made, license: str, name: str, folder: Path) -
     write_text(folder / "README.md", model_card(run, made, license, name))
     if made.form == "gguf":
         write_text(folder / "Modelfile", MODELFILE)
+
+
+def push_files(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> None:
+    """Push a folder as one commit, and compare what is on the Hub then with what was sent.
+
+    Raises:
+        HubError: the Hub refused it, cannot be reached, or holds other files afterwards.
+    """
+    with as_sentences(repo):
+        commit = _push(api, repo, files, form, private)
+        _check_arrived(api, repo, files, commit)
 
 
 def _push(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> str:

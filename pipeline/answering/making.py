@@ -91,7 +91,8 @@ def _make_whole(
     four_bit = read_settings(run).load_in_4bit and on_unsloth()
     with TemporaryDirectory(dir=folder.parent) as aside:
         merged = folder if form == "merged" else Path(aside)
-        for dtype in dict.fromkeys((stored_dtype(base), torch.float32)):
+        dtype = stored_dtype(base)
+        while True:
             tell("Merging the adapter into the base")
             model = model or _tuned(base, run / ADAPTER, four_bit, whole=True)
             _save(model.merge_and_unload(safe_merge=True).to(dtype), tokenizer, merged)
@@ -101,8 +102,9 @@ def _make_whole(
             reloaded = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
             same = said(reloaded, AutoTokenizer.from_pretrained(merged), prompts) == wanted
             del reloaded
-            if same:
+            if same or dtype == torch.float32:
                 break
+            dtype = torch.float32
         _check_same(same)
         if form == "gguf":
             _make_gguf(merged, folder, prompts, wanted, tell)
