@@ -30,7 +30,7 @@ from pipeline.modelcard import Made, model_card
 from pipeline.training.launcher import QUIET, SHORT_SPIN
 from pipeline.training.runs import has_adapter, read_settings
 from pipeline.training.settings import gpu_name
-from pipeline.training.shapes import base_shape
+from pipeline.training.shapes import base_shape, merging_bytes
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -140,11 +140,11 @@ def publish_model(
     yield Progress("Pushed", 1, 1, f"{api.endpoint}/{repo}")
 
 
-def fits_beside(run: Path) -> bool:
+def fits_beside(run: Path, form: str) -> bool:
     """Whether making it fits into the memory beside what is there; on a GPU, whose memory one model fills, never."""
     shape = base_shape(read_settings(run).base_model)
-    weights = shape.linear_weights + shape.other_weights if shape else 0
-    return not gpu_name() and 6 * weights < psutil.virtual_memory().available
+    needed = merging_bytes(shape.weights if shape else 0, form)
+    return not gpu_name() and needed < psutil.virtual_memory().available
 
 
 def _check_run(run: Path, form: str) -> None:

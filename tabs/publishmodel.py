@@ -23,14 +23,14 @@ FORMS = {
 }
 
 
-def make_room(run: Path) -> None:
+def make_room(run: Path, form: str) -> None:
     """Give the chat's model up where it and the making do not fit into the memory together; it is loaded again when asked."""
     models = sys.modules.get("pipeline.answering.models")
     if models is None or not models.is_loaded():
         return
     from pipeline.publishing import fits_beside
 
-    if not fits_beside(run):
+    if not fits_beside(run, form):
         models.unload()
 
 
@@ -85,7 +85,7 @@ class PublishModelBox:
         from pipeline.publishing import export_zip
 
         run = chosen(name)
-        yield from self._following(run, export_zip(run, form, license=license or "unknown"))
+        yield from self._following(run, form, export_zip(run, form, license=license or "unknown"))
         yield {
             self.ready: str(run / "published" / f"{run.name}-{form}.zip"),
             self.said: notice("Made, loaded again and checked; it is being downloaded.", "done"),
@@ -99,12 +99,12 @@ class PublishModelBox:
         steps = publish_model(
             run, form, repo.strip(), license=license or "", token=pushing_token(token), private=private
         )
-        address = yield from self._following(run, steps)
+        address = yield from self._following(run, form, steps)
         yield {self.said: pushed_notice(address, private)}
 
-    def _following(self, run: Path, steps: Iterator[Any]) -> Generator[Update, None, str]:
+    def _following(self, run: Path, form: str, steps: Iterator[Any]) -> Generator[Update, None, str]:
         """Show each step; the buttons rest meanwhile. Returns the address in the last one."""
-        make_room(run)
+        make_room(run, form)
         resting, ready = (
             {button: gr.Button(interactive=on) for button in (self.make, self.push)} for on in (False, True)
         )

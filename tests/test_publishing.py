@@ -22,7 +22,7 @@ from pipeline.answering import making
 from pipeline.answering.bases import public_name
 from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder
 from pipeline.answering.ggufile import check_architecture, pre_tokenizer
-from pipeline.answering.making import check_prompts, make, said
+from pipeline.answering.making import make
 from pipeline.answering.prompts import CHAT_TEMPLATE, build_prompt
 from pipeline.errors import HubError, ModelError, PipelineError
 from pipeline.files import read_json, write_json
@@ -72,14 +72,6 @@ def adapter(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def run(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be spoilt."""
     return shutil.copytree(finished_run, tmp_path / "copy of a run")
-
-
-@pytest.fixture(scope="module")
-def answers(finished_run: Path, tiny_base: Path) -> list[list[int]]:
-    """What the run's own model says to the questions of the check."""
-    tokenizer = making.AutoTokenizer.from_pretrained(finished_run / ADAPTER)
-    model = making._tuned(tiny_base, finished_run / ADAPTER, four_bit=False, whole=True)
-    return said(model, tokenizer, check_prompts(finished_run, tokenizer, 256))
 
 
 def parts(card: str) -> tuple[dict[str, Any], str]:

@@ -9,9 +9,11 @@ It uses plain Transformers and PEFT, never Unsloth: those who load what is publi
 
 import gc
 import math
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
@@ -28,7 +30,7 @@ from pipeline.answering.prompts import CHAT_TEMPLATE, encode_prompt
 from pipeline.errors import ModelError, PipelineError, disk_problem
 from pipeline.files import append_jsonl, check_room, read_json, write_json
 from pipeline.training.runs import ADAPTER, read_settings, run_dataset
-from pipeline.training.shapes import base_shape
+from pipeline.training.shapes import base_shape, merging_bytes
 
 Form = Literal["adapter", "merged", "gguf"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -46,6 +48,31 @@ _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 Tell = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """A run's model: what it is made of, and what it says to the questions of the check.
+
+    Attributes:
+        whole: whether a base in 4 bits is needed in full numbers.
+    """
+
+    adapter: Path
+    base: Path
+    base_model: str
+    four_bit: bool
+    whole: bool
+    tokenizer: Any
+    prompts: list[str]
+
+    def load(self, adapter: Path | None = None) -> Any:
+        """The base with the run's adapter on it, or with that of another folder."""
+        return _tuned(self.base, adapter or self.adapter, self.four_bit, self.whole)
+
+    def answers(self, model: Any, files: Path | None = None) -> list[list[int]]:
+        """What a model says, read by the tokenizer that lies in `files` or else by the run's."""
+        return said(model, AutoTokenizer.from_pretrained(files) if files else self.tokenizer, self.prompts)
+
+
 def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     """Make one form of a run's model in an empty folder, and check it.
 
@@ -55,67 +82,66 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     Raises:
         PipelineError: the adapter is broken, there is no room, or what was made answers differently.
     """
-    settings = read_settings(run)
-    _check_adapter(run / ADAPTER)
+    settings, adapter = read_settings(run), run / ADAPTER
+    _check_adapter(adapter)
     base = find_base(settings.base_model)
     if form == "gguf":
         check_architecture(base)
     _check_room(settings.base_model, base, form, folder)
     tell("Loading the base model and the adapter")
-    whole = form != "adapter"
-    four_bit = settings.load_in_4bit and on_unsloth()
-    model = _tuned(base, run / ADAPTER, four_bit, whole)
-    tokenizer = AutoTokenizer.from_pretrained(run / ADAPTER)
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
     prompts = check_prompts(run, tokenizer, settings.max_length)
+    four_bit = settings.load_in_4bit and on_unsloth()
+    source = _Source(adapter, base, settings.base_model, four_bit, form != "adapter", tokenizer, prompts)
+    model = source.load()
     tell(f"Asking the run's model {len(prompts)} questions")
-    wanted = said(model, tokenizer, prompts)
-    if form == "adapter":
-        del model
-        dtype = _make_adapter(run, folder, tokenizer, settings.base_model, tell)
-        tell("Loading it again and asking the same")
-        again = said(_tuned(base, folder, four_bit, whole), AutoTokenizer.from_pretrained(folder), prompts)
-        _check_same(again == wanted)
-    else:
-        dtype = _make_whole(model, run, base, form, folder, prompts, wanted, tell)
+    wanted = source.answers(model)
+    del model  # one at a time is in memory
+    dtype = {"adapter": _make_adapter, "merged": _make_merged, "gguf": _make_gguf}[form](source, wanted, folder, tell)
     return {"dtype": dtype, "checked": len(prompts)}
 
 
-def _make_whole(
-    model: Any, run: Path, base: Path, form: Form, folder: Path, prompts: list[str], wanted: list[list[int]], tell: Tell
-) -> str:
-    """The merged model, and of it the GGUF file; returns the number format.
+def _make_adapter(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
+    tell("Writing the adapter")
+    config = read_json(source.adapter / _CONFIG) | {"base_model_name_or_path": public_name(source.base_model)}
+    write_json(folder / _CONFIG, config)
+    shutil.copyfile(source.adapter / _WEIGHTS, folder / _WEIGHTS)
+    _save_tokenizer(source.tokenizer, folder)
+    tell("Loading it again and asking the same")
+    _check_same(source.answers(source.load(folder), folder) == wanted)
+    return _name(next(iter(load_file(folder / _WEIGHTS).values())).dtype)
 
-    In the base's own format where it answers the same there, else in fp32: rounding may cost a small change its effect.
-    """
-    tokenizer = AutoTokenizer.from_pretrained(run / ADAPTER)
-    four_bit = read_settings(run).load_in_4bit and on_unsloth()
+
+def _make_merged(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
+    """In the base's own number format where it answers the same there, else in fp32: rounding may undo a small change."""
+    dtype = stored_dtype(source.base)
+    while True:
+        tell("Merging the adapter into the base")
+        _save(source.load().merge_and_unload(safe_merge=True).to(dtype), source.tokenizer, folder)
+        gc.collect()
+        tell("Loading it again and asking the same")
+        reloaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        same = source.answers(reloaded, folder) == wanted
+        if same or dtype == torch.float32:
+            _check_same(same)
+            return _name(dtype)
+        del reloaded
+        dtype = torch.float32
+
+
+def _make_gguf(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
     with TemporaryDirectory(dir=folder.parent) as aside:
-        merged = folder if form == "merged" else Path(aside)
-        dtype = stored_dtype(base)
-        while True:
-            tell("Merging the adapter into the base")
-            model = model or _tuned(base, run / ADAPTER, four_bit, whole=True)
-            _save(model.merge_and_unload(safe_merge=True).to(dtype), tokenizer, merged)
-            model = None
-            gc.collect()
-            tell("Loading it again and asking the same")
-            reloaded = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
-            same = said(reloaded, AutoTokenizer.from_pretrained(merged), prompts) == wanted
-            del reloaded
-            if same or dtype == torch.float32:
-                break
-            dtype = torch.float32
-        _check_same(same)
-        if form == "gguf":
-            _make_gguf(merged, folder, prompts, wanted, tell)
+        dtype = _make_merged(source, wanted, Path(aside), tell)
+        gc.collect()
+        tell("Writing the GGUF file, and reading it again")
+        write_gguf(Path(aside), folder / "model.gguf", "Shelftalk")
+        reloaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32)
+        _check_same(source.answers(reloaded, Path(aside)) == wanted)
+    return dtype
+
+
+def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _make_gguf(merged: Path, folder: Path, prompts: list[str], wanted: list[list[int]], tell: Tell) -> None:
-    tell("Writing the GGUF file, and reading it again")
-    write_gguf(merged, folder / "model.gguf", "Shelftalk")
-    reloaded: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32)
-    _check_same(said(reloaded, AutoTokenizer.from_pretrained(merged), prompts) == wanted)
 
 
 def _check_same(same: bool) -> None:
@@ -135,15 +161,6 @@ def _check_adapter(adapter: Path) -> None:
         raise ModelError("The run's adapter is broken or missing; train the run again.") from error
     if not weights or not all(torch.isfinite(tensor).all() for tensor in weights.values()):
         raise ModelError("The run's adapter holds values that are no numbers, so it is not published; train it again.")
-
-
-def _make_adapter(run: Path, folder: Path, tokenizer: Any, base_model: str, tell: Tell) -> str:
-    tell("Writing the adapter")
-    config = read_json(run / ADAPTER / _CONFIG) | {"base_model_name_or_path": public_name(base_model)}
-    write_json(folder / _CONFIG, config)
-    (folder / _WEIGHTS).write_bytes((run / ADAPTER / _WEIGHTS).read_bytes())
-    _save_tokenizer(tokenizer, folder)
-    return str(next(iter(load_file(folder / _WEIGHTS).values())).dtype).removeprefix("torch.")
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -212,16 +229,16 @@ def _check_room(base_model: str, base: Path, form: Form, folder: Path) -> None:
     """Refuse what neither the memory nor the disk has room for."""
     shape = base_shape(base_model)
     files = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    weights = shape.linear_weights + shape.other_weights if shape else files // 2
+    weights = shape.weights if shape else files // 2
     if form == "adapter":
         check_room(folder, 2 * files // 100 + 50_000_000, "the adapter")
         return
     check_room(folder, (8 if form == "gguf" else 4) * weights, "the merged model")
-    free = psutil.virtual_memory().available
-    if 4.4 * weights > free:
+    needed, free = merging_bytes(weights, form), psutil.virtual_memory().available
+    if needed > free:
         raise ModelError(
-            f"Merging needs about {4.4 * weights / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; publish the "
-            "adapter, or merge on a machine with more."
+            f"Merging needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; publish the adapter, or "
+            "merge on a machine with more."
         )
 
 
