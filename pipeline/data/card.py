@@ -28,6 +28,9 @@ TRAIN_FILE, TEST_FILE = "data/train.parquet", "data/test.parquet"
 LONGEST_NAME = 200
 LONGEST_EXAMPLE = 2_000
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode's categories of what is no visible character, or begins a line of its own."""
+
 _ADDRESS = re.compile(r"https?://[\w.~:/?#@!$&*+,;=%-]{1,500}", re.ASCII)
 _URL = re.compile(r"\w+://\S+")
 
@@ -84,7 +87,7 @@ def code(text: object, longest: int = LONGEST_NAME) -> str:
 
 def code_block(text: str, language: str) -> str:
     """Foreign text as a Markdown code block, which no text in it can end."""
-    text = "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
+    text = "".join(c if c == "\n" or unicodedata.category(c) not in _UNSEEN else " " for c in text)
     fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}{language}\n{text}\n{fence}"
 
