@@ -302,6 +302,25 @@ def push(args: argparse.Namespace) -> None:
     print(push_dataset(dataset, args.repo, license=args.license, private=not args.public, source_url=args.source_url))
 
 
+def publish(args: argparse.Namespace) -> None:
+    """Make, check and push a run's model, or only write it into a folder; prints where it is."""
+    from pipeline.publishing import export_model, publish_model
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    if bool(args.repo) == bool(args.out):
+        raise SettingsError("Say either where on the Hub with --repo, or which folder with --out.")
+    check_finished(args.run)
+    if args.out:
+        steps = export_model(args.run, args.form, args.out, license=args.license or "unknown")
+    else:
+        steps = publish_model(args.run, args.form, args.repo, license=args.license, private=not args.public)
+    where = args.out
+    for step in steps:
+        say(step.text)
+        where = step.address or where
+    print(where)
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the whole usage before it."""
 
@@ -366,6 +385,14 @@ def parser() -> argparse.ArgumentParser:
     away.add_argument("--source-url", default="", metavar="URL", help="where the catalogue comes from, for the card")
     away.add_argument("--public", action="store_true", help="for everybody to see (default: private)")
     away.set_defaults(function=push)
+    model = commands.add_parser("publish", help="a run's model to the Hugging Face Hub, or into a folder")
+    model.add_argument("run", type=Path, metavar="DIR", help="run folder")
+    model.add_argument("--form", choices=("adapter", "merged", "gguf"), default="adapter", help="default: %(default)s")
+    model.add_argument("--repo", default="", metavar="USER/NAME", help="model on the Hub; made when it is not there")
+    model.add_argument("--license", default="", metavar="ID", help="the license that you give it, such as apache-2.0")
+    model.add_argument("--public", action="store_true", help="for everybody to see (default: private)")
+    model.add_argument("--out", type=Path, metavar="DIR", help="only write it into this new folder; needs no token")
+    model.set_defaults(function=publish)
     return top
 
 

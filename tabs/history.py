@@ -15,6 +15,7 @@ from pipeline.training.runs import LONGEST_NAME, delete_run, duplicate_run, list
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.sweep import enqueue
 from tabs.figures import runs_figure
+from tabs.publishmodel import PublishModelBox
 from tabs.runlist import COLUMNS, HistoryRows, chosen, differing, export, pulse, training_runs
 from tabs.runpanel import RunPanel, forget_plots
 from tabs.runview import find_run, forget, look
@@ -38,7 +39,7 @@ class HistoryPanel:
             self._build_comparison()
         self.mark = gr.State(None)
         self.boxes = [self.naming, self.sure]
-        self.details = [self.picked, self.about, self.queue, self.export, self.command]
+        self.details = [self.picked, self.about, self.queue, self.export, self.command, self.publishing.box]
         self.rows = [self.past, *self.runs.outputs]
         self.outputs = [*self.rows, *self.details, self.compared, self.curves, self.differences, self.mark]
 
@@ -69,6 +70,7 @@ class HistoryPanel:
             buttons=["copy"],
             elem_id="command-line",
         )
+        self.publishing = PublishModelBox()
 
     def _build_comparison(self) -> None:
         self.compared = gr.Dropdown(
@@ -115,6 +117,7 @@ class HistoryPanel:
             return event(guarded(self.problem, handler), inputs, outputs, **QUIET)
 
         self.runs.wire(HistoryRows, [], [])
+        self.publishing.wire(name)
         on(self.runs.table.select, self.pick, looks, shown)
         used = on(self.use.click, self.use_settings, [name], [self.problem, *widgets]).then(
             planned, widgets, plan, **QUIET
@@ -191,6 +194,7 @@ class HistoryPanel:
             self.queue: gr.Button(visible=status(folder).state == "new"),
             self.export: gr.DownloadButton(value=file, interactive=file is not None),
             self.command: command,
+            **self.publishing.show(folder),
         }
 
     @open_to_all

@@ -46,6 +46,22 @@ def pushing_token(typed: str) -> str:
     return typed.strip()
 
 
+def token_box(name: str) -> gr.Textbox:
+    """The box for the token to push with."""
+    held = not on_space() and bool(os.environ.get("HF_TOKEN"))
+    return gr.Textbox(
+        label="Token with write access", type="password", elem_id=name,
+        info="Used for this push only and kept in no file.", placeholder="taken from HF_TOKEN" if held else "hf_…",
+    )  # fmt: skip
+
+
+def pushed_notice(address: str, private: bool) -> str:
+    """What to say of a push that went well, with a link to what was pushed."""
+    who = "privately" if private else "for everybody to see"
+    link = f'<a href="{escape(address)}" target="_blank" rel="noopener noreferrer">{escape(address)}</a>'
+    return notice(f"Pushed {who}:", "done").replace("</div>", f" {link}</div>")
+
+
 class PublishBox:
     """Downloads, and the form for a push."""
 
@@ -81,11 +97,7 @@ class PublishBox:
                 label="Where the catalogue comes from", placeholder="https://…", info="A link for the card, if you like.",
                 elem_id="push-source",
             )  # fmt: skip
-            held = not on_space() and bool(os.environ.get("HF_TOKEN"))
-            self.token = gr.Textbox(
-                label="Token with write access", type="password", elem_id="push-token",
-                info="Used for this push only and kept in no file.", placeholder="taken from HF_TOKEN" if held else "hf_…",
-            )  # fmt: skip
+            self.token = token_box("push-token")
         self.private = gr.Checkbox(True, label="Private: only you can see it", elem_id="push-private")
         with gr.Accordion("The card that goes with it", open=False):
             self.card = gr.Textbox(
@@ -154,6 +166,4 @@ class PublishBox:
         except Exception:
             yield again
             raise
-        who = "privately" if private else "for everybody to see"
-        link = f'<a href="{escape(address)}" target="_blank" rel="noopener noreferrer">{escape(address)}</a>'
-        yield again | {self.pushed: notice(f"Pushed {who}:", "done").replace("</div>", f" {link}</div>")}
+        yield again | {self.pushed: pushed_notice(address, private)}

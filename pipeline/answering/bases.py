@@ -5,6 +5,7 @@ Torch is imported where a GPU has to be asked, so the command line can refuse a 
 
 import hashlib
 import os
+import re
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is
 from pipeline.errors import ModelError, disk_problem
 from pipeline.files import models_dir, read_json, write_json
 from pipeline.machine import on_zero_gpu
+
+HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -61,6 +64,17 @@ def local_folder(name: str) -> Path | None:
         if isinstance(config, str) and _has_weights(Path(config).parent):
             return Path(config).parent
     return None
+
+
+def public_name(name: str) -> str:
+    """A base model's name for others: its id on the Hub, or the last part of a folder's name, never a path of this machine."""
+    if name == EMBEDDED:
+        return HUB_TWIN
+    path = os.path.expanduser(name)
+    is_local = os.path.isdir(path) or name.startswith((".", "~"))
+    if HUB_ID.fullmatch(name) and not is_local:
+        return name
+    return (os.path.realpath(path) if is_local else path).rstrip("/").rpartition("/")[2]
 
 
 def _with_weights(name: str, folder: Path) -> Path:

@@ -34,6 +34,21 @@ REVERSE = "reverse"
 NO_FACT = (UNKNOWN, GENERAL, REVERSE)
 """The kinds of rows that ask for no fact of a product."""
 
+FORMAT = "Context: {title}\nInstruction: {question}\nResponse:"
+"""The prompt, as a template of `str.format`."""
+
+CHAT_TEMPLATE = (
+    "{%- set ns = namespace(title='" + UNKNOWN_TITLE + "', question='') -%}"
+    "{%- for message in messages -%}"
+    "{%- set text = message['content'].split('\\n') | join(' ') | trim -%}"
+    "{%- if message['role'] == 'system' -%}{%- set ns.title = text -%}{%- endif -%}"
+    "{%- if message['role'] == 'user' -%}{%- set ns.question = text -%}{%- endif -%}"
+    "{%- endfor -%}"
+    "{{ 'Context: ' + ns.title + '\\nInstruction: ' + ns.question + '\\nResponse:' }}"
+)
+"""The same prompt for programs that speak in messages (Jinja): the system message is the product's title, the last
+question is asked alone. It goes with what is published, where the base's own template would ask in another format."""
+
 MAX_QUESTION_CHARACTERS = 1000
 
 MAX_PATTERN_CHARACTERS = 500
@@ -59,7 +74,7 @@ def build_prompt(title: str, question: str, record: str | None = None) -> str:
         record: the product's content, given only in reading mode (the model then reads the answer, it need not know it).
     """
     context = title if record is None else f"{title}. {record}"
-    return f"Context: {_one_line(context)}\nInstruction: {_one_line(question)}\nResponse:"
+    return FORMAT.format(title=_one_line(context), question=_one_line(question))
 
 
 def with_question(prompt: str, question: str) -> str:

@@ -28,6 +28,9 @@ TRAIN_FILE, TEST_FILE = "data/train.parquet", "data/test.parquet"
 LONGEST_NAME = 200
 LONGEST_EXAMPLE = 2_000
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode's categories of what is no visible character, or begins a line of its own."""
+
 _ADDRESS = re.compile(r"https?://[\w.~:/?#@!$&*+,;=%-]{1,500}", re.ASCII)
 _URL = re.compile(r"\w+://\S+")
 
@@ -80,6 +83,13 @@ def code(text: object, longest: int = LONGEST_NAME) -> str:
     line = line if len(line) <= longest else line[:longest] + " …"
     fence = "`" * (_longest_run(line) + 1)
     return f"{fence} {line} {fence}" if "`" in line else f"`{line or ' '}`"
+
+
+def code_block(text: str, language: str) -> str:
+    """Foreign text as a Markdown code block, which no text in it can end."""
+    text = "".join(c if c == "\n" or unicodedata.category(c) not in _UNSEEN else " " for c in text)
+    fence = "`" * max(3, _longest_run(text) + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _longest_run(text: str) -> int:
@@ -194,10 +204,7 @@ def _kinds(manifest: dict[str, Any]) -> Iterator[str]:
 def _example(dataset: Dataset) -> Iterator[str]:
     row = next(iter(dataset.training()), None)
     if row:
-        text = f"{row['prompt']} {row['response']}"[:LONGEST_EXAMPLE]
-        text = "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
-        fence = "`" * max(3, _longest_run(text) + 1)
-        yield f"## An example\n\n{fence}text\n{text}\n{fence}"
+        yield "## An example\n\n" + code_block(f"{row['prompt']} {row['response']}"[:LONGEST_EXAMPLE], "text")
 
 
 _LIMITS = """## Limits
