@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError, QuestionError, RunError, SettingsErro
 from pipeline.files import datasets_dir
 from pipeline.generate import add_command
 from pipeline.generate import generate as generate_dataset
+from pipeline.space.commands import add_commands
 from pipeline.training import launcher
 from pipeline.training.recipe import read_recipe, with_set
 from pipeline.training.runs import (
@@ -366,6 +367,7 @@ def parser() -> argparse.ArgumentParser:
     away.add_argument("--source-url", default="", metavar="URL", help="where the catalogue comes from, for the card")
     away.add_argument("--public", action="store_true", help="for everybody to see (default: private)")
     away.set_defaults(function=push)
+    add_commands(commands, say)
     return top
 
 
