@@ -13,32 +13,15 @@ from typing import Any
 import gradio as gr
 
 from pipeline.files import ASSETS, datasets_dir, runs_dir
+from pipeline.space import awake
 from pipeline.training import launcher, runs, sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
+from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
 
 STATUS_SECONDS = 2
-
-ORANGE = {
-    f"button_primary_{part}{dark}": value
-    for dark in ("", "_dark")
-    for part, value in {
-        "background_fill": "#c2500a",
-        "background_fill_hover": "#a94305",
-        "border_color": "#c2500a",
-        "text_color": "white",
-    }.items()
-}
-"""The one orange button of each tab, dark enough for white text (contrast 4.9 to 1)."""
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's default with the system's own fonts, so that none is fetched."""
-    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    subdued = {"body_text_color_subdued": "*neutral_600", "block_info_text_color": "*neutral_600"}
-    return gr.themes.Default(primary_hue="orange", **fonts).set(**ORANGE, **subdued)
 
 
 def build() -> gr.Blocks:
@@ -78,6 +61,7 @@ def main() -> None:
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
     sweep.attend(make_room)
+    awake.attend()
     if on_space:
         signal.signal(signal.SIGTERM, take_the_run_along)
     try:
