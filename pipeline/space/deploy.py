@@ -4,6 +4,7 @@ Each is made only where it is needed, so a deployment that was cut off goes on w
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -330,10 +331,14 @@ class Deployment:
         self.runtime = self.api.set_space_sleep_time(self.space, self.settings.sleep_time)
 
     def _compare(self) -> None:
+        from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
         from huggingface_hub.hf_api import RepoFile
 
-        entries = self.api.list_repo_tree(self.space, repo_type="space", recursive=True)
-        self.sent, self.gone = differences(self.files, [e for e in entries if isinstance(e, RepoFile)])
+        stored: list[RepoFile] = []
+        with suppress(EntryNotFoundError, RevisionNotFoundError):  # a repository without a commit
+            entries = self.api.list_repo_tree(self.space, repo_type="space", recursive=True)
+            stored = [entry for entry in entries if isinstance(entry, RepoFile)]
+        self.sent, self.gone = differences(self.files, stored)
 
     def _send(self) -> None:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -351,9 +356,13 @@ class Deployment:
 
     def _wait(self) -> None:
         hidden = list(self.given.values())
-        wait_until_running(
-            self.api, self.space, self.commit, self.say, changed=self.changed, hidden=hidden, pause=self.pause
-        )
+        try:
+            wait_until_running(
+                self.api, self.space, self.commit, self.say, changed=self.changed, hidden=hidden, pause=self.pause
+            )
+        except KeyboardInterrupt:
+            self.say(f"{self.space} is deployed, and the Hub goes on building it; deploy again to see how far it is.")
+            raise
 
 
 def sleep_words(seconds: int) -> str:

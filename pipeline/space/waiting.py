@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HubError
+from pipeline.hub import http_status
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, SpaceRuntime
@@ -36,6 +37,8 @@ LOG_LINES = 20
 
 SETTLE_SECONDS = 30
 """After a commit or a setting the Hub may say for some seconds more what was before."""
+
+TRIES = 5
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\x20-\x7e\xa0-\U0010ffff]")
 
@@ -73,7 +76,7 @@ def wait_until_running(
     told, begun = "", time.monotonic()
     moved = not changed  # whether what the Hub says is about the new state
     while True:
-        runtime = api.get_space_runtime(space)
+        runtime = _look(api, space, pause)
         stage = str(getattr(runtime.stage, "value", runtime.stage))
         taken_up = runtime.raw.get("sha") == commit if commit else False
         begins = stage in WORDS and stage != "NO_APP_FILE"
@@ -83,10 +86,24 @@ def wait_until_running(
         if moved and stage != "RUNNING" and (stage in FAILED or stage not in WORDS):
             _tell_log(api, space, runtime, say, hidden)
             raise HubError(FAILED.get(stage, f"The Space is {stage.lower()}; look at its page on the Hub."))
-        if (words := WORDS.get(stage, "Waiting for the Hub")) != told:
+        minutes = int((time.monotonic() - begun) / 60)
+        words = WORDS.get(stage, "Waiting for the Hub") + (f" ({minutes} min)" if minutes else "")
+        if words != told:
             told = words
             say(f"{words} …")
         time.sleep(pause)
+
+
+def _look(api: "HfApi", space: str, pause: float) -> "SpaceRuntime":
+    """What the Hub says of a Space; in a wait of many minutes it may be out of reach for a moment."""
+    for left in reversed(range(TRIES)):
+        try:
+            return api.get_space_runtime(space)
+        except Exception as error:
+            if not left or (http_status(error) or 500) < 500:
+                raise
+            time.sleep(pause)
+    raise AssertionError
 
 
 def _is_as_asked(runtime: "SpaceRuntime", commit: str | None) -> bool:

@@ -334,6 +334,17 @@ def test_a_space_that_does_not_run_shows_the_end_of_its_log(stage: str, project:
     assert deployment(project, Terminal()).run()
 
 
+def test_a_hub_that_is_away_for_a_moment_ends_no_wait(project: Path, hub: SpacesHub) -> None:
+    away = [503, 503]
+
+    def reply(method: str, path: str, sent: dict[str, Any]) -> tuple[int, Any] | None:
+        waits = path.endswith("/runtime") and hub.repositories[STORED].commits
+        return (away.pop(), {}) if waits and away else None
+
+    hub.extensions.insert(0, reply)
+    assert deployment(project, Terminal()).run() and away == []
+
+
 # --- No secret anywhere ---
 
 

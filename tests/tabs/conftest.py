@@ -47,8 +47,8 @@ class App:
     """Requests that would have left this machine."""
 
 
-def start_app(home: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `python app.py` and wait until it answers."""
+def start_app(home: Path, **more: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `python app.py`, with `more` in its environment, and wait until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,7 +57,7 @@ def start_app(home: Path) -> tuple[subprocess.Popen[bytes], str]:
         "PORT": str(port),
         "GRADIO_TEMP_DIR": str(home / "temporary"),
     }
-    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": ""}
+    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": "", **more}
     with (home / "app.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=PROJECT, env=environment, stdout=log, stderr=log)
     url, until = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
