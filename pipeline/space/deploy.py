@@ -3,6 +3,7 @@
 Each is made only where it is needed, so a deployment that was cut off goes on where it stopped, and a second one changes nothing.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -355,7 +356,7 @@ class Deployment:
         self.changed = True
 
     def _wait(self) -> None:
-        hidden = list(self.given.values())
+        hidden = [*self.given.values(), os.environ.get("HF_TOKEN", "")]
         try:
             wait_until_running(
                 self.api, self.space, self.commit, self.say, changed=self.changed, hidden=hidden, pause=self.pause
