@@ -17,17 +17,20 @@ from pipeline.space import awake
 from pipeline.training import launcher, runs, sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
+from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
 from tabs.status import status_line
 from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
+from tabs.whois import WhoLine, open_the_button
 
 STATUS_SECONDS = 2
 
 
 def build() -> gr.Blocks:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    with gr.Blocks(title="Shelftalk", analytics_enabled=False) as page:
+    with GuardedBlocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
+        who = WhoLine()
         status = gr.HTML(elem_id="status")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("1 Dataset", id="dataset"):
@@ -36,12 +39,14 @@ def build() -> gr.Blocks:
                 training = TrainingTab(tabs)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
                 chat = ChatTab(tabs)
+        who.wire(page.load)
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
         dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
-    return page
+    open_the_button(page)
+    return page.queue(max_size=MOST_EVENTS)
 
 
 def take_the_run_along(*_: Any) -> None:
@@ -71,7 +76,11 @@ def main() -> None:
             theme=theme(),
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
-            allowed_paths=[str(runs_dir()), str(datasets_dir())],
+            max_file_size=LARGEST_UPLOAD,
+            app_kwargs={"middleware": middleware()},
+            mcp_server=True,
+            run_history=False,
+            enable_monitoring=False,
             share=False,
             ssr_mode=False,
         )

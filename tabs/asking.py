@@ -1,6 +1,7 @@
 """Asking a run's model: one question, or all of its questions before and after. Torch is imported when a model is needed."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -16,10 +17,13 @@ from pipeline.data.examples import REPORT_1
 from pipeline.data.phrasings import kind_label
 from pipeline.errors import RunError
 from pipeline.files import append_jsonl, read_jsonl
-from pipeline.training.runs import run_dataset
+from pipeline.training.plan import answering_bytes, room_left
+from pipeline.training.runs import read_settings, run_dataset
+from pipeline.training.settings import gpu_name
 from tabs.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
 from tabs.catalogues import short
-from tabs.runview import find_run, trained_runs
+from tabs.runview import find_run, look, seconds_left, trained_runs
+from tabs.shared import duration, memory, open_in_measure
 from tabs.status import doing
 
 MODEL = "model"
@@ -53,11 +57,39 @@ def chosen_run(name: str | None) -> Path:
 
 
 def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
-    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed."""
+    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed.
+
+    Raises:
+        PipelineError: it cannot be loaded, or a training has the memory that it needs.
+    """
+    check_room(folder)
     with doing("loading the model"):
         from pipeline.answering.models import load_run
 
         return load_run(folder, other)
+
+
+def check_room(folder: Path) -> None:
+    """Refuse to load a model into memory that a training has, or will have by its peak.
+
+    Raises:
+        RunError: it does not fit beside the run that is training.
+    """
+    view, models = look(), sys.modules.get("pipeline.answering.models")
+    if view is None or view.status.state != "running" or (models and models.is_loaded()):
+        return  # one that is there was kept because both fit (see `tabs.training.make_room`)
+    used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)
+    asked, gpu = read_settings(folder), bool(gpu_name())
+    needed = answering_bytes(asked, gpu=gpu)
+    left = room_left(view.settings, run_dataset(view.folder).training(), used, gpu=gpu)
+    if needed is None or left is None or needed <= left:
+        return
+    seconds = seconds_left(view)
+    when = f"in about {duration(seconds)}" if seconds else "when it has ended"
+    raise RunError(
+        f"The chat is paused while run {view.name} trains: the model needs about {memory(needed)} and "
+        f"{memory(max(left, 0))} are free beside the training; ask again {when}."
+    )
 
 
 def stream(
@@ -133,6 +165,7 @@ def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> di
     return comparison
 
 
+@open_in_measure
 def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
     folder = chosen_run(run)

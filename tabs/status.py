@@ -9,7 +9,7 @@ from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
 from tabs.runview import look, trained_runs
-from tabs.shared import count, escape
+from tabs.shared import count, escape, open_to_all
 
 _doing: dict[object, str] = {}
 """What this process is doing with a model, for the status line of every window."""
@@ -55,6 +55,7 @@ def activity() -> str:
     return " and ".join(said) or "idle"
 
 
+@open_to_all
 def status_line() -> str:
     """The whole line, as HTML."""
     newest = next((look(folder.name) for folder in list_runs()), None)

@@ -1,4 +1,4 @@
-"""The page's colours and fonts, on top of Gradio's default theme; assets/style.css has the rest."""
+"""The page's look: Gradio's default with an orange that can be read."""
 
 from typing import Any
 
