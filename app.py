@@ -14,6 +14,7 @@ import gradio as gr
 
 from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
+from pipeline.space import awake
 from pipeline.training import launcher, runs, sweep
 from tabs import health
 from tabs.about import add_about
@@ -70,6 +71,7 @@ def main() -> None:
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
     sweep.attend(make_room)
+    awake.attend()
     if on_space:
         signal.signal(signal.SIGTERM, take_the_run_along)
     try:

@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError, QuestionError, RunError, SettingsErro
 from pipeline.files import datasets_dir
 from pipeline.generate import add_command
 from pipeline.generate import generate as generate_dataset
+from pipeline.space.commands import add_commands
 from pipeline.training import launcher
 from pipeline.training.recipe import read_recipe, with_set
 from pipeline.training.runs import (
@@ -393,6 +394,7 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--public", action="store_true", help="for everybody to see (default: private)")
     model.add_argument("--out", type=Path, metavar="DIR", help="only write it into this new folder; needs no token")
     model.set_defaults(function=publish)
+    add_commands(commands, say)
     return top
 
 

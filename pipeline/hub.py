@@ -8,7 +8,7 @@ The token goes to the Hub and nowhere else: no file, no log, no message. What th
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -134,14 +134,19 @@ def open_repository(api: "HfApi", repo: str, private: bool, *, kind: Literal["mo
 
 
 @contextmanager
-def as_sentences(repo: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into a `HubError`. Its own messages may hold anything that a server says."""
+def as_sentences(repo: str, special: Mapping[int, str] | None = None) -> Iterator[None]:
+    """Turn what the Hub's client raises into a `HubError`. Its own messages may hold anything that a server says.
+
+    Args:
+        special: what to say to HTTP statuses that mean something of their own here.
+    """
     try:
         yield
     except HubError:
         raise
     except Exception as error:  # the Hub's errors, those of the two clients under it, and the disk's
-        raise HubError(disk_problem(error) or _sentence(error, repo)) from None
+        said = (special or {}).get(http_status(error) or 0)
+        raise HubError(disk_problem(error) or said or _sentence(error, repo)) from None
 
 
 def _sentence(error: BaseException, repo: str) -> str:

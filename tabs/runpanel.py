@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components.plot import PlotData
 
 from pipeline.errors import RunError
+from pipeline.space import awake
 from pipeline.training import launcher
 from pipeline.training.runs import has_adapter, running_run
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
@@ -248,7 +249,8 @@ class RunPanel:
 
     def _pace(self, view: RunView) -> str:
         told = view.status.state == "running" or view.steps
-        return f"<p class='pace'>{escape(pace_line(view))}</p>" if told else ""
+        asleep = notice(awake.warning(), "hint") if view.status.state == "running" else ""
+        return f"<p class='pace'>{escape(pace_line(view))}</p>{asleep}" if told else ""
 
     def _probes(self, view: RunView) -> Update:
         probes = view.probes

@@ -6,10 +6,15 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import SpaceHardware
+from huggingface_hub import SpaceCard, SpaceHardware
+from huggingface_hub.constants import SPACES_SDK_TYPES
+
+from pipeline.space.settings import SCOPES, read_space, with_front_matter
+from pipeline.training.settings import GPU_BASE
 
 from pipeline.machine import VERSION
 
@@ -41,12 +46,8 @@ def imported_modules(file: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def front_matter() -> dict[str, str]:
+def front_matter() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
-
-
-def space() -> dict[str, str]:
-    return yaml.safe_load((ROOT / "space.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("file", REQUIREMENTS)
@@ -81,8 +82,24 @@ def test_every_imported_package_is_pinned():
     assert packages - pins("requirements.txt").keys() == set()
 
 
-def test_readme_front_matter_is_space_yaml():
-    assert front_matter() == space()
+def test_readme_front_matter_is_what_space_yaml_says():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_front_matter(readme, read_space()) == readme
+    assert front_matter() == read_space().matter
+
+
+def test_the_hub_s_client_reads_the_front_matter_and_loses_nothing():
+    card = SpaceCard.load(ROOT / "README.md", ignore_metadata_errors=False)
+    assert card.data.to_dict() == front_matter()
+
+
+def test_the_space_s_settings_are_those_that_the_hub_knows():
+    settings, matter = read_space(), front_matter()
+    hardware = {flavor.value for flavor in SpaceHardware}
+    assert {settings.hardware, matter["suggested_hardware"]} <= hardware
+    assert matter["sdk"] in SPACES_SDK_TYPES and len(matter["short_description"]) <= 60
+    assert set(matter.get("hf_oauth_scopes", [])) <= set(SCOPES)
+    assert not settings.variables.keys() & settings.secrets.keys()
 
 
 def test_the_version_is_the_same_everywhere():
@@ -90,7 +107,7 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_space_runs_this_app():
-    assert (ROOT / space()["app_file"]).is_file()
-    assert space()["sdk_version"] == pins("requirements.txt")["gradio"]
-    assert space()["suggested_hardware"] in {hardware.value for hardware in SpaceHardware}
-    assert len(space()["short_description"]) <= 60
+    matter = front_matter()
+    assert (ROOT / matter["app_file"]).is_file()
+    assert matter["sdk_version"] == pins("requirements.txt")["gradio"]
+    assert GPU_BASE in matter["preload_from_hub"] and GPU_BASE in matter["models"]

@@ -1,0 +1,209 @@
+"""A Space that trains does not fall asleep, and sleeps again after it, whatever happens between."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.data.dataset import Dataset
+from pipeline.files import PROJECT, read_json, write_json
+from pipeline.space import awake
+from pipeline.space.settings import read_space
+from pipeline.training import launcher
+from pipeline.training.runs import create_run, is_alive, list_runs, status
+from pipeline.training.sweep import cancel_queue, enqueue
+from tests.hub_server import TOKEN, Repository
+from tests.hub_spaces import Space, SpacesHub
+from tests.tiny import tiny_settings
+
+SPACE = "mira/shelftalk"
+PATIENCE = 300
+"""Seconds that a child may take before a test gives up on it: the machine may be busy."""
+
+ATTEND = "from pipeline.space import awake; awake.attend(seconds=0.05, grace=0.2).join()"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[SpacesHub]:
+    """The Hub with this Space on it, which sleeps after half an hour."""
+    with SpacesHub() as server:
+        for name, value in {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "SPACE_ID": SPACE}.items():
+            monkeypatch.setenv(name, value)
+        server.repositories[f"spaces/{SPACE}"] = Repository(private=False)
+        server.spaces[SPACE] = Space(hardware="l4x1", sleep_time=1800, stages=["RUNNING"])
+        yield server
+    awake.warn("")
+    for folder in filter(is_alive, list_runs()):
+        os.kill(read_json(folder / "process.json")["pid"], signal.SIGKILL)
+
+
+@pytest.fixture
+def attendant() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts processes that look after the sleep time, as the app does; they are ended with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", ATTEND], cwd=PROJECT))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for(what: Callable[[], Any]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < until, "It never came."
+        time.sleep(0.05)
+
+
+def queued(dataset: Dataset) -> Path:
+    """A run that waits for its turn, which nobody gives it."""
+    folder = create_run(dataset, tiny_settings(Path("nowhere")))
+    enqueue(folder)
+    return folder
+
+
+def calls(hub: SpacesHub) -> list[str]:
+    return [request.rpartition("/")[2] for request in hub.requests if request.startswith("POST")]
+
+
+def test_it_stays_awake_during_a_run_and_sleeps_after_it_also_when_it_crashed_between(
+    dataset: Dataset, tiny_base: Path, hub: SpacesHub, attendant: Callable[[], subprocess.Popen[bytes]], home: Path
+) -> None:
+    space = hub.spaces[SPACE]
+    folder = create_run(dataset, tiny_settings(tiny_base, max_steps=20))
+    first = attendant()
+    launcher.start(folder)
+    wait_for(lambda: space.sleep_times == [-1])
+    assert read_json(home / awake.REMEMBERED) == {"space": SPACE, "sleep_time": 1800}
+    first.kill()
+    first.wait()
+    list(launcher.watch(folder))
+    assert status(folder).state == "finished" and space.sleep_time is None
+    attendant()
+    wait_for(lambda: not (home / awake.REMEMBERED).exists())
+    assert space.sleep_times == [-1, 1800] and space.sleep_time == 1800
+
+
+def test_a_run_that_waits_counts_too_and_nothing_is_asked_twice(dataset: Dataset, hub: SpacesHub) -> None:
+    attending, space = awake.Attendant(SPACE, grace=0), hub.spaces[SPACE]
+    queued(dataset)
+    for _ in range(3):
+        attending.look()
+    assert space.sleep_times == [-1] and len(hub.requests) == 2
+    cancel_queue()
+    for _ in range(3):
+        attending.look()
+    assert space.sleep_times == [-1, 1800] and len(hub.requests) == 4
+
+
+def test_what_a_run_made_has_time_to_be_kept(dataset: Dataset, hub: SpacesHub) -> None:
+    attending = awake.Attendant(SPACE, grace=3600)
+    queued(dataset)
+    attending.look()
+    cancel_queue()
+    attending.look()
+    assert hub.spaces[SPACE].sleep_times == [-1]
+    queued(dataset)  # the next run begins meanwhile, and what was before it is not forgotten
+    attending.look()
+    cancel_queue()
+    awake.Attendant(SPACE, grace=0).look()
+    assert hub.spaces[SPACE].sleep_times == [-1, 1800]
+
+
+def test_a_time_that_somebody_has_set_meanwhile_stays(dataset: Dataset, hub: SpacesHub, home: Path) -> None:
+    attending = awake.Attendant(SPACE, grace=0)
+    queued(dataset)
+    attending.look()
+    hub.spaces[SPACE].sleep_time = 7200
+    cancel_queue()
+    attending.look()
+    assert hub.spaces[SPACE].sleep_times == [-1] and not (home / awake.REMEMBERED).exists()
+
+
+def test_a_crash_that_took_the_disk_along_leaves_no_space_that_never_sleeps(hub: SpacesHub) -> None:
+    hub.spaces[SPACE].sleep_time = None
+    awake.Attendant(SPACE).look()
+    assert hub.spaces[SPACE].sleep_times == [read_space().sleep_time] == [3600]
+
+
+@pytest.mark.parametrize("record", [{"space": "ada/other", "sleep_time": 60}, {"space": SPACE, "sleep_time": "x"}, []])
+def test_what_another_space_left_or_a_damaged_record_says_nothing(record: Any, hub: SpacesHub, home: Path) -> None:
+    hub.spaces[SPACE].sleep_time = None
+    write_json(home / awake.REMEMBERED, record)
+    awake.Attendant(SPACE).look()
+    assert hub.spaces[SPACE].sleep_times == [3600] and not (home / awake.REMEMBERED).exists()
+
+
+@pytest.mark.parametrize(("hardware", "sleep_time"), [("cpu-basic", None), ("zero-a10g", 172800), ("l4x1", None)])
+def test_where_nothing_can_or_need_be_lifted_nothing_is_called(
+    hardware: str, sleep_time: int | None, dataset: Dataset, hub: SpacesHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.spaces[SPACE] = Space(hardware=hardware, sleep_time=sleep_time, stages=["RUNNING"])
+    queued(dataset)
+    for token in (TOKEN, ""):
+        monkeypatch.setenv("HF_TOKEN", token)
+        awake.Attendant(SPACE).look()
+        assert calls(hub) == [] and awake.warning() == ""
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "why"),
+    [
+        ("", 0, "it has no HF_TOKEN to change its sleep time with"),
+        (TOKEN, 403, "its HF_TOKEN may not change its sleep time"),
+        (TOKEN, 500, "the Hub cannot be asked now to change its sleep time"),
+        ("hf_a token", 0, "its HF_TOKEN may not change its sleep time"),
+    ],
+)
+def test_what_is_in_the_way_is_told_once_and_tried_again(
+    token: str,
+    status: int,
+    why: str,
+    dataset: Dataset,
+    hub: SpacesHub,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(awake, "RETRY_SECONDS", 0)
+    monkeypatch.setenv("HF_TOKEN", token)
+    if status:
+        hub.failures["/sleeptime"] = status
+    attending = awake.Attendant(SPACE, grace=0)
+    queued(dataset)
+    for _ in range(3):
+        attending.look()
+    assert awake.warning().startswith(f"This Space may fall asleep while it trains, since {why}; keep this page open")
+    assert caplog.text.count("may fall asleep") == 1 and TOKEN not in caplog.text
+    hub.failures.clear()
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    attending.look()
+    assert awake.warning() == "" and hub.spaces[SPACE].sleep_times == [-1]
+    hub.failures["/sleeptime"] = 500
+    cancel_queue()
+    for _ in range(2):
+        attending.look()
+    assert caplog.text.count("The Space never sleeps, since the Hub cannot be asked now") == 1
+    hub.failures.clear()
+    attending.look()
+    assert hub.spaces[SPACE].sleep_times == [-1, 1800]
+
+
+def test_without_a_token_and_without_a_run_nothing_is_asked(hub: SpacesHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "")
+    awake.Attendant(SPACE).look()
+    assert hub.requests == []
+
+
+def test_off_a_space_nobody_attends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert awake.attend() is None
