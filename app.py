@@ -13,7 +13,8 @@ from typing import Any
 import gradio as gr
 
 from pipeline.files import ASSETS, datasets_dir, runs_dir
-from pipeline.training import launcher, runs, sweep
+from pipeline.space import keeping
+from pipeline.training import sweep
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.status import status_line
@@ -61,15 +62,6 @@ def build() -> gr.Blocks:
     return page
 
 
-def take_the_run_along(*_: Any) -> None:
-    """A Space that goes down ends everything in it: let the run save what it has first. Elsewhere a run outlives the app."""
-    with sweep.queue_held():
-        if running := runs.running_run():
-            launcher.stop(running)
-            list(launcher.watch(running))
-        sys.exit(0)
-
-
 def main() -> None:
     on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
@@ -77,9 +69,10 @@ def main() -> None:
         sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
+    keeping.attend()
     sweep.attend(make_room)
     if on_space:
-        signal.signal(signal.SIGTERM, take_the_run_along)
+        signal.signal(signal.SIGTERM, keeping.take_the_run_along)
     try:
         build().launch(
             server_name="0.0.0.0" if on_space else "127.0.0.1",
