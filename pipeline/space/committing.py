@@ -5,6 +5,7 @@ there: what is missing on a disk is no wish.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -34,7 +35,10 @@ from pipeline.space.store import Moved, Pinned, Store, pinned
 from pipeline.training.runs import CHECKPOINTS, KEEPING, alone, is_alive
 
 CHECKPOINT_SECONDS = 300
-"""Between two checkpoints of a run that trains: they are large, and each stays in the store's history."""
+"""Between two checkpoints of a run that trains, at least: each stays in the store's history, which is not for nothing."""
+
+CHECKPOINT_BYTES = 1_000_000
+"""A second, at most, that checkpoints may add to that history on average: large ones are sent less often."""
 
 TRIES = 6
 """To commit on top of the newest commit, while others commit too."""
@@ -102,7 +106,8 @@ class Writer:
         """The files of the checkpoint that stays in the store as it is, since a newer one is sent only now and then."""
         seen = record.seen.files if record.seen else {}
         old, new = _checkpoint(seen), _checkpoint(files)
-        late = self.hurry or time.time() - record.saved > CHECKPOINT_SECONDS
+        pause = max(CHECKPOINT_SECONDS, sum(seen[name].size for name in old) / CHECKPOINT_BYTES)
+        late = self.hurry or time.time() - record.saved > pause
         if not old or not new or old == new or late or not is_alive(thing.folder):
             return {}
         for name in new:
@@ -125,7 +130,8 @@ class Writer:
         if stored is not None and stored not in (record.seen, record.sent):
             record.name, record.seen, stored = self._other_name(thing, head), None, None
         folder = thing.there(record.name)
-        listing = Listing(self.name, stored.revision + 1 if stored else 1, files)
+        revision = stored.revision + 1 if stored else 1
+        listing = Listing(self.name, revision, files, os.environ.get("SPACE_ID", ""))
         record.sent = listing
         self.records[thing.key] = record
         self.records.save()  # should the answer to the commit be lost, it is known again as ours

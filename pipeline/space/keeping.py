@@ -32,8 +32,8 @@ SECONDS = 60.0
 HANDOVER_SECONDS = 600
 """After the start: as long it is looked for what comes late into the store. A Space that is rebuilt begins beside the old one."""
 
-FAREWELL_SECONDS = 15.0
-"""For the last round. A Space that is stopped has about 30 seconds, and its run has taken some of them."""
+FAREWELL_SECONDS = 120.0
+"""For the last round, at most. A Space is given about 30 seconds, and is ended when they are over, whatever is said here."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds until the next attempt, when one has failed; each pause is twice the one before."""
@@ -102,7 +102,7 @@ class Keeper:
                 wait = seconds
             except Exception as error:  # whatever it is, the next round may do better
                 self._note(_sentence(error, self.repo))
-                wait, pause = pause, min(2 * pause, LONGEST_PAUSE)
+                wait, pause = min(pause, LONGEST_PAUSE), min(2 * pause, LONGEST_PAUSE)
             if closing:
                 self.closed.set()
                 return

@@ -58,11 +58,13 @@ class Listing:
     Attributes:
         writer: names the process that wrote it.
         revision: how often the thing has been written, whoever did it.
+        space: the Space that wrote it; empty for another machine.
     """
 
     writer: str
     revision: int
     files: dict[str, File]
+    space: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,7 +91,7 @@ class Listing:
         sound = len(files) <= MOST_FILES and all(belongs(kind, name) and _sound(f) for name, f in files.items())
         if not sound:
             raise ValueError("a file that is not kept")
-        return cls(str(value["writer"])[:64], int(value["revision"]), files)
+        return cls(str(value["writer"])[:64], int(value["revision"]), files, str(value.get("space", ""))[:200])
 
 
 def _sound(file: File) -> bool:

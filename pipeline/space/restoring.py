@@ -256,20 +256,27 @@ def _settle(records: Records, one: Coming) -> None:
         record = records[thing.key] = Record(name, one.listing)
         if thing.folder.exists():  # or a person has deleted it meanwhile, and so it shall be in the store
             if thing.kind == RUNS:
-                _mark(thing.folder)
+                _mark(thing.folder, one.listing)
             record.stamps = stamps(files_here(thing))
         records.save()
 
 
-def _mark(folder: Path) -> None:
-    """Say of a run how it was cut off, and begin again with one that a Space took down with itself."""
-    queue_again(folder)
+def _mark(folder: Path, listing: Listing) -> None:
+    """Say of a run how it was cut off, and go on with what waited or was taken down, if this Space wrote it.
+
+    Another machine does not train what that one may be training itself.
+    """
+    restarted = bool(listing.space) and listing.space == os.environ.get("SPACE_ID")
+    if restarted:
+        queue_again(folder)
+    else:
+        (folder / QUEUED).unlink(missing_ok=True)
     if last_lifecycle(folder).get("type", "") in ("", *ENDINGS):
         (folder / RESTORED).unlink(missing_ok=True)
         return
     step = saved_step(folder)
     press = f"press Resume to go on after step {step}" if step else "no checkpoint was kept yet, so start it again"
-    what = "The Space was restarted" if _on_space() else "The machine that trained it is gone or was restarted"
+    what = "The Space was restarted" if restarted else "The machine that trained it is gone or was restarted"
     write_json(folder / RESTORED, {"whole": True, "message": f"{what} while this run was training; {press}."})
 
 
@@ -278,12 +285,8 @@ def queue_again(folder: Path) -> None:
 
     One that died without a word does not: it might take its machine down again.
     """
-    if not _on_space() or is_alive(folder) or last_lifecycle(folder).get("type") != "stopped":
+    if not os.environ.get("SPACE_ID") or is_alive(folder) or last_lifecycle(folder).get("type") != "stopped":
         return
     if any(event.get(GOING_DOWN) for event in since_start(read_events(folder)[0])):
         (folder / PROCESS).unlink(missing_ok=True)
         write_text(folder / QUEUED, "0\n")
-
-
-def _on_space() -> bool:
-    return bool(os.environ.get("SPACE_ID"))

@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from pipeline.files import home
@@ -25,6 +27,9 @@ FOREIGN = Listing("", -1, {})
 
 SMALL = 10_000_000
 """Bytes up to which a file is read into memory, so that what is sent of it is what its checksum says, though it grows."""
+
+SILENCE_SECONDS = 120
+"""After so long without a byte a request counts as lost; the client by itself would wait for ever."""
 
 GROWING = (".jsonl", ".log")
 
@@ -54,14 +59,10 @@ class Store:
         """Raises:
         HubError: there is no token, or the name cannot be one.
         """
-        from huggingface_hub.utils import disable_progress_bars
-
         check_repo(repo)
         self.repo = repo
         self.api = hub_api()
-        disable_progress_bars()
-        # It tells every retry; what counts of a Hub that is away is told in one sentence.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        _calm_client()
 
     def open(self) -> None:
         """Make the repository where it is not there.
@@ -145,6 +146,26 @@ class Store:
                 raise Moved from None
             raise
         return done.oid
+
+
+@cache
+def _calm_client() -> None:
+    """Once in a process: the Hub's client waits no longer than it must, and draws no bars into the log.
+
+    It tells every retry, too; what counts of a Hub that is away is told in one sentence.
+    """
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils._http import default_client_factory
+
+    def with_timeout() -> Any:
+        client = default_client_factory()
+        client.timeout = SILENCE_SECONDS
+        return client
+
+    set_client_factory(with_timeout)
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -3,20 +3,22 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
 from pipeline import files
-from pipeline.data.dataset import Dataset
-from pipeline.files import PROJECT, append_jsonl, home, read_json, read_jsonl, write_json
+from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.files import PROJECT, append_jsonl, home, read_json, read_jsonl, write_json, write_text
 from pipeline.space import keeping
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST, belongs
@@ -36,65 +38,12 @@ from pipeline.training.runs import (
     status,
 )
 from pipeline.training.settings import preset
+from pipeline.training.sweep import queued_runs
 from tests.hub_server import TOKEN, HubServer, Repository
-from tests.local_server import HttpReply
+from tests.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
 from tests.tiny import tiny_settings, train_here
 
-REPO = "mira/shop-data"
-STORED = f"datasets/{REPO}"
-PATIENCE = 120
-
 OnDisk = Callable[[str], Path]
-
-
-class Hub(HubServer):
-    """A Hub that can lose its answers.
-
-    Attributes:
-        lost: how many commits are taken and not answered.
-    """
-
-    lost = 0
-
-    def answer(self, method: str, path: str, authorization: str, body: bytes) -> HttpReply:
-        reply = super().answer(method, path, authorization, body)
-        if "/commit/" in path and self.lost:
-            self.lost -= 1
-            return HttpReply(0, b"")
-        return reply
-
-    @property
-    def store(self) -> Repository:
-        return self.repositories[STORED]
-
-    @property
-    def uploads(self) -> int:
-        """Large files that were sent."""
-        return sum(request.startswith("PUT /stored/") for request in self.requests)
-
-    def list_of(self, folder: str) -> dict[str, Any]:
-        return json.loads(self.store.files[f"{folder}/{LIST}"])
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # its storage is another server
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with Hub() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        yield server
-
-
-@pytest.fixture
-def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OnDisk:
-    """Makes this process work on a machine's disk, by its name."""
-
-    def at(name: str) -> Path:
-        monkeypatch.setenv("SHELFTALK_HOME", str(tmp_path / name))
-        return tmp_path / name
-
-    return at
 
 
 def small_run(dataset: Dataset, name: str, *events: tuple[str, dict[str, Any]]) -> Path:
@@ -181,6 +130,23 @@ def test_only_what_changed_is_sent_and_old_checkpoints_go(hub: Hub, dataset: Dat
     assert hub.uploads == uploads + 2
 
 
+def test_of_a_run_that_trains_a_checkpoint_is_sent_only_now_and_then(hub: Hub, dataset: Dataset) -> None:
+    folder = small_run(dataset, "run", STARTED)
+    alive = [sys.executable, "-c", "import time; time.sleep(600)", str(folder.resolve())]
+    with subprocess.Popen(alive) as training:
+        write_json(folder / "process.json", {"pid": training.pid})
+        writer = Keeper(REPO).writer
+        sent = []
+        for step, hurry in ((1, False), (2, False), (3, True)):
+            checkpoint(folder, step)
+            append_event(folder, *STEP[:1], **STEP[1])
+            writer.keep(hurry=hurry)
+            sent.append({path.split("/")[3] for path in hub.store.files if "/checkpoints/" in path})
+            assert hub.store.files["runs/run/events.jsonl"] == (folder / "events.jsonl").read_bytes()
+        training.kill()
+    assert sent == [{"checkpoint-1"}, {"checkpoint-1"}, {"checkpoint-3"}]
+
+
 def test_an_app_that_starts_again_on_its_disk_sends_nothing_anew(hub: Hub, dataset: Dataset) -> None:
     folder = small_run(dataset, "first", STARTED, STEP)
     Keeper(REPO).round()
@@ -265,9 +231,8 @@ def test_a_run_that_is_deleted_while_it_comes_back_stays_deleted(hub: Hub, datas
 def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     hub: Hub, dataset: Dataset, tiny_base: Path, on_disk: OnDisk, tmp_path: Path
 ) -> None:
-    few = {"max_steps": 300, "save_steps": 10, "probes": 0, "questions": 1, "per_device_train_batch_size": 8}
-    settings = tiny_settings(tiny_base, **few)
-    folder = create_run(dataset, settings, home() / "runs" / "cut")
+    few = {"max_steps": 60, "probes": 0, "questions": 1, "per_device_train_batch_size": 4}
+    folder = create_run(dataset, tiny_settings(tiny_base, **few, save_steps=1), home() / "runs" / "cut")
     keeper = Keeper(REPO)
     keeper.round()
     launcher.start(folder)
@@ -277,7 +242,7 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     keeper.round()
     child.kill()
     step = saved_step(folder)
-    assert 0 < step < 300
+    assert 0 < step < 60
     wait_for(lambda: any(e["type"] == "failed" for e in read_events(folder)[0]))
     shutil.rmtree(home())
 
@@ -294,8 +259,9 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     assert [e["step"] for e in events if e["type"] == "resumed"] == [step]
     begun = next(n for n, e in enumerate(events) if e["type"] == "resumed")
     told = [e["step"] for e in events[begun:] if e["type"] == "step"]
-    assert told == list(range(step + 1, 301))
-    whole = create_run(dataset, settings, tmp_path / "whole")
+    assert told == list(range(step + 1, 61))
+    again = open_dataset(fresh / "datasets" / dataset.folder.name)
+    whole = create_run(again, tiny_settings(tiny_base, **few, save_steps=60), tmp_path / "whole")
     train_here(whole)
     losses = [{e["step"]: e["loss"] for e in read_events(f)[0] if e["type"] == "step"} for f in (back, whole)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
@@ -303,13 +269,6 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     assert runs_of(hub) == {"cut"}
     assert not [path for path in hub.store.files if "/checkpoints/" in path]  # a finished run needs none
     assert "runs/cut/adapter/adapter_model.safetensors" in hub.store.files
-
-
-def wait_for(true: Callable[[], Any]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < until, "It did not happen."
-        time.sleep(0.01)
 
 
 # --- Two machines ---
@@ -468,16 +427,13 @@ def test_what_cannot_be_sent_waits_and_is_said(
     with HubServer() as gone:
         away = gone.url
     monkeypatch.setenv("HF_ENDPOINT", away)
+    monkeypatch.setattr(keeping, "LONGEST_PAUSE", 0.05)
     small_run(dataset, "run", STARTED)
     keeper = Keeper(REPO)
-    import threading
-
-    thread = threading.Thread(target=keeper.attend, args=(0.05,), daemon=True)
-    thread.start()
+    threading.Thread(target=keeper.attend, args=(0.05,), daemon=True).start()
     wait_for(lambda: keeper.problem.text)
-    assert keeper.look().text == "waiting for the Hub: The Hub cannot be reached (ConnectError); check the connection."
+    assert keeper.look().text == "waiting for the Hub: It cannot be reached (ConnectError)."
     assert keeper.look().since and not keeper.look().done
-    monkeypatch.setattr(keeping, "FIRST_PAUSE", 0.05)
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     wait_for(lambda: keeper.look().done)
     assert runs_of(hub) == {"run"}
@@ -498,7 +454,7 @@ def test_a_commit_whose_answer_was_lost_is_known_again(hub: Hub, dataset: Datase
     Keeper(REPO).round()
     append_event(folder, "message", text="arrived")
     hub.lost = 1
-    with pytest.raises(OSError, match=r"."):
+    with pytest.raises(httpx.RemoteProtocolError):
         Keeper(REPO).round()
     assert b"arrived" in hub.store.files["runs/run/events.jsonl"]
     append_event(folder, "message", text="more")
@@ -523,7 +479,7 @@ def test_one_file_that_the_hub_refuses_holds_nothing_up(hub: Hub, dataset: Datas
         return (400, {"error": "No"}) if bad else real(name, repository, lines)
 
     hub._commit = refuse  # pyright: ignore[reportPrivateUsage]
-    with pytest.raises(Exception, match="400"):
+    with pytest.raises(Exception, match="Bad request"):
         Keeper(REPO).round()
     assert runs_of(hub) == {"good"}
 
@@ -636,19 +592,52 @@ def test_where_things_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert files.home() == tmp_path / "mine"
 
 
-@pytest.mark.parametrize("by_space", [True, False])
-def test_only_a_run_that_its_space_took_down_goes_on_by_itself(
-    by_space: bool, hub: Hub, dataset: Dataset, on_disk: OnDisk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", [GOING_DOWN, "by a person"])
+@pytest.mark.parametrize("place", ["mira/shop", "mira/other", ""])
+def test_only_what_its_own_space_took_down_goes_on_by_itself(
+    told: str, place: str, hub: Hub, dataset: Dataset, on_disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = [("message", {"text": "down", GOING_DOWN: True})] if by_space else []
-    checkpoint(small_run(dataset, "run", STARTED, *told, ("stopped", {})), 1)
-    Keeper(REPO).round()
-    fresh = on_disk("fresh")
     monkeypatch.setenv("SPACE_ID", "mira/shop")
+    stopping = ("message", {"text": "down", told: True})
+    checkpoint(small_run(dataset, "run", STARTED, stopping, ("stopped", {})), 1)
+    write_text(small_run(dataset, "waits") / QUEUED, "1\n")
     Keeper(REPO).round()
-    assert (fresh / "runs" / "run" / QUEUED).is_file() == by_space
-    queue_again(fresh / "runs" / "run")
-    assert status(fresh / "runs" / "run").state == "stopped"
+    fresh = on_disk("fresh") / "runs"
+    monkeypatch.setenv("SPACE_ID", place)
+    Keeper(REPO).round()
+    same = place == "mira/shop"
+    assert [f.name for f in queued_runs()] == ["run"] * (same and told == GOING_DOWN) + ["waits"] * same
+    assert status(fresh / "run").state == "stopped" and status(fresh / "waits").state == ("queued" if same else "new")
+    commits = len(hub.store.commits)
+    Keeper(REPO).round()
+    assert len(hub.store.commits) == commits  # nor is the other's queue changed
+
+
+def test_a_space_with_its_own_storage_goes_on_too(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small_run(dataset, "run", STARTED, ("message", {"text": "down", GOING_DOWN: True}), ("stopped", {}))
+    write_json(folder / "process.json", {"pid": 2**22 + 1})
+    queue_again(folder)
+    assert not queued_runs()
+    monkeypatch.setenv("SPACE_ID", "mira/shop")
+    queue_again(folder)
+    assert queued_runs() == [folder]
+
+
+def test_the_status_line_says_whether_it_is_kept(hub: Hub, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tabs.status import status_line
+
+    assert "<b>kept</b>" not in status_line()
+    keeper = Keeper(REPO)
+    monkeypatch.setattr(keeping, "_keeper", keeper)
+    assert "<b>kept</b> looking at the Hub<" in status_line()
+    keeper.closing.set()
+    keeper.attend()
+    assert re.search(r"<b>kept</b> on the Hub, \d+ s ago<", status_line())
+    hub.failures = {"/commit/": 503}
+    append_event(small_run(dataset, "run"), "message", text="more")
+    keeper.attend()
+    said = r"<b>kept</b> waiting for the Hub: It has a problem of its own \(HTTP 503\). For \d+ s now.<"
+    assert re.search(said, status_line())
 
 
 def test_no_token_is_left_anywhere(hub: Hub, dataset: Dataset, on_disk: OnDisk, tmp_path: Path) -> None:
