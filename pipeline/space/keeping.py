@@ -7,6 +7,7 @@ meanwhile, both stay, under two names. What is on the disk is the queue: without
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -15,14 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PipelineError, disk_problem
-from pipeline.files import on_volume
+from pipeline.files import home, locked, on_volume
 from pipeline.hub import http_status
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
 from pipeline.space.restoring import queue_again, restore
 from pipeline.space.store import Store
 from pipeline.training import launcher, sweep
-from pipeline.training.runs import GOING_DOWN, append_event, list_runs, running_run
+from pipeline.training.runs import GOING_DOWN, KEEPING, append_event, list_runs, running_run
 
 logger = logging.getLogger(__name__)
 
@@ -92,21 +93,26 @@ class Keeper:
         return self._writer
 
     def attend(self, seconds: float = SECONDS) -> None:
-        """Keep, until `finish` is called."""
-        pause = FIRST_PAUSE
-        while True:
-            closing = self.closing.is_set()
-            try:
-                self.round(seconds)
-                pause = FIRST_PAUSE
-                wait = seconds
-            except Exception as error:  # whatever it is, the next round may do better
-                self._note(_sentence(error, self.repo))
-                wait, pause = min(pause, LONGEST_PAUSE), min(2 * pause, LONGEST_PAUSE)
-            if closing:
-                self.closed.set()
-                return
-            self.closing.wait(wait)
+        """Keep, until `finish` is called. Of several processes with one home, one does so; the next when that has ended."""
+        with locked(home() / KEEPING / ".lock"):
+            for left in (home() / KEEPING).glob("*/"):  # by one that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            pause = FIRST_PAUSE
+            while not self.closed.is_set():
+                closing = self.closing.is_set()
+                pause, wait = self._attempt(pause, seconds)
+                if closing:
+                    self.closed.set()
+                self.closing.wait(wait)
+
+    def _attempt(self, pause: float, seconds: float) -> tuple[float, float]:
+        """A round; returns the seconds to pause should the next one fail, and those to wait now."""
+        try:
+            self.round(seconds)
+        except Exception as error:  # whatever it is, the next round may do better
+            self._note(_sentence(error, self.repo))
+            return min(2 * pause, LONGEST_PAUSE), min(pause, LONGEST_PAUSE)
+        return FIRST_PAUSE, seconds
 
     def round(self, seconds: float = SECONDS) -> None:
         """Bring back what is missing here, then keep what has changed here; the second is done though the first fails."""

@@ -164,17 +164,17 @@ def _is_here(path: Path, file: File) -> bool:
 def _bring(store: Store, records: Records, head: str, one: Coming, part: str) -> Iterator[None]:
     """Fetch a part into a hidden folder, then put it in its place."""
     names = [name for name in one.needed if part_of(name) == part]
-    if part and names:  # whole or not at all
-        names = [name for name in one.listing.files if part_of(name) == part]
-    if part and not (one.thing.folder / SETTINGS).is_file():
-        return  # a person has deleted the run meanwhile
+    if part:
+        if not names or not (one.thing.folder / SETTINGS).is_file():
+            return  # it is here, or a person has deleted the run meanwhile
+        names = [name for name in one.listing.files if part_of(name) == part]  # whole or not at all
     with staging() as aside:
         for name in names:
             store.fetch(head, f"{one.there}/{name}", one.listing.files[name], aside / name)
             yield
         with alone():
             if part:
-                _place_part(aside, one.thing.folder, part) if names else None
+                _place_part(aside, one.thing.folder, part)
             elif one.thing.kind == SHELF:
                 _merge(aside, names)
             else:

@@ -449,6 +449,21 @@ def test_what_cannot_be_sent_waits_and_is_said(
     assert "Traceback" not in caplog.text and TOKEN not in caplog.text
 
 
+def test_of_two_apps_with_one_home_one_keeps_and_the_next_takes_over(hub: Hub, dataset: Dataset) -> None:
+    folder = small_run(dataset, "run", STARTED)
+    first, second = Keeper(REPO), Keeper(REPO)
+    for keeper in (first, second):
+        threading.Thread(target=keeper.attend, args=(0.05,), daemon=True).start()
+        wait_for(lambda: first.look().done)
+    assert not second.look().done
+    left = home() / ".kept" / "left over"
+    left.mkdir()
+    first.finish(PATIENCE)
+    append_event(folder, "message", text="by the second")
+    wait_for(lambda: b"by the second" in hub.store.files["runs/run/events.jsonl"])
+    assert second.finish(PATIENCE) and runs_of(hub) == {"run"} and not left.exists()
+
+
 def test_a_commit_whose_answer_was_lost_is_known_again(hub: Hub, dataset: Dataset) -> None:
     folder = small_run(dataset, "run", STARTED)
     Keeper(REPO).round()
@@ -635,6 +650,7 @@ def test_the_status_line_says_whether_it_is_kept(hub: Hub, dataset: Dataset, mon
     assert re.search(r"<b>kept</b> on the Hub, \d+ s ago<", status_line())
     hub.failures = {"/commit/": 503}
     append_event(small_run(dataset, "run"), "message", text="more")
+    keeper.closed.clear()
     keeper.attend()
     said = r"<b>kept</b> waiting for the Hub: It has a problem of its own \(HTTP 503\). For \d+ s now.<"
     assert re.search(said, status_line())
