@@ -103,6 +103,10 @@ def restore(store: Store, records: Records, head: str) -> Iterator[tuple[int, in
         left[number] -= 1
         if not left[number] and number not in lost:
             _settle(records, one)
+    for thing in things_here():
+        record = records.get(thing.key)
+        if record and record.seen and not record.whole:  # the rest of it is damaged or gone: no more will come
+            _settle(records, Coming(thing, thing.there(record.name), record.seen, {}))
 
 
 def _rank(one: Coming, part: str) -> int:

@@ -30,6 +30,7 @@ from pipeline.training.runs import (
     QUEUED,
     RESTORED,
     append_event,
+    check_whole,
     create_run,
     delete_run,
     list_runs,
@@ -226,6 +227,22 @@ def test_a_run_that_is_deleted_while_it_comes_back_stays_deleted(hub: Hub, datas
     list(coming)
     keeper.round()
     assert not list_runs() and runs_of(hub) == set()
+
+
+def test_a_part_that_is_damaged_there_does_not_hold_the_run_up(
+    hub: Hub, dataset: Dataset, on_disk: OnDisk, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = small_run(dataset, "run", STARTED, STEP)
+    checkpoint(folder, 1)
+    weights = adapter(folder)
+    Keeper(REPO).round()
+    stored = f"runs/run/{weights.relative_to(folder)}"
+    hub.store.files[stored] = damaged = bytes(len(hub.store.files[stored]))
+    fresh = on_disk("fresh") / "runs" / "run"
+    Keeper(REPO).round()
+    check_whole(fresh)
+    assert saved_step(fresh) == 1 and not (fresh / "adapter").exists()
+    assert "is damaged and was left there" in caplog.text and hub.store.files[stored] == damaged
 
 
 def test_a_training_killed_with_its_disk_goes_on_elsewhere(
