@@ -19,7 +19,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VENV := $(shell $(PY) -c 'import pip; $(IS_NEW_ENOUGH)' 2>/dev/null || echo venv)
 PIP_FAILED := { echo "The installation failed; pip says why above. Is the package index reachable, and the disk not full? Then run make again." >&2; exit 1; }
 
-.PHONY: run test check bench venv
+.PHONY: run test check bench lock venv
 
 run: $(APP)
 	@$(PY) app.py
@@ -34,6 +34,11 @@ check: $(DEV)
 
 bench: $(APP)
 	$(PY) -m benchmarks.loop
+
+# What a Space installs, to the last file: to be written anew whenever requirements.txt changes.
+lock: $(APP)
+	@$(PIP) --dry-run --ignore-installed --report requirements.json -r requirements.txt >/dev/null
+	@$(PY) .ci/lock.py <requirements.json >requirements.lock; rm requirements.json
 
 # The old stamps go first and the new one comes last, so an interrupted installation is done again.
 $(APP): $(VENV)

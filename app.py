@@ -12,40 +12,28 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.space import keeping
 from pipeline.training import sweep
+from tabs import health
+from tabs.about import add_about
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
+from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, GuardedBlocks, middleware
 from tabs.status import status_line
+from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
+from tabs.whois import WhoLine, open_the_button
 
 STATUS_SECONDS = 2
-
-ORANGE = {
-    f"button_primary_{part}{dark}": value
-    for dark in ("", "_dark")
-    for part, value in {
-        "background_fill": "#c2500a",
-        "background_fill_hover": "#a94305",
-        "border_color": "#c2500a",
-        "text_color": "white",
-    }.items()
-}
-"""The one orange button of each tab, dark enough for white text (contrast 4.9 to 1)."""
-
-
-def theme() -> gr.themes.Base:
-    """Gradio's default with the system's own fonts, so that none is fetched."""
-    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    subdued = {"body_text_color_subdued": "*neutral_600", "block_info_text_color": "*neutral_600"}
-    return gr.themes.Default(primary_hue="orange", **fonts).set(**ORANGE, **subdued)
 
 
 def build() -> gr.Blocks:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    with gr.Blocks(title="Shelftalk", analytics_enabled=False) as page:
+    with GuardedBlocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
+        who = WhoLine()
         status = gr.HTML(elem_id="status")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("1 Dataset", id="dataset"):
@@ -54,15 +42,19 @@ def build() -> gr.Blocks:
                 training = TrainingTab(tabs)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
                 chat = ChatTab(tabs)
+        add_about()
+        who.wire(page.load)
         timer = gr.Timer(STATUS_SECONDS)
         gr.on([page.load, timer.tick], status_line, None, status, **quiet)
         dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
-    return page
+    open_the_button(page)
+    return page.queue(max_size=MOST_EVENTS)
 
 
 def main() -> None:
+    logs.set_up()
     on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -80,9 +72,13 @@ def main() -> None:
             theme=theme(),
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
-            allowed_paths=[str(runs_dir()), str(datasets_dir())],
+            max_file_size=LARGEST_UPLOAD,
+            mcp_server=True,
+            run_history=False,
+            enable_monitoring=False,
             share=False,
             ssr_mode=False,
+            app_kwargs={"middleware": middleware(), "routes": health.routes()},
         )
     except OSError as error:
         sys.exit(f"Port {port} cannot be used ({error}); stop what is running there, or choose another with PORT=8080.")

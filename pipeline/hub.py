@@ -5,6 +5,7 @@ A push is a single commit, so that one that fails leaves no half of it.
 The token goes to the Hub and nowhere else: no file, no log, no message. What the Hub replies is not repeated either.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from pipeline.files import write_json, write_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 20
 """For the first question to the Hub, which tells whether it can be reached."""
@@ -60,6 +63,7 @@ def push_dataset(
             api.create_commit(
                 repo, added, repo_type="dataset", commit_message=f"Dataset {fingerprint_of(dataset)}", num_threads=2
             )
+    logger.info("Dataset %s pushed to %s", fingerprint_of(dataset), repo)
     return f"{api.endpoint}/datasets/{repo}"
 
 

@@ -1,11 +1,16 @@
 """Asking a run's model: one question, or all of its questions before and after. Torch is imported when a model is needed."""
 
 import json
-import threading
+import logging
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
@@ -15,16 +20,29 @@ from pipeline.answering.report import write_report
 from pipeline.data.examples import REPORT_1
 from pipeline.data.phrasings import kind_label
 from pipeline.errors import RunError
-from pipeline.files import append_jsonl, read_jsonl
-from pipeline.training.runs import run_dataset
+from pipeline.files import append_jsonl, read_json, read_jsonl
+from pipeline.machine import on_zero_gpu
+from pipeline.training.plan import answering_bytes, room_left
+from pipeline.training.runs import COMPARISON, read_settings, run_dataset
+from pipeline.training.settings import gpu_name
 from tabs.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
 from tabs.catalogues import short
-from tabs.runview import find_run, trained_runs
+from tabs.runview import find_run, look, seconds_left, trained_runs
+from tabs.shared import duration, memory, open_in_measure
 from tabs.status import doing
+from tabs.zerogpu import on_gpu
+
+logger = logging.getLogger(__name__)
+
+Raws = dict[str, str | None]
+"""Who was asked, and what has been said; None before anything has."""
 
 MODEL = "model"
 """All that runs the model waits in one line: the adapter's switch is global to it."""
 
+ANSWER_SECONDS, COMPARE_SECONDS, SECONDS_TO_SPARE = 60, 120, 15
+"""What one question, or a run's questions, may take of a GPU that is lent, with the loading of the model; what is not
+answered by some seconds before the end is left out, since at the end the answers would be lost."""
 
 EXAMPLES = 6
 
@@ -53,28 +71,85 @@ def chosen_run(name: str | None) -> Path:
 
 
 def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
-    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed."""
+    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed.
+
+    Raises:
+        PipelineError: it cannot be loaded, or a training has the memory that it needs.
+    """
+    check_room(folder)
     with doing("loading the model"):
         from pipeline.answering.models import load_run
 
         return load_run(folder, other)
 
 
-def stream(
-    language_model: Any,
+def check_room(folder: Path) -> None:
+    """Refuse to load a model into memory that a training has, or will have by its peak.
+
+    Raises:
+        RunError: it does not fit beside the run that is training.
+    """
+    view, models = look(), sys.modules.get("pipeline.answering.models")
+    if view is None or view.status.state != "running" or (models and models.is_loaded()):
+        return  # one that is there was kept because both fit (see `tabs.training.make_room`)
+    used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)
+    asked, gpu = read_settings(folder), bool(gpu_name())
+    needed = answering_bytes(asked, gpu=gpu)
+    left = room_left(view.settings, run_dataset(view.folder).training(), used, gpu=gpu)
+    if needed is None or left is None or needed <= left:
+        return
+    seconds = seconds_left(view)
+    when = f"in about {duration(seconds)}" if seconds else "when it has ended"
+    raise RunError(
+        f"The chat is paused while run {view.name} trains: the model needs about {memory(needed)} and "
+        f"{memory(max(left, 0))} are free beside the training; ask again {when}."
+    )
+
+
+def answering(
+    folder: Path,
     asked: Asked,
     sides: Sequence[str] = tuple(SIDES),
     *,
+    other: Path | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     temperature: float = 0.0,
     stopped: Callable[[], bool] = lambda: False,
-) -> Generator[dict[str, str | None], None, None]:
-    """Each side's raw answer as it grows: those that get the same prompt together, then the base that reads the record.
+) -> Generator[tuple[list[str], Raws], None, None]:
+    """Ask a run's model: its warnings, and each side's raw answer as it grows.
 
     Args:
         sides: who is asked, in the order of the result; `RECORD` is left out where the product is not known.
+        other: another run's folder, whose adapter answers as `OTHER`.
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
+    fetch_base(folder)
+    shown = time.monotonic()
+    warnings, raws, is_shown = [], {}, False
+    growing = _answers(folder, other, asked, tuple(sides), max_new_tokens, temperature)
+    with doing("answering a question"), closing(growing):  # at once: whoever asks next waits for the model
+        for warnings, raws in growing:
+            if is_shown := stopped() or time.monotonic() - shown > SHOW_EVERY:
+                yield warnings, raws
+                shown = time.monotonic()
+            if stopped():
+                break
+        if not is_shown:
+            yield warnings, raws
+
+
+@on_gpu(ANSWER_SECONDS)
+def _answers(
+    folder: Path,
+    other: Path | None,
+    asked: Asked,
+    sides: tuple[str, ...],
+    max_new_tokens: int,
+    temperature: float,
+) -> Generator[tuple[list[str], Raws], None, None]:
+    """After every token: those that get the same prompt together, then the base that reads the record."""
+    begun = time.monotonic()
+    language_model, warnings = load(folder, other)
     from pipeline.answering.models import BASE as PLAIN
     from pipeline.answering.models import OTHER as ANOTHER
     from pipeline.answering.models import TUNED as ADAPTED
@@ -85,30 +160,39 @@ def stream(
     groups = [([asked.prompt] * len(without), without)]
     if RECORD in sides and asked.product:
         groups.append(([build_prompt(asked.title, asked.question, asked.product.content)], [RECORD]))
-    raws: dict[str, str | None] = {side: None for side in sides if any(side in group for _, group in groups)}
-    with doing("answering a question"):
+    raws: Raws = {side: None for side in sides if any(side in group for _, group in groups)}
+    try:
         for prompts, group in groups:
             tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
             growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
-            shown = 0.0
-            try:
+            with closing(growing):
                 for texts in growing:
                     raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
-                    if time.monotonic() - shown > SHOW_EVERY:
-                        yield raws
-                        shown = time.monotonic()
-                    if stopped():
-                        break
-            finally:
-                growing.close()  # at once, not when it is collected: whoever asks next waits for the model
-            if stopped():
-                yield raws
-                return
+                    yield warnings, raws
             raws = raws | {side: raws[side] or "" for side in group}
-            yield raws
+            yield warnings, raws
+    finally:
+        said = sum(len(language_model.tokenizer.encode(raw or "", add_special_tokens=False)) for raw in raws.values())
+        took = {"seconds": round(time.monotonic() - begun, 1), "tokens": said}
+        logger.info(
+            "Question answered: {seconds} s, {tokens} tokens".format_map(took), extra=took | {"run": folder.name}
+        )
 
 
-_stop_comparing = threading.Event()
+def fetch_base(folder: Path) -> None:
+    """On ZeroGPU, have the run's base model on the disk before a GPU is lent: its seconds are not for downloads.
+
+    Raises:
+        PipelineError: the run cannot be read, or there is no such base.
+    """
+    if on_zero_gpu():
+        from pipeline.answering.bases import checksum, find_base
+
+        checksum(find_base(read_settings(folder).base_model))
+
+
+_stop_comparing = get_context("fork").Event()
+"""Of the kind that a worker process sees too."""
 
 
 def stop_comparing() -> None:
@@ -119,26 +203,49 @@ def stop_comparing() -> None:
 def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> dict[str, Any]:
     """Ask the tuned model the run's questions and everything else, and write the comparison and its report."""
     _stop_comparing.clear()
-    language_model, _ = load(folder)
-    from pipeline.answering.comparison import compare as compare_run
-
-    with doing("asking the questions before and after") as tell:
-
-        def told(done: int, total: int) -> None:
+    fetch_base(folder)
+    begun = time.monotonic()
+    with doing("asking the questions before and after") as tell, closing(_compared(folder)) as growing:
+        for done, total in growing:
             tell(done, total)
             on_progress(done, total)
-
-        comparison = compare_run(language_model, folder, on_progress=told, stopped=_stop_comparing.is_set)
+    comparison = read_json(folder / COMPARISON)
     write_report(folder, comparison)
+    took = round(time.monotonic() - begun, 1)
+    logger.info("Questions before and after asked: %s s", took, extra={"run": folder.name, "seconds": took})
     return comparison
 
 
+@on_gpu(COMPARE_SECONDS)
+def _compared(folder: Path) -> Generator[tuple[int, int], None, None]:
+    """Write the run's comparison; meanwhile say how many questions have been answered, of how many."""
+    until = time.monotonic() + COMPARE_SECONDS - SECONDS_TO_SPARE
+    language_model, _ = load(folder)
+    from pipeline.answering.comparison import compare as compare_run
+
+    def stopped() -> bool:
+        return _stop_comparing.is_set() or (on_zero_gpu() and time.monotonic() > until)
+
+    news: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+    with ThreadPoolExecutor(1) as thread:
+        work = thread.submit(
+            compare_run,
+            language_model,
+            folder,
+            on_progress=lambda done, total: news.put((done, total)),
+            stopped=stopped,
+        )
+        work.add_done_callback(lambda _: news.put(None))
+        yield from iter(news.get, None)
+        work.result()
+
+
+@open_in_measure
 def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
     folder = chosen_run(run)
     asked = Shelf(run_dataset(folder).manifest).ask(question, title)
-    language_model, warnings = load(folder)
-    *_, raws = stream(language_model, asked)
+    *_, (warnings, raws) = answering(folder, asked)
     exchange = Exchange(asked, raws, is_whole=True)
     sides = {
         side: {"raw": raw, "answer": exchange.found(side).answer, "verdict": exchange.verdict(side)}

@@ -21,19 +21,18 @@ from tabs.asking import (
     ALIKE,
     MODEL,
     all_questions,
+    answering,
     ask,
     chosen_run,
     compare,
     example_questions,
-    load,
-    stream,
     vote,
     votes,
 )
 from tabs.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.comparing import ComparePanel
 from tabs.runview import before_after, find_run, look, trained_runs
-from tabs.shared import QUIET, Update, count, for_callers, go_to, guarded, notice
+from tabs.shared import QUIET, Update, count, for_callers, go_to, guarded, notice, open_in_measure, open_to_all
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -175,15 +174,19 @@ class ChatTab:
             guarded(self.problem, self.ask_both),
             [self.question, self.about, self.run, self.against, self.past, self.pattern, *options],
             [self.problem, *answers, *listed, *buttons],
-            **QUIET,
+            # The place in the line for the model and the expected wait, where the answers will be.
+            show_progress="minimal",
+            show_progress_on=self.now,
+            api_visibility="private",
             **one,
         )
         # Once the browser knows that the answer is whole, not with its last words: till then it sends no other question.
-        asked.then(lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, buttons, queue=False, **QUIET)
+        done = open_to_all(lambda: (gr.Button(visible=True), gr.Button(visible=False)))
+        asked.then(done, None, buttons, queue=False, **QUIET)
         self.stop.click(self.stop_answering, None, None, queue=False, **QUIET)
         for place, button in self.better.items():
             button.click(
-                guarded(self.problem, lambda exchange, place=place: self.count_vote(exchange, place)),
+                guarded(self.problem, open_in_measure(lambda exchange, place=place: self.count_vote(exchange, place))),
                 self.shown,
                 [self.problem, *answers],
                 **QUIET,
@@ -196,10 +199,12 @@ class ChatTab:
             trigger_mode="always_last",
             **QUIET,
         )
-        self.clear.click(lambda: ([], gr.Accordion(visible=False), ""), None, listed, queue=False, **QUIET)
+        cleared = open_to_all(lambda: ([], gr.Accordion(visible=False), ""))
+        self.clear.click(cleared, None, listed, queue=False, **QUIET)
         place = [self.question, self.about]
-        self.examples.click(lambda sample: (sample[0], RECOGNISED), self.examples, place, **QUIET)
-        self.find.input(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()), self.find, place, **QUIET)
+        self.examples.click(open_to_all(lambda sample: (sample[0], RECOGNISED)), self.examples, place, **QUIET)
+        found = open_to_all(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()))
+        self.find.input(found, self.find, place, **QUIET)
         # In the browser, which knows what stands in the box now: an answer of the server may come after the first typing.
         self.suggested.change(
             None, [self.question, self.suggested], self.question, js="(typed, suggested) => typed || suggested"
@@ -236,9 +241,11 @@ class ChatTab:
         gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **QUIET)
         timer.tick(self.notice_first, self.state, self.outputs, **QUIET)
 
+    @open_to_all
     def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Any:
         return gr.skip() if newest or not trained_runs() else self.refresh(run, newest, against, seen)
 
+    @open_to_all
     def refresh(self, run: str | None, newest: str, against: str, seen: str) -> Update:
         """What there is to ask: the chosen run, or the newest one once there is a newer than this page knew."""
         runs = trained_runs()
@@ -280,6 +287,7 @@ class ChatTab:
             return notice("The model is still training. When it has finished, you can ask it here.", "hint")
         return notice("There is no trained model yet. The second tab trains it; then you can ask it here.", "hint")
 
+    @open_in_measure
     def ask_both(
         self,
         question: str,
@@ -313,19 +321,20 @@ class ChatTab:
             self.ask: gr.Button(visible=False),
             self.stop: gr.Button(visible=True),
         }
+        warned = ""
         try:
-            language_model, warnings = load(folder, other)
-            warned = "".join(notice(warning) for warning in warnings)
-            growing = stream(
-                language_model,
+            growing = answering(
+                folder,
                 asked,
                 sides,
+                other=other,
                 max_new_tokens=int(length),
                 temperature=float(temperature),
                 stopped=lambda: request.session_hash in self.stopped,
             )
             with closing(growing):
-                for raws in growing:
+                for warnings, raws in growing:
+                    warned = "".join(notice(warning) for warning in warnings)
                     exchange = replace(exchange, raws=raws)
                     yield {self.now: warned + exchange_card(exchange)}
         except Exception:
@@ -344,6 +353,7 @@ class ChatTab:
             self.list: "".join(kept[1:]),
         }
 
+    @open_to_all
     def stop_answering(self, request: gr.Request) -> None:
         self.stopped.add(request.session_hash)
 
@@ -371,6 +381,7 @@ class ChatTab:
             self.built_in: pattern_for(kind).pattern,
         }
 
+    @open_to_all
     def try_pattern(self, exchange: Exchange | None, kind: str | None, pattern: str | None) -> Update:
         """The answers on the page, found with another pattern or as an answer to another kind of question."""
         if exchange is None:

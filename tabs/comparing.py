@@ -17,7 +17,7 @@ from tabs.cards import SIDES, TUNED, compared_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import by_kind_figure, comparison_figure
 from tabs.runview import find_run, read_comparison, read_everything
-from tabs.shared import QUIET, PagedTable, Update, count, guarded, notice, reveal
+from tabs.shared import QUIET, PagedTable, Update, count, guarded, notice, open_to_all, reveal, served
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
 CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
@@ -163,6 +163,7 @@ class ComparePanel:
         progress(0.0, desc="Loading the model")
         run_questions(folder, lambda done, of: progress((done, of), desc="Asking the tuned model", unit="questions"))
 
+    @open_to_all
     def show_chosen(self, run: str) -> Update:
         return self.show(chosen_run(run))
 
@@ -187,7 +188,7 @@ class ComparePanel:
         }
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
         for button, path in reports.items():
-            update[button] = gr.DownloadButton(value=str(path) if path.is_file() else None, visible=path.is_file())
+            update[button] = gr.DownloadButton(value=served(path) if path.is_file() else None, visible=path.is_file())
         if comparison is None:
             hint = (
                 "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "
@@ -217,6 +218,7 @@ class ComparePanel:
         said = f"{count(waiting, 'question')} {were} changed since, and the figures are of the old ones: ask again."
         return notice(said, "hint")
 
+    @open_to_all
     def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
         asked, title = event.row_value[1:3]
         question = next((q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title)), None)

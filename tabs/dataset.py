@@ -9,7 +9,7 @@ from pipeline.data.dataset import MANIFEST, Dataset, latest_dataset, open_datase
 from pipeline.files import datasets_dir
 from tabs.generating import TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.rows import RowsBox
-from tabs.shared import Update, for_callers, guarded
+from tabs.shared import Update, for_callers, guarded, open_to_all
 from tabs.shelf import CatalogueBox
 from tabs.uploads import open_catalogue
 
@@ -60,6 +60,7 @@ class DatasetTab:
                 api_visibility="private",
             )
 
+    @open_to_all
     def refresh(self, name: str | None, words: str) -> Update:
         """What a fresh page shows: the catalogue, and the dataset that was made last."""
         now = generation.look()
@@ -82,6 +83,7 @@ class DatasetTab:
         dataset, known = make_dataset(catalogue, settings, on_progress)
         return self.rows.show(dataset, reused=known)
 
+    @open_to_all
     def watch(self, name: str, seen: Any) -> Update:
         """What the job has come to since this window last looked; nothing while nothing is new."""
         now = generation.look()

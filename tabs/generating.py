@@ -24,7 +24,7 @@ from pipeline.data.writing import Job, generator_name, key_for
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
 from tabs.jobview import estimate_words, job_card, price_words
-from tabs.shared import QUIET, Update, guarded
+from tabs.shared import QUIET, Update, guarded, open_to_all
 from tabs.uploads import SAMPLE_NAME, catalogue_path, chosen_columns, open_catalogue
 
 API = "api"
@@ -216,6 +216,7 @@ class GenerateBox:
             button.click(guarded(problem, self.go_on(batch)), [self.seen, *self.api], told, **QUIET)
         self.off.click(guarded(problem, self.call_off), self.api, told, **QUIET)
 
+    @open_to_all
     def follow_source(self, source: str, phrasings: float) -> Update:
         most = PHRASINGS_AT_MOST if source == API else TEMPLATE_PHRASINGS
         return {

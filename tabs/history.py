@@ -18,7 +18,7 @@ from tabs.figures import runs_figure
 from tabs.runlist import COLUMNS, HistoryRows, chosen, differing, export, pulse, training_runs
 from tabs.runpanel import RunPanel, forget_plots
 from tabs.runview import find_run, forget, look
-from tabs.shared import QUIET, PagedTable, Update, escape, for_callers, guarded, memory, notice, reveal
+from tabs.shared import QUIET, PagedTable, Update, escape, for_callers, guarded, memory, notice, open_to_all, reveal
 
 MOST_COMPARED = 6
 """Runs whose curves can be told apart in one plot."""
@@ -146,6 +146,7 @@ class HistoryPanel:
             trigger(self.show, inputs, self.outputs, **QUIET)
         timer.tick(self.refresh, [self.mark, *inputs], self.outputs, **QUIET)
 
+    @open_to_all
     def refresh(self, mark: Any, *values: Any) -> Any:
         return gr.skip() if pulse() == mark else self.news(*values)
 
@@ -161,6 +162,7 @@ class HistoryPanel:
             return update | self.show_choices(compared)
         return update | {self.compared: gr.Dropdown(choices=names, interactive=len(names) > 1)}
 
+    @open_to_all
     def show(self, opened: str = "", compared: Sequence[str] = (), page: int = 0) -> Update:
         """The whole accordion; `compared` runs that are gone are left out."""
         return self.news(opened, (), page) | self.show_choices(compared) | self.show_compared(compared)
@@ -191,9 +193,11 @@ class HistoryPanel:
             self.command: command,
         }
 
+    @open_to_all
     def close_boxes(self) -> Update:
         return {self.naming: gr.Row(visible=False), self.sure: gr.Column(visible=False)}
 
+    @open_to_all
     def pick(self, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
         return self._open(str(event.row_value[1]), smoothing, log, unfolded)
 
@@ -205,6 +209,7 @@ class HistoryPanel:
     def _changed(self, name: str, compared: list[str], *how: Any) -> Update:
         return self.show(name, compared) | self._open(name, *how)
 
+    @open_to_all
     def use_settings(self, name: str) -> Update:
         view = look(chosen(name).name)
         if view is None:
@@ -241,9 +246,10 @@ class HistoryPanel:
         forget_plots()
         return self._changed("", *shown)
 
+    @open_to_all
     def show_compared(self, names: Sequence[str]) -> Update:
         """The curves of the runs in one plot, and what differs; hidden for fewer than two."""
-        views = [view for name in names if (view := look(name))]
+        views = [view for name in names[:MOST_COMPARED] if (view := look(name))]
         if len(views) < 2:
             return {self.curves: gr.Plot(visible=False), self.differences: gr.Dataframe(visible=False)}
         table = {"headers": ["", *(view.name for view in views)], "data": differing(views)}

@@ -6,7 +6,7 @@ from pipeline.data import generation
 from pipeline.data.api import PRICES_READ, Price, price_of
 from pipeline.data.generation import Look
 from pipeline.data.writing import PILOT_PRODUCTS
-from tabs.shared import count, duration, escape, notice, progress_bar
+from tabs.shared import count, duration, escape, notice, open_to_all, progress_bar
 
 UNKNOWN = "unknown"
 PRICES = f"as published in {PRICES_READ}"
@@ -21,6 +21,7 @@ def money(usd: float | None) -> str:
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}" if usd >= 0.01 else f"${usd:.4f}".rstrip("0")
 
 
+@open_to_all
 def price_words(
     model: str | None, url: str | None, price_in: float | None = None, price_out: float | None = None
 ) -> str:

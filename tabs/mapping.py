@@ -8,7 +8,7 @@ from pipeline.data.catalogue import fields_of
 from pipeline.data.columns import Columns
 from tabs import uploads
 from tabs.catalogues import SAMPLE_COLUMNS, samples_table, short
-from tabs.shared import Update, escape
+from tabs.shared import Update, escape, open_to_all
 
 NO_ID = ""
 
@@ -58,5 +58,6 @@ class MappingForm:
     def columns(self, name: str, title: str | None, contents: list[str] | None, uid: str | None) -> Columns:
         return uploads.columns_chosen(uploads.catalogue_path(name), title, contents or [], uid)
 
+    @open_to_all
     def close(self) -> Update:
         return {self.box: gr.Column(visible=False)}

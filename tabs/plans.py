@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.answering.bases import local_folder
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset
+from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
 from pipeline.training.evidence import ENOUGH_EXPOSURES, Finding, plain
 from pipeline.training.plan import Plan, free_disk, plan_run
 from pipeline.training.runs import list_runs
@@ -38,6 +39,8 @@ def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
     Raises:
         SettingsError: nothing would be trained.
     """
+    if on_zero_gpu():
+        return f"<h4>Will it learn?</h4><p class='big wrong'><b>✘ Not here.</b> {escape(ZERO_GPU_TRAINING)}</p>"
     plan = plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
     figures = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in plan_figures(settings, plan))
     # The headline tells the worst one in full.

@@ -17,7 +17,7 @@ from pipeline.data.export import EXPORT, Form, export_dataset, file_stem, write_
 from pipeline.errors import HubError
 from pipeline.files import whole_file
 from tabs.pairs import Filters, dataset_named, filtered_rows
-from tabs.shared import Update, escape, guarded, notice, on_space
+from tabs.shared import Update, escape, guarded, notice, on_space, open_to_all, served
 
 FILES: dict[Form, str] = {"json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet"}
 SAVE = """(file) => { if (!file) return; const link = document.createElement('a');
@@ -128,11 +128,12 @@ class PublishBox:
         made.then(None, self.ready, None, js=SAVE).then(lambda: None, None, self.ready, api_visibility="private")
 
     def _make(self, form: Form, name: str) -> Update:
-        return {self.ready: str(export_dataset(dataset_named(name), form))}
+        return {self.ready: served(export_dataset(dataset_named(name), form))}
 
     def _make_filtered(self, name: str, *filters: str) -> Update:
-        return {self.ready: str(export_rows(dataset_named(name), Filters(*(value or "" for value in filters))))}
+        return {self.ready: served(export_rows(dataset_named(name), Filters(*(value or "" for value in filters))))}
 
+    @open_to_all
     def preview(self, name: str, license: str | None, source: str) -> Update:
         if not name or not license:
             return {self.card: "Choose a license to see the card."}

@@ -14,6 +14,7 @@ from pipeline.data.dataset import MANIFEST, Dataset
 from pipeline.data.examples import REJECTED
 from pipeline.data.store import with_every_edit
 from pipeline.training.settings import TrainingSettings
+from tabs.access import serves_owner
 from tabs.pairs import (
     Filters,
     about_dataset,
@@ -27,7 +28,7 @@ from tabs.pairs import (
 from tabs.publish import PublishBox
 from tabs.rowfigures import facts_figure, kinds_figure, tokens_figure
 from tabs.rowpanel import RowPanel
-from tabs.shared import QUIET, PagedTable, Update, go_to, guarded, notice, reveal
+from tabs.shared import QUIET, PagedTable, Update, go_to, guarded, notice, open_to_all, reveal
 from tabs.tokens import token_counts
 
 PAGE = 25
@@ -190,9 +191,12 @@ class RowsBox:
             update[getattr(self, name)] = gr.Dropdown(choices=choices[name], value=kept[name])
         return update, replace(filters, **kept)
 
+    @open_to_all
     def choose(self, name: str) -> Update:
-        """Look at an older dataset again, which makes it the one that tab 2 trains on."""
+        """Look at an older dataset again, which makes it the one that tab 2 trains on; a visitor only looks."""
         dataset = dataset_named(name)
+        if not serves_owner():
+            return self.show(dataset, reused=False)
         (dataset.folder / MANIFEST).touch()
         return self.show(dataset, reused=False) | {
             self.reused: notice("This dataset is shown now, and 2 Training uses it.", "done")
@@ -204,11 +208,13 @@ class RowsBox:
     def _nothing(self, name: str, *filters: str | None) -> str:
         return nothing_found(_filters(*filters))
 
+    @open_to_all
     def by_reason(self, name: str, *values: str | None) -> Update:
         """A reason for leaving rows out shows those, whatever the split and the status said."""
         f = _filters(*values)
         return self._filtered(name, Filters("", f.kind, "", f.reason, f.words) if f.reason else f)
 
+    @open_to_all
     def by_state(self, name: str, *values: str | None) -> Update:
         """A split or status in which nothing is left out ends the look at what was."""
         f = _filters(*values)
@@ -219,6 +225,7 @@ class RowsBox:
         states = {self.split: filters.split, self.status: filters.status, self.reason: filters.reason}
         return states | self.table.show(pair_cells(name, filters), nothing=nothing_found(filters))
 
+    @open_to_all
     def pick(self, name: str, max_length: float, event: gr.SelectData) -> Update:
         return self.panel.show(dataset_named(name), str(event.row_value[-1]), max_length)
 
@@ -228,6 +235,7 @@ class RowsBox:
         cells = pair_cells(dataset.folder.name, filters)
         return update | self.table.show(cells, page, nothing_found(filters))
 
+    @open_to_all
     def measure(self, name: str, max_length: float, key: str) -> Update:
         if not name:
             return {}

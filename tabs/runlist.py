@@ -12,7 +12,7 @@ from pipeline.training.recipe import dataset_name, recipe
 from pipeline.training.runs import DATASET, QUEUED, list_runs, run_size, running_run
 from tabs.controls import TERMS
 from tabs.runview import RunView, find_run, history_row, look
-from tabs.shared import memory
+from tabs.shared import memory, open_to_all
 
 COLUMNS = {
     "run": "17%",
@@ -62,6 +62,7 @@ def pulse() -> tuple[Any, ...]:
     return names, running.name if running else "", len(view.probes) if view else 0
 
 
+@open_to_all
 def training_runs() -> list[dict[str, Any]]:
     """Every run, the newest first: its state, settings that name it, last loss, last recall check and size in bytes."""
     return [_told(view) for folder in list_runs() if (view := look(folder.name))]

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
 from pipeline.errors import RunError
 from pipeline.training import launcher
@@ -13,7 +14,7 @@ from pipeline.training.runs import has_adapter, running_run
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
 from tabs.figures import SMOOTHING, details_figure, training_figure
 from tabs.runview import RunView, find_run, look, pace_line
-from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice
+from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice, open_to_all
 
 TICK_SECONDS = 2
 """Between two looks at the run: drawing its plot oftener would take time from a training on the same processor."""
@@ -21,16 +22,21 @@ TICK_SECONDS = 2
 
 @lru_cache(maxsize=16)
 def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
-    """The plot of a run as it was at `mark`: drawn once, however many windows are watching."""
+    """The plot of a run as it was at `mark`: drawn and written out once, however many windows are watching."""
     view = look(mark[0])
-    return training_figure(view, smoothing, log) if view else None
+    return _written(training_figure(view, smoothing, log)) if view else None
 
 
 @lru_cache(maxsize=4)
 def _details(mark: tuple[str, int, str]) -> Any:
     """The small plots, as above."""
     view = look(mark[0])
-    return details_figure(view) if view else None
+    return _written(details_figure(view)) if view else None
+
+
+def _written(figure: Any) -> PlotData:
+    """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
+    return PlotData(type="plotly", plot=figure.to_json())
 
 
 def forget_plots() -> None:
@@ -161,7 +167,7 @@ class RunPanel:
         self.discard.click(
             guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **QUIET
         )
-        self.no.click(lambda: gr.Column(visible=False), None, self.question, **QUIET)
+        self.no.click(open_to_all(lambda: gr.Column(visible=False)), None, self.question, **QUIET)
         self.yes.click(
             guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
             [self.opened, *self.how],
@@ -171,12 +177,13 @@ class RunPanel:
         redrawn = [self.plot, self.more]
         moved = [self.smoothing.input, self.log.input]
         gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **QUIET)
-        self.details.expand(lambda: True, None, self.unfolded, **QUIET).then(
+        self.details.expand(open_to_all(lambda: True), None, self.unfolded, **QUIET).then(
             self.redraw, [self.opened, *self.how], redrawn, **QUIET
         )
-        self.details.collapse(lambda: False, None, self.unfolded, **QUIET)
+        self.details.collapse(open_to_all(lambda: False), None, self.unfolded, **QUIET)
         self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
 
+        @open_to_all
         def tick(opened: str, seen: Any, *how: Any) -> Any:
             """New events become a new plot; without any, nothing is sent.
 
@@ -214,6 +221,7 @@ class RunPanel:
             launcher.discard(folder)
         return self.show(look(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
 
+    @open_to_all
     def redraw(self, opened: str, smoothing: float, log: bool, unfolded: bool) -> Update:
         view = look(opened) or look()
         return self._curves(view, smoothing, log, unfolded) if view else gr.skip()

@@ -1,23 +1,29 @@
 """What every tab needs: text made safe and readable, problems shown as sentences, and a table in pages."""
 
 import functools
+import hashlib
 import html
 import inspect
 import logging
 import math
-import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from pipeline.errors import PipelineError, disk_problem
+from pipeline.files import whole_file
+from pipeline.machine import on_space as on_space
 
 logger = logging.getLogger(__name__)
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For events of the page's own: nothing spins, and no other program sees an endpoint."""
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 Update = dict[Any, Any]
 """Components and what becomes of them; what is not named stays as it is."""
@@ -90,14 +96,34 @@ def for_callers(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def on_space() -> bool:
-    """Whether the app is a Space, which serves others than its machine's owner."""
-    return bool(os.environ.get("SPACE_ID"))
+def open_to_all(handler: Handler) -> Handler:
+    """Mark a handler that a Space's visitors may call, since it only shows what there is; all others are the owner's.
+
+    `tabs.gate` looks for the mark, and `functools.wraps` keeps it.
+    """
+    handler.open_to_all = True  # pyright: ignore[reportFunctionMemberAccess]
+    return handler
+
+
+def open_in_measure(handler: Handler) -> Handler:
+    """Mark one that visitors may call a few times a minute: it asks the model, or keeps something."""
+    handler.in_measure = True  # pyright: ignore[reportFunctionMemberAccess]
+    return open_to_all(handler)
+
+
+def served(path: Path) -> str:
+    """A copy of a file among Gradio's own, which are all that the page may hand out: what else is in a run's folder or a
+    dataset's (logs, checkpoints) has no address."""
+    copy = Path(get_upload_folder()) / "served" / hashlib.sha256(str(path).encode()).hexdigest()[:16] / path.name
+    if not copy.is_file() or stamp(copy)[1:] != stamp(path)[1:]:
+        with whole_file(copy) as aside:
+            shutil.copy2(path, aside)
+    return str(copy)
 
 
 def go_to(button: gr.Button, tabs: gr.Tabs, tab: str) -> None:
     """Make a button open another tab."""
-    button.click(lambda: gr.Tabs(selected=tab), None, tabs, queue=False, api_visibility="private")
+    button.click(open_to_all(lambda: gr.Tabs(selected=tab)), None, tabs, queue=False, api_visibility="private")
 
 
 def count(number: int, word: str) -> str:
@@ -233,14 +259,16 @@ class PagedTable:
             nothing: what to say where the inputs' values leave no row.
         """
 
+        @open_to_all
         def first(*values: Any) -> Update:
             return self.show(cells(*values), nothing=nothing(*values))
 
         def turn(step: int) -> Callable[..., Update]:
-            return lambda page, *values: self.show(cells(*values), page + step, nothing(*values))
+            return open_to_all(lambda page, *values: self.show(cells(*values), page + step, nothing(*values)))
 
+        @open_to_all
         def go(typed: str, page: int, *values: Any) -> Update:
-            page = int(typed) - 1 if typed.strip().isdecimal() else page
+            page = int(typed) - 1 if typed.strip().isdecimal() and len(typed) < 10 else page
             return {self.jump: "", **self.show(cells(*values), page, nothing(*values))}
 
         self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **QUIET)

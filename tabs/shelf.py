@@ -24,7 +24,19 @@ from tabs.catalogues import (
 from tabs.generating import DEFAULTS
 from tabs.mapping import MappingForm
 from tabs.reading import PATIENCE, Reading
-from tabs.shared import QUIET, PagedTable, Update, count, escape, explain, guarded, notice, on_space, reveal
+from tabs.shared import (
+    QUIET,
+    PagedTable,
+    Update,
+    count,
+    escape,
+    explain,
+    guarded,
+    notice,
+    on_space,
+    open_to_all,
+    reveal,
+)
 from tabs.uploads import SAMPLE_NAME, catalogue_choices, open_catalogue
 
 LOOK_SECONDS = 1.0
@@ -142,7 +154,7 @@ class CatalogueBox:
         self.remove.click(
             guarded(self.problem, self.ask_to_remove), self.catalogue, [self.problem, self.sure, self.lost], **QUIET
         )
-        self.keep.click(lambda: gr.Column(visible=False), None, self.sure, **QUIET)
+        self.keep.click(open_to_all(lambda: gr.Column(visible=False)), None, self.sure, **QUIET)
         self.really.click(guarded(self.problem, self.removed), [self.catalogue, self.words], shown, **QUIET)
 
     def _wire_tables(self) -> None:
@@ -167,6 +179,7 @@ class CatalogueBox:
         on_its_way = reading.latest()
         return self._follow(on_its_way, words) if on_its_way else self.open(name, words)
 
+    @open_to_all
     def open(self, name: str | None, words: str) -> Update:
         try:
             return self._follow(reading.follow(name or SAMPLE_NAME), words)
@@ -196,6 +209,7 @@ class CatalogueBox:
         begun = reading.start(name, lambda tell: uploads.use_columns(name, columns, tell), columns)
         return self._follow(begun, words)
 
+    @open_to_all
     def look(self, name: str, words: str) -> Update:
         """How far the catalogue is that this window waits for; and all of it once it is read."""
         found = reading.find(name)
@@ -278,6 +292,7 @@ class CatalogueBox:
 
     # --- A product, and removing ---
 
+    @open_to_all
     def show_record(self, name: str | None, event: gr.SelectData) -> Update:
         product = product_of(name, str(event.row_value[-1]))
         return {

@@ -1,17 +1,17 @@
 """The line on top of the page: model, device, adapter, and what is going on. Always read anew, never remembered."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.data import generation
+from pipeline.machine import cores, on_zero_gpu
 from pipeline.space import keeping
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
 from tabs.runview import look, trained_runs
-from tabs.shared import count, duration, escape
+from tabs.shared import count, duration, escape, open_to_all
 
 _doing: dict[object, str] = {}
 """What this process is doing with a model, for the status line of every window."""
@@ -32,10 +32,16 @@ def doing(text: str) -> Iterator[Callable[[int, int], None]]:
         del _doing[task]
 
 
+def is_busy() -> bool:
+    """Whether this process is doing something with a model."""
+    return bool(_doing)
+
+
 def device() -> str:
     """The processor that models run on, without loading torch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return gpu_name() or f"CPU, {count(cores, 'core')}"
+    if on_zero_gpu():
+        return "ZeroGPU (lent for answers)"
+    return gpu_name() or f"CPU, {count(cores(), 'core')}"
 
 
 def activity() -> str:
@@ -66,6 +72,7 @@ def kept() -> str:
     return f"{look.text}, {passed} ago" if look.done else f"{look.text} For {passed} now."
 
 
+@open_to_all
 def status_line() -> str:
     """The whole line, as HTML."""
     newest = next((look(folder.name) for folder in list_runs()), None)

@@ -18,7 +18,7 @@ from tabs.plans import default_preset
 from tabs.runlist import pulse
 from tabs.runpanel import RunPanel
 from tabs.runview import STATE_WORDS, RunView, history_row, look
-from tabs.shared import QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice
+from tabs.shared import QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice, open_to_all
 
 NOTHING_ELSE = ""
 
@@ -74,6 +74,7 @@ def start_sweep_of(
     return sweep_status(begin_sweep(settings, tried(setting, values, second_setting, second_values)))
 
 
+@open_to_all
 def sweep_status(sweep: str = "") -> dict[str, Any]:
     """The runs of a sweep (the newest when none is named): their values, state, and last recall check."""
     found = sweeps()
@@ -172,12 +173,12 @@ class SweepPanel:
         self.panel, self.settings_of = panel, settings_of
         typed = [self.first, self.first_values, self.second, self.second_values]
         counted = guarded(self.problem, self.count)
-        self.first.input(lambda name: EXAMPLES[name], self.first, self.first_values, **QUIET).then(
+        self.first.input(open_to_all(lambda name: EXAMPLES[name]), self.first, self.first_values, **QUIET).then(
             counted, typed, [self.problem, self.go], **QUIET
         )
-        self.second.input(lambda name: EXAMPLES.get(name, ""), self.second, self.second_values, **QUIET).then(
-            counted, typed, [self.problem, self.go], **QUIET
-        )
+        self.second.input(
+            open_to_all(lambda name: EXAMPLES.get(name, "")), self.second, self.second_values, **QUIET
+        ).then(counted, typed, [self.problem, self.go], **QUIET)
         # Leaving the box counts, too: Gradio passes over the first thing that is typed into one in an accordion.
         values = [event for box in (self.first_values, self.second_values) for event in (box.input, box.blur)]
         gr.on(values, counted, typed, [self.problem, self.go], trigger_mode="always_last", **QUIET)
@@ -205,9 +206,11 @@ class SweepPanel:
             trigger(self.show, self.which, self.outputs, **QUIET)
         timer.tick(self.refresh, [self.mark, self.which], self.outputs, **QUIET)
 
+    @open_to_all
     def refresh(self, mark: Any, name: str) -> Any:
         return gr.skip() if pulse() == mark else self.show(name)
 
+    @open_to_all
     def count(self, *typed: str) -> Update:
         """How many runs the values make, on the button; what cannot be tried is told at once."""
         size = len(grid(settings_for(default_preset(), default_base()), tried(*typed)))
@@ -221,11 +224,13 @@ class SweepPanel:
         cancel_queue()
         return self.show(name)
 
+    @open_to_all
     def pick(self, name: str, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
         trial = sweeps()[name][int(event.row_value[0]) - 1]
         view = look(trial.folder.name)
         return self.panel.show(view, smoothing, log, unfolded) | {self.panel.opened: trial.folder.name} if view else {}
 
+    @open_to_all
     def show(self, name: str | None = None) -> Update:
         """The sweep of that name, or the newest one."""
         found, waiting = sweeps(), queued_runs()

@@ -10,12 +10,14 @@ import gradio as gr
 
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
-from pipeline.errors import RunError
+from pipeline.errors import RunError, SettingsError
+from pipeline.machine import on_zero_gpu
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
-from pipeline.training.runs import append_event, create_run, read_settings, run_dataset, running_run
+from pipeline.training.runs import append_event, create_run, list_runs, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
+from tabs.access import serves_owner
 from tabs.controls import (
     base_choices,
     make_controls,
@@ -30,15 +32,7 @@ from tabs.plans import default_preset, training_rows, will_it_learn
 from tabs.runlist import chosen
 from tabs.runpanel import RunPanel, shown_run, stop_training
 from tabs.runview import look
-from tabs.shared import (
-    QUIET,
-    Update,
-    explain,
-    for_callers,
-    go_to,
-    guarded,
-    notice,
-)
+from tabs.shared import QUIET, Update, explain, for_callers, go_to, guarded, notice, open_to_all
 from tabs.sweeps import SweepPanel
 
 _starting = threading.Lock()
@@ -96,6 +90,7 @@ def start_training(preset: str = "", base_model: str = "") -> dict[str, Any]:
     return {"run": start_run(settings, latest_dataset()).name}
 
 
+@open_to_all
 def training_status(run: str = "") -> dict[str, Any]:
     """The state of a run (the newest when none is named): its step, loss, recall and how it ended."""
     view = shown_run(run)
@@ -210,22 +205,27 @@ class TrainingTab:
         self.history.wire_refresh(triggers, timer)
         self.sweep.wire_refresh(triggers, timer)
 
+    @open_to_all
     def use_preset(self, preset: str, base: str) -> list[Any]:
         settings = settings_for(preset, base or default_base())
         radio = gr.Radio(value=preset, info=preset_sentence(preset))
         return [radio, settings.base_model, *values_of(settings, self.names)]
 
+    @open_to_all
     def use_base(self, base: str) -> list[Any]:
         return [base != EMBEDDED and bool(gpu_name()), base]
 
     def settings(self, preset: str, base: str, *values: Any) -> TrainingSettings:
+        if not serves_owner() and base not in known_bases():
+            raise SettingsError("Only this Space's owner can name another base model; choose one of the list.")
         return settings_from(preset, base, dict(zip(self.names, values, strict=True)))
 
+    @open_to_all
     def show_plan(self, *values: Any) -> Update:
         dataset = latest_dataset()
         update = {
             self.missing: gr.Column(visible=dataset is None),
-            self.start: gr.Button(interactive=dataset is not None),
+            self.start: gr.Button(interactive=dataset is not None and not on_zero_gpu()),
             self.data: f"<p class='small'>The newest dataset: {dataset_line(dataset)}</p>" if dataset else "",
         }
         if dataset is None:
@@ -236,6 +236,7 @@ class TrainingTab:
         start_run(self.settings(*values), latest_dataset())
         return self.panel.show(look()) | self.history.show_rows() | {self.panel.opened: ""}
 
+    @open_to_all
     def refresh(self, *values: Any) -> Update:
         *widgets, opened, smoothing, log, unfolded = values
         update = self.panel.show(look(opened) or look(), smoothing, log, unfolded)
@@ -244,6 +245,7 @@ class TrainingTab:
         except Exception as error:
             return update | {self.problem: notice(explain(error))}
 
+    @open_to_all
     def notice_run(self) -> Any:
         return gr.Timer(active=True) if running_run() else gr.skip()
 
@@ -259,3 +261,9 @@ class TrainingTab:
                 least, most = min(widget.minimum, value), max(widget.maximum, value)
                 update[widget] = gr.Slider(value=value, minimum=least, maximum=most)
         return update
+
+
+def known_bases() -> set[str]:
+    """The base models of the list and those of the runs there are: a visitor's page asks for no other, which could be a
+    folder of this machine."""
+    return {*base_choices(), *(view.settings.base_model for folder in list_runs() if (view := look(folder.name)))}

@@ -26,6 +26,12 @@ _API = re.compile(r"/api/(models|datasets|spaces)/([^/]+/[^/]+)(?:/(.*))?")
 _GIT = re.compile(r"/(?:(datasets|spaces)/)?([^/]+/[^/]+?)(?:\.git/info/lfs/|/resolve/)(.*)")
 
 
+def account(name: str, **more: Any) -> dict[str, Any]:
+    """What `whoami` says of a user's token with write access."""
+    token = {"type": "access_token", "accessToken": {"displayName": "a token", "role": "write"}}
+    return {"type": "user", "name": name, "fullname": name, "avatarUrl": "", "orgs": [], "auth": token, **more}
+
+
 @dataclass
 class Repository:
     """Attributes:
@@ -50,15 +56,15 @@ class HubServer(LocalServer):
 
     Attributes:
         repositories: by kind and name, as `datasets/mira/kites`, `models/…`, `spaces/…`.
-        users: who a token belongs to; each may write to names that begin with theirs.
+        users: what `whoami` says of a token; its user may write to names that begin with the user's.
         failures: HTTP statuses to reply with, by a word of the path; each with a body and headers that hold the token.
         requests: `METHOD path` of each, in their order.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
-        self.users = {TOKEN: USER}
         self.failures: dict[str, int] = {}
+        self.users: dict[str, dict[str, Any]] = {TOKEN: account(USER)}
         self.requests: list[str] = []
         self.extensions: list[Extension] = []
         self._stored: dict[str, bytes] = {}
@@ -96,10 +102,10 @@ class HubServer(LocalServer):
         if path == "/api/validate-yaml":
             return 200, {"errors": [], "warnings": []}
         if path == "/api/whoami-v2":
-            return 200, {"type": "user", "name": user, "fullname": user, "avatarUrl": "", "orgs": []}
+            return 200, user
         sent = json.loads(body) if body and "/commit/" not in path else {}
         if path == "/api/repos/create":
-            return self._create(user, sent)
+            return self._create(user["name"], sent)
         for extension in self.extensions:
             if (reply := extension(method, path, sent)) is not None:
                 return reply

@@ -9,7 +9,7 @@ import pytest
 from pipeline.files import PROJECT
 
 LINE = ("data", "training", "answering")
-SHARED = ("pipeline.errors", "pipeline.files")
+SHARED = ("pipeline.errors", "pipeline.files", "pipeline.machine")
 ASKING = {"embedded", "bases", "decoding", "models", "prompts", "answers", "scoring", "quantities"}
 LOWER = {f"pipeline.answering.{name}" for name in ASKING | {"baseline", "lookup"}}
 """What of answering serves training too: a shared lower layer."""

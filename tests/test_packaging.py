@@ -3,12 +3,15 @@
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import SpaceHardware
+
+from pipeline.machine import VERSION
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ["requirements.txt", "requirements-cpu.txt", "requirements-dev.txt"]
@@ -58,6 +61,17 @@ def test_cpu_set_is_the_gpu_set_without_what_needs_a_gpu():
     assert {name: gpu[name] for name in cpu if name != "torch"} == {n: v for n, v in cpu.items() if n != "torch"}
 
 
+def test_the_lock_holds_every_pin_with_its_hash():
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    locked = {line.partition("==")[0]: line.partition("==")[2] for line in lines}
+    for name, version in pins("requirements.txt").items():
+        assert re.fullmatch(re.escape(version) + r"( --hash=sha256:[0-9a-f]{64})+", locked[name]), (
+            f"requirements.lock has another {name} than requirements.txt; run `make lock`."
+        )
+    assert all(re.fullmatch(r"[\w.!+-]+( --hash=sha256:[0-9a-f]{64})+", rest) for rest in locked.values())
+    assert len(locked) == len(lines) > len(pins("requirements.txt"))
+
+
 def test_every_imported_package_is_pinned():
     files = [ROOT / "app.py", *(ROOT / "pipeline").rglob("*.py"), *(ROOT / "tabs").rglob("*.py")]
     imported = {module for file in files for module in imported_modules(file)}
@@ -69,6 +83,10 @@ def test_every_imported_package_is_pinned():
 
 def test_readme_front_matter_is_space_yaml():
     assert front_matter() == space()
+
+
+def test_the_version_is_the_same_everywhere():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"] == VERSION
 
 
 def test_space_runs_this_app():

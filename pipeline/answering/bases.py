@@ -14,15 +14,16 @@ import psutil
 from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
 from pipeline.errors import ModelError, disk_problem
 from pipeline.files import models_dir, read_json, write_json
+from pipeline.machine import on_zero_gpu
 
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def on_unsloth() -> bool:
-    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all)."""
+    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all, and ZeroGPU has none to show it then)."""
     import torch
 
-    return torch.cuda.is_available() and find_spec("unsloth") is not None
+    return not on_zero_gpu() and torch.cuda.is_available() and find_spec("unsloth") is not None
 
 
 def find_base(name: str) -> Path:
@@ -131,7 +132,12 @@ def _check_fits(name: str, weights: int) -> None:
     """Refuse a model whose weights alone (bytes) are more than the free memory of its device."""
     import torch
 
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    if not torch.cuda.is_available():
+        free = psutil.virtual_memory().available
+    elif on_zero_gpu():  # the app asks before there is a GPU; the one that will be lent is wholly free
+        free = torch.cuda.get_device_properties(0).total_memory
+    else:
+        free = torch.cuda.mem_get_info()[0]
     if weights * 1.1 > free:
         raise ModelError(
             f"{name} needs about {weights * 1.1 / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "

@@ -20,6 +20,10 @@ from transformers import LlamaForCausalLM
 ENDED = 1 / 4
 """The share of answers that have ended from which the others go on in a smaller batch: making it copies their keys and values."""
 
+EVEN = 8
+"""Prompts are filled up to a multiple of this many tokens: for every shape that it meets, oneDNN compiles code and keeps it, so
+that an app that is asked for days would grow by a gigabyte (benchmarks/RESULTS.md)."""
+
 TOP_K = 50
 """What is drawn is one of this many likeliest tokens: as in Transformers, where a model says nothing else."""
 
@@ -178,7 +182,8 @@ class Rows:
         attention = llama.model.layers[0].self_attn
         self.size, self.group, self.scale = attention.head_dim, attention.num_key_value_groups, attention.scaling
         self.keys, self.read_so_far = llama.config.num_key_value_heads, 0
-        width, weight = max(map(len, prompts)), llama.lm_head.weight
+        weight, width = llama.lm_head.weight, max(map(len, prompts))
+        width += -width % EVEN
         self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=weight.device)
         self.first = torch.tensor([[width - len(p)] for p in prompts], device=weight.device)
         hidden = torch.arange(width + room, device=weight.device) < self.first

@@ -155,6 +155,7 @@ def start(job: Job, *, sure: bool = False) -> None:
         except OSError:
             lock.close()
             raise
+        log.info("Generation started", extra={"products": job.settings.products, "model": job.api.model})
         _thread = threading.Thread(target=_work, args=(job, sure, lock), name="generation", daemon=True)
         _thread.start()
 
@@ -268,6 +269,7 @@ def _work(job: Job, sure: bool, lock: IO[bytes]) -> None:
 
 
 def _end(state: str, text: str, **more: Any) -> None:
+    log.info("Generation ended: %s. %s", state, text)
     _change(state=state, text=text, stopping=False, **more)
 
 

@@ -3,6 +3,7 @@
 The child outlives the page: it writes to files, has a session of its own, and is found again through its run folder.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import psutil
 
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
+from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
 from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
     LOG,
@@ -35,6 +37,8 @@ from pipeline.training.runs import (
     status,
 )
 
+logger = logging.getLogger(__name__)
+
 QUIET = {"PYTHONUNBUFFERED": "1", "WANDB_DISABLED": "true", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 """The child writes its log line by line, without bars, and tells nobody else."""
 
@@ -45,13 +49,24 @@ too late for the many small operations of a step (benchmarks/RESULTS.md)."""
 
 
 def check_idle() -> None:
-    """Refuse a second run beside one that is training.
+    """Refuse a second run beside one that is training, and any run on a machine that cannot train.
 
     Raises:
-        RunError: a run is training.
+        RunError: a run is training, or this is a Space on ZeroGPU.
     """
+    check_can_train()
     if busy := running_run():
         raise RunError(f"Run {busy.name} is still training; wait for it or stop it first.")
+
+
+def check_can_train() -> None:
+    """Refuse to train where the machine cannot.
+
+    Raises:
+        RunError: this is a Space on ZeroGPU.
+    """
+    if on_zero_gpu():
+        raise RunError(ZERO_GPU_TRAINING)
 
 
 @alone()
@@ -59,7 +74,7 @@ def start(folder: Path) -> None:
     """Start training in a run folder, or go on with it after its last whole checkpoint.
 
     Raises:
-        RunError: another run is training, or this one has finished.
+        RunError: another run is training, this one has finished, or this machine cannot train.
     """
     check_idle()
     state = status(folder).state
@@ -82,14 +97,25 @@ def start(folder: Path) -> None:
             start_new_session=True,
         )
     write_json(folder / PROCESS, {"pid": child.pid})
-    if state not in ("new", "queued"):  # told here, since until the child comes to it an older ending would win
+    resumed = state not in ("new", "queued")
+    if resumed:  # told here, since until the child comes to it an older ending would win
         append_event(folder, "resumed", step=saved_step(folder))
+    logger.info("Run %s %s", folder.name, "resumed" if resumed else "started", extra={"run": folder.name})
     threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()
 
 
 def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
     """Wait for the child's end, so that no zombie stays, and write down the end of one that could not do so itself."""
     signalled = -child.wait()
+    _write_end(folder, signalled)
+    if (folder / PROCESS).is_file():  # else it was discarded
+        ended = status(folder)
+        level = logging.WARNING if ended.state == "failed" else logging.INFO
+        logger.log(level, "Run %s %s. %s", folder.name, ended.state, ended.message, extra={"run": folder.name})
+
+
+def _write_end(folder: Path, signalled: int) -> None:
+    """Write down the end of a run whose process could not do so itself."""
     if status(folder).state != "failed" or any(e["type"] == "failed" for e in since_start(read_events(folder)[0])):
         return
     message = f"The training process died. {log_tail(folder, 2)}".strip()
@@ -104,6 +130,7 @@ def stop(folder: Path) -> None:
     if not is_alive(folder):
         return
     os.kill(read_json(folder / PROCESS)["pid"], signal.SIGTERM)
+    logger.info("Run %s is asked to stop", folder.name, extra={"run": folder.name})
 
 
 def discard(folder: Path) -> None:
@@ -118,6 +145,7 @@ def discard(folder: Path) -> None:
             child.kill()
         if not _gone(folder):
             raise RunError(f"The process of run {folder.name} does not end, so nothing was deleted; try again.")
+    logger.info("Run %s discarded", folder.name, extra={"run": folder.name})
     delete_run(folder)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from pipeline.answering.decoding import plain_matrix, projections, side_by_side
-from pipeline.training.memory import MOST_SCORES
+from pipeline.training.memory import EVEN, EVEN_ROWS, MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
 
@@ -70,8 +70,9 @@ class LeanLlama:
             following: [N] the label of what follows each token.
         """
         seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
-        ids, positions, following = ids[seen], positions[seen], following[seen]
+        ids, positions, following = filled_up(ids[seen], positions[seen], following[seen])
         learned = (following != IGNORED).nonzero()[:, 0]
+        count, learned = len(learned), functional.pad(learned, (0, -len(learned) % EVEN))
         x = self.llama.model.embed_tokens(ids)
         rows = self._rows(positions, x)
         for layer, (qkv, output, gate_up, down) in self.layers:
@@ -81,11 +82,11 @@ class LeanLlama:
             x = x + output(attended)
             gate, up = gate_up(normed(layer.post_attention_layernorm, x)).chunk(2, dim=-1)
             x = x + down(functional.silu(gate) * up)
-        x = normed(self.llama.model.norm, x)
+        x, learned = normed(self.llama.model.norm, x)[:count], learned[:count]
         return LinearDivergence.apply(x, self.llama.lm_head.weight, *targets.of(following[learned]))
 
     def _rows(self, positions: Tensor, x: Tensor) -> Rows:
-        begins, width = positions == 0, int(positions.max()) + 1
+        begins, width = positions == 0, row_width(positions)
         slots = (begins.cumsum(0) - 1) * width + positions
         tokens = positions.new_zeros(int(begins.sum()) * width)
         tokens[slots] = torch.arange(len(positions))
@@ -93,6 +94,31 @@ class LeanLlama:
         mask = torch.full((width, width), -torch.inf, dtype=x.dtype).triu(1).repeat(attention.num_key_value_groups, 1)
         cos, sin = (part[0, :, None] for part in self.llama.model.rotary_emb(x[None], positions[None]))
         return Rows(slots, tokens, mask, cos, sin.chunk(2, dim=-1)[0], attention.scaling)
+
+
+def row_width(positions: Tensor) -> int:
+    """The places of a row: those of the longest example, filled up."""
+    longest = int(positions.max()) + 1
+    return longest + -longest % EVEN_ROWS
+
+
+def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Make the number of tokens a multiple of `EVEN`, as far as there are places without one at the ends of rows.
+
+    No token of the text sees what is added, and nothing is learned there.
+    """
+    lengths = (positions == 0).nonzero()[:, 0].diff(append=positions.new_tensor([len(positions)])).tolist()
+    missing, width, added = -len(positions) % EVEN, row_width(positions), []
+    for length in lengths:
+        added.append(min(missing, width - length))
+        missing -= added[-1]
+    longer = [torch.arange(length + more) for length, more in zip(lengths, added, strict=True)]
+
+    def with_ends(tensor: Tensor, value: int) -> Tensor:
+        parts = zip(tensor.split(lengths), added, strict=True)
+        return torch.cat([functional.pad(part, (0, more), value=value) for part, more in parts])
+
+    return with_ends(ids, 0), torch.cat(longer), with_ends(following, IGNORED)
 
 
 class Shared:

@@ -38,6 +38,9 @@ fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 MOST_LOGITS = 256
 """Tokens whose logits are in memory at once, on Unsloth and in `LeanLlama`."""
 
+ANSWERING = 500_000_000
+"""What answering takes beside the weights: the libraries' code, or a process' context on a GPU, and what is computed."""
+
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
 
@@ -45,6 +48,11 @@ GPU_WORKSPACE = 80_000_000
 INPUTS = {"q_proj": "first norm", "k_proj": "first norm", "v_proj": "first norm"}
 INPUTS |= {"gate_proj": "second norm", "up_proj": "second norm", "down_proj": "product"}
 """What goes into a projection and is kept for it; into `o_proj` goes what attention keeps anyway."""
+
+EVEN, EVEN_ROWS = 32, 8
+"""Multiples to which `LeanLlama` fills a batch up, in tokens and in the length of a row. For each shape that it meets, oneDNN
+compiles code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a
+thousand of them (measured: benchmarks/RESULTS.md)."""
 
 MOST_SCORES = 2**19
 """Attention scores that a head of `LeanLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,

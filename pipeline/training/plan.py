@@ -124,6 +124,30 @@ def fits_beside(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, g
     return asked.memory_bytes is not None and free is not None and asked.memory_bytes * MARGIN <= free
 
 
+def room_left(settings: TrainingSettings, rows: Sequence[dict[str, Any]], used: int, *, gpu: bool) -> int | None:
+    """Bytes that a run which is training leaves to others: what is free, less what it will take yet; None if unknown.
+
+    Args:
+        settings, rows: the run's.
+        used: bytes that the run has had in use at its peak so far; 0 before its first step.
+    """
+    free = memory.free_bytes(gpu=gpu)
+    if free is None:
+        return None
+    peak = plan_run(settings, rows, gpu=gpu, free=free + used).memory_bytes or 0
+    return free - max(0, peak - used)
+
+
+def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
+    """What a run's model takes beside a training to answer questions; None where its base is not on this machine."""
+    shape = base_shape(settings.base_model)
+    if shape is None:
+        return None
+    width = memory.weight_width(settings.precision, gpu=gpu)
+    four_bit = settings.load_in_4bit and memory.on_unsloth(gpu)
+    return int(shape.weight_bytes(width, four_bit=four_bit) * MARGIN) + memory.ANSWERING
+
+
 def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:
     if not rows:
         raise SettingsError("The dataset has no training rows; generate it again in the first tab.")

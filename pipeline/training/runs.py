@@ -6,6 +6,7 @@ This is all that the page and the command line know of a training process.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ from pipeline.data.export import EXPORT
 from pipeline.errors import RunError, disk_full
 from pipeline.files import append_jsonl, check_room, home, locked, read_json, runs_dir, whole_folder, write_json
 from pipeline.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
 
 SETTINGS, EVENTS, LOG, PROCESS = "settings.json", "events.jsonl", "train.log", "process.json"
 DATASET, ADAPTER, CHECKPOINTS = "dataset", "adapter", "checkpoints"
@@ -349,6 +352,7 @@ def delete_run(folder: Path) -> None:
         _check_at_rest(folder, "delete")
         _note_gone(folder)
         aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
+    logger.info("Run %s deleted", folder.name, extra={"run": folder.name})
     if aside.is_symlink():
         aside.unlink()
     else:

@@ -1,12 +1,11 @@
 """TrainingSettings: every hyperparameter of a run, checked on construction, and the presets that fill them."""
 
-import subprocess
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from typing import Any
 
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.errors import SettingsError
+from pipeline.machine import gpus, on_zero_gpu
 
 GPU_BASE = "unsloth/llama-3-8b-bnb-4bit"
 """The default base model where there is an NVIDIA GPU."""
@@ -207,12 +206,8 @@ def default_base() -> str:
     return GPU_BASE if gpu_name() else EMBEDDED
 
 
-@lru_cache(maxsize=1)
 def gpu_name() -> str:
-    """The NVIDIA GPU by its name, without loading torch; empty where there is none that works."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        names = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
+    """The NVIDIA GPU that can be trained on by its name, without loading torch; empty where there is none that works."""
+    if on_zero_gpu():  # whatever nvidia-smi says there of a GPU that is another Space's at the moment
         return ""
-    return names[0].strip() if names else ""
+    return next((gpu["name"] for gpu in gpus()), "")

@@ -108,8 +108,9 @@ def start_sweep(dataset: Dataset, settings: TrainingSettings, tried: dict[str, l
         The sweep's name.
 
     Raises:
-        PipelineError: the grid cannot work, or the disk has no room; then no run is made.
+        PipelineError: the grid cannot work, this machine cannot train, or the disk has no room; then no run is made.
     """
+    launcher.check_can_train()
     trials = grid(settings, tried)
     check_room(runs_dir(), len(trials) * ROOM_FOR_A_RUN, f"a sweep of {len(trials)} runs")
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{uuid4().hex[:4]}"
@@ -149,8 +150,9 @@ def enqueue(folder: Path) -> None:
     """Put a run that has not begun at the end of the queue.
 
     Raises:
-        RunError: it has begun already.
+        RunError: it has begun already, or this machine cannot train.
     """
+    launcher.check_can_train()
     if status(folder).state not in ("new", "queued"):
         raise RunError(f"Run {folder.name} has begun already; duplicate it to train it again.")
     if not (folder / QUEUED).is_file():

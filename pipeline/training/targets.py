@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset as HuggingFaceDataset
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.answering.answers import GENERAL_TOKENS, in_batches
@@ -21,7 +22,7 @@ from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import GENERAL, encode_answer, encode_example, extract
 from pipeline.data.examples import GENERAL_EDITED
 from pipeline.errors import SettingsError
-from pipeline.training.memory import MOST_LOGITS
+from pipeline.training.memory import EVEN, MOST_LOGITS
 from pipeline.training.settings import TrainingSettings
 
 IGNORED = -100
@@ -228,10 +229,12 @@ class LinearDivergence(Function):
         piece = 8 if x.device.type == "cpu" else MOST_LOGITS
         loss, grads = torch.zeros((), device=x.device), []
         for rows, its_tokens, its_shares in _pieces(MOST_LOGITS, x, tokens, shares):
-            logits = rows @ weight.t()
-            for part, which, share in _pieces(piece, logits, its_tokens, its_shares):
+            count = len(rows)  # filled up, so that there are few shapes (see `EVEN`)
+            logits = functional.pad(rows, (0, 0, 0, -count % EVEN)) @ weight.t()
+            for part, which, share in _pieces(piece, logits[:count], its_tokens, its_shares):
                 loss += _turn_into_gradient(part, which, share)
-            grads.append(logits @ weight)
+            logits[count:] = 0
+            grads.append((logits @ weight)[:count])
         ctx.save_for_backward(torch.cat(grads))
         return loss
 

@@ -655,3 +655,28 @@ def test_an_adapter_of_another_base_is_not_put_beside_this_one(tuned: LanguageMo
     with pytest.raises(ModelError, match="No adapter is loaded"):
         streamed(tuned, PROMPTS[:1], [OTHER])
     assert say(tuned, tuned=True)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "unheard_of"])
+def test_a_model_s_own_code_is_never_run(model_type: str, tiny_base: Path, tmp_path: Path) -> None:
+    folder, ran = shutil.copytree(tiny_base, tmp_path / "base"), tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
+    own = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own", "AutoTokenizer": ["own.Own", "own.Own"]}
+    for name in ("config.json", "tokenizer_config.json"):
+        changed = read_json(folder / name) | {"auto_map": own}
+        (folder / name).write_text(json.dumps(changed | ({"model_type": model_type} if name == "config.json" else {})))
+    if model_type == "llama":
+        load_base(str(folder))
+    else:
+        with pytest.raises(ModelError, match="could not be loaded as a language model"):
+            load_base(str(folder))
+    assert not ran.exists()
+
+
+def test_weights_in_a_pickle_are_never_read(tiny_base: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_base, tmp_path / "base")
+    torch.save({}, folder / "pytorch_model.bin")
+    assert load_base(str(folder)).model.num_parameters() > 0
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="holds no model in safetensors format"):
+        load_base(str(folder))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from pipeline.files import PROJECT
@@ -47,8 +48,8 @@ class App:
     """Requests that would have left this machine."""
 
 
-def start_app(home: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `python app.py` and wait until it answers."""
+def start_app(home: Path, *program: str, **variables: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `python app.py`, or another program that serves the app, and wait until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,9 +58,10 @@ def start_app(home: Path) -> tuple[subprocess.Popen[bytes], str]:
         "PORT": str(port),
         "GRADIO_TEMP_DIR": str(home / "temporary"),
     }
-    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": ""}
+    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": "", **variables}
+    command = [sys.executable, *(program or ["app.py"])]
     with (home / "app.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=PROJECT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)
     url, until = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -69,6 +71,11 @@ def start_app(home: Path) -> tuple[subprocess.Popen[bytes], str]:
             time.sleep(0.1)
     process.kill()
     raise AssertionError(f"The app does not answer: {(home / 'app.log').read_text()}")
+
+
+def client_of(url: str) -> Client:
+    """The app's API as another program sees it, with the patience of the tests: a client's own is five seconds."""
+    return Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,12 @@ import pytest
 from pipeline.answering import models
 from pipeline.answering.prompts import REFUSAL
 from pipeline.data.catalogue import read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.errors import PipelineError
-from pipeline.training.runs import run_dataset
+from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
+from pipeline.errors import PipelineError, RunError
+from pipeline.training import launcher, memory
+from pipeline.training.runs import create_run, run_dataset
 from tabs import asking
-from tests.tiny import HOSTILE_TITLES, row, write_catalogue
+from tests.tiny import HOSTILE_TITLES, row, tiny_settings, write_catalogue
 
 
 @pytest.fixture
@@ -87,3 +88,19 @@ def test_the_api_asks_the_newest_run_when_none_is_named(run: Path) -> None:
     assert asking.ask("What is it?")["question"] == "What is it?"
     with pytest.raises(PipelineError, match="is gone: it was renamed or deleted"):
         asking.ask("What is it?", run="../../etc")
+
+
+def test_a_model_that_has_no_room_beside_a_training_is_not_loaded(
+    run: Path, dataset: Dataset, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking.check_room(run)  # nothing trains
+    training = create_run(dataset, tiny_settings(tiny_base, max_steps=10_000))
+    launcher.start(training)
+    try:
+        monkeypatch.setattr(memory, "free_bytes", lambda *, gpu: 10**8)
+        with pytest.raises(RunError, match=f"The chat is paused while run {training.name} trains: .* ask again"):
+            asking.ask("What is it?", run=run.name)
+        monkeypatch.setattr(memory, "free_bytes", lambda *, gpu: 10**12)
+        asking.check_room(run)
+    finally:
+        launcher.discard(training)

@@ -15,7 +15,7 @@ from pipeline.answering.models import LanguageModel, load_base
 from pipeline.answering.prompts import GENERAL, encode_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.training import lean, trainers
-from pipeline.training.lean import is_plain
+from pipeline.training.lean import filled_up, is_plain, row_width
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events
 from pipeline.training.targets import IGNORED, encode_rows
@@ -241,3 +241,19 @@ def test_long_rows_keep_no_scores(make: Callable[..., Made], monkeypatch: pytest
     assert trainer.lean is None
     monkeypatch.undo()
     assert step(trainer, batch)[0] == pytest.approx(loss, rel=1e-5) and trainer.lean
+
+
+def test_batches_have_few_shapes(make: Callable[..., Made]) -> None:
+    """Every shape costs memory for good; an uneven length is left only where all rows are full."""
+    _, trainer = make(per_device_train_batch_size=4)
+    seen = []
+    for batch in trainer.get_train_dataloader():
+        positions = batch["position_ids"][0]
+        ids, filled, following = filled_up(batch["input_ids"][0], positions, batch["labels"][0].roll(-1))
+        rows, width = int((filled == 0).sum()), row_width(positions)
+        assert rows == int((positions == 0).sum()) and row_width(filled) == width and width % 8 == 0
+        assert len(ids) % 32 == 0 or len(ids) == rows * width
+        real = (filled > 0).nonzero()[:, 0]
+        assert len(ids) == len(filled) == len(following) and len(real) + rows == len(ids)
+        seen.append((len(positions), len(ids)))
+    assert len({filled for _, filled in seen}) < len({length for length, _ in seen}) / 2

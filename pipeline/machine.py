@@ -1,0 +1,70 @@
+"""What this program runs on: the sort of machine, its processor, memory and disk, and the versions that matter.
+
+Nothing here loads torch: the page asks for it before any model.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+VERSION = "0.1.0"
+"""As in pyproject.toml, which does not go everywhere that the app goes."""
+
+PACKAGES = ("gradio", "torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes", "huggingface_hub", "spaces")
+"""What decides how a run goes and how an answer comes about."""
+
+NEARLY_FULL = 2_000_000_000
+"""Bytes: with less, the next run or base model may not fit."""
+
+ZERO_GPU_TRAINING = (
+    "A ZeroGPU Space lends a GPU for seconds, which is enough for answers and not for training: choose hardware of its own "
+    "for this Space (l4x1, for example) in its settings, or train on another machine and ask the trained run here."
+)
+
+
+def on_space() -> bool:
+    """Whether the app is a Hugging Face Space, which serves others than its machine's owner."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def on_zero_gpu() -> bool:
+    """Whether the app is a Space on ZeroGPU, by the variable and the values that the package `spaces` goes by."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def cores() -> int:
+    """The processor cores that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def gpus() -> list[dict[str, str]]:
+    """The NVIDIA GPUs, without loading torch: `name`, `memory` (as in `23034 MiB`) and `driver`; none where none works."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    fields = ("name", "memory", "driver")
+    return [dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in lines if line.strip()]
+
+
+def free_bytes(folder: Path) -> int:
+    """The room on the disk of a folder that need not exist yet."""
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
+def versions() -> dict[str, str]:
+    """This program, Python, and the packages of `PACKAGES` that are installed."""
+    found = {"shelftalk": VERSION, "Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
