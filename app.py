@@ -14,8 +14,8 @@ import gradio as gr
 
 from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
-from pipeline.space import awake
-from pipeline.training import launcher, runs, sweep
+from pipeline.space import awake, keeping
+from pipeline.training import sweep
 from tabs import health
 from tabs.about import add_about
 from tabs.chat import ChatTab
@@ -53,15 +53,6 @@ def build() -> gr.Blocks:
     return page.queue(max_size=MOST_EVENTS)
 
 
-def take_the_run_along(*_: Any) -> None:
-    """A Space that goes down ends everything in it: let the run save what it has first. Elsewhere a run outlives the app."""
-    with sweep.queue_held():
-        if running := runs.running_run():
-            launcher.stop(running)
-            list(launcher.watch(running))
-        sys.exit(0)
-
-
 def main() -> None:
     logs.set_up()
     on_space = bool(os.environ.get("SPACE_ID"))
@@ -70,10 +61,11 @@ def main() -> None:
         sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
+    keeping.attend()
     sweep.attend(make_room)
     awake.attend()
     if on_space:
-        signal.signal(signal.SIGTERM, take_the_run_along)
+        signal.signal(signal.SIGTERM, keeping.take_the_run_along)
     try:
         build().launch(
             server_name="0.0.0.0" if on_space else "127.0.0.1",

@@ -9,14 +9,15 @@ Nothing here knows Gradio, and only `answering.models`, `training.watcher` and `
 
 A run folder holds `settings.json`, `dataset/`, `process.json` (the child's process id), `baseline.json`, `events.jsonl`,
 `train.log`, `checkpoints/` (a whole one has a `checkpoint.json`), `adapter/`, `comparison.json`, `report.html` and
-`report.md`; one of a sweep has a `sweep.json`, and one that waits for its turn a `queued`. Its events, one JSON object a
+`report.md`; one of a sweep has a `sweep.json`, one that waits for its turn a `queued`, and one that came back from where
+runs are kept and was not started since may have a `.restored.json`. Its events, one JSON object a
 line with `type` and `time` (ISO 8601):
 
 | type | values |
 |---|---|
 | started | steps, micro_batch, accumulation |
 | resumed | step: the checkpoint that it goes on from; the steps told beyond it are done again |
-| message | text; memory_split: the micro-batch to go on with after the memory ran out |
+| message | text; memory_split: the micro-batch to go on with after the memory ran out; going_down: the machine stops it |
 | step | step, total, loss, learning_rate, grad_norm, tokens_per_second, memory_bytes |
 | probe | step, right, total, answers (title, question, expected, raw, answer, verdict) |
 | finished, stopped | steps, first_loss, last_loss, seconds, probe_seconds, tokens_per_second, peak_memory_bytes, message |

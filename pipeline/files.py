@@ -22,9 +22,18 @@ HALF_CHARACTERS = "backslashreplace"
 """File names may hold bytes that are no text; inside JSON they are written as the escapes that JSON has for them."""
 
 
+VOLUME = Path("/data")
+"""Where a Space's own storage is mounted, if it has any."""
+
+
 def home() -> Path:
-    """The folder that holds `runs/` and `datasets/`: `SHELFTALK_HOME`, else the project's own."""
-    return Path(os.environ.get("SHELFTALK_HOME") or PROJECT)
+    """The folder that holds `runs/` and `datasets/`: `SHELFTALK_HOME`, else a Space's own storage, else the project's."""
+    return Path(os.environ.get("SHELFTALK_HOME") or (VOLUME if on_volume() else PROJECT))
+
+
+def on_volume() -> bool:
+    """Whether this is a Space with storage of its own, which outlives a restart."""
+    return bool(os.environ.get("SPACE_ID")) and VOLUME.is_dir() and os.access(VOLUME, os.W_OK)
 
 
 def runs_dir() -> Path:

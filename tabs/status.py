@@ -1,15 +1,17 @@
 """The line on top of the page: model, device, adapter, and what is going on. Always read anew, never remembered."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.data import generation
 from pipeline.machine import cores, on_zero_gpu
+from pipeline.space import keeping
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
 from tabs.runview import look, trained_runs
-from tabs.shared import count, escape, open_to_all
+from tabs.shared import count, duration, escape, open_to_all
 
 _doing: dict[object, str] = {}
 """What this process is doing with a model, for the status line of every window."""
@@ -61,6 +63,15 @@ def activity() -> str:
     return " and ".join(said) or "idle"
 
 
+def kept() -> str:
+    """Whether what is here is kept elsewhere too; empty where it need not be said."""
+    look = keeping.look()
+    if not look.text or look.since is None:
+        return look.text
+    passed = duration(time.time() - look.since)
+    return f"{look.text}, {passed} ago" if look.done else f"{look.text} For {passed} now."
+
+
 @open_to_all
 def status_line() -> str:
     """The whole line, as HTML."""
@@ -72,6 +83,8 @@ def status_line() -> str:
         "adapter": trained[0].name if trained else "none",
         "now": activity(),
     }
+    if said := kept():
+        parts["kept"] = said
     busy = "" if parts["now"] == "idle" else " busy"
     said = "".join(f"<span><b>{name}</b> {escape(value)}</span>" for name, value in parts.items())
     return f'<div class="statusline{busy}" role="status" aria-label="Status">{said}</div>'

@@ -24,8 +24,10 @@ from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
     LOG,
     PROCESS,
+    RESTORED,
     alone,
     append_event,
+    check_whole,
     delete_run,
     is_alive,
     log_tail,
@@ -80,6 +82,8 @@ def start(folder: Path) -> None:
         raise RunError(f"Run {folder.name} is still training; wait for it or stop it first.")
     if state == "finished":
         raise RunError(f"Run {folder.name} has finished; duplicate it to train it again.")
+    check_whole(folder)
+    (folder / RESTORED).unlink(missing_ok=True)
     environment = SHORT_SPIN | os.environ | QUIET
     command = [sys.executable, "-m", "pipeline.training.train", str(folder.resolve())]
     with (folder / LOG).open("ab") as log:

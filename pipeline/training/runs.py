@@ -22,7 +22,7 @@ import psutil
 from pipeline.data.dataset import Dataset, open_dataset
 from pipeline.data.export import EXPORT
 from pipeline.errors import RunError, disk_full
-from pipeline.files import append_jsonl, check_room, locked, read_json, runs_dir, whole_folder, write_json
+from pipeline.files import append_jsonl, check_room, home, locked, read_json, runs_dir, whole_folder, write_json
 from pipeline.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,15 @@ ANSWERED = (COMPARISON, EVERYTHING, "report.html", "report.md")
 """What asking a run's adapter leaves."""
 QUEUED = "queued"
 """Marks a run that waits for its turn; the mark goes when the run begins."""
+
+RESTORED = ".restored.json"
+"""In a run that came back from where runs are kept: whether it is `whole` again, and a `message` on how it was cut off."""
+
+KEEPING = ".kept"
+"""Beside `runs/`, where runs are kept elsewhere too: what is known of that. In `gone.jsonl` what a person deleted here."""
+
+GOING_DOWN = "going_down"
+"""True in the `message` of a run that is stopped since its machine is going down, and not by a person."""
 
 MEMORY_SPLIT = "memory_split"
 """The value of a `message` with which a run that ran out of memory says the micro-batch that it goes on with."""
@@ -192,8 +201,28 @@ def status(folder: Path) -> Status:
         return Status("running")
     if not last and not (folder / PROCESS).is_file():
         return Status("queued" if (folder / QUEUED).is_file() else "new")
+    if cut_off := restored(folder).get("message"):
+        return Status("failed", str(cut_off))
     said = disk_full(folder) or "The training process was killed, or the computer went down."
     return Status("failed", f"{said} {log_tail(folder, 2)}".strip())
+
+
+def restored(folder: Path) -> dict[str, Any]:
+    """What is noted of a run that came back from where runs are kept; empty for one that was always here."""
+    try:
+        return dict(read_json(folder / RESTORED))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def check_whole(folder: Path) -> None:
+    """Refuse to begin with a run of which a part is still to come.
+
+    Raises:
+        RunError: it is on its way back from where runs are kept.
+    """
+    if not restored(folder).get("whole", True):
+        raise RunError(f"Run {folder.name} is still on its way back from the Hub; wait until all of it is here.")
 
 
 def last_lifecycle(folder: Path) -> dict[str, Any]:
@@ -276,9 +305,17 @@ def rename_run(folder: Path, name: str) -> Path:
     target = folder.with_name(name)
     if target == folder:
         return folder
+    check_whole(folder)
     if target.exists():
         raise RunError(f"The name {name} is taken; choose another.")
+    _note_gone(folder)
     return folder.rename(target)
+
+
+def _note_gone(folder: Path) -> None:
+    """Tell whoever keeps the runs elsewhere that a person took this name away, and that it was not lost with a disk."""
+    if folder.parent == runs_dir() and (home() / KEEPING).is_dir():
+        append_jsonl(home() / KEEPING / "gone.jsonl", {"run": folder.name})
 
 
 def check_name(name: str) -> None:
@@ -313,6 +350,7 @@ def delete_run(folder: Path) -> None:
     """
     with alone():
         _check_at_rest(folder, "delete")
+        _note_gone(folder)
         aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
     logger.info("Run %s deleted", folder.name, extra={"run": folder.name})
     if aside.is_symlink():
