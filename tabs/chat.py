@@ -32,7 +32,7 @@ from tabs.asking import (
 from tabs.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.comparing import ComparePanel
 from tabs.runview import before_after, find_run, look, trained_runs
-from tabs.shared import QUIET, Update, count, for_callers, go_to, guarded, notice, open_in_measure, open_to_all
+from tabs.shared import PICKED, QUIET, Update, count, for_callers, go_to, guarded, notice, open_in_measure, open_to_all
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -196,15 +196,14 @@ class ChatTab:
             guarded(self.problem, self.try_pattern),
             [self.shown, self.kind, self.pattern],
             [self.problem, *answers],
-            trigger_mode="always_last",
-            **QUIET,
+            **PICKED,
         )
         cleared = open_to_all(lambda: ([], gr.Accordion(visible=False), ""))
         self.clear.click(cleared, None, listed, queue=False, **QUIET)
         place = [self.question, self.about]
         self.examples.click(open_to_all(lambda sample: (sample[0], RECOGNISED)), self.examples, place, **QUIET)
         found = open_to_all(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()))
-        self.find.input(found, self.find, place, **QUIET)
+        self.find.input(found, self.find, place, **PICKED)
         # In the browser, which knows what stands in the box now: an answer of the server may come after the first typing.
         self.suggested.change(
             None, [self.question, self.suggested], self.question, js="(typed, suggested) => typed || suggested"
@@ -230,7 +229,7 @@ class ChatTab:
             guarded(self.problem, self.refresh),
             self.state,
             self.outputs,
-            **QUIET,
+            **PICKED,
         )
         go_to(self.to_training, tabs, "training")
         gr.api(for_callers(ask), api_name="ask", **one)

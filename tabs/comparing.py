@@ -17,7 +17,7 @@ from tabs.cards import SIDES, TUNED, compared_card, summary_card
 from tabs.catalogues import short
 from tabs.figures import by_kind_figure, comparison_figure
 from tabs.runview import find_run, read_comparison, read_everything
-from tabs.shared import QUIET, PagedTable, Update, count, guarded, notice, open_to_all, reveal, served
+from tabs.shared import PICKED, QUIET, PagedTable, Update, count, guarded, notice, open_to_all, reveal, served
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
 CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
@@ -143,7 +143,7 @@ class ComparePanel:
         self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
         editor = [self.detail, self.editing, self.opened, self.new_question, self.new_title, self.new_expected]
         opened = self.table.table.select(
-            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **QUIET
+            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **PICKED
         )
         reveal(opened, "detail")
         changed = [self.problem, *self.outputs]

@@ -19,7 +19,19 @@ from tabs.publishmodel import PublishModelBox
 from tabs.runlist import COLUMNS, HistoryRows, chosen, differing, export, pulse, training_runs
 from tabs.runpanel import RunPanel, forget_plots
 from tabs.runview import find_run, forget, look
-from tabs.shared import QUIET, PagedTable, Update, escape, for_callers, guarded, memory, notice, open_to_all, reveal
+from tabs.shared import (
+    PICKED,
+    QUIET,
+    PagedTable,
+    Update,
+    escape,
+    for_callers,
+    guarded,
+    memory,
+    notice,
+    open_to_all,
+    reveal,
+)
 
 MOST_COMPARED = 6
 """Runs whose curves can be told apart in one plot."""
@@ -118,7 +130,7 @@ class HistoryPanel:
 
         self.runs.wire(HistoryRows, [], [])
         self.publishing.wire(name)
-        on(self.runs.table.select, self.pick, looks, shown)
+        gr.on(self.runs.table.select, guarded(self.problem, self.pick), looks, shown, **PICKED)
         used = on(self.use.click, self.use_settings, [name], [self.problem, *widgets]).then(
             planned, widgets, plan, **QUIET
         )
@@ -137,8 +149,7 @@ class HistoryPanel:
             guarded(self.problem, self.show_compared, clears=False),
             self.compared,
             [self.problem, self.curves, self.differences],
-            trigger_mode="always_last",
-            **QUIET,
+            **PICKED,
         )
         gr.api(for_callers(training_runs), api_name="training_runs")
 

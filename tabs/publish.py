@@ -17,7 +17,7 @@ from pipeline.data.export import EXPORT, Form, export_dataset, file_stem, write_
 from pipeline.errors import HubError
 from pipeline.files import whole_file
 from tabs.pairs import Filters, dataset_named, filtered_rows
-from tabs.shared import Update, escape, guarded, notice, on_space, open_to_all, served
+from tabs.shared import PICKED, Update, escape, guarded, notice, on_space, open_to_all, served
 
 FILES: dict[Form, str] = {"json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet"}
 SAVE = """(file) => { if (!file) return; const link = document.createElement('a');
@@ -124,7 +124,7 @@ class PublishBox:
         described = [name, self.license, self.source]
         gr.on(
             [self.license.input, self.source.blur, name.change], preview, described, [self.pushed, self.card],
-            show_progress="hidden", **private,
+            **PICKED,
         )  # fmt: skip
         self.push.click(
             guarded(self.pushed, self.send),

@@ -28,7 +28,7 @@ from tabs.pairs import (
 from tabs.publish import PublishBox
 from tabs.rowfigures import facts_figure, kinds_figure, tokens_figure
 from tabs.rowpanel import RowPanel
-from tabs.shared import QUIET, PagedTable, Update, go_to, guarded, notice, open_to_all, reveal
+from tabs.shared import PICKED, PagedTable, Update, go_to, guarded, notice, open_to_all, reveal
 from tabs.tokens import token_counts
 
 PAGE = 25
@@ -130,21 +130,20 @@ class RowsBox:
             (self.split.input, self.by_state),
             (self.status.input, self.by_state),
         ):
-            changed(guarded(problem, handler), filters, [problem, *self.filters, *self.table.outputs], **QUIET)
+            changed(guarded(problem, handler), filters, [problem, *self.filters, *self.table.outputs], **PICKED)
         shown = self.table.table.select(
-            guarded(self.panel.said, self.pick), [self.name, self.max_length], self.panel.outputs, **QUIET
+            guarded(self.panel.said, self.pick), [self.name, self.max_length], self.panel.outputs, **PICKED
         )
         reveal(shown, "picked-row")
         follows = [self.chooser, self.about, *self.filters, *self.table.outputs]
         self.panel.wire(self.name, self.max_length, [self.table.page, *self.filters], self.follow, follows)
-        self.chooser.input(guarded(self.reused, self.choose), self.chooser, self.outputs, **QUIET)
+        self.chooser.input(guarded(self.reused, self.choose), self.chooser, self.outputs, **PICKED)
         gr.on(
             [self.max_length.change, self.pictures.select],
             guarded(problem, self.measure),
             [self.name, self.max_length, self.panel.key],
             [problem, self.lengths, self.panel.reads, self.panel.tokens],
-            trigger_mode="always_last",
-            **QUIET,
+            **PICKED,
         )
         self.publish.wire(self.name, self.filters)
 

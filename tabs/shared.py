@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For events of the page's own: nothing spins, and no other program sees an endpoint."""
 
+PICKED: dict[str, Any] = QUIET | {"trigger_mode": "always_last"}
+"""… and for what a person picks: a pick that comes while the answer to an earlier one is under way is answered after it. By
+Gradio's default it would be dropped, and the page would show something else than what is picked."""
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 Update = dict[Any, Any]

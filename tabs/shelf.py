@@ -25,6 +25,7 @@ from tabs.generating import DEFAULTS
 from tabs.mapping import MappingForm
 from tabs.reading import PATIENCE, Reading
 from tabs.shared import (
+    PICKED,
     QUIET,
     PagedTable,
     Update,
@@ -122,7 +123,7 @@ class CatalogueBox:
         ]  # fmt: skip
         shown = [problem, *self.outputs]
         here = [self.catalogue, self.words]
-        self.catalogue.input(guarded(problem, self.open), here, shown, **QUIET)
+        self.catalogue.input(guarded(problem, self.open), here, shown, **PICKED)
         self.upload.upload(
             guarded(problem, self.uploaded), [self.upload, self.words], shown, api_visibility="private"
         )  # fmt: skip
@@ -168,7 +169,7 @@ class CatalogueBox:
             guarded(self.problem, self.show_record),
             [self.catalogue],
             [self.problem, self.record, self.record_title],
-            **QUIET,
+            **PICKED,
         )
         reveal(picked, "record")
 

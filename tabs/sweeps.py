@@ -18,7 +18,7 @@ from tabs.plans import default_preset
 from tabs.runlist import pulse
 from tabs.runpanel import RunPanel
 from tabs.runview import STATE_WORDS, RunView, history_row, look
-from tabs.shared import QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice, open_to_all
+from tabs.shared import PICKED, QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice, open_to_all
 
 NOTHING_ELSE = ""
 
@@ -173,15 +173,15 @@ class SweepPanel:
         self.panel, self.settings_of = panel, settings_of
         typed = [self.first, self.first_values, self.second, self.second_values]
         counted = guarded(self.problem, self.count)
-        self.first.input(open_to_all(lambda name: EXAMPLES[name]), self.first, self.first_values, **QUIET).then(
+        self.first.input(open_to_all(lambda name: EXAMPLES[name]), self.first, self.first_values, **PICKED).then(
             counted, typed, [self.problem, self.go], **QUIET
         )
         self.second.input(
-            open_to_all(lambda name: EXAMPLES.get(name, "")), self.second, self.second_values, **QUIET
+            open_to_all(lambda name: EXAMPLES.get(name, "")), self.second, self.second_values, **PICKED
         ).then(counted, typed, [self.problem, self.go], **QUIET)
         # Leaving the box counts, too: Gradio passes over the first thing that is typed into one in an accordion.
         values = [event for box in (self.first_values, self.second_values) for event in (box.input, box.blur)]
-        gr.on(values, counted, typed, [self.problem, self.go], trigger_mode="always_last", **QUIET)
+        gr.on(values, counted, typed, [self.problem, self.go], **PICKED)
         self.go.click(
             guarded(self.problem, self.begin),
             [*typed, *widgets],
@@ -191,11 +191,11 @@ class SweepPanel:
             api_visibility="private",
         )
         self.cancel.click(guarded(self.problem, self.end), self.which, [self.problem, *self.outputs], **QUIET)
-        self.which.input(guarded(self.problem, self.show), self.which, [self.problem, *self.outputs], **QUIET)
+        self.which.input(guarded(self.problem, self.show), self.which, [self.problem, *self.outputs], **PICKED)
         self.table.wire(lambda name: trial_rows(sweeps().get(name, [])), [self.which], [])
         pick = guarded(self.problem, self.pick)
         shown = [self.problem, *panel.outputs, panel.more, panel.opened]
-        self.table.table.select(pick, [self.which, *panel.how], shown, **QUIET)
+        self.table.table.select(pick, [self.which, *panel.how], shown, **PICKED)
         gr.api(for_callers(start_sweep_of), api_name="start_sweep")
         gr.api(for_callers(sweep_status), api_name="sweep_status")
         gr.api(for_callers(cancel_sweep), api_name="cancel_sweep")

@@ -32,7 +32,7 @@ from tabs.plans import default_preset, training_rows, will_it_learn
 from tabs.runlist import chosen
 from tabs.runpanel import RunPanel, shown_run, stop_training
 from tabs.runview import look
-from tabs.shared import QUIET, Update, explain, for_callers, go_to, guarded, notice, open_to_all
+from tabs.shared import PICKED, QUIET, Update, explain, for_callers, go_to, guarded, notice, open_to_all
 from tabs.sweeps import SweepPanel
 
 _starting = threading.Lock()
@@ -158,14 +158,14 @@ class TrainingTab:
         past = self.history.rows
         self.all_outputs = [self.problem, *plan, *panel.outputs, panel.more, panel.opened, *past]
         planned = guarded(self.problem, self.show_plan)
-        self.preset.input(self.use_preset, [self.preset, self.base], [*widgets], **QUIET).then(
+        self.preset.input(self.use_preset, [self.preset, self.base], [*widgets], **PICKED).then(
             planned, widgets, [self.problem, *plan], **QUIET
         )
-        self.base.input(self.use_base, self.base, [self.controls["load_in_4bit"], self.base], **QUIET).then(
+        self.base.input(self.use_base, self.base, [self.controls["load_in_4bit"], self.base], **PICKED).then(
             planned, widgets, [self.problem, *plan], **QUIET
         )
         moved = [widget.input for widget in self.controls.values()]
-        gr.on(moved, planned, widgets, [self.problem, *plan], trigger_mode="always_last", **QUIET)
+        gr.on(moved, planned, widgets, [self.problem, *plan], **PICKED)
         self.start.click(
             guarded(self.problem, self.begin),
             widgets,
