@@ -96,7 +96,8 @@ def restore(store: Store, records: Records, head: str) -> Iterator[tuple[int, in
                 for _ in _bring(store, records, head, one, part):
                     yield sum(not n for n in left.values()), len(coming)
         except Damaged as error:
-            lost.add(number)
+            if not part:  # without its small files it does not appear; without an adapter or a checkpoint it does
+                lost.add(number)
             logger.warning("%s of the store is damaged and was left there", error)
         except Overtaken:
             lost.add(number)
@@ -105,7 +106,7 @@ def restore(store: Store, records: Records, head: str) -> Iterator[tuple[int, in
             _settle(records, one)
     for thing in things_here():
         record = records.get(thing.key)
-        if record and record.seen and not record.whole:  # the rest of it is damaged or gone: no more will come
+        if record and record.seen and not record.whole:  # the store has no more of it: nothing else will come
             _settle(records, Coming(thing, thing.there(record.name), record.seen, {}))
 
 
