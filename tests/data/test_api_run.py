@@ -423,7 +423,9 @@ print(json.dumps(work_through(products(60), twice, ApiSettings(MODEL, sys.argv[1
 def test_interrupted_from_the_keyboard_it_keeps_what_is_under_way(api: ApiServer, home: Path) -> None:
     api.seconds = 0.2
     environment = {**os.environ, "SHELFTALK_HOME": str(home), "PYTHONPATH": os.getcwd()}
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, api.url], env=environment, stderr=subprocess.DEVNULL)
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background does not
+    command = [sys.executable, "-c", f"{hears}\n{_CHILD}", api.url]
+    child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     while len(api.requests) < 12 and child.poll() is None:
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
