@@ -1,7 +1,8 @@
-"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N]`.
+"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N] [--against plain|uneven]`.
 
-The same steps of `quick` on the sample, alternating between the forward pass of Transformers and PEFT (plain) and
-LeanLlama's with a fused AdamW (lean), each run in a process of its own through the app's own training path. Machines
+The same steps of `quick` on the sample, alternating between LeanLlama's forward pass with a fused AdamW (lean) and a peer:
+that of Transformers and PEFT (plain), or LeanLlama's with batches of whatever size comes (uneven, see `memory.EVEN`). Each
+run is in a process of its own through the app's own training path. Machines
 are noisy: trust the ratio of pairs more than seconds, and on a machine that does other work the processor's seconds
 more than the clock.
 """
@@ -26,15 +27,17 @@ from pipeline.training.runs import create_run, read_events
 from pipeline.training.settings import preset
 
 PRODUCTS = 15
-SIDES = ("plain", "lean")
+PEERS = ("plain", "uneven")
 WARM = 3
 """Steps at the beginning that are not measured: buffers are made, and the processor's kernels for new shapes."""
 
 
 def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
-    from pipeline.training import train, trainers
+    from pipeline.training import lean, targets, train, trainers
 
+    if side == "uneven":
+        lean.EVEN = lean.EVEN_ROWS = targets.EVEN = 1
     if side == "plain":
         trainers.is_plain = lambda _: False
         del trainers.LeanTrainer.get_optimizer_cls_and_kwargs
@@ -65,27 +68,29 @@ def one_run(side: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def figures(pairs: int, steps: int, home: Path) -> dict[str, Any]:
+def figures(pairs: int, steps: int, peer: str, home: Path) -> dict[str, Any]:
+    sides = (peer, "lean")
     os.environ["SHELFTALK_HOME"] = str(home)
     dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=PRODUCTS))
     settings = preset("quick", base_model=EMBEDDED, max_steps=steps, probes=0, questions=1)
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for number in range(pairs):
-        for side in SIDES if number % 2 == 0 else reversed(SIDES):
+        for side in sides if number % 2 == 0 else reversed(sides):
             runs[side].append(one_run(side, create_run(dataset, settings, home / f"{side}-{number}")))
             shown = {name: value for name, value in runs[side][-1].items() if name != "losses"}
             print(f"Pair {number + 1}, {side}: {shown}", file=sys.stderr, flush=True)
 
     def ratios(name: str) -> list[float]:
-        return [lean[name] / plain[name] for plain, lean in zip(runs["plain"], runs["lean"], strict=True)]
+        return [lean[name] / other[name] for other, lean in zip(runs[peer], runs["lean"], strict=True)]
 
-    plain, lean = (runs[side][0]["losses"] for side in SIDES)
+    other, lean = (runs[side][0]["losses"] for side in sides)
     return {
         "steps": steps,
-        "tokens_per_second": {side: spread([r["tokens_per_second"] for r in runs[side]]) for side in SIDES},
+        "tokens_per_second": {side: spread([r["tokens_per_second"] for r in runs[side]]) for side in sides},
         "faster": spread(ratios("tokens_per_second")),
         "processor_faster": spread([1 / ratio for ratio in ratios("processor_seconds_per_step")]),
-        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(plain, lean, strict=True)),
+        "memory_gb": {side: spread([r["memory_gb"] for r in runs[side]]) for side in sides},
+        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(other, lean, strict=True)),
         "runs": runs,
     }
 
@@ -94,7 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--against", choices=PEERS, default="plain", help="the peer (default: %(default)s)")
+    parser.add_argument("--side", choices=(*PEERS, "lean"), help=argparse.SUPPRESS)
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -102,7 +108,8 @@ def main() -> None:
         return
     converted_folder()
     with tempfile.TemporaryDirectory() as folder:
-        save("cpu_training_speed", figures(args.pairs, args.steps, Path(folder)))
+        name = "cpu_training_speed" if args.against == "plain" else f"cpu_training_{args.against}"
+        save(name, figures(args.pairs, args.steps, args.against, Path(folder)))
 
 
 if __name__ == "__main__":
