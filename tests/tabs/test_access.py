@@ -80,7 +80,7 @@ OPEN = {
         "status_line",
         "who_line",
     ),
-    *("sweep_status", "training_runs", "training_status", "go_to.<locals>.<lambda>"),
+    *("about", "sweep_status", "training_runs", "training_status", "go_to.<locals>.<lambda>"),
     # What only a page's own buttons do, without a name: opening and closing boxes, putting an example in.
     *(
         "CatalogueBox._wire_removal.<locals>.<lambda>",
