@@ -32,7 +32,7 @@ from pipeline.space.kept import (
 )
 from pipeline.space.restoring import gone_runs
 from pipeline.space.store import Moved, Pinned, Store, pinned
-from pipeline.training.runs import CHECKPOINTS, KEEPING, alone, is_alive
+from pipeline.training.runs import CHECKPOINTS, KEEPING, alone, is_alive, is_elsewhere
 
 CHECKPOINT_SECONDS = 300
 """Between two checkpoints of a run that trains, at least: each stays in the store's history, which is not for nothing."""
@@ -69,8 +69,10 @@ class Writer:
         self.hurry = hurry
         refused: Exception | None = None
         for thing in things_here():
+            if thing.kind == RUNS and is_elsewhere(thing.folder):
+                continue  # it is the other machine's until that has ended
             try:
-                self._keep_thing(thing)
+                self.keep_thing(thing)
             except Exception as error:
                 if http_status(error) not in (400, 413, 422):
                     raise
@@ -79,7 +81,12 @@ class Writer:
         if refused:
             raise refused
 
-    def _keep_thing(self, thing: Thing) -> None:
+    def keep_thing(self, thing: Thing) -> None:
+        """Commit a thing, if it has changed here.
+
+        Raises:
+            Exception: as `keep` does.
+        """
         record = self.records.get(thing.key) or Record(thing.name or SHELF)
         if not record.whole:
             return
