@@ -40,7 +40,7 @@ class RunningJob:
     folder: Path
     process: subprocess.Popen[bytes]
     cancelled: bool = False
-    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    since: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}")
 
     @property
     def stage(self) -> str:

@@ -18,7 +18,7 @@ from uuid import uuid4
 from pipeline.errors import HubError, RunError
 from pipeline.files import read_json, runs_dir, write_json, write_text
 from pipeline.hub import TIMEOUT_SECONDS, as_sentences, http_status, hub_api
-from pipeline.space.committing import Writer
+from pipeline.space.committing import Writer, starter
 from pipeline.space.deploy import BILLING, HOURS
 from pipeline.space.job import CODE, IMAGE, KEEP_SECONDS, command_for, send_code
 from pipeline.space.kept import RUNS, Listing, Record, Records, Thing, part_of
@@ -141,7 +141,8 @@ def machines() -> dict[str, float | None]:
     Raises:
         HubError: there is no token or store, or the Hub cannot be reached.
     """
-    repo, api = check_store(), hub_api()
+    repo = check_store()
+    api = Store(repo).api
     with as_sentences(repo, _special("")):
         found = api.list_jobs_hardware()
     times = {machine.name: HOURS.get(machine.unit_label) for machine in found}
@@ -219,7 +220,7 @@ def _check_can_go(folder: Path) -> None:
 
 def _send(store: Store, folder: Path) -> str:
     """Put the run into the store; returns its name there."""
-    writer, thing = Writer(store, _Borrowed(store.repo)), Thing(RUNS, folder.name)
+    writer, thing = Writer(store, _Borrowed(store.repo), starter()), Thing(RUNS, folder.name)
     writer.hurry = True
     writer.keep_thing(thing)
     return writer.records[thing.key].name
@@ -239,7 +240,7 @@ def _ask(repo: str, job: Job, code: tuple[str, str, str]) -> Job:
     Raises:
         HubError: the Hub refused it.
     """
-    api = hub_api()
+    api = Store(repo).api
     env = {"SHELFTALK_STORE": repo, JOB_LABEL: job.label, "HF_HUB_DISABLE_TELEMETRY": "1"}
     if endpoint := os.environ.get("HF_ENDPOINT"):
         env["HF_ENDPOINT"] = endpoint
@@ -258,7 +259,7 @@ def _ask(repo: str, job: Job, code: tuple[str, str, str]) -> Job:
         except Exception as error:
             if http_status(error) is not None:
                 raise
-            logger.warning("The Hub did not answer; the job is looked for")
+            logger.warning("The Hub's answer did not come (%s); the job is looked for", type(error).__name__)
             return job
     return _with(job, info)
 
@@ -287,7 +288,7 @@ def cancel_elsewhere(folder: Path) -> None:
         found = job if job.id else _look(job)
         if found is None:
             raise HubError(f"The Hub does not know the job of run {folder.name} yet; try again in a minute.")
-        hub_api().cancel_job(job_id=found.id, namespace=found.owner)
+        Store(check_store()).api.cancel_job(job_id=found.id, namespace=found.owner)
     logger.info("The job of run %s is cancelled", folder.name, extra={"run": folder.name})
 
 
@@ -342,7 +343,8 @@ def _look(job: Job) -> Job | None:
     """The job as the Hub knows it; None where it does not."""
     api = hub_api()
     if not job.id:
-        listed = api.list_jobs(labels={LABEL: job.label}, timeout=TIMEOUT_SECONDS)
+        owner = api.whoami()["name"]  # the client itself would ask the public Hub for it, whichever this is
+        listed = api.list_jobs(namespace=owner, labels={LABEL: job.label}, timeout=TIMEOUT_SECONDS)
         return next((_with(job, one) for one in listed if (one.labels or {}).get(LABEL) == job.label), None)
     try:
         return _with(job, api.inspect_job(job_id=job.id, namespace=job.owner))

@@ -6,12 +6,13 @@ It starts the very same child as the app does, and keeps the run with the same w
 import logging
 import signal
 import time
+from functools import partial
 from importlib.metadata import version
 
 from pipeline.errors import HubError
 from pipeline.files import PROJECT
 from pipeline.hub import as_sentences
-from pipeline.space.committing import Writer
+from pipeline.space.committing import Writer, on_the_newest
 from pipeline.space.files import differences, files_for_space
 from pipeline.space.kept import Records
 from pipeline.space.restoring import restore_run
@@ -65,6 +66,10 @@ def send_code(store: Store) -> None:
     Raises:
         Exception: the project's files cannot be listed, or the Hub.
     """
+    on_the_newest(partial(_send_code, store))
+
+
+def _send_code(store: Store) -> None:
     files = {f"{CODE}/{name}": data for name, data in files_for_space(PROJECT, read_space()).items()}
     head = store.look()
     there = store.files(head, CODE)

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ SMALL = 10_000_000
 
 SILENCE_SECONDS = 120
 """After so long without a byte a request counts as lost; the client by itself would wait for ever."""
+
+_CALMING = threading.Lock()
 
 GROWING = (".jsonl", ".log")
 
@@ -77,7 +80,8 @@ class Store:
         check_repo(repo)
         self.repo = repo
         self.api = hub_api()
-        _calm_client()
+        with _CALMING:  # it closes the client that there was, which another thread must not have begun to use
+            _calm_client()
 
     def open(self) -> None:
         """Make the repository where it is not there.
