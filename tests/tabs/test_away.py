@@ -48,7 +48,7 @@ def _send_and_cancel(hub: JobsHub, page: Page, base: Path, home: Path) -> None:
     expect(page.locator("#plan")).to_contain_text("Will it learn?")
     page.get_by_label("Base model").fill(str(base))
     page.get_by_label("Base model").press("Enter")
-    for name, (value, words) in (TINY | {"set-max_steps": (5000, "Fixed number of updates 5,000")}).items():
+    for name, (value, words) in (TINY | {"set-max_steps": (2000, "Fixed number of updates 2")}).items():
         change_setting(page, name, value, words)
     unfold(page)
     page.locator("#elsewhere-start").click()
