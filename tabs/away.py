@@ -52,7 +52,9 @@ def job_card(folder: Path, job: Job) -> str:
     stage = STAGES.get(job.stage, job.stage.lower())
     said = f"Run {folder.name} · {job.hardware}{price} · the job {stage}{cost}"
     log = "\n".join(_last_lines(folder))
-    return f"<p>{escape(said)}</p>" + (f"<pre class='small'>{escape(log)}</pre>" if log else "")
+    return f"<p>{escape(said)}</p>" + (
+        f"<pre class='small' style='white-space: pre-wrap'>{escape(log)}</pre>" if log else ""
+    )
 
 
 def _last_lines(folder: Path) -> list[str]:

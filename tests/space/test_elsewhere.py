@@ -20,6 +20,7 @@ from pipeline.space.files import files_for_space
 from pipeline.space.keeping import Keeper
 from pipeline.space.settings import read_space
 from pipeline.training import launcher
+from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
     JOB,
     create_run,
@@ -142,6 +143,17 @@ def test_one_that_is_cancelled_keeps_what_it_has(
         assert has_adapter(folder) and 0 < len(steps(folder)) < 100_000  # it was told, and kept that too
         with pytest.raises(PipelineError, match="nothing to cancel"):
             cancel_elsewhere(folder)
+        step = saved_step(folder)
+        wait_for(
+            lambda: hub.store.files[f"runs/{NAME}/{JOB}"] == (folder / JOB).read_bytes()
+        )  # it is kept from here again
+        start_elsewhere(folder, "cpu-basic")  # and goes on there, too
+        events = lambda: [event for event in read_events(folder)[0] if event["type"] == "resumed"]  # noqa: E731
+        wait_for(lambda: events() or not is_elsewhere(folder))
+        assert [event["step"] for event in events()] == [step] and step > 0, the_job(hub).log
+        cancel_elsewhere(folder)
+        wait_for(over(hub, folder))
+        assert status(folder).state == "stopped", the_job(hub).log
 
 
 def test_a_job_that_fails_at_once_says_why(hub: JobsHub, dataset: Dataset, tiny_base: Path) -> None:
@@ -209,6 +221,9 @@ def test_a_refusal_is_a_sentence_and_changes_nothing(
         start_elsewhere(folder, "t4-small")
     assert TOKEN not in str(refused.value)
     assert status(folder).state == "new" and not (folder / JOB).exists() and not hub.jobs
+    Keeper(REPO).round()  # what was sent of it is this home's own, and no second run
+    assert {path.split("/")[1] for path in hub.store.files if path.startswith("runs/")} == {NAME}
+    assert f"runs/{NAME}/{JOB}" not in hub.store.files
 
 
 def test_what_cannot_go_is_told_before_anything_is_sent(
