@@ -12,7 +12,8 @@ import gradio as gr
 
 from pipeline.data.dataset import latest_dataset
 from pipeline.errors import RunError
-from pipeline.space.elsewhere import JOB_LOG, Job, cancel_elsewhere, machines, read_job, start_elsewhere
+from pipeline.space.elsewhere import Job, cancel_elsewhere, machines, read_job, start_elsewhere
+from pipeline.space.watching import JOB_LOG
 from pipeline.training.runs import create_run, is_elsewhere, list_runs, log_tail
 from pipeline.training.settings import TrainingSettings
 from tabs.runpanel import RunPanel

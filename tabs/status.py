@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pipeline.data import generation
 from pipeline.machine import cores, on_zero_gpu
 from pipeline.space import keeping
-from pipeline.space.elsewhere import is_on
+from pipeline.space.watching import is_on
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs

@@ -12,7 +12,7 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.machine import on_zero_gpu
-from pipeline.space.elsewhere import is_on
+from pipeline.space.watching import is_on
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe

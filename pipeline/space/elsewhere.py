@@ -1,40 +1,35 @@
-"""A run that outgrew this machine trains on Hugging Face Jobs: started there, watched, brought back, cancelled.
+"""A run that outgrew this machine trains on Hugging Face Jobs: started there, and cancelled.
 
 The run goes into the store, the job takes it from there and keeps it there while it trains, and whoever keeps this home
-brings it back into the same folder. `job.json` in that folder says that the run lives elsewhere; nothing else here writes
-to it until the job has ended.
+brings it back into the same folder (`watching`). `job.json` in that folder says that the run lives elsewhere; nothing else
+here writes to it until the job has ended.
 """
 
 import logging
 import os
 import re
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pipeline.errors import HubError, RunError
-from pipeline.files import read_json, runs_dir, write_json, write_text
+from pipeline.files import read_json, runs_dir, write_json
 from pipeline.hub import TIMEOUT_SECONDS, as_sentences, http_status, hub_api
 from pipeline.space.committing import Writer, starter
 from pipeline.space.deploy import BILLING, HOURS
 from pipeline.space.job import CODE, IMAGE, KEEP_SECONDS, command_for, send_code
-from pipeline.space.kept import RUNS, Listing, Record, Records, Thing, part_of
-from pipeline.space.restoring import is_here, place_part
-from pipeline.space.store import FOREIGN, Store, staging, store_name
+from pipeline.space.kept import RUNS, Records, Thing
+from pipeline.space.store import Store, store_name
 from pipeline.training.runs import (
-    ENDINGS,
     EVENTS,
     JOB,
     JOB_LABEL,
     alone,
-    append_event,
+    check_name,
     check_whole,
     is_elsewhere,
-    list_runs,
-    read_events,
     status,
 )
 
@@ -43,25 +38,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WATCH_SECONDS = 15.0
-"""Between two looks at a job."""
-
 LONGEST = "24h"
 """After which the Hub ends a job, whatever it does: nobody pays for one that hangs. The Hub's own default is half an hour."""
-
-LATE_SECONDS = 600
-"""So long after it was asked for, a job that the Hub does not know never was."""
 
 LABEL = "shelftalk-run"
 """Names the label on the Hub by which a job is found, though the answer to its start was lost."""
 
-JOB_LOG = "job.log"
-"""In the run folder: the end of what the job's machine said while there was no training yet, or when it failed."""
-
-LOG_LINES = 40
-
-_ENDED = {"COMPLETED", "CANCELED", "ERROR", "DELETED"}
-_ID = re.compile(r"[\w.-]{1,100}", re.ASCII)
+_ID = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 _AGAIN = "try again in some minutes"
 
 
@@ -115,12 +98,14 @@ def read_job(folder: Path) -> Job | None:
         words = (job.label, job.hardware, job.kept, job.stage)
         sound = all(type(n) in (int, float) for n in numbers) and all(type(w) is str for w in words)
         names = all(not name or _ID.fullmatch(name) for name in (job.id, job.owner))
+        if job.kept:
+            check_name(job.kept)
         return job if sound and names else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RunError):
         return None
 
 
-def _write(folder: Path, job: Job) -> None:
+def write_job(folder: Path, job: Job) -> None:
     write_json(folder / JOB, asdict(job))
 
 
@@ -190,7 +175,7 @@ def start_elsewhere(folder: Path, hardware: str) -> Job:
         before = (folder / JOB).read_bytes() if (folder / JOB).is_file() else None
         told = (folder / EVENTS).stat().st_size if (folder / EVENTS).is_file() else 0
         job = Job(uuid4().hex, hardware, time.time(), price=prices[hardware], told=told)
-        _write(folder, job)
+        write_job(folder, job)
     try:
         with as_sentences(repo, _special(hardware)):
             store = Store(repo)
@@ -203,7 +188,7 @@ def start_elsewhere(folder: Path, hardware: str) -> Job:
         if before:
             (folder / JOB).write_bytes(before)
         raise
-    _write(folder, job)
+    write_job(folder, job)
     logger.info("Run %s goes to a job on %s", folder.name, hardware, extra={"run": folder.name})
     return job
 
@@ -285,61 +270,14 @@ def cancel_elsewhere(folder: Path) -> None:
     if job is None or not is_elsewhere(folder):
         raise RunError(f"Run {folder.name} is not training elsewhere, so there is nothing to cancel.")
     with as_sentences(check_store(), _special(job.hardware)):
-        found = job if job.id else _look(job)
+        found = job if job.id else look(job)
         if found is None:
             raise HubError(f"The Hub does not know the job of run {folder.name} yet; try again in a minute.")
         Store(check_store()).api.cancel_job(job_id=found.id, namespace=found.owner)
     logger.info("The job of run %s is cancelled", folder.name, extra={"run": folder.name})
 
 
-# --- Watching: in the thread that keeps this home, whose records these are ---
-
-
-def is_on() -> bool:
-    """Whether a run is elsewhere."""
-    return any(map(is_elsewhere, list_runs()))
-
-
-def watch(writer: Writer) -> None:
-    """Look at every job once: bring its run's newest files back, and note its end.
-
-    Raises:
-        Exception: the Hub, the network or the disk; the others have been looked at.
-    """
-    failed: Exception | None = None
-    for folder in filter(is_elsewhere, list_runs()):
-        try:
-            _watch(writer, folder)
-        except Exception as error:
-            failed = error
-    if failed:
-        raise failed
-
-
-def _watch(writer: Writer, folder: Path) -> None:
-    job = read_job(folder)
-    record = writer.records.get(Thing(RUNS, folder.name).key)
-    if job is None or (record and not record.whole):  # a damaged file, or a run that is on its way back itself
-        return
-    now = _look(job)
-    if now is None and time.time() - job.asked < LATE_SECONDS:
-        return
-    now = now or replace(job, stage="DELETED")
-    over = now.stage in _ENDED
-    _bring(writer, folder, now, over)
-    events, _ = read_events(folder, now.told)
-    if now.stage == "RUNNING" and not events:
-        _read_log(folder, now)
-    if over:
-        if not any(event["type"] in ENDINGS for event in events):
-            _write_end(folder, now)
-        now = replace(now, ended=time.time())
-        logger.info("The job of run %s is over: %s", folder.name, now.stage, extra={"run": folder.name})
-    if now != job:
-        _write(folder, now)
-
-
-def _look(job: Job) -> Job | None:
+def look(job: Job) -> Job | None:
     """The job as the Hub knows it; None where it does not."""
     api = hub_api()
     if not job.id:
@@ -352,60 +290,3 @@ def _look(job: Job) -> Job | None:
         if http_status(error) == 404:
             return None
         raise
-
-
-def _bring(writer: Writer, folder: Path, job: Job, over: bool) -> None:
-    """Bring back what the job has kept since the last look; the adapter and a checkpoint when it is over."""
-    store, thing = writer.store, Thing(RUNS, folder.name)
-    name = job.kept or folder.name
-    head = store.look()
-    listing = store.listing(head, thing.there(name), RUNS)
-    record = writer.records.get(thing.key) or Record(name)
-    if listing is None or listing is FOREIGN or (listing == record.seen and not over):
-        return
-    wanted = [
-        n for n, f in listing.files.items() if n != JOB and (over or not part_of(n)) and not is_here(folder / n, f)
-    ]
-    parts = {part_of(n) for n in wanted} - {""}
-    names = [n for n in listing.files if n in wanted or part_of(n) in parts]  # a part is whole or not at all
-    with staging() as aside:
-        for n in names:
-            store.fetch(head, f"{thing.there(name)}/{n}", listing.files[n], aside / n)
-        for n in (n for n in names if not part_of(n)):
-            (folder / n).parent.mkdir(parents=True, exist_ok=True)
-            (aside / n).replace(folder / n)
-        for part in sorted(parts):
-            place_part(aside, folder, part)
-    _adopt(writer, thing, name, listing)
-
-
-def _adopt(writer: Writer, thing: Thing, name: str, listing: Listing) -> None:
-    """Go on from what the job has written: once it is over, this machine writes over that, as it has `job.json` to add."""
-    writer.records[thing.key] = Record(name, listing)
-    writer.records.save()
-
-
-def _write_end(folder: Path, job: Job) -> None:
-    """Write down the end of a run whose job could not do so itself."""
-    if job.stage == "CANCELED":
-        append_event(folder, "stopped", message="Its job was cancelled.")
-        return
-    said = _read_log(folder, job)
-    how = {"COMPLETED": "ended", "ERROR": "ended in an error"}.get(job.stage, "is not known to the Hub any more")
-    last = " ".join(said.splitlines()[-3:])
-    text = f"The job on {job.hardware} {how} before the training did; look at its log, then start it again. {last}"
-    append_event(folder, "failed", message=text.strip())
-
-
-def _read_log(folder: Path, job: Job) -> str:
-    """The end of the job's log, also put into the run folder; empty where the Hub has none."""
-    if not job.id:
-        return ""
-    token = os.environ.get("HF_TOKEN", "").strip()
-    with suppress(Exception):  # it only explains
-        lines = hub_api().fetch_job_logs(job_id=job.id, namespace=job.owner, tail=LOG_LINES)
-        said = "\n".join(line.rstrip() for line in lines)
-        said = (said.replace(token, "…") if token else said)[-8000:]
-        write_text(folder / JOB_LOG, f"{said}\n")
-        return said
-    return ""

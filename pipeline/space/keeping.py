@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.errors import PipelineError, disk_problem
 from pipeline.files import home, locked, on_volume
 from pipeline.hub import http_status
-from pipeline.space import elsewhere
+from pipeline.space import watching
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
 from pipeline.space.restoring import queue_again, restore
@@ -101,7 +101,7 @@ class Keeper:
         except Exception as error:  # whatever it is, the next round may do better
             self._note(_sentence(error, self.repo))
             return min(2 * pause, LONGEST_PAUSE), min(pause, LONGEST_PAUSE)
-        return FIRST_PAUSE, min(seconds, elsewhere.WATCH_SECONDS) if elsewhere.is_on() else seconds
+        return FIRST_PAUSE, min(seconds, watching.WATCH_SECONDS) if watching.is_on() else seconds
 
     def round(self, seconds: float = SECONDS) -> None:
         """Bring back what is missing here, then keep what has changed here; the second is done though the first fails."""
@@ -110,7 +110,7 @@ class Keeper:
             for _ in self.fetch(seconds):
                 if self.closing.is_set():
                     break
-            elsewhere.watch(self.writer)
+            watching.watch(self.writer)
         except Exception as error:  # a disk without room, perhaps
             failed = error
         self.writer.keep(hurry=self.closing.is_set())

@@ -14,11 +14,12 @@ import pytest
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.files import PROJECT, home, read_json
-from pipeline.space import elsewhere
-from pipeline.space.elsewhere import JOB_LOG, cancel_elsewhere, machines, read_job, start_elsewhere
+from pipeline.space import elsewhere, watching
+from pipeline.space.elsewhere import cancel_elsewhere, machines, read_job, start_elsewhere
 from pipeline.space.files import files_for_space
 from pipeline.space.keeping import Keeper
 from pipeline.space.settings import read_space
+from pipeline.space.watching import JOB_LOG
 from pipeline.training import launcher
 from pipeline.training.checkpoints import saved_step
 from pipeline.training.runs import (
@@ -46,7 +47,7 @@ LONG: dict[str, Any] = {"max_steps": 200, "save_steps": 50, "probes": 1, "questi
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[JobsHub]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # its storage is another server
     monkeypatch.setattr(elsewhere, "KEEP_SECONDS", 1.0)
-    monkeypatch.setattr(elsewhere, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.1)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("SHELFTALK_STORE", REPO)
     with JobsHub(tmp_path / "machines") as server:
@@ -203,7 +204,7 @@ def test_a_job_that_never_was_ends_the_run(
     start_elsewhere(folder, "t4-small")
     the_job(hub).end()
     hub.jobs.clear()
-    monkeypatch.setattr(elsewhere, "LATE_SECONDS", 0)
+    monkeypatch.setattr(watching, "LATE_SECONDS", 0)
     with an_app():
         wait_for(over(hub, folder))
     assert "is not known to the Hub any more" in status(folder).message
@@ -251,9 +252,10 @@ def test_a_damaged_job_file_harms_nothing(dataset: Dataset, tiny_base: Path, tex
     assert status(folder).state in ("new", "running")
 
 
-def test_an_address_is_never_made_of_what_a_store_says(dataset: Dataset, tiny_base: Path) -> None:
+@pytest.mark.parametrize("value", ['"id": "../../whoami-v2?"', '"id": ".."', '"owner": "a/b"', '"kept": "../runs"'])
+def test_an_address_is_never_made_of_what_a_store_says(dataset: Dataset, tiny_base: Path, value: str) -> None:
     folder = a_run(dataset, tiny_base)
-    (folder / JOB).write_text('{"label": "a", "hardware": "b", "asked": 1, "id": "../../whoami-v2?"}')
+    (folder / JOB).write_text(f'{{"label": "a", "hardware": "b", "asked": 1, {value}}}')
     assert read_job(folder) is None
 
 
