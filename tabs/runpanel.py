@@ -265,9 +265,10 @@ class RunPanel:
     ) -> Update:
         """The update that shows a run, or says that there is none."""
         running = running_run() is not None
+        watching = running or (view is not None and view.status.state == "running")  # that one may be elsewhere
         always = {
             self.stop: gr.Button("Stop and keep", interactive=running),
-        } | ({self.timer: gr.Timer(active=True)} if running else {})
+        } | ({self.timer: gr.Timer(active=True)} if watching else {})
         if view is None:
             hint = "No run yet. Press “Start training”: the curve grows here, and you may close the page meanwhile."
             hidden = {

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pipeline.data import generation
 from pipeline.machine import cores, on_zero_gpu
 from pipeline.space import keeping
+from pipeline.space.watching import is_on
 from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
@@ -58,6 +59,8 @@ def activity() -> str:
         said.append("writing questions" + (f", {job.progress['done']:,} of {count(total, 'product')}" if total else ""))
     elif job.state == generation.WAITING:
         said.append("a batch is at the API")
+    if is_on():
+        said.append("a run trains elsewhere")
     if waiting := len(queued_runs()):
         said.append(f"{count(waiting, 'run')} queued")
     return " and ".join(said) or "idle"

@@ -12,12 +12,14 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.machine import on_zero_gpu
+from pipeline.space.watching import is_on
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
 from pipeline.training.runs import append_event, create_run, list_runs, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
 from tabs.access import serves_owner
+from tabs.away import AwayPanel
 from tabs.controls import (
     base_choices,
     make_controls,
@@ -149,6 +151,7 @@ class TrainingTab:
         self.data = gr.HTML(elem_id="training-data", elem_classes="news")
         self.plan = gr.HTML(elem_id="plan", elem_classes=["plan", "news"])
         self.start = gr.Button("Start training", variant="primary", elem_id="start")
+        self.away = AwayPanel()
         self.panel = RunPanel(tabs, resume_run)
 
     def _wire(self, tabs: gr.Tabs) -> None:
@@ -184,6 +187,7 @@ class TrainingTab:
         filled = (self.fill, [*widgets], planned, [self.problem, *plan])
         self.history.wire(panel, *filled)
         self.sweep.wire(panel, self.settings, widgets)
+        self.away.wire(panel, self.settings, widgets)
         go_to(self.to_dataset, tabs, "dataset")
         gr.api(for_callers(start_training), api_name="start_training")
         gr.api(for_callers(training_status), api_name="training_status")
@@ -247,7 +251,7 @@ class TrainingTab:
 
     @open_to_all
     def notice_run(self) -> Any:
-        return gr.Timer(active=True) if running_run() else gr.skip()
+        return gr.Timer(active=True) if running_run() or is_on() else gr.skip()
 
     def fill(self, settings: TrainingSettings) -> Update:
         """Show settings in the widgets; a slider makes room for a value beyond its ends."""

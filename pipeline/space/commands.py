@@ -1,10 +1,11 @@
-"""`python -m pipeline deploy` and `… front-matter`."""
+"""`python -m pipeline deploy`, `… front-matter`, `… elsewhere` and `… train-kept`."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable
 from getpass import getpass
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HubError
@@ -13,7 +14,7 @@ Say = Callable[[str], None]
 
 
 def add_commands(commands: Any, say: Say) -> None:
-    """Add both to a parser's commands.
+    """Add them to a parser's commands.
 
     Args:
         say: tells progress.
@@ -27,6 +28,18 @@ def add_commands(commands: Any, say: Say) -> None:
     put.set_defaults(function=lambda args: deploy(args, say))
     top = commands.add_parser("front-matter", help="write the Space's settings in space.yaml at the top of README.md")
     top.set_defaults(function=lambda _: front_matter(say))
+    away = commands.add_parser("elsewhere", help="train a run on Hugging Face Jobs; the app brings it back")
+    away.add_argument("run", type=Path, metavar="RUN", help="its folder or its name; one that has not finished")
+    away.add_argument(
+        "--hardware", required=True, metavar="NAME", help="as l4x1; what is wrong is told with all there is"
+    )
+    away.set_defaults(function=lambda args: elsewhere(args, say))
+    kept = commands.add_parser("train-kept", help="what such a job does: train a run of the store, and keep it there")
+    kept.add_argument("name", metavar="NAME", help="the run's name in the store")
+    kept.add_argument(
+        "--every", type=float, default=40, metavar="SECONDS", help="between commits (default: %(default)s)"
+    )
+    kept.set_defaults(function=train_kept)
 
 
 def deploy(args: argparse.Namespace, say: Say) -> None:
@@ -56,6 +69,38 @@ def front_matter(say: Say) -> None:
     from pipeline.space.settings import write_front_matter
 
     say("README.md has the settings of space.yaml." if write_front_matter() else "README.md had them already.")
+
+
+def elsewhere(args: argparse.Namespace, say: Say) -> None:
+    """Start a run on Hugging Face Jobs, and print the job's id and address.
+
+    Raises:
+        PipelineError: see `start_elsewhere`.
+    """
+    from pipeline.files import runs_dir
+    from pipeline.hub import hub_api
+    from pipeline.space.elsewhere import start_elsewhere
+
+    folder = args.run if args.run.is_dir() else runs_dir() / args.run.name
+    job = start_elsewhere(folder, args.hardware)
+    if not job.id:
+        say("The Hub did not answer, so it is not known yet whether the job began; the app looks for it.")
+        return
+    price = "" if job.price is None else f" (${job.price:.2f} an hour)"
+    say(f"Run {folder.name} trains on {job.hardware}{price}; the app shows it while it runs, and brings it back.")
+    print(job.id, f"{hub_api().endpoint}/jobs/{job.owner}/{job.id}", sep="\n")
+
+
+def train_kept(args: argparse.Namespace) -> None:
+    """Do a job's work; exits with 1 where the training failed.
+
+    Raises:
+        PipelineError: see `job.train_kept`.
+    """
+    from pipeline.space import job
+
+    if not job.train_kept(args.name, args.every):
+        sys.exit(1)
 
 
 def ask_secret(name: str, why: str, there: bool) -> str:

@@ -8,14 +8,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pipeline.errors import HubError
-from pipeline.files import home, read_jsonl, write_jsonl
+from pipeline.files import home, read_json, read_jsonl, write_json, write_jsonl
 from pipeline.hub import http_status
 from pipeline.space.kept import (
     LIST,
@@ -32,7 +32,7 @@ from pipeline.space.kept import (
 )
 from pipeline.space.restoring import gone_runs
 from pipeline.space.store import Moved, Pinned, Store, pinned
-from pipeline.training.runs import CHECKPOINTS, KEEPING, alone, is_alive
+from pipeline.training.runs import CHECKPOINTS, KEEPING, alone, is_alive, is_elsewhere
 
 CHECKPOINT_SECONDS = 300
 """Between two checkpoints of a run that trains, at least: each stays in the store's history, which is not for nothing."""
@@ -50,9 +50,12 @@ class Writer:
     known: the store's commit of which everything is here that is to be.
     """
 
-    def __init__(self, store: Store, records: Records) -> None:
+    def __init__(self, store: Store, records: Records, name: str = "") -> None:
+        """Args:
+        name: what it signs its lists with; one of its own when empty.
+        """
         self.store, self.records = store, records
-        self.name = uuid4().hex
+        self.name = name or uuid4().hex
         self.last = 0.0
         self.known = ""
         self.hurry = False
@@ -69,8 +72,10 @@ class Writer:
         self.hurry = hurry
         refused: Exception | None = None
         for thing in things_here():
+            if thing.kind == RUNS and is_elsewhere(thing.folder):
+                continue  # it is the other machine's until that has ended
             try:
-                self._keep_thing(thing)
+                self.keep_thing(thing)
             except Exception as error:
                 if http_status(error) not in (400, 413, 422):
                     raise
@@ -79,7 +84,12 @@ class Writer:
         if refused:
             raise refused
 
-    def _keep_thing(self, thing: Thing) -> None:
+    def keep_thing(self, thing: Thing) -> None:
+        """Commit a thing, if it has changed here.
+
+        Raises:
+            Exception: as `keep` does.
+        """
         record = self.records.get(thing.key) or Record(thing.name or SHELF)
         if not record.whole:
             return
@@ -94,7 +104,7 @@ class Writer:
             except FileNotFoundError:
                 return  # it changes at this very moment: the next round has it
             earlier = _checkpoint(record.seen.files if record.seen else ())
-            _on_the_newest(partial(self._write, thing, record, pins, stays))
+            on_the_newest(partial(self._write, thing, record, pins, stays))
         record.stamps = now
         if record.seen and _checkpoint(record.seen.files) - earlier:
             record.saved = time.time()
@@ -127,7 +137,8 @@ class Writer:
         if stored is not None and stored.files == files:
             record.seen = stored
             return
-        if stored is not None and stored not in (record.seen, record.sent):
+        own = stored is None or stored in (record.seen, record.sent) or stored.writer == starter()
+        if not own:
             record.name, record.seen, stored = self._other_name(thing, head), None, None
         folder = thing.there(record.name)
         revision = stored.revision + 1 if stored else 1
@@ -160,7 +171,7 @@ class Writer:
         for name in gone:
             thing = Thing(RUNS, name)
             if thing.key in self.records and not thing.folder.exists():
-                _on_the_newest(partial(self._delete, thing))
+                on_the_newest(partial(self._delete, thing))
                 del self.records[thing.key]
                 self.records.save()
         if gone:
@@ -177,11 +188,20 @@ class Writer:
             self._commit(head, f"Delete {folder}", {}, [f"{folder}/"])
 
 
+def starter() -> str:
+    """What this home signs a run with that it sends to a job, beside whoever keeps it: a list with that name is its own, too."""
+    path = home() / KEEPING / "starter.json"
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return str(read_json(path)["name"])
+    write_json(path, {"name": uuid4().hex})
+    return str(read_json(path)["name"])
+
+
 def _checkpoint(names: Iterable[str]) -> set[str]:
     return {name for name in names if name.startswith(f"{CHECKPOINTS}/")}
 
 
-def _on_the_newest(commit: Callable[[], None]) -> None:
+def on_the_newest(commit: Callable[[], None]) -> None:
     """Commit, and again where somebody else was quicker.
 
     Raises:

@@ -18,10 +18,11 @@ from typing import Any
 from pipeline.errors import PipelineError, disk_problem
 from pipeline.files import home, locked, on_volume
 from pipeline.hub import http_status
+from pipeline.space import watching
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
 from pipeline.space.restoring import queue_again, restore
-from pipeline.space.store import Store
+from pipeline.space.store import Store, store_name
 from pipeline.training import launcher, sweep
 from pipeline.training.runs import GOING_DOWN, KEEPING, append_event, list_runs, running_run
 
@@ -38,18 +39,6 @@ FAREWELL_SECONDS = 120.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds until the next attempt, when one has failed; each pause is twice the one before."""
-
-
-def store_name() -> str:
-    """The repository that things are kept in, as `user/name`; empty where nothing is sent.
-
-    `SHELFTALK_STORE` names it. A Space that has a token and no storage of its own uses its own name and `-data`.
-    """
-    named = os.environ.get("SHELFTALK_STORE", "").strip()
-    space = os.environ.get("SPACE_ID", "")
-    if named or not space or on_volume() or not os.environ.get("HF_TOKEN"):
-        return named
-    return f"{space}-data"
 
 
 @dataclass(frozen=True)
@@ -112,7 +101,7 @@ class Keeper:
         except Exception as error:  # whatever it is, the next round may do better
             self._note(_sentence(error, self.repo))
             return min(2 * pause, LONGEST_PAUSE), min(pause, LONGEST_PAUSE)
-        return FIRST_PAUSE, seconds
+        return FIRST_PAUSE, min(seconds, watching.WATCH_SECONDS) if watching.is_on() else seconds
 
     def round(self, seconds: float = SECONDS) -> None:
         """Bring back what is missing here, then keep what has changed here; the second is done though the first fails."""
@@ -121,6 +110,7 @@ class Keeper:
             for _ in self.fetch(seconds):
                 if self.closing.is_set():
                     break
+            watching.watch(self.writer)
         except Exception as error:  # a disk without room, perhaps
             failed = error
         self.writer.keep(hurry=self.closing.is_set())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.dataset import MANIFEST
+from pipeline.errors import HubError
 from pipeline.files import check_room, home, read_jsonl, write_json, write_text
 from pipeline.space.kept import (
     DATASETS,
@@ -42,6 +43,7 @@ from pipeline.training.runs import (
     SETTINGS,
     alone,
     is_alive,
+    is_elsewhere,
     last_lifecycle,
     read_events,
     since_start,
@@ -110,6 +112,26 @@ def restore(store: Store, records: Records, head: str) -> Iterator[tuple[int, in
             _settle(records, Coming(thing, thing.there(record.name), record.seen, {}))
 
 
+def restore_run(store: Store, records: Records, name: str) -> Path:
+    """Bring back a single run; returns its folder.
+
+    Raises:
+        HubError: the store has none of that name.
+        Damaged: a file of it is not what its list says.
+    """
+    thing, head = Thing(RUNS, name), store.look()
+    there = thing.there(name)
+    listing = store.listing(head, there, RUNS)
+    if listing in (None, FOREIGN):
+        raise HubError(f"There is no run {name} in {store.repo}; look there for what it is called.")
+    one = Coming(thing, there, listing, _needed(thing, listing))
+    for part in one.parts:
+        for _ in _bring(store, records, head, one, part):
+            pass
+    _settle(records, one)
+    return thing.folder
+
+
 def _rank(one: Coming, part: str) -> int:
     if part:
         return 3 if part == ADAPTER else 4
@@ -147,8 +169,11 @@ def _is_wanted(thing: Thing, name: str, listing: Listing, records: Records, ours
         return (thing.kind, name) not in ours and not (thing.kind == RUNS and thing.name in gone_runs())
     if record is None or record.name != name or is_alive(thing.folder):
         return False
-    untouched = record.seen != listing and record.stamps == stamps(files_here(thing))
-    return not record.whole or untouched
+    if not record.whole:
+        return True
+    if thing.kind == RUNS and is_elsewhere(thing.folder):
+        return False  # that is brought back by whoever watches the job
+    return record.seen != listing and record.stamps == stamps(files_here(thing))
 
 
 def _needed(thing: Thing, listing: Listing) -> dict[str, File]:
@@ -156,13 +181,14 @@ def _needed(thing: Thing, listing: Listing) -> dict[str, File]:
     needed: dict[str, File] = {}
     for name, file in listing.files.items():
         path = thing.folder / name
-        here = path.exists() if thing.kind == SHELF and name != EDITS else _is_here(path, file)
+        here = path.exists() if thing.kind == SHELF and name != EDITS else is_here(path, file)
         if not here:
             needed[name] = file
     return needed
 
 
-def _is_here(path: Path, file: File) -> bool:
+def is_here(path: Path, file: File) -> bool:
+    """Whether a file lies here as it is in the store."""
     return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
 
 
@@ -179,7 +205,7 @@ def _bring(store: Store, records: Records, head: str, one: Coming, part: str) ->
             yield
         with alone():
             if part:
-                _place_part(aside, one.thing.folder, part)
+                place_part(aside, one.thing.folder, part)
             elif one.thing.kind == SHELF:
                 _merge(aside, names)
             else:
@@ -215,7 +241,8 @@ def _place(aside: Path, one: Coming, names: Iterable[str]) -> None:
         (aside / name).replace(folder / name)
 
 
-def _place_part(aside: Path, folder: Path, part: str) -> None:
+def place_part(aside: Path, folder: Path, part: str) -> None:
+    """Put an adapter or a checkpoint, whole, from a staging folder into its run."""
     if not (folder / SETTINGS).is_file():
         return
     target = folder / part
@@ -251,7 +278,7 @@ def _settle(records: Records, one: Coming) -> None:
     thing, name = one.thing, one.there.rpartition("/")[2]
     if thing.kind == SHELF:
         names = one.listing.files.keys() - {EDITS}
-        same = all(_is_here(thing.folder / name, one.listing.files[name]) for name in names)
+        same = all(is_here(thing.folder / name, one.listing.files[name]) for name in names)
         known = thing.key in records and records[thing.key].name != name
         if same and not known and (thing.key not in records or records[thing.key].seen != one.listing):
             records[thing.key] = Record(name, one.listing)  # no stamps: what this shelf has besides is still to be kept
@@ -290,7 +317,8 @@ def queue_again(folder: Path) -> None:
 
     One that died without a word does not: it might take its machine down again.
     """
-    if not os.environ.get("SPACE_ID") or is_alive(folder) or last_lifecycle(folder).get("type") != "stopped":
+    at_work = is_alive(folder) or is_elsewhere(folder)
+    if not os.environ.get("SPACE_ID") or at_work or last_lifecycle(folder).get("type") != "stopped":
         return
     if any(event.get(GOING_DOWN) for event in since_start(read_events(folder)[0])):
         (folder / PROCESS).unlink(missing_ok=True)

@@ -7,18 +7,22 @@ import hashlib
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pipeline.files import home
+from pipeline.files import home, on_volume
 from pipeline.hub import TIMEOUT_SECONDS, check_repo, http_status, hub_api, open_repository
 from pipeline.space.kept import LIST, File, Listing
 from pipeline.training.runs import KEEPING
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 MOST_LIST_BYTES = 5_000_000
 
@@ -31,7 +35,21 @@ SMALL = 10_000_000
 SILENCE_SECONDS = 120
 """After so long without a byte a request counts as lost; the client by itself would wait for ever."""
 
+_CALMING = threading.Lock()
+
 GROWING = (".jsonl", ".log")
+
+
+def store_name() -> str:
+    """The repository that things are kept in, as `user/name`; empty where nothing is sent.
+
+    `SHELFTALK_STORE` names it. A Space that has a token and no storage of its own uses its own name and `-data`.
+    """
+    named = os.environ.get("SHELFTALK_STORE", "").strip()
+    space = os.environ.get("SPACE_ID", "")
+    if named or not space or on_volume() or not os.environ.get("HF_TOKEN"):
+        return named
+    return f"{space}-data"
 
 
 class Moved(Exception):
@@ -62,7 +80,8 @@ class Store:
         check_repo(repo)
         self.repo = repo
         self.api = hub_api()
-        _calm_client()
+        with _CALMING:  # it closes the client that there was, which another thread must not have begun to use
+            _calm_client()
 
     def open(self) -> None:
         """Make the repository where it is not there.
@@ -78,14 +97,18 @@ class Store:
 
     def sizes(self, head: str, folder: str = "") -> dict[str, int]:
         """Every file under a folder, with its size in bytes."""
+        return {file.path: file.size for file in self.files(head, folder)}
+
+    def files(self, head: str, folder: str = "") -> "list[RepoFile]":
+        """Every file under a folder, as the Hub describes it."""
         from huggingface_hub.errors import RemoteEntryNotFoundError
         from huggingface_hub.hf_api import RepoFile
 
         listed = self.api.list_repo_tree(self.repo, folder or None, recursive=True, revision=head, repo_type="dataset")
         try:
-            return {entry.path: entry.size for entry in listed if isinstance(entry, RepoFile)}
+            return [entry for entry in listed if isinstance(entry, RepoFile)]
         except RemoteEntryNotFoundError:
-            return {}
+            return []
 
     def listing(self, head: str, folder: str, kind: str) -> Listing | None:
         """The list of what is kept in a folder; nothing where there is none, and only then."""

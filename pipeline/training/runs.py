@@ -38,6 +38,12 @@ QUEUED = "queued"
 RESTORED = ".restored.json"
 """In a run that came back from where runs are kept: whether it is `whole` again, and a `message` on how it was cut off."""
 
+JOB = "job.json"
+"""In a run that trains elsewhere: the job on Hugging Face Jobs that does it, and how it went."""
+
+JOB_LABEL = "SHELFTALK_JOB"
+"""In the environment of such a job: its label, by which it knows that the run is its own."""
+
 KEEPING = ".kept"
 """Beside `runs/`, where runs are kept elsewhere too: what is known of that. In `gone.jsonl` what a person deleted here."""
 
@@ -193,7 +199,12 @@ def since_start(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def status(folder: Path) -> Status:
-    """What the run is doing: an ending wins, else alive means running, else it failed."""
+    """What the run is doing: an ending wins, else alive means running, else it failed.
+
+    A run that trains elsewhere is running until all of it has come back.
+    """
+    if is_elsewhere(folder):
+        return Status("running")
     last = last_lifecycle(folder)
     if last.get("type") in ENDINGS:
         return Status(last["type"], last.get("message", ""))
@@ -213,6 +224,15 @@ def restored(folder: Path) -> dict[str, Any]:
         return dict(read_json(folder / RESTORED))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def is_elsewhere(folder: Path) -> bool:
+    """Whether a job on another machine trains the run, so that nothing here writes to it but what brings it back."""
+    try:
+        job = read_json(folder / JOB)
+        return not job["ended"] and job["label"] != os.environ.get(JOB_LABEL)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def check_whole(folder: Path) -> None:
@@ -337,6 +357,8 @@ def _check_at_rest(folder: Path, action: str) -> None:
         raise RunError(f"{folder.name} is not a run (any more), so there is nothing to {action}.")
     if is_alive(folder):
         raise RunError(f"Run {folder.name} is still training; stop it first, then {action} it.")
+    if is_elsewhere(folder):
+        raise RunError(f"Run {folder.name} is training elsewhere; cancel it there first, then {action} it.")
 
 
 def delete_run(folder: Path) -> None:
