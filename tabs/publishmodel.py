@@ -14,7 +14,7 @@ from pipeline.data.card import LICENSES
 from pipeline.training.runs import has_adapter
 from tabs.publish import SAVE, pushed_notice, pushing_token, token_box
 from tabs.runlist import chosen
-from tabs.shared import QUIET, Update, escape, guarded, notice, progress_bar
+from tabs.shared import QUIET, Update, escape, guarded, notice, progress_bar, served
 
 FORMS = {
     "The adapter: small, needs its base": "adapter",
@@ -87,7 +87,7 @@ class PublishModelBox:
         run = chosen(name)
         yield from self._following(run, form, export_zip(run, form, license=license or "unknown"))
         yield {
-            self.ready: str(run / "published" / f"{run.name}-{form}.zip"),
+            self.ready: served(run / "published" / f"{run.name}-{form}.zip"),
             self.said: notice("Made, loaded again and checked; it is being downloaded.", "done"),
         }
 
