@@ -8,12 +8,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import signal
 import sys
-from typing import Any
 
 import gradio as gr
 
 from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
+from pipeline.machine import on_space
 from pipeline.space import awake, keeping
 from pipeline.training import sweep
 from tabs import health
@@ -21,6 +21,7 @@ from tabs.about import add_about
 from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
+from tabs.shared import QUIET
 from tabs.status import status_line
 from tabs.theme import theme
 from tabs.training import TrainingTab, make_room
@@ -30,7 +31,6 @@ STATUS_SECONDS = 2
 
 
 def build() -> gr.Blocks:
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with GuardedBlocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
         who = WhoLine()
@@ -45,7 +45,7 @@ def build() -> gr.Blocks:
         add_about()
         who.wire(page.load)
         timer = gr.Timer(STATUS_SECONDS)
-        gr.on([page.load, timer.tick], status_line, None, status, **quiet)
+        gr.on([page.load, timer.tick], status_line, None, status, **QUIET)
         dataset.wire_refresh([page.load], timer)
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
         chat.wire_refresh([page.load, chat_tab.select], timer)
@@ -55,7 +55,6 @@ def build() -> gr.Blocks:
 
 def main() -> None:
     logs.set_up()
-    on_space = bool(os.environ.get("SPACE_ID"))
     port = os.environ.get("PORT") or "7860"
     if not port.isdecimal() or not 0 < int(port) < 65536:
         sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
@@ -64,11 +63,11 @@ def main() -> None:
     keeping.attend()
     sweep.attend(make_room)
     awake.attend()
-    if on_space:
+    if on_space():
         signal.signal(signal.SIGTERM, keeping.take_the_run_along)
     try:
         build().launch(
-            server_name="0.0.0.0" if on_space else "127.0.0.1",
+            server_name="0.0.0.0" if on_space() else "127.0.0.1",
             server_port=int(port),
             theme=theme(),
             css_paths=ASSETS / "style.css",

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from pipeline.errors import PipelineError
+from pipeline.machine import free_disk, on_space
 
 PROJECT = Path(__file__).resolve().parent.parent
 ASSETS = PROJECT / "assets"
@@ -33,7 +34,7 @@ def home() -> Path:
 
 def on_volume() -> bool:
     """Whether this is a Space with storage of its own, which outlives a restart."""
-    return bool(os.environ.get("SPACE_ID")) and VOLUME.is_dir() and os.access(VOLUME, os.W_OK)
+    return on_space() and VOLUME.is_dir() and os.access(VOLUME, os.W_OK)
 
 
 def runs_dir() -> Path:
@@ -127,8 +128,7 @@ def check_room(folder: Path, needed: int, purpose: str) -> None:
     Raises:
         PipelineError: there is less room than `needed`.
     """
-    existing = next(p for p in (folder, *folder.resolve().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_disk(folder)
     if free < needed:
         raise PipelineError(
             f"The disk has {free / 1e9:.1f} GB left and {purpose} needs about {needed / 1e9:.1f} GB. "

@@ -53,8 +53,8 @@ def gpus() -> list[dict[str, str]]:
     return [dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in lines if line.strip()]
 
 
-def free_bytes(folder: Path) -> int:
-    """The room on the disk of a folder that need not exist yet."""
+def free_disk(folder: Path) -> int:
+    """Bytes left on the disk of a folder that need not exist yet."""
     existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     return shutil.disk_usage(existing).free
 

@@ -7,7 +7,7 @@ import psutil
 
 from pipeline.answering.embedded import EMBEDDED, HUB_TWIN
 from pipeline.files import home
-from pipeline.machine import cores, free_bytes, gpus, on_space, on_zero_gpu, versions
+from pipeline.machine import cores, free_disk, gpus, on_space, on_zero_gpu, versions
 from pipeline.training.settings import default_base
 from tabs.shared import QUIET, count, memory, open_to_all
 
@@ -22,7 +22,7 @@ def about() -> str:
         "System": platform.platform(terse=True),
         "Processor": f"{count(cores(), 'core')}, {memory(psutil.virtual_memory().total)} of memory",
         "GPU": _gpu_words(),
-        "Disk": f"{memory(free_bytes(home()))} free",
+        "Disk": f"{memory(free_disk(home()))} free",
         "Kept in": f"{_place()} (runs, datasets, uploads, cache, replies)",
         "Base model": f"{base} (https://huggingface.co/{hub_name})",
         "License": "Apache-2.0; base models and catalogues have their own",

@@ -83,14 +83,36 @@ def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
         return load_run(folder, other)
 
 
+def model_in_memory() -> Any:
+    """The module that keeps the chat's model, where it keeps one; None otherwise. Torch is not imported for that."""
+    models = sys.modules.get("pipeline.answering.models")
+    return models if models and models.is_loaded() else None
+
+
+def make_room(fits: Callable[[], bool]) -> bool:
+    """Give the chat's model up unless it and what will begin fit into the memory together; it is loaded again when asked.
+
+    Args:
+        fits: asked only where there is a model.
+
+    Returns:
+        Whether it was given up.
+    """
+    models = model_in_memory()
+    if models is None or fits():
+        return False
+    models.unload()
+    return True
+
+
 def check_room(folder: Path) -> None:
     """Refuse to load a model into memory that a training has, or will have by its peak.
 
     Raises:
         RunError: it does not fit beside the run that is training.
     """
-    view, models = look(), sys.modules.get("pipeline.answering.models")
-    if view is None or view.status.state != "running" or (models and models.is_loaded()):
+    view = look()
+    if view is None or view.status.state != "running" or model_in_memory():
         return  # one that is there was kept because both fit (see `tabs.training.make_room`)
     used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)
     asked, gpu = read_settings(folder), bool(gpu_name())

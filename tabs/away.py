@@ -1,6 +1,6 @@
 """The accordion “Run elsewhere”: a run of these settings on Hugging Face Jobs, what it costs, its log, and its end.
 
-The run itself is shown above like any other, from its folder, which the app brings up to date while the job is on.
+The run itself is shown below like any other, from its folder, which the app brings up to date while the job is on.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from tabs.shared import QUIET, Update, escape, guarded, notice
 
 EXPLANATION = (
     "<p>For a model that this machine cannot train: the same training on a machine of Hugging Face Jobs, paid by the time "
-    "that it takes. The run goes there through your store on the Hub, is shown above while it trains, and comes back. "
+    "that it takes. The run goes there through your store on the Hub, is shown below while it trains, and comes back. "
     "You may close the page meanwhile.</p>"
 )
 
@@ -89,7 +89,7 @@ class AwayPanel:
         """Connect the widgets.
 
         Args:
-            panel: shows the run above.
+            panel: shows the run below.
             settings_of: the settings of the values of `widgets`.
         """
         self.panel, self.settings_of = panel, settings_of

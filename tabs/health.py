@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from pipeline.data import generation
 from pipeline.files import home
-from pipeline.machine import NEARLY_FULL, VERSION, free_bytes
+from pipeline.machine import NEARLY_FULL, VERSION, free_disk
 from pipeline.training.runs import running_run
 from tabs.status import is_busy
 
@@ -22,7 +22,7 @@ def health() -> dict[str, Any]:
     """`status` (`ok`, or `disk nearly full`), `version`, `uptime_seconds`, `state` (`idle`, or what is done), `run`
     (the one that trains, or null) and `disk_nearly_full`.
     """
-    full = free_bytes(home()) < NEARLY_FULL
+    full = free_disk(home()) < NEARLY_FULL
     running = running_run()
     return {
         "status": "disk nearly full" if full else "ok",

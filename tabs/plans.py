@@ -5,9 +5,10 @@ from typing import Any
 from pipeline.answering.bases import local_folder
 from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset
-from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
+from pipeline.files import home
+from pipeline.machine import ZERO_GPU_TRAINING, free_disk, on_zero_gpu
 from pipeline.training.evidence import ENOUGH_EXPOSURES, Finding, plain
-from pipeline.training.plan import Plan, free_disk, plan_run
+from pipeline.training.plan import Plan, plan_run
 from pipeline.training.runs import list_runs
 from pipeline.training.settings import GPU_BASE, TrainingSettings, gpu_name
 from tabs.controls import TERMS, changes, mark_changed
@@ -76,7 +77,7 @@ def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]
         ("Time", time_words(settings, plan)),
     ]
     if plan.disk_bytes is not None:
-        kept = f"about {memory(plan.disk_bytes)} for two checkpoints and the adapter, {memory(free_disk())} free"
+        kept = f"about {memory(plan.disk_bytes)} for two checkpoints and the adapter, {memory(free_disk(home()))} free"
         rows.append(("Disk", kept))
     return rows
 

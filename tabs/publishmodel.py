@@ -3,7 +3,6 @@
 A token that is typed goes to the Hub and nowhere else; its box is emptied as soon as the button is pressed.
 """
 
-import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import gradio as gr
 
 from pipeline.data.card import LICENSES
 from pipeline.training.runs import has_adapter
+from tabs.asking import make_room
 from tabs.publish import SAVE, pushed_notice, pushing_token, token_box
 from tabs.runlist import chosen
 from tabs.shared import QUIET, Update, escape, guarded, notice, progress_bar, served
@@ -21,17 +21,6 @@ FORMS = {
     "The merged model: whole, for Transformers or vLLM": "merged",
     "GGUF: one file for llama.cpp and Ollama": "gguf",
 }
-
-
-def make_room(run: Path, form: str) -> None:
-    """Give the chat's model up where it and the making do not fit into the memory together; it is loaded again when asked."""
-    models = sys.modules.get("pipeline.answering.models")
-    if models is None or not models.is_loaded():
-        return
-    from pipeline.publishing import fits_beside
-
-    if not fits_beside(run, form):
-        models.unload()
 
 
 class PublishModelBox:
@@ -104,7 +93,9 @@ class PublishModelBox:
 
     def _following(self, run: Path, form: str, steps: Iterator[Any]) -> Generator[Update, None, str]:
         """Show each step; the buttons rest meanwhile. Returns the address in the last one."""
-        make_room(run, form)
+        from pipeline.publishing import fits_beside
+
+        make_room(lambda: fits_beside(run, form))
         resting, ready = (
             {button: gr.Button(interactive=on) for button in (self.make, self.push)} for on in (False, True)
         )

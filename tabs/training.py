@@ -1,7 +1,6 @@
 """Tab 2: settings → will it learn? → Start → the curve, as the run folder tells it."""
 
 import shutil
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
 from pipeline.training.runs import append_event, create_run, list_runs, read_settings, run_dataset, running_run
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
+from tabs import asking
 from tabs.access import serves_owner
 from tabs.away import AwayPanel
 from tabs.controls import (
@@ -63,13 +63,13 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
 
 def make_room(folder: Path) -> None:
     """Give the chat's model up where it and the training do not fit into the memory together, and say so."""
-    models = sys.modules.get("pipeline.answering.models")
-    if models is None or not models.is_loaded():
-        return
-    if fits_beside(read_settings(folder), run_dataset(folder).training(), gpu=bool(gpu_name())):
-        return
-    models.unload()
-    append_event(folder, "message", text="The chat's model was unloaded to make room; it is loaded again when asked.")
+
+    def fits() -> bool:
+        return fits_beside(read_settings(folder), run_dataset(folder).training(), gpu=bool(gpu_name()))
+
+    if asking.make_room(fits):
+        text = "The chat's model was unloaded to make room; it is loaded again when asked."
+        append_event(folder, "message", text=text)
 
 
 def resume_run(name: str) -> Path:

@@ -6,7 +6,6 @@ meanwhile, both stay, under two names. What is on the disk is the queue: without
 """
 
 import logging
-import os
 import shutil
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 from pipeline.errors import PipelineError, disk_problem
 from pipeline.files import home, locked, on_volume
 from pipeline.hub import http_status
+from pipeline.machine import on_space
 from pipeline.space import watching
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
@@ -187,7 +187,7 @@ def look() -> Look:
     """What the page says of it."""
     if _keeper:
         return _keeper.look()
-    if os.environ.get("SPACE_ID") and not on_volume():
+    if on_space() and not on_volume():
         return Look("nowhere else: what is made here is lost when this Space restarts, as there is no HF_TOKEN")
     return Look()
 

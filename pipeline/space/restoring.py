@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.data.dataset import MANIFEST
 from pipeline.errors import HubError
 from pipeline.files import check_room, home, read_jsonl, write_json, write_text
+from pipeline.machine import on_space
 from pipeline.space.kept import (
     DATASETS,
     LIST,
@@ -318,7 +319,7 @@ def queue_again(folder: Path) -> None:
     One that died without a word does not: it might take its machine down again.
     """
     at_work = is_alive(folder) or is_elsewhere(folder)
-    if not os.environ.get("SPACE_ID") or at_work or last_lifecycle(folder).get("type") != "stopped":
+    if not on_space() or at_work or last_lifecycle(folder).get("type") != "stopped":
         return
     if any(event.get(GOING_DOWN) for event in since_start(read_events(folder)[0])):
         (folder / PROCESS).unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Settings + dataset + hardware → what a run will do: steps, exposures, micro-batch, memory, and what speaks against it."""
 
 import math
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 from pipeline.answering.prompts import NO_FACT, UNKNOWN
 from pipeline.errors import SettingsError
 from pipeline.files import home
+from pipeline.machine import free_disk
 from pipeline.training import memory
 from pipeline.training.evidence import Finding, Teaching, learning_findings
 from pipeline.training.lengths import Lengths, row_lengths
@@ -247,16 +247,10 @@ def _room(settings: TrainingSettings, needed: int | None, free: int | None, gpu:
 
 
 def _disk(needed: int | None) -> Iterator[Finding]:
-    free = free_disk()
+    free = free_disk(home())
     if needed is not None and needed > free:
         said = f"Checkpoints and adapter will take {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left."
         yield Finding(said, advice="Delete old runs, or make the adapter smaller (lora_r).", verdict=NO_ROOM)
-
-
-def free_disk() -> int:
-    """Bytes left on the disk that holds the runs."""
-    existing = next(p for p in (home(), *home().resolve().parents) if p.exists())
-    return shutil.disk_usage(existing).free
 
 
 def _format(settings: TrainingSettings, gpu: bool) -> Iterator[Finding]:
