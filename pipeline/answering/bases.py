@@ -9,6 +9,7 @@ import re
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -16,6 +17,10 @@ from pipeline.answering.embedded import EMBEDDED, HUB_TWIN, converted_folder, is
 from pipeline.errors import ModelError, disk_problem
 from pipeline.files import models_dir, read_json, write_json
 from pipeline.machine import on_zero_gpu
+
+SAFELY: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+"""How every model is loaded: neither its own code nor a pickle is ever run. Said, not left open, since Transformers would ask
+on the terminal."""
 
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 

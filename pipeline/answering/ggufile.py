@@ -40,7 +40,7 @@ def check_architecture(folder: Path) -> None:
         raise ModelError(
             f"A GGUF file cannot be made of a base with {kind!r} scaling of positions; publish the merged model instead."
         )
-    pre_tokenizer(AutoTokenizer.from_pretrained(folder))
+    pre_tokenizer(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
-from pipeline.answering.bases import find_base, on_unsloth, public_name
+from pipeline.answering.bases import SAFELY, find_base, on_unsloth, public_name
 from pipeline.answering.ggufile import check_architecture, write_gguf
 from pipeline.answering.prompts import CHAT_TEMPLATE, encode_prompt
 from pipeline.errors import ModelError, PipelineError, disk_problem
@@ -120,7 +120,7 @@ def _make_merged(source: _Source, wanted: list[list[int]], folder: Path, tell: T
         _save(source.load().merge_and_unload(safe_merge=True).to(dtype), source.tokenizer, folder)
         gc.collect()
         tell("Loading it again and asking the same")
-        reloaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        reloaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **SAFELY)
         same = source.answers(reloaded, folder) == wanted
         if same or dtype == torch.float32:
             _check_same(same)
@@ -202,7 +202,7 @@ def _tuned(base: Path, adapter: Path, four_bit: bool, whole: bool) -> Any:
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
     else:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **SAFELY)
     try:
         return PeftModel.from_pretrained(model, str(adapter)).eval()
     except Exception as error:  # safetensors, PEFT and torch each raise their own for a broken or foreign adapter
@@ -214,7 +214,7 @@ def _quantised(base: Path) -> Any:
         raise ModelError(
             "This run's base is in 4 bits, which needs an NVIDIA GPU; publish it on the machine that trained it."
         )
-    options: dict[str, Any] = {"device_map": {"": 0}, "dtype": torch.bfloat16}
+    options: dict[str, Any] = {"device_map": {"": 0}, "dtype": torch.bfloat16, **SAFELY}
     if "quantization_config" not in read_json(base / "config.json"):  # as Unsloth does
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,

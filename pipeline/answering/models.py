@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from pipeline.answering.bases import check_memory, checksum, find_base, on_unsloth
+from pipeline.answering.bases import SAFELY, check_memory, checksum, find_base, on_unsloth
 
 if on_unsloth():
     import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports]  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
@@ -364,11 +364,8 @@ def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: 
         return FastLanguageModel.from_pretrained(
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
-    # Neither a model's own code nor a pickle is ever run. Said, not left open: Transformers would ask on the terminal.
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
-    )
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **SAFELY)
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
     # the time of decoding 16 at once); as a fresh tensor they are multiplied in one go.
     model.get_output_embeddings().register_forward_pre_hook(
