@@ -145,7 +145,7 @@ class Deployment:
         if self.settings.variables:
             yield Call("get_space_variables", f"GET {path}", "See which variables it has", self._see_variables)
         for name, value in self.settings.variables.items():
-            do = partial(self._change, "add_space_variable", name, value)
+            do = partial(self._set_variable, name, value)
             needed = partial(lambda name, value: self.variables.get(name) != value, name, value)
             yield Call("add_space_variable", f"POST {path}", f"Set {name} to {value}", do, "if it differs", needed)
         path = self._path("secrets")
@@ -162,7 +162,7 @@ class Deployment:
             "create_bucket",
             f"POST /api/buckets/{bucket}",
             f"Make the private storage bucket {bucket}",
-            partial(self._change, "create_bucket", bucket),
+            partial(self._make_bucket, bucket),
             only,
             self._lacks_storage,
             special,
@@ -293,11 +293,12 @@ class Deployment:
     def _see_runtime(self) -> None:
         self.runtime = self.api.get_space_runtime(self.space)
 
-    def _change(self, function: str, *what: str) -> None:
-        if function == "create_bucket":
-            self.api.create_bucket(what[0], private=True, exist_ok=True)
-        else:
-            self.api.add_space_variable(self.space, *what)
+    def _set_variable(self, name: str, value: str) -> None:
+        self.api.add_space_variable(self.space, name, value)
+        self.changed = True
+
+    def _make_bucket(self, bucket: str) -> None:
+        self.api.create_bucket(bucket, private=True, exist_ok=True)
         self.changed = True
 
     def _ask(self, name: str, why: str) -> bool:
