@@ -1,11 +1,11 @@
 """The tests' Hub as a store: what it keeps, how often it was sent to, and answers that get lost."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 from pipeline.space.kept import LIST
+from tests import children
 from tests.hub_server import HubServer, Repository
 from tests.local_server import HttpReply
 
@@ -45,7 +45,4 @@ class Hub(HubServer):
 
 
 def wait_for(true: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "It did not happen."
-        time.sleep(0.01)
+    children.wait_for(true, seconds)

@@ -1,10 +1,6 @@
 """A Space that trains does not fall asleep, and sleeps again after it, whatever happens between."""
 
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,20 +8,18 @@ from typing import Any
 import pytest
 
 from pipeline.data.dataset import Dataset
-from pipeline.files import PROJECT, read_json, write_json
+from pipeline.files import read_json, write_json
 from pipeline.space import awake
 from pipeline.space.settings import read_space
 from pipeline.training import launcher
-from pipeline.training.runs import create_run, is_alive, list_runs, status
+from pipeline.training.runs import create_run, list_runs, status
 from pipeline.training.sweep import cancel_queue, enqueue
+from tests.children import end, starting, wait_for
 from tests.hub_server import TOKEN, Repository
 from tests.hub_spaces import Space, SpacesHub
 from tests.tiny import tiny_settings
 
 SPACE = "mira/shelftalk"
-PATIENCE = 300
-"""Seconds that a child may take before a test gives up on it: the machine may be busy."""
-
 ATTEND = "from pipeline.space import awake; awake.attend(seconds=0.05, grace=0.2).join()"
 
 
@@ -39,30 +33,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[SpacesHub]:
         server.spaces[SPACE] = Space(hardware="l4x1", sleep_time=1800, stages=["RUNNING"])
         yield server
     awake.warn("")
-    for folder in filter(is_alive, list_runs()):
-        os.kill(read_json(folder / "process.json")["pid"], signal.SIGKILL)
+    end(list_runs())
 
 
 @pytest.fixture
 def attendant() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Starts processes that look after the sleep time, as the app does; they are ended with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-c", ATTEND], cwd=PROJECT))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def wait_for(what: Callable[[], Any]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until, "It never came."
-        time.sleep(0.05)
+    with starting(ATTEND) as start:
+        yield start
 
 
 def queued(dataset: Dataset) -> Path:

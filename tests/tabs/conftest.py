@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from pipeline.files import PROJECT
+from tests.hub_server import HubServer
 
 PATIENCE = 120
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
@@ -71,6 +73,18 @@ def start_app(home: Path, *program: str, **variables: str) -> tuple[subprocess.P
             time.sleep(0.1)
     process.kill()
     raise AssertionError(f"The app does not answer: {(home / 'app.log').read_text()}")
+
+
+@contextmanager
+def knowing_a_hub(home: Path, patch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
+    """An app of its own with that home, which knows a local Hub and no token."""
+    with HubServer() as server:
+        for name, value in {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}.items():
+            patch.setenv(name, value)
+        process, url = start_app(home)
+        yield server, App(url, home)
+        process.terminate()
+        process.wait(PATIENCE)
 
 
 def client_of(url: str) -> Client:

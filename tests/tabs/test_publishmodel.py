@@ -10,20 +10,15 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.hub_server import TOKEN, HubServer
-from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
+from tests.tabs.conftest import PATIENCE, App, knowing_a_hub, open_page, open_tab
 
 
 @pytest.fixture
 def hub(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
     """An app of its own with a finished run, which knows a local Hub and no token."""
     shutil.copytree(finished_run, tmp_path / "runs" / "kites")
-    with HubServer() as server:
-        for name, value in {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}.items():
-            monkeypatch.setenv(name, value)
-        process, url = start_app(tmp_path)
-        yield server, App(url, tmp_path)
-        process.terminate()
-        process.wait(PATIENCE)
+    with knowing_a_hub(tmp_path, monkeypatch) as known:
+        yield known
 
 
 def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(

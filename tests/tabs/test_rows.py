@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from pipeline.answering.prompts import build_prompt
 from pipeline.files import read_json, write_json
 from tests.hub_server import TOKEN, HubServer
-from tests.tabs.conftest import PATIENCE, App, cell, open_page, open_tab, set_slider, start_app
+from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider
 from tests.tabs.test_dataset import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
 
 SPLIT, STATUS, PRODUCT, QUESTION, ANSWER = 1, 2, 4, 5, 6
@@ -238,13 +238,8 @@ def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Pa
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
     """An app of its own that knows a local Hub, and no token."""
-    with HubServer() as server:
-        for name, value in {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}.items():
-            monkeypatch.setenv(name, value)
-        process, url = start_app(tmp_path)
-        yield server, App(url, tmp_path)
-        process.terminate()
-        process.wait(PATIENCE)
+    with knowing_a_hub(tmp_path, monkeypatch) as known:
+        yield known
 
 
 def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubServer, App], browser: Browser) -> None:

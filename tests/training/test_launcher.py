@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ from pipeline.files import PROJECT, read_json
 from pipeline.training import launcher
 from pipeline.training.runs import create_run, has_adapter, is_alive, read_events, running_run, status
 from pipeline.training.settings import preset
+from tests.children import PATIENCE, end, pid, wait_for
 from tests.tiny import tiny_settings
-
-PATIENCE = 300
-"""Seconds that a child may take before a test gives up on it: the machine may be busy."""
 
 ENDLESS = 100_000
 """Steps that no test waits for."""
@@ -39,19 +36,7 @@ def run(dataset: Dataset, tiny_base: Path) -> Iterator[Callable[..., Path]]:
         return made[-1]
 
     yield make
-    for folder in filter(is_alive, made):
-        os.kill(pid(folder), signal.SIGKILL)
-
-
-def pid(folder: Path) -> int:
-    return read_json(folder / "process.json")["pid"]
-
-
-def wait_for(what: Callable[[], Any]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until, "It never came."
-        time.sleep(0.05)
+    end(made)
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,8 @@
 """Grids, and the queue: real processes that train one after another, whoever attends to them and however often."""
 
 import itertools
-import os
-import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +12,6 @@ import pytest
 
 from pipeline.data.dataset import Dataset
 from pipeline.errors import PipelineError, RunError, SettingsError
-from pipeline.files import PROJECT, read_json
 from pipeline.training import launcher, runs
 from pipeline.training.runs import (
     append_event,
@@ -41,10 +36,8 @@ from pipeline.training.sweep import (
     start_sweep,
     sweeps,
 )
+from tests.children import end, starting, wait_for
 from tests.tiny import tiny_settings
-
-PATIENCE = 300
-"""Seconds that a child may take before a test gives up on it: the machine may be busy."""
 
 ATTEND = "from pipeline.training import sweep; sweep.attend(seconds=0.05).join()"
 
@@ -53,30 +46,14 @@ ATTEND = "from pipeline.training import sweep; sweep.attend(seconds=0.05).join()
 def tiny(tiny_base: Path, home: Path) -> Iterator[TrainingSettings]:
     """Settings of a run of two steps; children that are left over are ended with the test."""
     yield tiny_settings(tiny_base, max_steps=2, probes=1, questions=1)
-    for folder in filter(is_alive, list_runs()):
-        os.kill(read_json(folder / "process.json")["pid"], signal.SIGKILL)
+    end(list_runs())
 
 
 @pytest.fixture
 def attendant() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Starts processes that attend to the queue, as the app does; they are ended with the test."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-c", ATTEND], cwd=PROJECT))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def wait_for(what: Callable[[], Any]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < until, "It never came."
-        time.sleep(0.05)
+    with starting(ATTEND) as start:
+        yield start
 
 
 def states(folders: list[Path]) -> list[str]:

@@ -1,0 +1,50 @@
+"""Child processes of the tests, which are real: started, waited for with patience, and ended with the test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import PROJECT, read_json
+from pipeline.training.runs import is_alive
+
+PATIENCE = 300
+"""Seconds that a child may take before a test gives up on it: the machine may be busy."""
+
+
+def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "It never came."
+        time.sleep(0.05)
+
+
+def pid(folder: Path) -> int:
+    """The process that trains a run."""
+    return read_json(folder / "process.json")["pid"]
+
+
+def end(runs: Iterable[Path]) -> None:
+    """Kill what still trains."""
+    for folder in filter(is_alive, runs):
+        os.kill(pid(folder), signal.SIGKILL)
+
+
+@contextmanager
+def starting(code: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts processes that run some Python, as often as it is called; they are ended with the block."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
