@@ -87,9 +87,9 @@ def knowing_a_hub(home: Path, patch: pytest.MonkeyPatch) -> Iterator[tuple[HubSe
         process.wait(PATIENCE)
 
 
-def client_of(url: str) -> Client:
+def client_of(url: str, token: str | None = None) -> Client:
     """The app's API as another program sees it, with the patience of the tests: a client's own is five seconds."""
-    return Client(url, verbose=False, httpx_kwargs={"timeout": PATIENCE})
+    return Client(url, token=token or False, verbose=False, httpx_kwargs={"timeout": PATIENCE})
 
 
 @pytest.fixture(scope="session")

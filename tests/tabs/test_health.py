@@ -21,23 +21,28 @@ from pipeline.training.runs import EVENTS, PROCESS, append_event
 from tabs import health
 from tabs.about import about
 from tabs.status import doing
+from tests.hub_server import HubServer, account
 from tests.tabs.conftest import PATIENCE, App, client_of, end_trainings, open_page, start_app
 from tests.test_logs import parsed
 
 SECRET = "topsecret-of-this-space"
+OWNERS_TOKEN = "hf_owner1a2b3c4d"
 QUESTION = "How large is the Brindlewick Kite, honestly?"
 
 
 @pytest.fixture(scope="module")
 def space(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app as a Space, with a run."""
+    """The app as a Space, with a run and an owner whom the Hub knows."""
     home = tmp_path_factory.mktemp("space")
     shutil.copytree(finished_run, home / "runs" / "tiny")
-    process, url = start_app(home, SPACE_ID="someone/space", SHOP_API_TOKEN=SECRET, HF_TOKEN="hf_abcdEFGH12345678")
-    yield App(url, home)
-    process.terminate()
-    process.wait(PATIENCE)
-    end_trainings(home)
+    with HubServer() as hub:
+        hub.users[OWNERS_TOKEN] = account("someone")
+        told = {"SHOP_API_TOKEN": SECRET, "HF_TOKEN": "hf_abcdEFGH12345678"}
+        process, url = start_app(home, SPACE_ID="someone/space", HF_ENDPOINT=hub.url, **told)
+        yield App(url, home)
+        process.terminate()
+        process.wait(PATIENCE)
+        end_trainings(home)
 
 
 def ask_health(url: str) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def test_as_a_space_the_app_logs_json_with_runs_and_no_words_of_visitors(space: 
 
 
 def test_a_run_s_life_is_logged_with_its_name(space: App) -> None:
-    client = client_of(space.url)
+    client = client_of(space.url, OWNERS_TOKEN)
     client.predict(products=2, api_name="/generate_dataset")
     run = client.predict(preset="quick", api_name="/start_training")["run"]
     client.predict(api_name="/stop_training")
