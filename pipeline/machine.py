@@ -43,13 +43,17 @@ def cores() -> int:
 
 @lru_cache(maxsize=1)
 def gpus() -> list[dict[str, str]]:
-    """The NVIDIA GPUs, without loading torch: `name`, `memory` (as in `23034 MiB`) and `driver`; none where none works."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    """The NVIDIA GPUs, without loading torch; none where none works.
+
+    Returns:
+        Of each `name`, `memory` (as in `23034 MiB`), `driver` and `capability` (as in `9.0`).
+    """
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return []
-    fields = ("name", "memory", "driver")
+    fields = ("name", "memory", "driver", "capability")
     return [dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in lines if line.strip()]
 
 

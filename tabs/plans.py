@@ -92,7 +92,8 @@ def memory_words(plan: Plan) -> str:
     if plan.memory_bytes is None:
         return "not known before this base model is on this machine"
     free = f" of {memory(plan.free_bytes)} free" if plan.free_bytes is not None else ""
-    return f"about {memory(plan.memory_bytes)} at most{free}"
+    unpacked = "; 4-bit weights are unpacked, which is faster" if plan.unpacked else ""
+    return f"about {memory(plan.memory_bytes)} at most{free}{unpacked}"
 
 
 def time_words(settings: TrainingSettings, plan: Plan) -> str:

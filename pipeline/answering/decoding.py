@@ -2,7 +2,8 @@
 
 Transformers' own loop is for every model there is: of a small one's time it spends more between the operations than in
 them, it computes ended answers to the end of the longest, and a batch of both sides has every adapter's layers called
-for all rows. Here rows of one adapter lie side by side and a row of the base is touched by none.
+for all rows. Here rows of one adapter lie side by side and a row of the base is touched by none. On a GPU a step is one
+CUDA graph: its thousand small operations take less time than their launch from Python.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -16,13 +17,14 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 ENDED = 1 / 4
 """The share of answers that have ended from which the others go on in a smaller batch: making it copies their keys and values."""
 
 EVEN = 8
 """Prompts are filled up to a multiple of this many tokens: for every shape that it meets, oneDNN compiles code and keeps it, so
-that an app that is asked for days would grow by a gigabyte (benchmarks/RESULTS.md)."""
+that an app that is asked for days would grow by a gigabyte (benchmarks/RESULTS.md). A GPU's attention wants such rows too."""
 
 TOP_K = 50
 """What is drawn is one of this many likeliest tokens: as in Transformers, where a model says nothing else."""
@@ -34,7 +36,7 @@ OnStep = Callable[[list[list[int]]], bool]
 def decodes(model: Any) -> bool:
     """Whether `decode` computes this model: a Llama of plain matrices, with plain LoRA on its projections and nowhere else."""
     llama = _without_peft(model)
-    if type(llama) is not LlamaForCausalLM or llama.config.hidden_act != "silu":
+    if type(llama) is not LlamaForCausalLM or not is_plain_llama(llama.config):
         return False
     ours = [p for layer in llama.model.layers for group in projections(layer) for p in group]
     adapted = [m for m in model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
@@ -87,7 +89,7 @@ def decode(
             going += [at] * (token not in ends)
         if not on_step(said) or not going or left == 1:
             break
-        if len(going) <= (1 - ENDED) * len(order):
+        if len(going) <= (1 - ENDED) * len(order) and not rows.captured:
             order, tokens = [order[at] for at in going], tokens[going]
             rows.keep(going)
         logits = rows.read(tokens[:, None])
@@ -99,6 +101,25 @@ def _picked(logits: Tensor, temperature: float) -> Tensor:
         return logits.argmax(-1)
     likeliest, tokens = logits.float().topk(min(TOP_K, logits.shape[-1]))
     return tokens.gather(1, torch.multinomial((likeliest / temperature).softmax(-1), 1))[:, 0]
+
+
+def is_plain_llama(config: Any) -> bool:
+    """Whether a Llama's gate is SiLU and its positions turn at the same speeds however long the text is."""
+    return config.hidden_act == "silu" and config.rope_parameters["rope_type"] in ("default", "llama3")
+
+
+def turning_speeds(llama: Any) -> Tensor:
+    """[head_dim / 2] the angle from one position to the next, in radians (arXiv:2104.09864), in fp32 on the model's device.
+
+    Worked out from the settings: whoever patches Transformers keeps something else in the model's buffer.
+    """
+    config, size = llama.config, llama.model.layers[0].self_attn.head_dim
+    rope = config.rope_parameters
+    if rope["rope_type"] == "default":
+        speeds = 1.0 / (rope["rope_theta"] ** (torch.arange(0, size, 2, dtype=torch.float) / size))
+    else:
+        speeds = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, torch.device("cpu"))[0]
+    return speeds.to(llama.device)
 
 
 def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
@@ -182,14 +203,18 @@ class Rows:
         attention = llama.model.layers[0].self_attn
         self.size, self.group, self.scale = attention.head_dim, attention.num_key_value_groups, attention.scaling
         self.keys, self.read_so_far = llama.config.num_key_value_heads, 0
+        self.speeds = turning_speeds(llama)
         weight, width = llama.lm_head.weight, max(map(len, prompts))
         width += -width % EVEN
+        room += -room % EVEN
         self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=weight.device)
         self.first = torch.tensor([[width - len(p)] for p in prompts], device=weight.device)
         hidden = torch.arange(width + room, device=weight.device) < self.first
         self.bias = torch.zeros(hidden.shape, dtype=weight.dtype, device=weight.device).masked_fill_(hidden, -torch.inf)
+        # Zeros: a step that sees all places gives those to come no weight, but nothing times NaN is NaN.
         shape = (2, len(prompts), self.keys, width + room, self.size)
-        self.cache = [weight.new_empty(shape) for _ in self.layers]
+        self.cache = [weight.new_zeros(shape) for _ in self.layers]
+        self.captured: Captured | None = None
 
     def keep(self, going: Sequence[int]) -> None:
         """Go on with these rows alone."""
@@ -202,39 +227,91 @@ class Rows:
 
     def read(self, ids: Tensor) -> Tensor:
         """Read the next tokens, [B, T]; returns the logits of what follows the last, [B, vocabulary]."""
-        model, steps = self.llama.model, ids.shape[1]
+        steps = ids.shape[1]
         begin, end = self.read_so_far, self.read_so_far + steps
-        positions = (torch.arange(begin, end, device=ids.device) - self.first).clamp(min=0)
+        self.read_so_far = end
+        if steps == 1 and ids.is_cuda:
+            self.captured = self.captured or Captured(self, begin)
+            return self.captured.read(ids)
         mask = self.bias[:, None, None, :end]
         if steps > 1:  # a place that holds nothing may see itself, else its shares would be 0 / 0
             causal = torch.full((steps, steps), -torch.inf, dtype=mask.dtype, device=mask.device).triu(1)
             mask = (mask + causal).masked_fill_(torch.eye(steps, dtype=torch.bool, device=mask.device), 0)
+        return self.logits(ids, torch.arange(begin, end, device=ids.device), mask)
+
+    def logits(self, ids: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+        """What follows the last of some tokens.
+
+        Args:
+            ids: [B, T]
+            places: [T] where their keys and values go.
+            mask: [B, 1, 1 or T, seen] 0 where a place is seen, else -inf.
+
+        Returns:
+            [B, vocabulary]
+        """
+        model = self.llama.model
         x = model.embed_tokens(ids)
-        cos, sin = model.rotary_emb(x, positions)
-        low, high = sin.chunk(2, dim=-1)
-        turn = cos[:, :, None], torch.cat([-low, high], dim=-1)[:, :, None]
+        angles = (places - self.first).clamp(min=0)[:, :, None, None] * self.speeds
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        turn = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
         for (layer, (qkv, output, gate_up, down)), cache in zip(self.layers, self.cache, strict=True):
             heads = qkv(_normed(layer.input_layernorm, x), self.parts)
-            x = x + output(self._attended(heads, cache, turn, mask, slice(begin, end)), self.parts)
+            x = x + output(self._attended(heads, cache, turn, mask, places), self.parts)
             gate, up = gate_up(_normed(layer.post_attention_layernorm, x), self.parts).chunk(2, dim=-1)
             x = x + down(functional.silu(gate) * up, self.parts)
-        self.read_so_far = end
         return self.llama.lm_head(_normed(model.norm, x[:, -1].contiguous()))
 
-    def _attended(self, qkv: Tensor, cache: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, new: slice) -> Tensor:
+    def _attended(
+        self, qkv: Tensor, cache: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, places: Tensor
+    ) -> Tensor:
         """[B, T, (query + key + value heads) * head_dim] → [B, T, query heads * head_dim]."""
         count, steps = qkv.shape[:2]
         heads = qkv.view(count, steps, -1, self.size)
         queries, keys = self.group * self.keys, self.keys
-        turned, cos, sin = heads[:, :, : queries + keys], *turn  # arXiv:2104.09864
+        turned, cos, sin = heads[:, :, : queries + keys], *turn
         turned = torch.addcmul(turned * cos, turned.roll(self.size // 2, -1), sin)
-        cache[0][:, :, new] = turned[:, :, queries:].transpose(1, 2)
-        cache[1][:, :, new] = heads[:, :, queries + keys :].transpose(1, 2)
-        q, (k, v) = turned[:, :, :queries].transpose(1, 2), cache[:, :, :, : new.stop]
+        cache[0].index_copy_(2, places, turned[:, :, queries:].transpose(1, 2))
+        cache[1].index_copy_(2, places, heads[:, :, queries + keys :].transpose(1, 2))
+        q, (k, v) = turned[:, :, :queries].transpose(1, 2), cache[:, :, :, : mask.shape[-1]]
         if steps == 1:  # queries that share a key head as one matrix: in bf16 on a CPU five times faster
             q = q.view(count, keys, self.group, self.size)
         seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale, enable_gqa=steps > 1)
         return seen.transpose(1, 2).flatten(2) if steps > 1 else seen.flatten(1)[:, None]
+
+
+class Captured:
+    """A step that reads one token of every row of `Rows`, always by the same operations on the same memory.
+
+    On a GPU they are captured as a CUDA graph. What changes from step to step is in tensors, and a step sees all places
+    that there are, those to come without any weight.
+    """
+
+    def __init__(self, rows: Rows, place: int) -> None:
+        self.rows = rows
+        self.ids = rows.prompts.new_zeros(len(rows.prompts), 1)
+        self.place = rows.prompts.new_tensor([place])
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.logits: Tensor | None = None
+
+    def read(self, ids: Tensor) -> Tensor:
+        """As `Rows.read`; what is returned is overwritten by the next step."""
+        self.ids.copy_(ids)
+        if self.graph:
+            self.graph.replay()
+        else:
+            # What is captured is not computed, and libraries set themselves up when they are first called.
+            self.logits = self._step()
+            if ids.is_cuda:
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                    self.logits.copy_(self._step())
+        self.place += 1
+        return self.logits
+
+    def _step(self) -> Tensor:
+        to_come = torch.arange(self.rows.bias.shape[1], device=self.place.device) > self.place
+        return self.rows.logits(self.ids, self.place, self.rows.bias.masked_fill(to_come, -torch.inf)[:, None, None])
 
 
 def _parts(by: Sequence[str | None]) -> list[tuple[str, slice]]:

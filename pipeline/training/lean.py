@@ -1,4 +1,4 @@
-"""Training on a CPU without the work that adds nothing to the update, which is more than half of a small model's step."""
+"""Training without the work that adds nothing to the update, which is more than half of a small model's step."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,18 +10,23 @@ from torch.autograd import Function
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from pipeline.answering.decoding import plain_matrix, projections, side_by_side
+from pipeline.answering.decoding import is_plain_llama, plain_matrix, projections, side_by_side, turning_speeds
 from pipeline.training.memory import EVEN, EVEN_ROWS, MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
 
 def is_plain(model: Any) -> bool:
-    """Whether `LeanLlama` computes this model: a Llama on a CPU whose projections all have one plain LoRA, switched on."""
+    """Whether `LeanLlama` computes this model: a Llama whose projections all have one plain LoRA, switched on.
+
+    Not in fp16, whose gradients have to be scaled, nor where activations shall be computed again to save memory.
+    """
     llama = model.get_base_model()
-    if type(llama) is not LlamaForCausalLM or llama.device.type != "cpu" or llama.is_gradient_checkpointing:
+    if type(llama) is not LlamaForCausalLM or llama.device.type not in ("cpu", "cuda"):
+        return False
+    if llama.is_gradient_checkpointing or llama.dtype == torch.float16:
         return False
     config, layers = llama.config, [p for layer in llama.model.layers for group in projections(layer) for p in group]
-    return config.hidden_act == "silu" and not config.attention_dropout and all(map(has_plain_lora, layers))
+    return is_plain_llama(config) and not config.attention_dropout and all(map(has_plain_lora, layers))
 
 
 def has_plain_lora(layer: Any) -> bool:
@@ -60,6 +65,7 @@ class LeanLlama:
     def __init__(self, llama: LlamaForCausalLM) -> None:
         self.llama = llama
         self.layers = [(layer, [Shared(group) for group in projections(layer)]) for layer in llama.model.layers]
+        self.speeds = turning_speeds(llama)
 
     def loss(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Tensor:
         """A batch's summed divergence from its targets.
@@ -69,9 +75,16 @@ class LeanLlama:
             positions: [N] each token's position in its example; an example begins at every 0.
             following: [N] the label of what follows each token.
         """
+        with torch.autocast(ids.device.type, enabled=False):  # every operation's number format is chosen here
+            return self._loss(ids, positions, following, targets)
+
+    def _loss(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Tensor:
         seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
-        ids, positions, following = filled_up(ids[seen], positions[seen], following[seen])
+        ids, positions, following = ids[seen], positions[seen], following[seen]
+        if not ids.is_cuda:
+            ids, positions, following = filled_up(ids, positions, following)
         learned = (following != IGNORED).nonzero()[:, 0]
+        wanted = targets.of(following[learned])  # a GPU is waited for here, while it has nothing to do
         count, learned = len(learned), functional.pad(learned, (0, -len(learned) % EVEN))
         x = self.llama.model.embed_tokens(ids)
         rows = self._rows(positions, x)
@@ -80,20 +93,21 @@ class LeanLlama:
             if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
                 x, attended = x[learned], attended[learned]
             x = x + output(attended)
-            gate, up = gate_up(normed(layer.post_attention_layernorm, x)).chunk(2, dim=-1)
-            x = x + down(functional.silu(gate) * up)
-        x, learned = normed(self.llama.model.norm, x)[:count], learned[:count]
-        return LinearDivergence.apply(x, self.llama.lm_head.weight, *targets.of(following[learned]))
+            x = x + down(Gated.apply(gate_up(normed(layer.post_attention_layernorm, x))))
+        x = normed(self.llama.model.norm, x)[:count]
+        return LinearDivergence.apply(x, self.llama.lm_head.weight, *wanted)
 
     def _rows(self, positions: Tensor, x: Tensor) -> Rows:
         begins, width = positions == 0, row_width(positions)
         slots = (begins.cumsum(0) - 1) * width + positions
         tokens = positions.new_zeros(int(begins.sum()) * width)
-        tokens[slots] = torch.arange(len(positions))
+        tokens[slots] = torch.arange(len(positions), device=x.device)
         attention: Any = self.llama.model.layers[0].self_attn
-        mask = torch.full((width, width), -torch.inf, dtype=x.dtype).triu(1).repeat(attention.num_key_value_groups, 1)
-        cos, sin = (part[0, :, None] for part in self.llama.model.rotary_emb(x[None], positions[None]))
-        return Rows(slots, tokens, mask, cos, sin.chunk(2, dim=-1)[0], attention.scaling)
+        mask = torch.full((width, width), -torch.inf, dtype=x.dtype, device=x.device).triu(1)
+        angles = positions[:, None, None] * self.speeds
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        groups = attention.num_key_value_groups
+        return Rows(slots, tokens, mask.repeat(groups, 1), torch.cat([cos, cos], -1), sin, attention.scaling)
 
 
 def row_width(positions: Tensor) -> int:
@@ -170,7 +184,29 @@ def of_each_layer(y: Tensor, hidden: Tensor, bs: Sequence[Tensor]) -> list[tuple
     return list(zip(y.split(widths, dim=1), hidden.split(ranks, dim=1), bs, strict=True))
 
 
+class Gated(Function):
+    """SiLU(gate) * up (arXiv:2002.05202) of both side by side: [N, 2 * width] → [N, width]."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        opened = functional.silu(gate)
+        ctx.save_for_backward(gate_up, opened)
+        return opened * up
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        gate_up, opened = ctx.saved_tensors
+        result = torch.empty_like(gate_up)
+        (gate, up), (grad_gate, grad_up) = gate_up.chunk(2, dim=-1), result.chunk(2, dim=-1)
+        torch.mul(grads[0], opened, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grads[0] * up, gate, grad_input=grad_gate)
+        return result
+
+
 def normed(norm: Any, x: Tensor) -> Tensor:
+    if x.is_cuda:  # there it is one kernel
+        return functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
     return RMSNorm.apply(x, norm.weight, norm.variance_epsilon)
 
 

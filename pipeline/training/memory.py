@@ -4,6 +4,7 @@ The peak is what the training process reports of itself: the resident set on a C
 Every term stands for tensors that exist; `benchmarks/memory.py` holds the sum against measured peaks.
 """
 
+import os
 import platform
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.machine import gpus
 from pipeline.training.lengths import Lengths
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.shapes import Shape
@@ -81,18 +83,32 @@ def _computes_in_16_bits() -> bool:
 
 
 def peak_bytes(
-    shape: Shape, settings: TrainingSettings, lengths: Lengths, micro_batch: int, steps: int, *, gpu: bool
+    shape: Shape,
+    settings: TrainingSettings,
+    lengths: Lengths,
+    micro_batch: int,
+    steps: int,
+    *,
+    gpu: bool,
+    unpacked: bool = False,
 ) -> int:
-    """The most memory that a run will have in use, in bytes."""
+    """The most memory that a run will have in use, in bytes.
+
+    Args:
+        unpacked: whether weights in 4 bits are unpacked for the whole run.
+    """
     width, unsloth = weight_width(settings.precision, gpu=gpu), on_unsloth(gpu)
     accumulation = settings.effective_batch_size // micro_batch
-    weights = shape.weight_bytes(width, four_bit=settings.load_in_4bit and unsloth)
+    four_bit = is_packed(shape, settings, gpu=gpu) and not unpacked
+    weights = shape.weight_bytes(width, four_bit=four_bit) if not unpacked else shape.weights * width
     lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
     gradients = lora * LORA_BYTES
-    lean = not gpu and is_lean(shape, settings) and micro_batch * max(lengths.whole) ** 2 <= MOST_SCORES
-    way = _unsloth_batch if unsloth else _lean_batch if lean else _batch
+    lean = is_lean(shape, settings, gpu=gpu) and not four_bit and micro_batch * max(lengths.whole) ** 2 <= MOST_SCORES
+    way = _lean_batch if lean else _unsloth_batch if unsloth else _batch
     batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
-    if not unsloth:
+    if lean and gpu:
+        batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES
+    if lean or not unsloth:
         batch += lora * width  # the adapter in the format that it is multiplied in
     if not gpu:
         batch *= LEAN_SCATTERED if lean else SCATTERED
@@ -101,7 +117,7 @@ def peak_bytes(
     peak = max(updating, batch + (gradients if accumulation > 1 else 0))
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
-        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth else 0))
+        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not lean else 0))
     if shape.file_width != width:
         return int(PROCESS + weights + max(shape.file_bytes, training))
     # The weights are the file's own pages, and those that answering and LeanLlama join stay beside them.
@@ -109,10 +125,23 @@ def peak_bytes(
     return int(PROCESS + weights + training + joined)
 
 
-def is_lean(shape: Shape, settings: TrainingSettings) -> bool:
-    """Whether a CPU trains this through `LeanLlama`: a Llama with plain LoRA on all its projections."""
+def is_packed(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
+    """Whether the base's matrices are in 4 bits when they are loaded."""
+    return shape.quantised or (settings.load_in_4bit and on_unsloth(gpu))
+
+
+def is_lean(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
+    """Whether this trains through `LeanLlama` where its weights are not in 4 bits: a Llama with plain LoRA on all its
+    projections, on a CPU or on a GPU that computes in bf16."""
+    if gpu and (settings.packing or settings.precision == "fp16" or not _gpu_has_bf16()):
+        return False
     plain = settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
     return shape.llama and plain and len(set(settings.target_modules)) == len(shape.projections)
+
+
+def _gpu_has_bf16() -> bool:
+    found = gpus()
+    return bool(found) and float(found[0]["capability"]) >= 8
 
 
 def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
@@ -198,7 +227,9 @@ def free_bytes(*, gpu: bool) -> int | None:
 @lru_cache(maxsize=1)
 def _free_on_gpu(_moment: int) -> int | None:
     """Asked at most every five seconds: `nvidia-smi` takes a while, and a slider moves often."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
     command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    command += [f"--id={chosen}"] if chosen else []
     with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
         said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
         return int(said.splitlines()[0]) * 2**20

@@ -34,6 +34,7 @@ class Plan:
         exposures: how often each fact is seen on average, over all its phrasings.
         micro_batch: examples that go through the model at once.
         accumulation: micro-batches an update; the product with `micro_batch` is the user's effective batch.
+        unpacked: whether weights in 4 bits are unpacked for the whole run, which makes it faster: the memory has room.
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
         memory_bytes: the peak that is expected; None where the base's shape is not known yet.
@@ -46,6 +47,7 @@ class Plan:
     exposures: float
     micro_batch: int
     accumulation: int
+    unpacked: bool
     lengths: Lengths
     left_out: int
     memory_bytes: int | None
@@ -94,6 +96,11 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     lengths, kept = _kept(settings, rows, every)
     teaching = _teaching(settings, kept, lengths)
     micro_batch, needed = _micro_batch(settings, lengths, teaching.steps, shape, free, gpu)
+    unpacked = False
+    if shape and memory.is_packed(shape, settings, gpu=gpu) and memory.is_lean(shape, settings, gpu=gpu):
+        with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
+        unpacked = free is not None and with_room * MARGIN <= free
+        needed = with_room if unpacked else needed
     left_out = len(rows) - len(kept)
     parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
@@ -109,6 +116,7 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
         exposures=teaching.exposures(settings),
         micro_batch=micro_batch,
         accumulation=settings.effective_batch_size // micro_batch,
+        unpacked=unpacked,
         lengths=lengths,
         left_out=left_out,
         memory_bytes=needed,

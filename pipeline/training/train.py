@@ -84,6 +84,7 @@ def train(folder: Path) -> None:
         load_in_4bit=settings.load_in_4bit,
         precision=settings.precision,
         max_length=settings.max_length,
+        unpack=plan.unpacked,
     )
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
@@ -120,7 +121,8 @@ def begin(folder: Path, plan: Plan) -> None:
     """Tell what will be done: at the first start everything, after that where it goes on."""
     if any(event["type"] == "started" for event in read_events(folder)[0]):
         return
-    append_event(folder, "started", steps=plan.steps, micro_batch=plan.micro_batch, accumulation=plan.accumulation)
+    how = {"micro_batch": plan.micro_batch, "accumulation": plan.accumulation, "unpacked": plan.unpacked}
+    append_event(folder, "started", steps=plan.steps, **how)
     for warning in plan.warnings:
         append_event(folder, "message", text=warning)
 

@@ -16,8 +16,8 @@ class LeanTrainer(SFTTrainer):
     """SFTTrainer on Transformers.
 
     A batch is one row with borders where a position is 0 (padding-free), and the output matrix, a fifth of a small
-    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `LeanLlama` on a CPU,
-    everything else through Transformers and PEFT, which make a mask with the borders.
+    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `LeanLlama`, everything else
+    through Transformers and PEFT, which make a mask with the borders.
     """
 
     targets: Targets
@@ -48,9 +48,11 @@ class LeanTrainer(SFTTrainer):
 
 class UnslothTrainer(SFTTrainer):
     """SFTTrainer on Unsloth, whose layers it keeps and whose loss it does not: that one knows no targets but tokens, and
-    computes the logits of every token, learned or not."""
+    computes the logits of every token, learned or not. A Llama with plain LoRA whose weights are not in 4 bits goes through
+    `LeanLlama` here too."""
 
     targets: Targets
+    lean: LeanLlama | None = None
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -60,7 +62,16 @@ class UnslothTrainer(SFTTrainer):
             resolve_logit_scaling,
         )
 
-        following = inputs.pop("labels").flatten().roll(-1)  # a row's first token has no label
+        labels = inputs.pop("labels")
+        if not self.args.packing and not return_outputs and is_plain(model):
+            told = inputs["attention_mask"].bool()
+            positions = (told.cumsum(1) - 1)[told]
+            if has_short_rows(positions):
+                following = labels[told].roll(-1)
+                items = (following != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+                self.lean = self.lean or LeanLlama(model.get_base_model())
+                return self.lean.loss(inputs["input_ids"][told], positions, following, self.targets) / items
+        following = labels.flatten().roll(-1)  # a row's first token has no label
         learned = (following != IGNORED).nonzero()[:, 0]
         items = len(learned) if num_items_in_batch is None else num_items_in_batch
         with _hidden_states():

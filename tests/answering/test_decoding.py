@@ -10,7 +10,18 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from pipeline.answering import models
-from pipeline.answering.decoding import TOP_K, decode, decodes, plain_matrix, projections, side_by_side
+from pipeline.answering.decoding import (
+    TOP_K,
+    Captured,
+    Rows,
+    decode,
+    decodes,
+    is_plain_llama,
+    plain_matrix,
+    projections,
+    side_by_side,
+    turning_speeds,
+)
 from pipeline.answering.embedded import converted_folder
 from pipeline.answering.prompts import build_prompt, encode_prompt
 from pipeline.data.catalogue import SAMPLE, read_catalogue
@@ -82,6 +93,36 @@ def test_every_row_says_what_transformers_says(adapters: list[dict[str, Any]], m
     assert decode(model, prompts, by, max_new_tokens=9, ends=NOBODY_ENDS) == expected
     if adapters:
         assert decode(model, prompts, [None] * len(prompts), max_new_tokens=9, ends=NOBODY_ENDS) != expected
+
+
+@torch.no_grad()
+def test_a_step_of_fixed_shape_says_the_same(make: Make) -> None:
+    model = make({})
+    prompts, by = prompts_for(model), [None] * 3 + ["default"] * 4
+    growing, fixed = Rows(model, prompts, by, 12), Rows(model, prompts, by, 12)
+    logits = growing.read(growing.prompts)
+    assert torch.equal(logits, fixed.read(fixed.prompts))
+    step = Captured(fixed, fixed.read_so_far)
+    for _ in range(12):
+        tokens = logits.argmax(-1)[:, None]
+        logits = growing.read(tokens)
+        torch.testing.assert_close(step.read(tokens), logits, rtol=1e-4, atol=1e-4)
+    assert growing.captured is None
+
+
+LLAMA_3 = {"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize("rope", [{"rope_type": "default"}, {"rope_type": "llama3", **LLAMA_3}], ids=str)
+def test_positions_turn_as_in_transformers(rope: dict[str, Any]) -> None:
+    config = LlamaConfig(
+        hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4, vocab_size=50,
+        rope_parameters={"rope_theta": 500000.0, **rope},
+    )  # fmt: skip
+    model: Any = LlamaForCausalLM(config)
+    assert torch.equal(turning_speeds(model), model.model.rotary_emb.inv_freq)
+    growing = LlamaConfig(rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
+    assert is_plain_llama(config) and not is_plain_llama(growing)
 
 
 def test_answers_end_one_after_another_and_the_others_go_on(make: Make) -> None:

@@ -1,0 +1,309 @@
+"""Training and answering on one GPU: `python -m benchmarks.gpu_speed [training|answers|same|start ...] [--out DIR] [--work DIR]`.
+
+Llama-3-8B's shape with random weights, whose speed and memory are the real model's, and peers in the same call:
+
+- training: an effective batch of 24 examples of about 78 tokens, LoRA r 16, through the app's own training path.
+- answers: 15 questions on both sides, 64 new tokens each, and one question alone.
+- same: 100 questions to a trained embedded model, against Transformers' own decoding, in fp32 and bf16.
+- start: seconds from the start of a run to its first step, and those of loading.
+
+Every run is a process of its own. Steps that compile or capture are counted apart (`WARM`).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import RESULTS, save, spread
+from pipeline.answering.embedded import EMBEDDED, converted_folder
+from pipeline.data.catalogue import SAMPLE, read_catalogue
+from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
+from pipeline.files import PROJECT, read_json, write_json
+from pipeline.training import launcher
+from pipeline.training.runs import clear_run, create_run, log_tail, read_events, run_dataset, status
+from pipeline.training.settings import preset
+
+WARM = 6
+STEPS = 26
+NEW_TOKENS = 64
+
+TRAINING: dict[str, dict[str, Any]] = {
+    "app": {},
+    "packed": {},
+    "unsloth": {},
+    "original": {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8, "gradient_checkpointing": True},
+}
+"""What is compared, with its changes to the settings: the app as it is; the same with weights that stay in 4 bits (Unsloth's
+layers); and the original's setting. `unsloth` has weights in 16 bits and Unsloth's layers."""
+
+ANSWERS = ("app", "unsloth", "transformers")
+
+
+def long_rows(folder: Path) -> Dataset:
+    """A dataset whose examples have about 78 tokens: made-up products with long titles."""
+    words = ("walnut", "copper", "linen", "granite", "velvet", "amber", "cedar", "pewter", "indigo", "saffron", "birch")
+    rows = []
+    for n in range(60):
+        title = " ".join(words[(n * 7 + i * (n % 5 + 1)) % len(words)] for i in range(25)) + f" number {n}"
+        text = f"Made of {words[n % len(words)]} and {words[(n + 3) % len(words)]}. It is {n + 3} inches long."
+        rows.append({"uid": f"L{n}", "title": title, "content": text})
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "long.json"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return build_dataset(read_catalogue(file), DatasetSettings(products=60, general_share=0, unknown_per_product=0))
+
+
+def shape(work: Path) -> Path:
+    """Llama-3-8B's shape, built in a process of its own, which gives the GPU's memory back when it ends."""
+    folder = work / "llama-8b"
+    if not folder.is_dir():
+        code = f"from benchmarks.memory import *; build('llama-8b', Path({str(folder)!r}))"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+    return folder
+
+
+def in_a_process(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "benchmarks.gpu_speed", "--child", *arguments], check=True, cwd=PROJECT)
+
+
+# --- Training ---
+
+
+def train_case(case: str, run: Path) -> None:
+    """In the child: train a run in one of the ways."""
+    from pipeline.training import memory, train, trainers
+
+    if case in ("packed", "original"):
+        memory.is_lean = lambda *_, **__: False
+    if case in ("unsloth", "packed", "original"):
+        trainers.is_plain = lambda _: False
+    if case == "original":
+        planned = train.plan_run
+        train.plan_run = lambda *values, **options: planned(*values, **options).split(3)
+    sys.argv = ["train", str(run)]
+    if train.main():
+        raise SystemExit(log_tail(run, 20) or "The training failed.")
+
+
+def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, Any]:
+    dataset, base = long_rows(work), shape(work)
+    figures: dict[str, Any] = {}
+    for turn in range(runs):
+        for case in cases:
+            if case == "original" and turn:
+                continue  # a minute and a half each
+            changes = {"per_device_train_batch_size": 24, "base_model": str(base), "load_in_4bit": True, "lora_r": 16}
+            run = work / f"train-{case}"
+            clear_run(run)
+            create_run(
+                dataset, preset("recall", **(changes | TRAINING[case]), max_steps=STEPS, probes=0, questions=2), run
+            )
+            begun = time.monotonic()
+            in_a_process("train", case, str(run))
+            events = read_events(run)[0]
+            steps = [e for e in events if e["type"] == "step"]
+            timed = [e["tokens_per_second"] for e in steps[WARM:]]
+            found = figures.setdefault(case, {"tokens_per_second": [], "peak_gib": [], "wall_seconds": []})
+            found["tokens_per_second"].append(statistics.median(timed))
+            found["peak_gib"].append(round(events[-1]["peak_memory_bytes"] / 2**30, 2))
+            found["wall_seconds"].append(round(time.monotonic() - begun, 1))
+            found["planned"] = {k: v for k, v in events[0].items() if k in ("micro_batch", "accumulation", "unpacked")}
+            found["losses"] = [round(e["loss"], 4) for e in steps[:20]]
+            print(case, {k: v for k, v in found.items()}, flush=True)
+    tokens = [len(row["prompt"] + row["response"]) for row in dataset.training()]
+    return {
+        "cases": {c: f | {"tokens_per_second": spread(f["tokens_per_second"])} for c, f in figures.items()},
+        "rows": len(tokens),
+    }
+
+
+# --- Answers ---
+
+
+def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
+    """In the child: ask a run's model in one of the ways."""
+    from pipeline.answering import bases
+
+    if case == "transformers":
+        bases.find_spec = lambda _: None  # as where Unsloth is not installed
+    from pipeline.answering import models
+    from pipeline.answering.models import BASE, TUNED, LanguageModel
+    from pipeline.answering.prompts import encode_prompt
+
+    begun = time.monotonic()
+    model, _ = models.load_run(run)
+    loaded = time.monotonic() - begun
+    if case != "app":
+        LanguageModel._is_ours = lambda _: False
+    rows = run_dataset(run).held_out()[:15]
+    prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
+    config = model._generation(NEW_TOKENS)
+
+    def ask(prompts: list[list[int]], by: list[str]) -> tuple[float, int]:
+        begun, said = time.monotonic(), 0
+        together = model._is_ours() or model._can_mix()
+        for group in [by] if together else [[who] * by.count(who) for who in dict.fromkeys(by)]:
+            its = [prompt for prompt, who in zip(prompts, by, strict=True) if who in group]
+            said += sum(map(len, model._decoded(its, group, config)))
+        return time.monotonic() - begun, said
+
+    asked = {
+        "both sides of 15": (prompts * 2, [BASE] * 15 + [TUNED] * 15),
+        "tuned side of one": (prompts[:1], [TUNED]),
+        "both sides of one": (prompts[:1] * 2, [BASE, TUNED]),
+    }
+    found: dict[str, Any] = {"load_seconds": round(loaded, 2)}
+    for name, (which, by) in asked.items():
+        first, *later = [ask(which, by) for _ in range(runs + 1)]
+        found[name] = {
+            "first_seconds": round(first[0], 2),
+            "tokens": later[0][1],
+            "tokens_per_second": spread([round(said / seconds, 1) for seconds, said in later]),
+        }
+    import torch
+
+    found["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    write_json(result, found)
+    print(case, found, flush=True)
+
+
+def answer_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, Any]:
+    run, result, figures = work / "train-app", work / "answers.json", {}
+    for case in cases:
+        in_a_process("answer", case, str(run), str(result), str(runs))
+        figures[case] = read_json(result)
+    return {"cases": figures}
+
+
+# --- The same answers ---
+
+
+def compare_case(precision: str, run: Path, result: Path) -> None:
+    """In the child: 100 questions on both sides, decoded here and by Transformers."""
+    from pipeline.answering import bases
+
+    bases.find_spec = lambda _: None
+    from pipeline.answering import models
+    from pipeline.answering.answers import Answer, score
+    from pipeline.answering.models import BASE, TUNED, LanguageModel
+    from pipeline.answering.prompts import encode_prompt
+
+    model = models.load_base(EMBEDDED, precision=precision)
+    models.add_adapter(model, run / models.ADAPTER)
+    rows = run_dataset(run).held_out()[:100]
+    prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
+    config = model._generation(NEW_TOKENS)
+    found: dict[str, Any] = {"questions": len(rows)}
+    ours = LanguageModel._is_ours
+    for name, who in (("base", BASE), ("tuned", TUNED)):
+        here = model._decoded(prompts, [who] * len(prompts), config)
+        LanguageModel._is_ours = lambda _: False
+        there = [model._decoded([prompt], [who], config)[0] for prompt in prompts]
+        batch = model._decoded(prompts, [who] * len(prompts), config)
+        LanguageModel._is_ours = ours
+        ends = model._end_tokens()
+        cut = [[cut_at(said, ends) for said in some] for some in (here, there, batch)]
+        texts = [[model._text(said) for said in some] for some in cut]
+        verdicts = [
+            [score(row, Answer.of(row["kind"], text))["verdict"] for row, text in zip(rows, some, strict=True)]
+            for some in texts
+        ]
+        found[name] = {
+            "same_as_one_by_one": sum(a == b for a, b in zip(cut[0], cut[1], strict=True)),
+            "transformers_batch_same_as_one_by_one": sum(a == b for a, b in zip(cut[2], cut[1], strict=True)),
+            "same_verdicts": sum(a == b for a, b in zip(verdicts[0], verdicts[1], strict=True)),
+        }
+    write_json(result, found)
+    print(precision, found, flush=True)
+
+
+def cut_at(said: list[int], ends: set[int]) -> list[int]:
+    """The tokens before the one that ends an answer: what follows it is padding."""
+    return said[: next((i for i, token in enumerate(said) if token in ends), len(said))]
+
+
+def same_figures(work: Path) -> dict[str, Any]:
+    dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings())
+    run, result = work / "small", work / "same.json"
+    clear_run(run)
+    create_run(dataset, preset("quick", base_model=EMBEDDED, probes=0), run)
+    launcher.start(run)
+    for _ in launcher.watch(run):
+        pass
+    if status(run).state != "finished":
+        raise SystemExit(log_tail(run, 20))
+    figures = {}
+    for precision in ("fp32", "auto"):
+        in_a_process("compare", precision, str(run), str(result))
+        figures[precision] = read_json(result)
+    return figures
+
+
+# --- Start ---
+
+
+def start_figures(work: Path, runs: int) -> dict[str, Any]:
+    """Seconds from *Start* to the end of the first step, with the model's files in the page cache."""
+    dataset, base, seconds = long_rows(work), shape(work), []
+    for _ in range(runs):
+        run = work / "start"
+        clear_run(run)
+        changes = {"per_device_train_batch_size": 24, "base_model": str(base), "load_in_4bit": True, "lora_r": 16}
+        create_run(dataset, preset("recall", **changes, max_steps=2, probes=0, questions=2), run)
+        begun = time.monotonic()
+        launcher.start(run)
+        said = []
+        for event in launcher.watch(run):
+            said.append((round(time.monotonic() - begun, 1), event["type"], event.get("text", "")))
+            if event["type"] == "step" and len(seconds) < runs:
+                seconds.append(said[-1][0])
+                break
+        for _ in launcher.watch(run):
+            pass
+        print(said, flush=True)
+    return {"seconds_to_first_step": spread(seconds), "events": said}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", default=["training", "answers", "same", "start"])
+    parser.add_argument("--cases", nargs="*", default=[])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument(
+        "--work", type=Path, default=PROJECT / ".gpu", help="scratch folder, 20 GB (default: %(default)s)"
+    )
+    parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        name, case, *rest = args.child
+        children: dict[str, Callable[[], None]] = {
+            "train": lambda: train_case(case, Path(rest[0])),
+            "answer": lambda: answer_case(case, Path(rest[0]), Path(rest[1]), int(rest[2])),
+            "compare": lambda: compare_case(case, Path(rest[0]), Path(rest[1])),
+        }
+        children[name]()
+        return
+    work = args.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ["SHELFTALK_HOME"] = str(work)
+    converted_folder()
+    measured: dict[str, Callable[[], dict[str, Any]]] = {
+        "training": lambda: training_figures(work, args.cases or list(TRAINING), args.runs),
+        "answers": lambda: answer_figures(work, args.cases or ANSWERS, args.runs),
+        "same": lambda: same_figures(work),
+        "start": lambda: start_figures(work, args.runs),
+    }
+    for what in args.what:
+        save(f"gpu_speed_{what}", measured[what](), args.out)
+
+
+if __name__ == "__main__":
+    main()
