@@ -201,32 +201,33 @@ def compare_case(precision: str, run: Path, result: Path) -> None:
     prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
     config = model._generation(NEW_TOKENS)
     found: dict[str, Any] = {"questions": len(rows)}
-    ours = LanguageModel._is_ours
+    ours, ends = LanguageModel._is_ours, model._end_tokens()
+
+    def asked(batches: list[list[list[int]]], who: str) -> list[list[int]]:
+        """The tokens of every answer before the one that ends it: what follows that is padding."""
+        answers = [said for batch in batches for said in model._decoded(batch, [who] * len(batch), config)]
+        return [said[: next((i for i, token in enumerate(said) if token in ends), len(said))] for said in answers]
+
+    def verdicts(answers: list[list[int]]) -> list[str]:
+        said = [Answer.of(row["kind"], model._text(a)) for row, a in zip(rows, answers, strict=True)]
+        return [score(row, answer)["verdict"] for row, answer in zip(rows, said, strict=True)]
+
+    def same(one: Sequence[Any], other: Sequence[Any]) -> int:
+        return sum(a == b for a, b in zip(one, other, strict=True))
+
     for name, who in (("base", BASE), ("tuned", TUNED)):
-        here = model._decoded(prompts, [who] * len(prompts), config)
+        here, alone = asked([prompts], who), asked([[prompt] for prompt in prompts], who)
         LanguageModel._is_ours = lambda _: False
-        there = [model._decoded([prompt], [who], config)[0] for prompt in prompts]
-        batch = model._decoded(prompts, [who] * len(prompts), config)
+        there, halves = asked([prompts], who), asked([prompts[:50], prompts[50:]], who)
         LanguageModel._is_ours = ours
-        ends = model._end_tokens()
-        cut = [[cut_at(said, ends) for said in some] for some in (here, there, batch)]
-        texts = [[model._text(said) for said in some] for some in cut]
-        verdicts = [
-            [score(row, Answer.of(row["kind"], text))["verdict"] for row, text in zip(rows, some, strict=True)]
-            for some in texts
-        ]
         found[name] = {
-            "same_as_one_by_one": sum(a == b for a, b in zip(cut[0], cut[1], strict=True)),
-            "transformers_batch_same_as_one_by_one": sum(a == b for a, b in zip(cut[2], cut[1], strict=True)),
-            "same_verdicts": sum(a == b for a, b in zip(verdicts[0], verdicts[1], strict=True)),
+            "same_as_transformers": same(here, there),
+            "alone_same_as_in_a_batch": same(alone, here),
+            "transformers_in_two_batches_same_as_in_one": same(halves, there),
+            "same_verdicts_as_transformers": same(verdicts(here), verdicts(there)),
         }
     write_json(result, found)
     print(precision, found, flush=True)
-
-
-def cut_at(said: list[int], ends: set[int]) -> list[int]:
-    """The tokens before the one that ends an answer: what follows it is padding."""
-    return said[: next((i for i, token in enumerate(said) if token in ends), len(said))]
 
 
 def same_figures(work: Path) -> dict[str, Any]:
