@@ -292,7 +292,7 @@ class Captured:
         self.ids = rows.prompts.new_zeros(len(rows.prompts), 1)
         self.place = rows.prompts.new_tensor([place])
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.logits: Tensor | None = None
+        self.logits = torch.empty(0)
 
     def read(self, ids: Tensor) -> Tensor:
         """As `Rows.read`; what is returned is overwritten by the next step."""

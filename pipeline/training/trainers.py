@@ -63,7 +63,7 @@ class UnslothTrainer(SFTTrainer):
         )
 
         labels = inputs.pop("labels")
-        if not self.args.packing and not return_outputs and is_plain(model):
+        if not getattr(self.args, "packing", False) and not return_outputs and is_plain(model):
             told = inputs["attention_mask"].bool()
             positions = (told.cumsum(1) - 1)[told]
             if has_short_rows(positions):
