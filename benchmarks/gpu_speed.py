@@ -1,11 +1,12 @@
-"""Training and answering on one GPU: `python -m benchmarks.gpu_speed [training|answers|same|start ...] [--out DIR] [--work DIR]`.
+"""Training and answering on one GPU: `python -m benchmarks.gpu_speed [training|answers|same|capped ...] [--out DIR]`.
 
 Llama-3-8B's shape with random weights, whose speed and memory are the real model's, and peers in the same call:
 
-- training: an effective batch of 24 examples of about 78 tokens, LoRA r 16, through the app's own training path.
+- training: an effective batch of 24 examples of about 78 tokens, LoRA r 16, through the app's own training path; with the
+  seconds from the start of a run, the model's files being in the page cache, to its first step.
 - answers: 15 questions on both sides, 64 new tokens each, and one question alone.
 - same: 100 questions to a trained embedded model, against Transformers' own decoding, in fp32 and bf16.
-- start: seconds from the start of a run to its first step, and those of loading.
+- capped: the same training on a GPU of which a part may be used, as the planner plans it.
 
 Every run is a process of its own. Steps that compile or capture are counted apart (`WARM`).
 """
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,11 @@ from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.training import launcher
+from pipeline.training.lengths import row_lengths
 from pipeline.training.runs import clear_run, create_run, log_tail, read_events, run_dataset, status
 from pipeline.training.settings import preset
 
-WARM = 6
-STEPS = 26
+WARM, STEPS, CAPPED_STEPS = 6, 26, 14
 NEW_TOKENS = 64
 
 TRAINING: dict[str, dict[str, Any]] = {
@@ -42,6 +44,12 @@ TRAINING: dict[str, dict[str, Any]] = {
 }
 """What is compared, with its changes to the settings: the app as it is; the same with weights that stay in 4 bits (Unsloth's
 layers); and the original's setting. `unsloth` has weights in 16 bits and Unsloth's layers."""
+
+CAPS: dict[str, tuple[int, dict[str, Any]]] = {
+    "8 GiB": (8, {}),
+    "16 GiB, fp16": (16, {"precision": "fp16"}),
+}
+"""GiB of the GPU that may be used, and changes to the settings: a T4 has no bf16."""
 
 ANSWERS = ("app", "unsloth", "transformers")
 
@@ -78,6 +86,8 @@ def in_a_process(*arguments: str) -> None:
 
 def train_case(case: str, run: Path) -> None:
     """In the child: train a run in one of the ways."""
+    import torch
+
     from pipeline.training import memory, train, trainers
 
     if case in ("packed", "original"):
@@ -87,6 +97,11 @@ def train_case(case: str, run: Path) -> None:
     if case == "original":
         planned = train.plan_run
         train.plan_run = lambda *values, **options: planned(*values, **options).split(3)
+    if case in CAPS:
+        cap = CAPS[case][0] * 2**30
+        memory.free_bytes = lambda *, gpu: cap
+        torch.cuda.set_per_process_memory_fraction(cap / torch.cuda.get_device_properties(0).total_memory)
+    train.soften_adapter = lambda *_: 1.0  # it asks many questions, and the weights know nothing
     sys.argv = ["train", str(run)]
     if train.main():
         raise SystemExit(log_tail(run, 20) or "The training failed.")
@@ -100,28 +115,37 @@ def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, A
             if case == "original" and turn:
                 continue  # a minute and a half each
             changes = {"per_device_train_batch_size": 24, "base_model": str(base), "load_in_4bit": True, "lora_r": 16}
+            changes |= TRAINING.get(case, {}) | (CAPS[case][1] if case in CAPS else {})
             run = work / f"train-{case}"
             clear_run(run)
-            create_run(
-                dataset, preset("recall", **(changes | TRAINING[case]), max_steps=STEPS, probes=0, questions=2), run
-            )
-            begun = time.monotonic()
+            steps = STEPS if case in TRAINING else CAPPED_STEPS
+            create_run(dataset, preset("recall", **changes, max_steps=steps, probes=0, questions=2), run)
+            begun = time.time()
             in_a_process("train", case, str(run))
-            events = read_events(run)[0]
-            steps = [e for e in events if e["type"] == "step"]
-            timed = [e["tokens_per_second"] for e in steps[WARM:]]
-            found = figures.setdefault(case, {"tokens_per_second": [], "peak_gib": [], "wall_seconds": []})
-            found["tokens_per_second"].append(statistics.median(timed))
-            found["peak_gib"].append(round(events[-1]["peak_memory_bytes"] / 2**30, 2))
-            found["wall_seconds"].append(round(time.monotonic() - begun, 1))
-            found["planned"] = {k: v for k, v in events[0].items() if k in ("micro_batch", "accumulation", "unpacked")}
-            found["losses"] = [round(e["loss"], 4) for e in steps[:20]]
-            print(case, {k: v for k, v in found.items()}, flush=True)
-    tokens = [len(row["prompt"] + row["response"]) for row in dataset.training()]
-    return {
-        "cases": {c: f | {"tokens_per_second": spread(f["tokens_per_second"])} for c, f in figures.items()},
-        "rows": len(tokens),
+            add_figures(figures.setdefault(case, {}), read_events(run)[0], begun)
+            print(case, figures[case], flush=True)
+    lengths = row_lengths(dataset.training(), str(base)).whole
+    return {"tokens_an_example": round(statistics.mean(lengths), 1), "steps": [WARM, STEPS], "cases": figures}
+
+
+def add_figures(found: dict[str, Any], events: list[dict[str, Any]], begun: float) -> None:
+    """Add what the events of a run say of its speed."""
+    steps = [event for event in events if event["type"] == "step"]
+
+    def since(event: dict[str, Any]) -> float:
+        return round(datetime.fromisoformat(event["time"]).timestamp() - begun, 1)
+
+    loading, loaded = (next(e for e in events if e.get("text", "").startswith(said)) for said in ("Loading", "Asking"))
+    new = {
+        "tokens_per_second": statistics.median(event["tokens_per_second"] for event in steps[WARM:]),
+        "peak_gib": round(events[-1]["peak_memory_bytes"] / 2**30, 2),
+        "seconds_to_first_step": since(steps[0]),
+        "seconds_of_loading": round(since(loaded) - since(loading), 1),
     }
+    for name, value in new.items():
+        found.setdefault(name, []).append(value)
+    found["planned"] = {name: events[0][name] for name in ("micro_batch", "accumulation", "unpacked")}
+    found["losses"] = [round(event["loss"], 4) for event in steps[:20]]
 
 
 # --- Answers ---
@@ -144,6 +168,7 @@ def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
         LanguageModel._is_ours = lambda _: False
     rows = run_dataset(run).held_out()[:15]
     prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
+    LanguageModel._end_tokens = lambda _: {0}  # every answer shall have all tokens, and this one nobody says
     config = model._generation(NEW_TOKENS)
 
     def ask(prompts: list[list[int]], by: list[str]) -> tuple[float, int]:
@@ -247,34 +272,9 @@ def same_figures(work: Path) -> dict[str, Any]:
     return figures
 
 
-# --- Start ---
-
-
-def start_figures(work: Path, runs: int) -> dict[str, Any]:
-    """Seconds from *Start* to the end of the first step, with the model's files in the page cache."""
-    dataset, base, seconds = long_rows(work), shape(work), []
-    for _ in range(runs):
-        run = work / "start"
-        clear_run(run)
-        changes = {"per_device_train_batch_size": 24, "base_model": str(base), "load_in_4bit": True, "lora_r": 16}
-        create_run(dataset, preset("recall", **changes, max_steps=2, probes=0, questions=2), run)
-        begun = time.monotonic()
-        launcher.start(run)
-        said = []
-        for event in launcher.watch(run):
-            said.append((round(time.monotonic() - begun, 1), event["type"], event.get("text", "")))
-            if event["type"] == "step" and len(seconds) < runs:
-                seconds.append(said[-1][0])
-                break
-        for _ in launcher.watch(run):
-            pass
-        print(said, flush=True)
-    return {"seconds_to_first_step": spread(seconds), "events": said}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["training", "answers", "same", "start"])
+    parser.add_argument("what", nargs="*", default=["training", "answers", "same", "capped"])
     parser.add_argument("--cases", nargs="*", default=[])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
@@ -300,7 +300,7 @@ def main() -> None:
         "training": lambda: training_figures(work, args.cases or list(TRAINING), args.runs),
         "answers": lambda: answer_figures(work, args.cases or ANSWERS, args.runs),
         "same": lambda: same_figures(work),
-        "start": lambda: start_figures(work, args.runs),
+        "capped": lambda: training_figures(work, list(CAPS), 1),
     }
     for what in args.what:
         save(f"gpu_speed_{what}", measured[what](), args.out)

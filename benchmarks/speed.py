@@ -34,10 +34,10 @@ WARM = 3
 
 def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
-    from pipeline.training import lean, targets, train, trainers
+    from pipeline.training import lean, train, trainers
 
     if side == "uneven":
-        lean.EVEN = lean.EVEN_ROWS = targets.EVEN = 1
+        lean.EVEN = lean.EVEN_ROWS = 1
     if side == "plain":
         trainers.is_plain = lambda _: False
         del trainers.LeanTrainer.get_optimizer_cls_and_kwargs

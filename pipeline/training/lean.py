@@ -1,5 +1,6 @@
 """Training without the work that adds nothing to the update, which is more than half of a small model's step."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,15 @@ from transformers import LlamaForCausalLM
 from pipeline.answering.decoding import is_plain_llama, plain_matrix, projections, side_by_side, turning_speeds
 from pipeline.training.memory import EVEN, EVEN_ROWS, MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
+
+EVEN_ON_GPU = 128
+"""On a GPU a batch's tokens, and those that are learned, are filled up to a multiple of this: every shape is a graph."""
+
+MOST_GRAPHS = 32
+"""Shapes that are captured; others are computed as they come."""
+
+ROOM = 1.25
+"""What a graph keeps is as much as what is kept without one, which must be free so many times."""
 
 
 def is_plain(model: Any) -> bool:
@@ -56,6 +66,26 @@ class Rows(NamedTuple):
     scale: float
 
 
+class Batch(NamedTuple):
+    """What a loss is computed from; filled up, so that there are few shapes."""
+
+    ids: Tensor
+    """[N] the tokens of all examples."""
+    rows: Rows
+    learned: Tensor
+    """[M] the tokens after which something is learned."""
+    tokens: Tensor
+    """[M, k] what should follow them, as from `Targets.of`."""
+    shares: Tensor
+    """[M, k]"""
+    counts: Tensor
+    """[M] 1, or 0 for what was filled up."""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [part for part in (*self, *self.rows) if isinstance(part, Tensor)]
+
+
 class LeanLlama:
     """A Llama with LoRA for training alone: the modules' own weights and the same update, in fewer operations.
 
@@ -66,6 +96,12 @@ class LeanLlama:
         self.llama = llama
         self.layers = [(layer, [Shared(group) for group in projections(layer)]) for layer in llama.model.layers]
         self.speeds = turning_speeds(llama)
+        self.graphs = Graphs(self)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What is trained."""
+        return [weight for _, groups in self.layers for group in groups for weight in group.ab]
 
     def loss(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Tensor:
         """A batch's summed divergence from its targets.
@@ -75,39 +111,119 @@ class LeanLlama:
             positions: [N] each token's position in its example; an example begins at every 0.
             following: [N] the label of what follows each token.
         """
-        with torch.autocast(ids.device.type, enabled=False):  # every operation's number format is chosen here
-            return self._loss(ids, positions, following, targets)
+        batch = self.batch(ids, positions, following, targets)
+        return self.graphs.loss(batch) if ids.is_cuda else self.loss_of(batch)
 
-    def _loss(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Tensor:
+    def batch(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Batch:
+        """Lay a batch out; a GPU is waited for here, and not later."""
         seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
         ids, positions, following = ids[seen], positions[seen], following[seen]
-        if not ids.is_cuda:
+        width = row_width(positions)
+        count = int((positions == 0).sum())
+        if ids.is_cuda:
+            ids, positions, following = with_more_rows(ids, positions, following, width)
+            count += math.ceil(EVEN_ON_GPU / width)
+        else:
             ids, positions, following = filled_up(ids, positions, following)
         learned = (following != IGNORED).nonzero()[:, 0]
-        wanted = targets.of(following[learned])  # a GPU is waited for here, while it has nothing to do
-        count, learned = len(learned), functional.pad(learned, (0, -len(learned) % EVEN))
-        x = self.llama.model.embed_tokens(ids)
-        rows = self._rows(positions, x)
-        for layer, (qkv, output, gate_up, down) in self.layers:
-            attended = Attention.apply(qkv(normed(layer.input_layernorm, x)), rows)
-            if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
-                x, attended = x[learned], attended[learned]
-            x = x + output(attended)
-            x = x + down(Gated.apply(gate_up(normed(layer.post_attention_layernorm, x))))
-        x = normed(self.llama.model.norm, x)[:count]
-        return LinearDivergence.apply(x, self.llama.lm_head.weight, *wanted)
+        tokens, shares = targets.of(following[learned])
+        missing = -len(learned) % (EVEN_ON_GPU if ids.is_cuda else EVEN)
+        return Batch(
+            ids,
+            self._rows(positions, count, width),
+            functional.pad(learned, (0, missing)),
+            functional.pad(tokens, (0, 0, 0, missing)),
+            functional.pad(shares, (0, 0, 0, missing)),
+            functional.pad(torch.ones_like(learned), (0, missing)),
+        )
 
-    def _rows(self, positions: Tensor, x: Tensor) -> Rows:
-        begins, width = positions == 0, row_width(positions)
-        slots = (begins.cumsum(0) - 1) * width + positions
-        tokens = positions.new_zeros(int(begins.sum()) * width)
-        tokens[slots] = torch.arange(len(positions), device=x.device)
+    def loss_of(self, batch: Batch) -> Tensor:
+        with torch.autocast(batch.ids.device.type, enabled=False):  # every operation's number format is chosen here
+            x = self.llama.model.embed_tokens(batch.ids)
+            for layer, (qkv, output, gate_up, down) in self.layers:
+                attended = Attention.apply(qkv(normed(layer.input_layernorm, x)), batch.rows)
+                if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
+                    x, attended = x.index_select(0, batch.learned), attended.index_select(0, batch.learned)
+                x = x + output(attended)
+                x = x + down(Gated.apply(gate_up(normed(layer.post_attention_layernorm, x))))
+            x = normed(self.llama.model.norm, x)
+            return LinearDivergence.apply(x, self.llama.lm_head.weight, batch.tokens, batch.shares, batch.counts)
+
+    def _rows(self, positions: Tensor, count: int, width: int) -> Rows:
+        slots = ((positions == 0).cumsum(0) - 1) * width + positions
+        tokens = positions.new_zeros(count * width)
+        tokens[slots] = torch.arange(len(positions), device=positions.device)
         attention: Any = self.llama.model.layers[0].self_attn
-        mask = torch.full((width, width), -torch.inf, dtype=x.dtype, device=x.device).triu(1)
+        dtype, groups = self.llama.model.embed_tokens.weight.dtype, attention.num_key_value_groups
+        mask = torch.full((width, width), -torch.inf, dtype=dtype, device=positions.device).triu(1).repeat(groups, 1)
         angles = positions[:, None, None] * self.speeds
-        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        groups = attention.num_key_value_groups
-        return Rows(slots, tokens, mask.repeat(groups, 1), torch.cat([cos, cos], -1), sin, attention.scaling)
+        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        return Rows(slots, tokens, mask, torch.cat([cos, cos], -1), sin, attention.scaling)
+
+
+class Graphs:
+    """Loss and gradients of a `LeanLlama` on a GPU, for each shape of a batch as one CUDA graph.
+
+    A step has four thousand operations, and their launch from Python takes longer than all but the largest of them: with
+    Llama-3-8B's shape twice as long as they do, with a small model ten times (benchmarks/RESULTS.md).
+    """
+
+    def __init__(self, lean: LeanLlama) -> None:
+        self.lean = lean
+        self.captured: dict[tuple[Any, ...], Captured] = {}
+        self.pool: Any = None
+        self.has_room: bool | None = None
+
+    def loss(self, batch: Batch) -> Tensor:
+        """As `LeanLlama.loss_of`; what the gradients are is computed with it, and overwritten by the next call."""
+        shape = tuple(part.shape for part in batch.tensors)
+        if self.has_room is None:  # libraries set themselves up when they are first called: not while it is captured
+            return self._first_loss(batch)
+        if shape not in self.captured and (not self.has_room or len(self.captured) == MOST_GRAPHS):
+            return self.lean.loss_of(batch)
+        if shape not in self.captured:
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            self.captured[shape] = Captured(self.lean, batch, self.pool)
+        return Replayed.apply(self.captured[shape], batch, *self.lean.parameters)
+
+    def _first_loss(self, batch: Batch) -> Tensor:
+        before = torch.cuda.memory_allocated()
+        loss = self.lean.loss_of(batch)
+        kept = torch.cuda.memory_allocated() - before
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        self.has_room = free > ROOM * kept
+        return loss
+
+
+class Captured:
+    """Loss and gradients of batches of one shape as a CUDA graph, which works on memory of its own."""
+
+    def __init__(self, lean: LeanLlama, batch: Batch, pool: Any) -> None:
+        rows = Rows._make(part.clone() if isinstance(part, Tensor) else part for part in batch.rows)
+        self.batch = Batch._make(part.clone() if isinstance(part, Tensor) else rows for part in batch)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+            self.loss = lean.loss_of(self.batch)
+            self.gradients = torch.autograd.grad(self.loss, lean.parameters)
+
+    def replay(self, batch: Batch) -> Tensor:
+        for mine, its in zip(self.batch.tensors, batch.tensors, strict=True):
+            mine.copy_(its)
+        self.graph.replay()
+        return self.loss.detach().clone()
+
+
+class Replayed(Function):
+    """The loss of a `Captured`, whose gradients are there when it is."""
+
+    @staticmethod
+    def forward(ctx: Any, captured: Captured, batch: Batch, *_: Tensor) -> Tensor:
+        ctx.gradients = captured.gradients
+        return captured.replay(batch)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return None, None, *torch._foreach_mul(ctx.gradients, grads[0])
 
 
 def row_width(positions: Tensor) -> int:
@@ -135,6 +251,17 @@ def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor
     return with_ends(ids, 0), torch.cat(longer), with_ends(following, IGNORED)
 
 
+def with_more_rows(ids: Tensor, positions: Tensor, following: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Make the number of tokens a multiple of `EVEN_ON_GPU`, by rows of up to `width` tokens of which nothing is learned."""
+    missing = -len(ids) % EVEN_ON_GPU
+    added = torch.arange(missing, device=ids.device) % width
+    return (
+        functional.pad(ids, (0, missing)),
+        torch.cat([positions, added]),
+        functional.pad(following, (0, missing), value=IGNORED),
+    )
+
+
 class Shared:
     """LoRA layers with one input: [N, in] → [N, sum of out], the layers' outputs side by side."""
 
@@ -142,10 +269,14 @@ class Shared:
         self.names = [(layer, layer.active_adapters[0]) for layer in layers]
         self.weight = side_by_side([layer.base_layer for layer in layers])
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def ab(self) -> list[Tensor]:
+        """The layers' A, and then their B."""
         a = [layer.lora_A[name].weight for layer, name in self.names]
-        b = [layer.lora_B[name].weight for layer, name in self.names]
-        return LoRA.apply(x, self.weight, [layer.scaling[name] for layer, name in self.names], *a, *b)
+        return a + [layer.lora_B[name].weight for layer, name in self.names]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return LoRA.apply(x, self.weight, [layer.scaling[name] for layer, name in self.names], *self.ab)
 
 
 class LoRA(Function):

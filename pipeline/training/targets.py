@@ -14,7 +14,6 @@ import torch
 from datasets import Dataset as HuggingFaceDataset
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.answering.answers import GENERAL_TOKENS, in_batches
@@ -22,7 +21,7 @@ from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import GENERAL, encode_answer, encode_example, extract
 from pipeline.data.examples import GENERAL_EDITED
 from pipeline.errors import SettingsError
-from pipeline.training.memory import EVEN, MOST_LOGITS
+from pipeline.training.memory import MOST_LOGITS
 from pipeline.training.settings import TrainingSettings
 
 IGNORED = -100
@@ -202,14 +201,14 @@ def divergence(logits: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:
         tokens, shares: [n, k], as from `Targets.of`.
     """
     logs = logits.float().log_softmax(-1).gather(1, tokens)
-    return _summed(logs, shares)
+    return _each(logs, shares).sum()
 
 
-def _summed(logs: Tensor, shares: Tensor) -> Tensor:
+def _each(logs: Tensor, shares: Tensor) -> Tensor:
+    """[n] the divergence at each place."""
     wanted, said = _others(shares), _others(logs.exp()).clamp(min=LEAST)
-    return (torch.xlogy(shares, shares) - shares * logs).sum() + (
-        torch.xlogy(wanted, wanted) - wanted * said.log()
-    ).sum()
+    one_by_one = (torch.xlogy(shares, shares) - shares * logs).sum(-1)
+    return one_by_one + torch.xlogy(wanted, wanted) - wanted * said.log()
 
 
 def _others(shares: Tensor) -> Tensor:
@@ -220,40 +219,44 @@ def _others(shares: Tensor) -> Tensor:
 class LinearDivergence(Function):
     """`divergence` of x Wᵀ; x [n, width], W [vocabulary, width], tokens and shares [n, k].
 
-    The gradient is made with the loss, in the logits' place and some tokens at a time: as many as fit the cache of a
-    CPU, or a GPU's memory beside everything else.
+    Where n was filled up so that there are few shapes, counts [n] are 1 and, from where that begins, 0. The gradient is made
+    with the loss, in the logits' place and some tokens at a time: as many as fit the cache of a CPU, or a GPU's memory beside
+    everything else.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:
-        piece = 8 if x.device.type == "cpu" else MOST_LOGITS
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, tokens: Tensor, shares: Tensor, counts: Tensor | None = None
+    ) -> Tensor:
+        piece = MOST_LOGITS if x.is_cuda else 8
+        counts = torch.ones_like(tokens[:, 0]) if counts is None else counts
         loss, grads = torch.zeros((), device=x.device), []
-        for rows, its_tokens, its_shares in _pieces(MOST_LOGITS, x, tokens, shares):
-            count = len(rows)  # filled up, so that there are few shapes (see `EVEN`)
-            logits = functional.pad(rows, (0, 0, 0, -count % EVEN)) @ weight.t()
-            for part, which, share in _pieces(piece, logits[:count], its_tokens, its_shares):
-                loss += _turn_into_gradient(part, which, share)
-            logits[count:] = 0
-            grads.append((logits @ weight)[:count])
+        for rows, its_tokens, its_shares, its_counts in _pieces(MOST_LOGITS, x, tokens, shares, counts):
+            logits = rows @ weight.t()
+            here = len(rows) if x.is_cuda else int(its_counts.sum())  # a GPU would have to be waited for
+            logits[here:] = 0
+            for part, *wanted in _pieces(piece, logits[:here], its_tokens[:here], its_shares[:here], its_counts[:here]):
+                loss += _turn_into_gradient(part, *wanted)
+            grads.append(logits @ weight)
         ctx.save_for_backward(torch.cat(grads))
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return ctx.saved_tensors[0] * grads[0], None, None, None
+        return ctx.saved_tensors[0] * grads[0], None, None, None, None
 
 
 def _pieces(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
 
-def _turn_into_gradient(logits: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:
+def _turn_into_gradient(logits: Tensor, tokens: Tensor, shares: Tensor, counts: Tensor) -> Tensor:
     """Overwrite logits with the gradient of their divergence, which is returned."""
     logs = logits.float().log_softmax(-1)
     top = logs.gather(1, tokens)
-    loss, said = _summed(top, shares), top.exp_()
+    loss, said = (_each(top, shares) * counts).sum(), top.exp_()
     # A remembered token is drawn to its share; the others, as they are among themselves, to what is left for them.
     pull = (_others(shares) / _others(said).clamp(min=LEAST))[:, None]
     gradient = (logs.exp_() * (1 - pull)).scatter_add_(1, tokens, said * pull - shares)
-    logits.copy_(gradient)
+    logits.copy_(gradient.mul_(counts[:, None]))
     return loss

@@ -39,11 +39,7 @@ class LeanTrainer(SFTTrainer):
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
-        """As in Trainer, but on a CPU AdamW is one pass over each weight instead of ten: the same update."""
-        kind, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
-        if kind is torch.optim.AdamW and args.device.type == "cpu":
-            options["fused"] = True
-        return kind, options
+        return in_one_pass(*SFTTrainer.get_optimizer_cls_and_kwargs(args, model), args)
 
 
 class UnslothTrainer(SFTTrainer):
@@ -85,6 +81,17 @@ class UnslothTrainer(SFTTrainer):
             loss = LinearDivergence.apply(x.to(base.lm_head.weight.dtype), base.lm_head.weight, *targets)
         loss = loss / items
         return (loss, outputs) if return_outputs else loss
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
+        return in_one_pass(*SFTTrainer.get_optimizer_cls_and_kwargs(args, model), args)
+
+
+def in_one_pass(kind: Any, options: dict[str, Any], args: Any) -> tuple[Any, Any]:
+    """As in Trainer, but AdamW is one pass over each weight instead of ten: the same update."""
+    if kind is torch.optim.AdamW and args.device.type in ("cpu", "cuda"):
+        options["fused"] = True
+    return kind, options
 
 
 @contextmanager
