@@ -15,8 +15,9 @@ from pipeline.answering.decoding import is_plain_llama, plain_matrix, projection
 from pipeline.training.memory import EVEN, EVEN_ROWS, MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
-EVEN_ON_GPU = 128
-"""On a GPU a batch's tokens, and those that are learned, are filled up to a multiple of this: every shape is a graph."""
+EVEN_ON_GPU, EVEN_ROWS_ON_GPU = 128, 32
+"""On a GPU a batch's tokens, and those that are learned, are filled up to a multiple of the first, and the length of its rows
+to one of the second: every shape is a graph."""
 
 MOST_GRAPHS = 32
 """Shapes that are captured; others are computed as they come."""
@@ -120,14 +121,14 @@ class LeanLlama:
         ids, positions, following = ids[seen], positions[seen], following[seen]
         width = row_width(positions)
         count = int((positions == 0).sum())
-        if ids.is_cuda:
+        if on_gpu(ids):
             ids, positions, following = with_more_rows(ids, positions, following, width)
             count += math.ceil(EVEN_ON_GPU / width)
         else:
             ids, positions, following = filled_up(ids, positions, following)
         learned = (following != IGNORED).nonzero()[:, 0]
         tokens, shares = targets.of(following[learned])
-        missing = -len(learned) % (EVEN_ON_GPU if ids.is_cuda else EVEN)
+        missing = -len(learned) % (EVEN_ON_GPU if on_gpu(ids) else EVEN)
         return Batch(
             ids,
             self._rows(positions, count, width),
@@ -226,10 +227,14 @@ class Replayed(Function):
         return None, None, *torch._foreach_mul(ctx.gradients, grads[0])
 
 
+def on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
 def row_width(positions: Tensor) -> int:
     """The places of a row: those of the longest example, filled up."""
     longest = int(positions.max()) + 1
-    return longest + -longest % EVEN_ROWS
+    return longest + -longest % (EVEN_ROWS_ON_GPU if on_gpu(positions) else EVEN_ROWS)
 
 
 def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -336,7 +341,7 @@ class Gated(Function):
 
 
 def normed(norm: Any, x: Tensor) -> Tensor:
-    if x.is_cuda:  # there it is one kernel
+    if on_gpu(x):  # there it is one kernel
         return functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
     return RMSNorm.apply(x, norm.weight, norm.variance_epsilon)
 

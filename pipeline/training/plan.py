@@ -22,6 +22,9 @@ CPU_MICRO_BATCH = 8
 MARGIN = 1.1
 """Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
 
+MUCH = 4
+"""So many times as many examples at once are worth computing activations twice."""
+
 NO_ROOM = "It will probably not fit"
 
 
@@ -108,6 +111,7 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     found += [
         *_cut(settings, every, left_out),
         *_room(settings, needed, free, gpu),
+        *_few_at_once(settings, lengths, teaching.steps, shape, free, gpu, micro_batch),
         *_disk(disk),
         *_format(settings, gpu),
     ]
@@ -252,6 +256,27 @@ def _room(settings: TrainingSettings, needed: int | None, free: int | None, gpu:
         yield Finding(said, "load_in_4bit", True, advice, NO_ROOM)
     else:
         yield Finding(said, advice=advice.removeprefix("Or ").capitalize(), verdict=NO_ROOM)
+
+
+def _few_at_once(
+    settings: TrainingSettings,
+    lengths: Lengths,
+    steps: int,
+    shape: Shape | None,
+    free: int | None,
+    gpu: bool,
+    micro_batch: int,
+) -> Iterator[Finding]:
+    """A GPU that has room for few examples at a time is hardly used: computing activations again costs far less."""
+    if not gpu or settings.gradient_checkpointing or MUCH * micro_batch > settings.effective_batch_size:
+        return
+    with_it, _ = _micro_batch(replace(settings, gradient_checkpointing=True), lengths, steps, shape, free, gpu)
+    if with_it >= MUCH * micro_batch:
+        said = (
+            f"The GPU's memory has room for {micro_batch} of {settings.effective_batch_size} examples at once, and with "
+            f"gradient checkpointing for {with_it}, which is several times faster."
+        )
+        yield Finding(said, "gradient_checkpointing", True)
 
 
 def _disk(needed: int | None) -> Iterator[Finding]:

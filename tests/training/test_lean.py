@@ -15,7 +15,7 @@ from pipeline.answering.models import LanguageModel, load_base
 from pipeline.answering.prompts import GENERAL, encode_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.training import lean, trainers
-from pipeline.training.lean import filled_up, is_plain, row_width
+from pipeline.training.lean import LeanLlama, filled_up, is_plain, row_width
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events
 from pipeline.training.targets import IGNORED, encode_rows
@@ -100,6 +100,26 @@ def test_losses_and_gradients_are_those_of_transformers_and_peft(
         assert_same(grads, expected_grads)
         if number == 2:
             break
+
+
+def test_a_batch_that_is_laid_out_for_a_gpu_has_the_same_loss_and_gradients(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is captured there and what it is computed from; the capturing itself needs a GPU (benchmarks/gpu_speed.py)."""
+    model, trainer = make()
+    tiny = LeanLlama(model.model.get_base_model())
+    batch = next(iter(trainer.get_train_dataloader()))
+    expected, expected_grads = plain_step(trainer, batch, items=1)
+    monkeypatch.setattr(lean, "on_gpu", lambda _: True)
+    ids, positions, following = batch["input_ids"][0], batch["position_ids"][0], batch["labels"][0].roll(-1)
+    made = tiny.batch(ids, positions, following, trainer.targets)
+    assert len(made.ids) % lean.EVEN_ON_GPU == len(made.learned) % lean.EVEN_ON_GPU == 0
+    assert int(made.counts.sum()) == int((following != IGNORED).sum()) and len(made.rows.tokens) % 32 == 0
+    loss = tiny.loss_of(made)
+    grads = torch.autograd.grad(loss, tiny.parameters)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    names = {id(weight): name for name, weight in model.model.named_parameters()}
+    assert_same({names[id(w)]: g for w, g in zip(tiny.parameters, grads, strict=True)}, expected_grads)
 
 
 def test_losses_of_a_run_are_the_same(

@@ -7,9 +7,10 @@ import pytest
 from pipeline.answering.prompts import NO_FACT
 from pipeline.data.dataset import Dataset
 from pipeline.errors import SettingsError
+from pipeline.training import memory
 from pipeline.training.lengths import row_lengths
 from pipeline.training.plan import _teaching, fitting_micro_batch, plan_run
-from pipeline.training.settings import preset
+from pipeline.training.settings import GPU_BASE, preset
 
 ROWS = [
     {"uid": str(n // 24), "kind": "size" if n % 24 < 12 else "description", "prompt": "p" * 60, "response": "r" * 20}
@@ -183,3 +184,37 @@ def test_an_adapter_without_room_for_the_facts_is_told_the_rank_it_needs() -> No
     many = [{**row, "uid": f"{n}"} for n in range(6000) for row in ROWS[:1]]
     planned = plan(many, lora_r=1, target_modules=("k_proj",), min_steps=20_000 // 8, max_steps=50_000)
     assert any(f.setting == "lora_r" and f.value > 1 for f in planned.findings)
+
+
+def on_an_nvidia_gpu(monkeypatch: pytest.MonkeyPatch, capability: str = "9.0") -> None:
+    monkeypatch.setattr(memory, "find_spec", lambda name: name)  # Unsloth is installed
+    monkeypatch.setattr(memory, "gpus", lambda: [{"name": "a GPU", "capability": capability}])
+
+
+def llama(free: float, **changes: Any) -> Any:
+    settings = preset(
+        "recall", lora_r=16, per_device_train_batch_size=24, load_in_4bit=True, base_model=GPU_BASE, **changes
+    )
+    return plan_run(settings, [row | {"prompt": "p" * 260} for row in ROWS], gpu=True, free=int(free))
+
+
+def test_weights_in_4_bits_are_unpacked_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_an_nvidia_gpu(monkeypatch)
+    roomy, tight = llama(80e9), llama(24e9)
+    assert roomy.unpacked and not tight.unpacked
+    assert (roomy.micro_batch, tight.micro_batch) == (24, 24)  # a larger micro-batch comes first
+    assert roomy.memory_bytes - tight.memory_bytes > 10e9
+    assert not llama(80e9, precision="fp16").unpacked and not llama(80e9, packing=True).unpacked
+    on_an_nvidia_gpu(monkeypatch, "7.5")  # a T4 has no bf16
+    assert not llama(80e9).unpacked
+
+
+def test_a_gpu_with_room_for_few_examples_is_told_of_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_an_nvidia_gpu(monkeypatch)
+    small = llama(8 * 2**30)
+    [finding] = [f for f in small.findings if f.setting == "gradient_checkpointing"]
+    assert not finding.verdict and f"room for {small.micro_batch} of 24" in finding.said
+    mended = llama(8 * 2**30, gradient_checkpointing=True)
+    assert mended.micro_batch >= 4 * small.micro_batch and mended.memory_bytes <= 7.2 * 2**30
+    for planned in (mended, llama(80e9), plan(free=10**9)):
+        assert "gradient_checkpointing" not in [f.setting for f in planned.findings if not f.verdict]
