@@ -21,7 +21,9 @@ from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.comparison import compare, report_rows, training_end
 from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.answering.models import load_run, unload
+from pipeline.answering.general import ask_general, forgetting
+from pipeline.answering.models import LanguageModel, load_run, unload
+from pipeline.answering.prompts import is_refusal
 from pipeline.data.catalogue import Catalogue, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.data.examples import unknown_held_out
@@ -29,8 +31,9 @@ from pipeline.data.facts import DESCRIPTION
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.training import launcher
 from pipeline.training.recipe import typed
-from pipeline.training.runs import EVERYTHING, create_run, log_tail, status
+from pipeline.training.runs import EVERYTHING, create_run, log_tail, run_dataset, status
 from pipeline.training.settings import preset
+from pipeline.training.soften import check_rows, scale
 
 OTHER_TITLES = 100
 """Real titles that training never had, at most."""
@@ -66,12 +69,14 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
     refused = ask_rows(language_model, rows, tuned=True)
     facts = report_rows(language_model.tokenizer, run)[0]
     base = ask_rows(language_model, facts, tuned=False)
+    strengths = at_strengths(language_model, run, rows, args.strengths) if args.strengths else []
     unload()
     exact = [row["answer"] == row["expected"] for row in everything["facts"]]
     attributes = [row["verdict"] == "right" for row in everything["facts"] if row["kind"] != DESCRIPTION]
     found = {
         "seed": seed,
         "strength": training_end(run)["strength"],
+        "at_strengths": strengths,
         "counts": dataset.counts,
         "training": comparison["training"],
         "questions": comparison["summary"],
@@ -96,6 +101,37 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
             print(f"seed {seed}: {row['question']} is not refused: {a['raw']!r}", flush=True)
     told = {name: found[name] for name in ("strength", "exact", "base_recall", "other_titles_refused", "summary")}
     print(f"seed {seed}: {told}", flush=True)
+    return found
+
+
+def at_strengths(
+    language_model: LanguageModel, run: Path, others: list[dict[str, Any]], strengths: list[float]
+) -> list[dict[str, Any]]:
+    """What the adapter knows, refuses and keeps at each strength, and what the run's own check questions see of that.
+
+    Args:
+        others: rows about titles that training never had.
+    """
+    facts = report_rows(language_model.tokenizer, run)[0]
+    checks, now, found = check_rows(run_dataset(run).held_out()), training_end(run)["strength"], []
+    base = ask_general(language_model, tuned=False)
+
+    def right(rows: list[dict[str, Any]], answers: list[dict[str, str]]) -> float:
+        return sum(a["verdict"] == "right" for a in answers) / len(rows)
+
+    for strength in strengths:
+        scale(language_model.model, strength / now)
+        now = strength
+        answers = ask_rows(language_model, facts, tuned=True)
+        found.append({
+            "strength": strength,
+            "checks_right": right(checks, ask_rows(language_model, checks, tuned=True)),
+            "exact": sum(a["answer"] == r["response"] for r, a in zip(facts, answers, strict=True)) / len(facts),
+            "false_refusals": sum(is_refusal(a["answer"]) for a in answers) / len(facts),
+            "other_titles_refused": right(others, ask_rows(language_model, others, tuned=True)),
+            "general": forgetting(base, ask_general(language_model, tuned=True)),
+        })  # fmt: skip
+        print(found[-1], flush=True)
     return found
 
 
@@ -128,6 +164,7 @@ def main() -> None:
     parser.add_argument("--general-share", type=float, default=DatasetSettings.general_share)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes to the preset")
+    parser.add_argument("--strengths", nargs="*", type=float, default=[], help="ask again with the adapter this strong")
     parser.add_argument("--name", default="", help="name of the result; by default it says the device and the number")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     parser.add_argument("--first-gpu", type=int, default=0, help="the GPU of seed 0")
