@@ -193,7 +193,7 @@ def page_of(url: str) -> dict[str, list[tuple[int, list[Any]]]]:
     """What a page sends when it is opened and at each tick, with the values that its widgets have at first."""
     config = httpx.get(f"{url}/config", timeout=PATIENCE).json()
     widgets = {c["id"]: c for c in config["components"]}
-    # Timers that go by themselves; the one that watches a run (`tick`) goes while one is on, as here.
+    # Timers that go by themselves.
     ticking = {number for number, c in widgets.items() if c["type"] == "timer" and c["props"].get("active", True)}
 
     def value(widget: int) -> Any:
@@ -203,11 +203,7 @@ def page_of(url: str) -> dict[str, list[tuple[int, list[Any]]]]:
         found = [
             d for d in config["dependencies"] if d["backend_fn"] and any(name == event for _, name in d["targets"])
         ]
-        goes = [
-            d
-            for d in found
-            if event != "tick" or d["api_name"].startswith("tick") or ticking & {t for t, _ in d["targets"]}
-        ]
+        goes = [d for d in found if event != "tick" or ticking & {t for t, _ in d["targets"]}]
         waits = {"look"}  # a catalogue that is being read, of which there is none here
         return [(d["id"], [value(i) for i in d["inputs"]]) for d in goes if d["api_name"] not in waits]
 

@@ -15,10 +15,11 @@ from pipeline.training.sweep import SWEPT, Trial, cancel_queue, grid, queued_run
 from tabs.controls import TERMS
 from tabs.figures import sweep_figure
 from tabs.plans import default_preset
-from tabs.runlist import pulse
+from tabs.runlist import pulse, recent_pulse
 from tabs.runpanel import RunPanel
 from tabs.runview import STATE_WORDS, RunView, history_row, look
 from tabs.shared import PICKED, QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice, open_to_all
+from tabs.ticks import Refresh
 
 NOTHING_ELSE = ""
 
@@ -200,15 +201,18 @@ class SweepPanel:
         gr.api(for_callers(sweep_status), api_name="sweep_status")
         gr.api(for_callers(cancel_sweep), api_name="cancel_sweep")
 
-    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
-        """Show what there is at these moments, and whenever a run begins, ends or has measured its recall."""
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show what there is at these moments."""
         for trigger in triggers:
             trigger(self.show, self.which, self.outputs, **QUIET)
-        timer.tick(self.refresh, [self.mark, self.which], self.outputs, **QUIET)
+
+    def refreshes(self) -> list[Refresh]:
+        """Show what is new whenever a run begins, ends or has measured its recall."""
+        return [Refresh(self.refresh, [self.mark, self.which], self.outputs)]
 
     @open_to_all
-    def refresh(self, mark: Any, name: str) -> Any:
-        return gr.skip() if pulse() == mark else self.show(name)
+    def refresh(self, mark: Any, name: str | None) -> Update:
+        return {} if recent_pulse() == mark else self.show(name)
 
     @open_to_all
     def count(self, *typed: str) -> Update:
