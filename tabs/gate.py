@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs.access import Caller, Rate, acts_for, caller_of
 from tabs.asking import MODEL
+from tabs.lean import LeanBlocks
 from tabs.shared import duration, on_space
 from tabs.ticks import done_by_owner
 
@@ -54,7 +55,7 @@ def refusal() -> str:
     return REFUSED if on_space() else FOREIGN
 
 
-class GuardedBlocks(gr.Blocks):
+class GuardedBlocks(LeanBlocks):
     """Blocks that call a handler for visitors only where it is open to them (see `tabs.access`)."""
 
     def __init__(self, **options: Any) -> None:
