@@ -11,6 +11,10 @@ import gradio as gr
 from gradio.blocks import BlocksConfig
 
 
+NOTHING: dict[str, Any] = {}
+"""The same for all components, of which a page has hundreds."""
+
+
 class PageConfig(BlocksConfig):
     """What a page is made of. The copies, of which every session has one, describe nothing.
 
@@ -25,7 +29,7 @@ class PageConfig(BlocksConfig):
 
 
 def _nothing(_id: int, rendered_ids: list[int], block: Any, renderable: Any = None) -> dict[str, Any]:
-    return {}
+    return NOTHING
 
 
 class LeanBlocks(gr.Blocks):

@@ -6,14 +6,13 @@ from functools import lru_cache
 from typing import Any
 
 import gradio as gr
-from gradio.components.plot import PlotData
 
 from pipeline.errors import RunError
 from pipeline.space import awake
 from pipeline.training import launcher
 from pipeline.training.runs import has_adapter, running_run
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
-from tabs.figures import SMOOTHING, details_figure, training_figure
+from tabs.figures import SMOOTHING, details_figure, training_figure, written
 from tabs.runview import RunView, find_run, look, pace_line
 from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice, open_to_all
 from tabs.ticks import Refresh, recently
@@ -26,19 +25,14 @@ _recent_look = recently(lambda name: look(name) or look())
 def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
     """The plot of a run as it was at `mark`: drawn and written out once, however many windows are watching."""
     view = look(mark[0])
-    return _written(training_figure(view, smoothing, log)) if view else None
+    return written(training_figure(view, smoothing, log)) if view else None
 
 
 @lru_cache(maxsize=4)
 def _details(mark: tuple[str, int, str]) -> Any:
     """The small plots, as above."""
     view = look(mark[0])
-    return _written(details_figure(view)) if view else None
-
-
-def _written(figure: Any) -> PlotData:
-    """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
-    return PlotData(type="plotly", plot=figure.to_json())
+    return written(details_figure(view)) if view else None
 
 
 def forget_plots() -> None:
