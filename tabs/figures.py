@@ -41,7 +41,7 @@ RECALL_AXIS: dict[str, Any] = {
 }
 
 
-def written(figure: "Figure") -> PlotData:
+def written(figure: Any) -> PlotData:
     """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
     return PlotData(type="plotly", plot=figure.to_json())
 

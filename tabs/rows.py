@@ -265,7 +265,7 @@ class RowsBox:
 
     def _lengths(self, dataset: Dataset, max_length: int) -> Any:
         tokens = token_counts(dataset)
-        return _tokens(tuple(tokens.lengths), max_length, tokens.rows, tokens.counted)
+        return _tokens(tokens.lengths, max_length, tokens.rows, tokens.counted)
 
 
 def _filters(split: str | None, kind: str | None, status: str | None, reason: str | None, words: str | None) -> Filters:
