@@ -5,6 +5,9 @@ import os
 # Before Gradio and the Hub's client are imported: neither tells anyone what is done here.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Nor does Gradio count, after each event, how the last 10,000 went: nobody may read that.
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 
 import signal
 import sys
@@ -22,19 +25,21 @@ from tabs.chat import ChatTab
 from tabs.dataset import DatasetTab
 from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
 from tabs.shared import QUIET
-from tabs.status import status_line
+from tabs.status import StatusLine
 from tabs.theme import theme
+from tabs.ticks import together
 from tabs.training import TrainingTab, make_room
 from tabs.whois import WhoLine, open_the_button
 
-STATUS_SECONDS = 2
+TICK_SECONDS = 2
+"""Between two looks at what is new: drawing a run's plot oftener would take time from a training on the same processor."""
 
 
 def build() -> gr.Blocks:
     with GuardedBlocks(title="Shelftalk", analytics_enabled=False) as page:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
         who = WhoLine()
-        status = gr.HTML(elem_id="status")
+        status = StatusLine()
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("1 Dataset", id="dataset"):
                 dataset = DatasetTab(tabs)
@@ -44,11 +49,12 @@ def build() -> gr.Blocks:
                 chat = ChatTab(tabs)
         add_about()
         who.wire(page.load)
-        timer = gr.Timer(STATUS_SECONDS)
-        gr.on([page.load, timer.tick], status_line, None, status, **QUIET)
-        dataset.wire_refresh([page.load], timer)
-        training.wire_refresh([page.load, training_tab.select, dataset.generated.then], timer)
-        chat.wire_refresh([page.load, chat_tab.select], timer)
+        status.wire(page.load)
+        dataset.wire_refresh([page.load])
+        training.wire_refresh([page.load, training_tab.select, dataset.generated.then])
+        chat.wire_refresh([page.load, chat_tab.select])
+        whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
+        gr.Timer(TICK_SECONDS).tick(whole.handler, whole.inputs, whole.outputs, **QUIET)
     open_the_button(page)
     return page.queue(max_size=MOST_EVENTS)
 

@@ -2,8 +2,9 @@
 
 The real app in a process of its own, as a Space runs it, with a small random model that can be asked and one that trains
 meanwhile. Every visitor has an address, a page and a product of its own: it sends what an open page sends at each tick,
-follows the plot, and asks about its product. An answer is right when it is the one that the same question got alone (fp32,
-greedy); one that is another visitor's is a crossed answer. Visitors run in this process, on the same cores as the app.
+follows the plot, and meanwhile asks about its product. An answer is right when it is the one that the same question got
+alone (fp32, greedy); one that is another visitor's is a crossed answer. Visitors run in this process, on the same cores
+as the app.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,19 +109,25 @@ class Visitor(threading.Thread):
         self.step = 0
 
     def run(self) -> None:
-        asks, self.begun = 0.0, time.monotonic()
         self.call(self.page["load"])
-        while time.monotonic() < self.crowd.until:
-            before = time.monotonic()
+        asking = threading.Thread(target=self.go_on, args=(self.ask, self.crowd.pause), daemon=True)
+        asking.start()
+        self.go_on(self.tick, TICK_SECONDS)
+        asking.join(PATIENCE)
+
+    def go_on(self, act: Callable[[], None], every: float) -> None:
+        """Do something every so many seconds until the end, or as soon as it is done where it takes longer."""
+        while (before := time.monotonic()) < self.crowd.until:
             try:
-                if before >= asks:
-                    self.ask()
-                    asks = time.monotonic() + self.crowd.pause
-                self.call(self.page["tick"])
-                self.crowd.seen.ticks.append(time.monotonic() - before)
+                act()
             except Exception as error:
                 self.crowd.seen.errors.append(f"{type(error).__name__}: {error}"[:200])
-            time.sleep(max(0.0, TICK_SECONDS - (time.monotonic() - before)))
+            time.sleep(max(0.0, min(before + every, self.crowd.until) - time.monotonic()))
+
+    def tick(self) -> None:
+        before = time.monotonic()
+        self.call(self.page["tick"])
+        self.crowd.seen.ticks.append(time.monotonic() - before)
 
     def call(self, functions: list[tuple[int, list[Any]]]) -> None:
         """Send events as the page does, and read what comes until the last one is over."""
@@ -193,7 +200,7 @@ def page_of(url: str) -> dict[str, list[tuple[int, list[Any]]]]:
     """What a page sends when it is opened and at each tick, with the values that its widgets have at first."""
     config = httpx.get(f"{url}/config", timeout=PATIENCE).json()
     widgets = {c["id"]: c for c in config["components"]}
-    # Timers that go by themselves; the one that watches a run (`tick`) goes while one is on, as here.
+    # Timers that go by themselves.
     ticking = {number for number, c in widgets.items() if c["type"] == "timer" and c["props"].get("active", True)}
 
     def value(widget: int) -> Any:
@@ -203,11 +210,7 @@ def page_of(url: str) -> dict[str, list[tuple[int, list[Any]]]]:
         found = [
             d for d in config["dependencies"] if d["backend_fn"] and any(name == event for _, name in d["targets"])
         ]
-        goes = [
-            d
-            for d in found
-            if event != "tick" or d["api_name"].startswith("tick") or ticking & {t for t, _ in d["targets"]}
-        ]
+        goes = [d for d in found if event != "tick" or ticking & {t for t, _ in d["targets"]}]
         waits = {"look"}  # a catalogue that is being read, of which there is none here
         return [(d["id"], [value(i) for i in d["inputs"]]) for d in goes if d["api_name"] not in waits]
 
@@ -254,9 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=300)
-    parser.add_argument(
-        "--pause", type=float, default=15, help="seconds between an answer and a visitor's next question"
-    )
+    parser.add_argument("--pause", type=float, default=15, help="seconds from a visitor's question to the next")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -33,6 +33,7 @@ from tabs.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.comparing import ComparePanel
 from tabs.runview import before_after, find_run, look, trained_runs
 from tabs.shared import PICKED, QUIET, Update, count, for_callers, go_to, guarded, notice, open_in_measure, open_to_all
+from tabs.ticks import Refresh
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -235,14 +236,17 @@ class ChatTab:
         gr.api(for_callers(ask), api_name="ask", **one)
         gr.api(for_callers(compare), api_name="compare", **one)
 
-    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
-        """Show what there is at these moments; `timer` notices the first run that can be asked."""
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show what there is at these moments."""
         gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **QUIET)
-        timer.tick(self.notice_first, self.state, self.outputs, **QUIET)
+
+    def refreshes(self) -> list[Refresh]:
+        """Notice the first run that can be asked."""
+        return [Refresh(self.notice_first, self.state, self.outputs)]
 
     @open_to_all
-    def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Any:
-        return gr.skip() if newest or not trained_runs() else self.refresh(run, newest, against, seen)
+    def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Update:
+        return {} if newest or not trained_runs() else self.refresh(run, newest, against, seen)
 
     @open_to_all
     def refresh(self, run: str | None, newest: str, against: str, seen: str) -> Update:

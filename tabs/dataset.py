@@ -9,8 +9,9 @@ from pipeline.data.dataset import MANIFEST, Dataset, latest_dataset, open_datase
 from pipeline.files import datasets_dir
 from tabs.generating import TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.rows import RowsBox
-from tabs.shared import Update, for_callers, guarded, open_to_all
+from tabs.shared import QUIET, Update, for_callers, guarded, open_to_all
 from tabs.shelf import CatalogueBox
+from tabs.ticks import Refresh
 from tabs.uploads import open_catalogue
 
 
@@ -42,23 +43,17 @@ class DatasetTab:
         both = [self.problem, *self.shelf.outputs, *self.rows.outputs, *self.box.job_outputs, *self.box.settings]
         self.refresh_outputs = list(dict.fromkeys(both))
 
-    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
-        """Show what there is at these moments, and the job at every tick."""
-        timer.tick(
-            guarded(self.problem, self.watch, clears=False),
-            [self.rows.name, self.box.seen],
-            [self.problem, *self.rows.outputs, *self.box.job_outputs],
-            show_progress="hidden",
-            api_visibility="private",
-        )
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show what there is at these moments."""
+        inputs = [self.shelf.catalogue, self.shelf.words]
         for trigger in triggers:
-            trigger(
-                guarded(self.problem, self.refresh),
-                [self.shelf.catalogue, self.shelf.words],
-                self.refresh_outputs,
-                show_progress="hidden",
-                api_visibility="private",
-            )
+            trigger(guarded(self.problem, self.refresh), inputs, self.refresh_outputs, **QUIET)
+
+    def refreshes(self) -> list[Refresh]:
+        """The job, at every tick."""
+        watch = guarded(self.problem, self.watch, clears=False)
+        outputs = [self.problem, *self.rows.outputs, *self.box.job_outputs]
+        return [Refresh(watch, [self.rows.name, self.box.seen], outputs)]
 
     @open_to_all
     def refresh(self, name: str | None, words: str) -> Update:
@@ -88,7 +83,7 @@ class DatasetTab:
         """What the job has come to since this window last looked; nothing while nothing is new."""
         now = generation.look()
         if mark(now) == seen:
-            return {self.problem: gr.skip()}
+            return {}
         update = self.box.show(now)
         if now.state == generation.DONE and now.dataset != name and seen is not None:
             update |= self.rows.show(open_dataset(datasets_dir() / now.dataset), reused=False)

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gradio.components.plot import PlotData
+
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.data.phrasings import kind_label
 from pipeline.training.sweep import Trial
@@ -37,6 +39,11 @@ RECALL_AXIS: dict[str, Any] = {
     "showgrid": False,
     "tickvals": [0, 25, 50, 75, 100],
 }
+
+
+def written(figure: Any) -> PlotData:
+    """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
+    return PlotData(type="plotly", plot=figure.to_json())
 
 
 def thin(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:

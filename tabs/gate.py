@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs.access import Caller, Rate, acts_for, caller_of
 from tabs.asking import MODEL
+from tabs.lean import LeanBlocks
 from tabs.shared import duration, on_space
+from tabs.ticks import done_by_owner
 
 REFUSED = "Only this Space's owner can do this; sign in as the owner, or duplicate the Space to have your own."
 FOREIGN = "Another website asked for this; open the app's own page to do it."
@@ -28,7 +30,7 @@ MOST_WAITING = 60
 MOST_OF_ONE = 5
 """… and of one visitor."""
 MOST_EVENTS = 2000
-"""Events of any sort in line; every page that is open sends several at each tick."""
+"""Events of any sort in line; every page that is open sends one at each tick."""
 MOST_PAGES = 1000
 """Pages whose state is kept, those that were used last: Gradio would keep ten times as many, and each takes memory."""
 LARGEST_UPLOAD = "4gb"
@@ -53,7 +55,7 @@ def refusal() -> str:
     return REFUSED if on_space() else FOREIGN
 
 
-class GuardedBlocks(gr.Blocks):
+class GuardedBlocks(LeanBlocks):
     """Blocks that call a handler for visitors only where it is open to them (see `tabs.access`)."""
 
     def __init__(self, **options: Any) -> None:
@@ -75,7 +77,11 @@ class GuardedBlocks(gr.Blocks):
         if iterator is None:  # else it was judged when it began
             self.judge(called.fn, caller)
         acts_for(caller)
-        return await super().process_api(block_fn, inputs, state, request, iterator, *others, **options)
+        try:
+            return await super().process_api(block_fn, inputs, state, request, iterator, *others, **options)
+        finally:
+            if not getattr(called.fn, "open_to_all", False):
+                done_by_owner()
 
     def judge(self, handler: Any, caller: Caller) -> None:
         if caller.is_owner:

@@ -16,7 +16,7 @@ from pipeline.training.settings import TrainingSettings
 from pipeline.training.sweep import enqueue
 from tabs.figures import runs_figure
 from tabs.publishmodel import PublishModelBox
-from tabs.runlist import COLUMNS, HistoryRows, chosen, differing, export, pulse, training_runs
+from tabs.runlist import COLUMNS, HistoryRows, chosen, differing, export, pulse, recent_pulse, training_runs
 from tabs.runpanel import RunPanel, forget_plots
 from tabs.runview import find_run, forget, look
 from tabs.shared import (
@@ -32,6 +32,7 @@ from tabs.shared import (
     open_to_all,
     reveal,
 )
+from tabs.ticks import Refresh
 
 MOST_COMPARED = 6
 """Runs whose curves can be told apart in one plot."""
@@ -153,16 +154,21 @@ class HistoryPanel:
         )
         gr.api(for_callers(training_runs), api_name="training_runs")
 
-    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
-        """Show the runs at these moments, and keep the table true while runs begin and end."""
-        inputs = [self.panel.opened, self.compared, self.runs.page]
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show the runs at these moments."""
         for trigger in triggers:
-            trigger(self.show, inputs, self.outputs, **QUIET)
-        timer.tick(self.refresh, [self.mark, *inputs], self.outputs, **QUIET)
+            trigger(self.show, self._shown(), self.outputs, **QUIET)
+
+    def refreshes(self) -> list[Refresh]:
+        """Keep the table true while runs begin and end."""
+        return [Refresh(self.refresh, [self.mark, *self._shown()], self.outputs)]
+
+    def _shown(self) -> list[Any]:
+        return [self.panel.opened, self.compared, self.runs.page]
 
     @open_to_all
-    def refresh(self, mark: Any, *values: Any) -> Any:
-        return gr.skip() if pulse() == mark else self.news(*values)
+    def refresh(self, mark: Any, *values: Any) -> Update:
+        return {} if recent_pulse() == mark else self.news(*values)
 
     def news(self, opened: str, compared: Sequence[str], page: int) -> Update:
         """What is new in the list of runs.

@@ -16,7 +16,7 @@ from pipeline.errors import SettingsError
 from pipeline.training.lengths import LEARNED, TOO_LONG, masked_tokens, row_tokens
 from pipeline.training.settings import default_base
 from tabs.pairs import dataset_named, row_of
-from tabs.shared import Update, count, escape, guarded, notice
+from tabs.shared import QUIET, Update, count, escape, guarded, notice
 
 EXPECTED = "expected, never trained"
 
@@ -140,8 +140,7 @@ class RowPanel:
                 guarded(self.said, partial(self._change, action, follow)),
                 inputs,
                 [*self.outputs, *outputs],
-                show_progress="hidden",
-                api_visibility="private",
+                **QUIET,
             )
 
     def _change(

@@ -6,15 +6,18 @@ at once. Tab 2 trains on the dataset that was made or chosen last.
 
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
 from pipeline.data.dataset import MANIFEST, Dataset
 from pipeline.data.examples import REJECTED
 from pipeline.data.store import with_every_edit
 from pipeline.training.settings import TrainingSettings
 from tabs.access import serves_owner
+from tabs.figures import written
 from tabs.pairs import (
     Filters,
     about_dataset,
@@ -38,6 +41,24 @@ COLUMNS = {
 """The table's columns; the last one is the row's key, which the style sheet hides."""
 
 NAMES = ("split", "kind", "status", "reason")
+
+
+# The pictures are drawn once, however many windows are opened.
+
+
+@lru_cache(maxsize=8)
+def _kinds(numbers: tuple[tuple[str, int], ...]) -> PlotData:
+    return written(kinds_figure(dict(numbers)))
+
+
+@lru_cache(maxsize=8)
+def _facts(counts: tuple[int, ...]) -> PlotData:
+    return written(facts_figure(counts))
+
+
+@lru_cache(maxsize=8)
+def _tokens(lengths: tuple[int, ...], max_length: int, rows: int, counted: bool) -> PlotData:
+    return written(tokens_figure(lengths, max_length, rows=rows, counted=counted))
 
 
 class RowsBox:
@@ -170,8 +191,8 @@ class RowsBox:
             **self._standing(dataset, Filters())[0],
             self.words: "",
             self.max_length: length,
-            self.kinds: kinds_figure(dict(dataset.counts["kinds"])),
-            self.facts: facts_figure([per_product[p["uid"]] for p in dataset.manifest["products"]]),
+            self.kinds: _kinds(tuple(dataset.counts["kinds"].items())),
+            self.facts: _facts(tuple(per_product[p["uid"]] for p in dataset.manifest["products"])),
             self.lengths: self._lengths(dataset, length),
             **self.table.show(cells),
             **(self.panel.show(dataset, cells[0][-1], length) if len(cells) else self.panel.clear()),
@@ -244,7 +265,7 @@ class RowsBox:
 
     def _lengths(self, dataset: Dataset, max_length: int) -> Any:
         tokens = token_counts(dataset)
-        return tokens_figure(tokens.lengths, max_length, rows=tokens.rows, counted=tokens.counted)
+        return _tokens(tokens.lengths, max_length, tokens.rows, tokens.counted)
 
 
 def _filters(split: str | None, kind: str | None, status: str | None, reason: str | None, words: str | None) -> Filters:

@@ -9,10 +9,11 @@ from gradio.utils import get_upload_folder
 from pipeline.errors import RunError
 from pipeline.files import write_text
 from pipeline.training.recipe import dataset_name, recipe
-from pipeline.training.runs import DATASET, QUEUED, list_runs, run_size, running_run
+from pipeline.training.runs import DATASET, QUEUED, is_elsewhere, list_runs, run_size, running_run
 from tabs.controls import TERMS
 from tabs.runview import RunView, find_run, history_row, look
 from tabs.shared import memory, open_to_all
+from tabs.ticks import recently
 
 COLUMNS = {
     "run": "17%",
@@ -55,11 +56,14 @@ def _row(folder: Path) -> list[str]:
 
 
 def pulse() -> tuple[Any, ...]:
-    """Changes when a run is made, renamed or deleted, begins or ends, waits no more, or has measured its recall."""
+    """Changes when a run is made, renamed or deleted, begins or ends here or elsewhere, waits no more, or measures recall."""
     running = running_run()
     view = look(running.name) if running else None
-    names = tuple((folder.name, (folder / QUEUED).is_file()) for folder in list_runs())
-    return names, running.name if running else "", len(view.probes) if view else 0
+    runs = tuple((folder.name, (folder / QUEUED).is_file(), is_elsewhere(folder)) for folder in list_runs())
+    return runs, running.name if running else "", len(view.probes) if view else 0
+
+
+recent_pulse = recently(pulse)
 
 
 @open_to_all

@@ -6,38 +6,33 @@ from functools import lru_cache
 from typing import Any
 
 import gradio as gr
-from gradio.components.plot import PlotData
 
 from pipeline.errors import RunError
 from pipeline.space import awake
 from pipeline.training import launcher
 from pipeline.training.runs import has_adapter, running_run
 from tabs.cards import ending_card, message_list, probe_cells, run_headline
-from tabs.figures import SMOOTHING, details_figure, training_figure
+from tabs.figures import SMOOTHING, details_figure, training_figure, written
 from tabs.runview import RunView, find_run, look, pace_line
 from tabs.shared import QUIET, PagedTable, Update, count, escape, go_to, guarded, notice, open_to_all
+from tabs.ticks import Refresh, recently
 
-TICK_SECONDS = 2
-"""Between two looks at the run: drawing its plot oftener would take time from a training on the same processor."""
+_recent_look = recently(lambda name: look(name) or look())
+"""At the run of that name, or else at the one that is shown when none is named."""
 
 
 @lru_cache(maxsize=16)
 def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
     """The plot of a run as it was at `mark`: drawn and written out once, however many windows are watching."""
     view = look(mark[0])
-    return _written(training_figure(view, smoothing, log)) if view else None
+    return written(training_figure(view, smoothing, log)) if view else None
 
 
 @lru_cache(maxsize=4)
 def _details(mark: tuple[str, int, str]) -> Any:
     """The small plots, as above."""
     view = look(mark[0])
-    return _written(details_figure(view)) if view else None
-
-
-def _written(figure: Any) -> PlotData:
-    """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
-    return PlotData(type="plotly", plot=figure.to_json())
+    return written(details_figure(view)) if view else None
 
 
 def forget_plots() -> None:
@@ -115,11 +110,10 @@ class RunPanel:
         self.seen = gr.State(None)
         self.unfolded = gr.State(False)
         self.how = [self.smoothing, self.log, self.unfolded]
-        self.timer = gr.Timer(TICK_SECONDS, active=False)
         self.outputs = [
             self.stop, self.resume, self.discard, self.question, self.headline, self.ending, self.to_chat, self.pace,
             self.plot, self.looks, self.details, self.probe, *self.answers.outputs, self.said, self.messages,
-            self.seen, self.timer,
+            self.seen,
         ]  # fmt: skip
         go_to(self.to_chat, tabs, "chat")
 
@@ -184,21 +178,20 @@ class RunPanel:
         self.details.collapse(open_to_all(lambda: False), None, self.unfolded, **QUIET)
         self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
 
-        @open_to_all
-        def tick(opened: str, seen: Any, *how: Any) -> Any:
-            """New events become a new plot; without any, nothing is sent.
+    def refreshes(self) -> list[Refresh]:
+        return [Refresh(self.refresh, [self.opened, self.seen, *self.how], [*self.outputs, self.more])]
 
-            It rests only when there is nothing left to tell: an answer that was under way while the run was discarded
-            may come to the page late, and the next tick puts it right.
-            """
-            view = look(opened) or look()
-            if (view.mark if view else None) == (seen.mark if seen else None):
-                training = (view and view.status.state == "running") or running_run()
-                return gr.skip() if training else {self.timer: gr.Timer(active=False)}
-            update = self.news(view, seen, *how) if view else self.show(None)
-            return update | (after() if view is None or view.status.state != "running" else {})
+    @open_to_all
+    def refresh(self, opened: str, seen: "Seen | None", *how: Any) -> Update:
+        """New events become a new plot.
 
-        self.timer.tick(tick, [self.opened, self.seen, *self.how], [*self.outputs, self.more, *others], **QUIET)
+        An answer that was under way while another run was picked, or this one discarded, may come to the page late; `seen` then
+        tells what the page shows, and the next tick puts it right.
+        """
+        view = _recent_look(opened)
+        if (view.mark if view else None) == (seen.mark if seen else None):
+            return {}
+        return self.news(view, seen, *how) if view else self.show(None)
 
     def end(self) -> Update:
         stop_training()
@@ -265,10 +258,7 @@ class RunPanel:
     ) -> Update:
         """The update that shows a run, or says that there is none."""
         running = running_run() is not None
-        watching = running or (view is not None and view.status.state == "running")  # that one may be elsewhere
-        always = {
-            self.stop: gr.Button("Stop and keep", interactive=running),
-        } | ({self.timer: gr.Timer(active=True)} if watching else {})
+        always = {self.stop: gr.Button("Stop and keep", interactive=running)}
         if view is None:
             hint = "No run yet. Press “Start training”: the curve grows here, and you may close the page meanwhile."
             hidden = {

@@ -20,8 +20,11 @@ from pipeline.machine import on_space as on_space
 
 logger = logging.getLogger(__name__)
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""For events of the page's own: nothing spins, and no other program sees an endpoint."""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+"""For events of the page's own: nothing spins, and no other program sees an endpoint.
+
+Progress is shown on no component, not only hidden: else the browser would tell every output, and all outputs of earlier events,
+of every state that the event goes through."""
 
 PICKED: dict[str, Any] = QUIET | {"trigger_mode": "always_last"}
 """… and for what a person picks: a pick that comes while the answer to an earlier one is under way is answered after it. By

@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
 
 from pipeline.data import generation
 from pipeline.machine import cores, on_zero_gpu
@@ -12,7 +15,8 @@ from pipeline.training.runs import list_runs, running_run
 from pipeline.training.settings import default_base, gpu_name
 from pipeline.training.sweep import queued_runs
 from tabs.runview import look, trained_runs
-from tabs.shared import count, duration, escape, open_to_all
+from tabs.shared import QUIET, Update, count, duration, escape, open_to_all
+from tabs.ticks import Refresh, recently
 
 _doing: dict[object, str] = {}
 """What this process is doing with a model, for the status line of every window."""
@@ -75,7 +79,6 @@ def kept() -> str:
     return f"{look.text}, {passed} ago" if look.done else f"{look.text} For {passed} now."
 
 
-@open_to_all
 def status_line() -> str:
     """The whole line, as HTML."""
     newest = next((look(folder.name) for folder in list_runs()), None)
@@ -91,3 +94,35 @@ def status_line() -> str:
     busy = "" if parts["now"] == "idle" else " busy"
     said = "".join(f"<span><b>{name}</b> {escape(value)}</span>" for name, value in parts.items())
     return f'<div class="statusline{busy}" role="status" aria-label="Status">{said}</div>'
+
+
+_recent_line = recently(status_line)
+
+
+class StatusLine:
+    """The line on the page, which is sent again only when it says something else."""
+
+    def __init__(self) -> None:
+        self.line = gr.HTML(elem_id="status")
+        self.shown = gr.State("")
+
+    def wire(self, load: Any) -> None:
+        """Args:
+        load: the event of a page that is opened.
+        """
+        load(self.load, None, [self.line, self.shown], **QUIET)
+
+    def refreshes(self) -> list[Refresh]:
+        return [Refresh(self.refresh, [self.shown], [self.line, self.shown])]
+
+    @open_to_all
+    def load(self) -> Update:
+        return self._show(status_line())
+
+    @open_to_all
+    def refresh(self, shown: str) -> Update:
+        line = _recent_line()
+        return {} if line == shown else self._show(line)
+
+    def _show(self, line: str) -> Update:
+        return {self.line: line, self.shown: line}

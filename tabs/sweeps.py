@@ -15,10 +15,11 @@ from pipeline.training.sweep import SWEPT, Trial, cancel_queue, grid, queued_run
 from tabs.controls import TERMS
 from tabs.figures import sweep_figure
 from tabs.plans import default_preset
-from tabs.runlist import pulse
+from tabs.runlist import pulse, recent_pulse
 from tabs.runpanel import RunPanel
 from tabs.runview import STATE_WORDS, RunView, history_row, look
 from tabs.shared import PICKED, QUIET, PagedTable, Update, count, escape, for_callers, guarded, notice, open_to_all
+from tabs.ticks import Refresh
 
 NOTHING_ELSE = ""
 
@@ -159,9 +160,7 @@ class SweepPanel:
                     name="sweep-runs",
                 )
         self.mark = gr.State(None)
-        self.outputs = [
-            self.cancel, self.which, self.said, self.plot, self.results, *self.table.outputs, self.mark,
-        ]  # fmt: skip
+        self.outputs = [self.cancel, self.which, self.mark]
 
     def wire(self, panel: RunPanel, settings_of: Callable[..., TrainingSettings], widgets: list[Any]) -> None:
         """Connect the widgets.
@@ -191,7 +190,14 @@ class SweepPanel:
             api_visibility="private",
         )
         self.cancel.click(guarded(self.problem, self.end), self.which, [self.problem, *self.outputs], **QUIET)
-        self.which.input(guarded(self.problem, self.show), self.which, [self.problem, *self.outputs], **PICKED)
+        # One after another, and a pick that comes while an answer is under way counts: the newest choice is shown last.
+        gr.on(
+            [self.which.input, self.mark.change],
+            guarded(self.problem, self.show_results, clears=False),
+            self.which,
+            [self.problem, self.said, self.plot, self.results, *self.table.outputs],
+            **PICKED,
+        )
         self.table.wire(lambda name: trial_rows(sweeps().get(name, [])), [self.which], [])
         pick = guarded(self.problem, self.pick)
         shown = [self.problem, *panel.outputs, panel.more, panel.opened]
@@ -200,15 +206,18 @@ class SweepPanel:
         gr.api(for_callers(sweep_status), api_name="sweep_status")
         gr.api(for_callers(cancel_sweep), api_name="cancel_sweep")
 
-    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
-        """Show what there is at these moments, and whenever a run begins, ends or has measured its recall."""
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show what there is at these moments."""
         for trigger in triggers:
             trigger(self.show, self.which, self.outputs, **QUIET)
-        timer.tick(self.refresh, [self.mark, self.which], self.outputs, **QUIET)
+
+    def refreshes(self) -> list[Refresh]:
+        """Show what is new whenever a run begins, ends or has measured its recall."""
+        return [Refresh(self.refresh, [self.mark, self.which], self.outputs)]
 
     @open_to_all
-    def refresh(self, mark: Any, name: str) -> Any:
-        return gr.skip() if pulse() == mark else self.show(name)
+    def refresh(self, mark: Any, name: str | None) -> Update:
+        return {} if recent_pulse() == mark else self.news(name)
 
     @open_to_all
     def count(self, *typed: str) -> Update:
@@ -230,23 +239,41 @@ class SweepPanel:
         view = look(trial.folder.name)
         return self.panel.show(view, smoothing, log, unfolded) | {self.panel.opened: trial.folder.name} if view else {}
 
+    def news(self, name: str | None) -> Update:
+        """What is new of the queue and the list of sweeps.
+
+        The pick stays as it is on the page, where it may be another by now, unless it is gone; its results follow from the new
+        mark.
+        """
+        return {**self._queue(), self.which: gr.Dropdown(choices=sweep_choices())} if name in sweeps() else self.show()
+
     @open_to_all
     def show(self, name: str | None = None) -> Update:
-        """The sweep of that name, or the newest one."""
-        found, waiting = sweeps(), queued_runs()
-        name = name if name in found else next(iter(found), None)
-        trials = found[name] if name else []
+        """The sweep of that name, or the newest one; its results follow from the new mark."""
+        choices = sweep_choices()
+        names = [value for _, value in choices]
+        name = name if name in names else next(iter(names), None)
+        return {**self._queue(), self.which: gr.Dropdown(choices=choices, value=name, visible=bool(name))}
+
+    def _queue(self) -> Update:
+        waiting = len(queued_runs())
+        words = f"Cancel the {waiting} that wait" if waiting else "Cancel what waits"
+        return {self.mark: pulse(), self.cancel: gr.Button(words, interactive=bool(waiting))}
+
+    @open_to_all
+    def show_results(self, name: str | None) -> Update:
+        """What came of the sweep of that name, or of the newest one."""
+        found = sweeps()
+        trials = found.get(name or "") or next(iter(found.values()), [])
         views = [look(trial.folder.name) for trial in trials]
         return {
-            self.mark: pulse(),
-            self.cancel: gr.Button(f"Cancel the {len(waiting)} that wait" if waiting else "Cancel what waits",
-                                   interactive=bool(waiting)),
-            self.which: gr.Dropdown(choices=sweep_choices(), value=name, visible=bool(name)),
-            self.said: _progress(views) if name else notice("No sweep yet: choose what to try, and press “Train”.", "hint"),
-            self.plot: gr.Plot(value=sweep_figure(trials, views), visible=True) if name else gr.Plot(visible=False),
-            self.results: gr.Column(visible=bool(name)),
+            self.said: _progress(views)
+            if trials
+            else notice("No sweep yet: choose what to try, and press “Train”.", "hint"),
+            self.plot: gr.Plot(value=sweep_figure(trials, views), visible=True) if trials else gr.Plot(visible=False),
+            self.results: gr.Column(visible=bool(trials)),
             **self.table.show(trial_rows(trials)),
-        }  # fmt: skip
+        }
 
 
 def _progress(views: list[RunView | None]) -> str:

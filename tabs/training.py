@@ -11,11 +11,10 @@ from pipeline.answering.embedded import EMBEDDED
 from pipeline.data.dataset import Dataset, latest_dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.machine import on_zero_gpu
-from pipeline.space.watching import is_on
 from pipeline.training import launcher
 from pipeline.training.plan import fits_beside, plan_run
 from pipeline.training.recipe import read_recipe
-from pipeline.training.runs import append_event, create_run, list_runs, read_settings, run_dataset, running_run
+from pipeline.training.runs import append_event, create_run, list_runs, read_settings, run_dataset
 from pipeline.training.settings import TrainingSettings, default_base, gpu_name, settings_for
 from tabs import asking
 from tabs.access import serves_owner
@@ -36,6 +35,7 @@ from tabs.runpanel import RunPanel, shown_run, stop_training
 from tabs.runview import look
 from tabs.shared import PICKED, QUIET, Update, explain, for_callers, go_to, guarded, notice, open_to_all
 from tabs.sweeps import SweepPanel
+from tabs.ticks import Refresh
 
 _starting = threading.Lock()
 
@@ -194,20 +194,22 @@ class TrainingTab:
         gr.api(for_callers(stop_training), api_name="stop_training")
         gr.api(for_callers(resume_training), api_name="resume_training")
 
-    def wire_refresh(self, triggers: list[Any], timer: gr.Timer) -> None:
-        """Show what there is at these moments; `timer` notices a run that another window started."""
+    def wire_refresh(self, triggers: list[Any]) -> None:
+        """Show what there is at these moments."""
         widgets = [self.preset, self.base, *self.controls.values()]
         for trigger in triggers:
             trigger(
                 guarded(self.problem, self.refresh, clears=False),
                 [*widgets, self.panel.opened, *self.panel.how],
                 self.all_outputs,
-                show_progress="hidden",
-                api_visibility="private",
+                **QUIET,
             )
-        timer.tick(self.notice_run, None, self.panel.timer, show_progress="hidden", api_visibility="private")
-        self.history.wire_refresh(triggers, timer)
-        self.sweep.wire_refresh(triggers, timer)
+        self.history.wire_refresh(triggers)
+        self.sweep.wire_refresh(triggers)
+
+    def refreshes(self) -> list[Refresh]:
+        """The run that is shown, the sweep, and the runs there are."""
+        return [*self.panel.refreshes(), *self.sweep.refreshes(), *self.history.refreshes()]
 
     @open_to_all
     def use_preset(self, preset: str, base: str) -> list[Any]:
@@ -248,10 +250,6 @@ class TrainingTab:
             return update | self.show_plan(*widgets)
         except Exception as error:
             return update | {self.problem: notice(explain(error))}
-
-    @open_to_all
-    def notice_run(self) -> Any:
-        return gr.Timer(active=True) if running_run() or is_on() else gr.skip()
 
     def fill(self, settings: TrainingSettings) -> Update:
         """Show settings in the widgets; a slider makes room for a value beyond its ends."""

@@ -48,7 +48,7 @@ OWNERS_TOKEN, READING_TOKEN, OTHERS_TOKEN, APPS_TOKEN = (
 API = "/gradio_api"
 
 OPEN = {
-    *("CatalogueBox.look", "CatalogueBox.open", "CatalogueBox.show_record", "ChatTab.notice_first", "ChatTab.refresh"),
+    *("CatalogueBox.look", "CatalogueBox.open", "CatalogueBox.show_record", "ChatTab.refresh"),
     *(
         "ChatTab.stop_answering",
         "ChatTab.try_pattern",
@@ -57,11 +57,9 @@ OPEN = {
         "DatasetTab.refresh",
     ),
     *(
-        "DatasetTab.watch",
         "GenerateBox.follow_source",
         "HistoryPanel.close_boxes",
         "HistoryPanel.pick",
-        "HistoryPanel.refresh",
     ),
     *(
         "HistoryPanel.show",
@@ -71,14 +69,15 @@ OPEN = {
     ),
     *("MappingForm.close", "PagedTable.wire.<locals>.first", "PagedTable.wire.<locals>.go", "PublishBox.preview"),
     *("PagedTable.wire.<locals>.turn.<locals>.<lambda>", "RowsBox.by_reason", "RowsBox.by_state", "RowsBox.choose"),
-    *("RowsBox.measure", "RowsBox.pick", "RunPanel.redraw", "RunPanel.wire.<locals>.tick", "SweepPanel.count"),
-    *("SweepPanel.pick", "SweepPanel.refresh", "SweepPanel.show", "TrainingTab.notice_run", "TrainingTab.refresh"),
+    *("RowsBox.measure", "RowsBox.pick", "RunPanel.redraw", "SweepPanel.count"),
+    *("SweepPanel.pick", "SweepPanel.show", "SweepPanel.show_results", "TrainingTab.refresh"),
     *(
         "TrainingTab.show_plan",
         "TrainingTab.use_base",
         "TrainingTab.use_preset",
         "price_words",
-        "status_line",
+        "StatusLine.load",
+        "together.<locals>.tick",
         "who_line",
     ),
     *("about", "sweep_status", "training_runs", "training_status", "go_to.<locals>.<lambda>"),
