@@ -173,6 +173,8 @@ class Graphs:
         self.lean = lean
         self.captured: dict[tuple[Any, ...], Captured] = {}
         self.pool: Any = None
+        self.gradients: list[Tensor] = []
+        """Of what is trained, as the last replay left them: one place for all graphs, as an adapter may have a gigabyte."""
         self.has_room: bool | None = None
 
     def loss(self, batch: Batch) -> Tensor:
@@ -184,8 +186,9 @@ class Graphs:
             return self.lean.loss_of(batch)
         if shape not in self.captured:
             self.pool = self.pool or torch.cuda.graph_pool_handle()
-            self.captured[shape] = Captured(self.lean, batch, self.pool)
-        return Replayed.apply(self.captured[shape], batch, *self.lean.parameters)
+            self.gradients = self.gradients or [torch.empty_like(weight) for weight in self.lean.parameters]
+            self.captured[shape] = Captured(self.lean, batch, self.gradients, self.pool)
+        return Replayed.apply(self.captured[shape], batch, self.gradients, *self.lean.parameters)
 
     def _first_loss(self, batch: Batch) -> Tensor:
         before = torch.cuda.memory_allocated()
@@ -199,32 +202,33 @@ class Graphs:
 class Captured:
     """Loss and gradients of batches of one shape as a CUDA graph, which works on memory of its own."""
 
-    def __init__(self, lean: LeanLlama, batch: Batch, pool: Any) -> None:
+    def __init__(self, lean: LeanLlama, batch: Batch, gradients: list[Tensor], pool: Any) -> None:
         rows = Rows._make(part.clone() if isinstance(part, Tensor) else part for part in batch.rows)
         self.batch = Batch._make(part.clone() if isinstance(part, Tensor) else rows for part in batch)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            self.loss = lean.loss_of(self.batch)
-            self.gradients = torch.autograd.grad(self.loss, lean.parameters)
+            loss = lean.loss_of(self.batch)
+            torch._foreach_copy_(gradients, torch.autograd.grad(loss, lean.parameters))
+            self.loss = loss.detach()
 
     def replay(self, batch: Batch) -> Tensor:
         for mine, its in zip(self.batch.tensors, batch.tensors, strict=True):
             mine.copy_(its)
         self.graph.replay()
-        return self.loss.detach().clone()
+        return self.loss.clone()
 
 
 class Replayed(Function):
     """The loss of a `Captured`, whose gradients are there when it is."""
 
     @staticmethod
-    def forward(ctx: Any, captured: Captured, batch: Batch, *_: Tensor) -> Tensor:
-        ctx.gradients = captured.gradients
+    def forward(ctx: Any, captured: Captured, batch: Batch, gradients: list[Tensor], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
         return captured.replay(batch)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return None, None, *torch._foreach_mul(ctx.gradients, grads[0])
+        return None, None, None, *torch._foreach_mul(ctx.gradients, grads[0])
 
 
 def on_gpu(tensor: Tensor) -> bool:

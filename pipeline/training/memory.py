@@ -107,7 +107,7 @@ def peak_bytes(
     way = _lean_batch if lean else _unsloth_batch if unsloth else _batch
     batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
     if lean and gpu:
-        batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES
+        batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES + gradients  # those that its graphs write
     if lean or not unsloth:
         batch += lora * width  # the adapter in the format that it is multiplied in
     if not gpu:
