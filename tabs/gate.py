@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs.access import Caller, Rate, acts_for, caller_of
 from tabs.asking import MODEL
-from tabs.lean import LeanBlocks
+from tabs.blocks import LeanBlocks
 from tabs.shared import duration, on_space
 from tabs.ticks import done_by_owner
 

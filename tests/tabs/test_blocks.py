@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
 
-from tabs.lean import LeanBlocks
+from tabs.blocks import LeanBlocks
 
 
 class Page:
