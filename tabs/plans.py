@@ -19,8 +19,8 @@ from tabs.shared import count, duration, escape, memory
 CPU_PACE = {EMBEDDED: 230}
 """Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
 
-GPU_PACE = {EMBEDDED: 3600, GPU_BASE: 4000}
-"""The same for an H100, which is faster than most."""
+GPU_PACE = {EMBEDDED: 9000, GPU_BASE: 12000}
+"""The same for an H200, which is faster than most."""
 
 CPU_CHECK_SECONDS = 15
 """What a recall check of the embedded model takes on two cores."""
@@ -103,7 +103,7 @@ def time_words(settings: TrainingSettings, plan: Plan) -> str:
     speed = last.get("tokens_per_second") or known
     if not speed:
         return "not known before the first run of this base model on this machine"
-    source = "the last run's pace" if last else "an H100's pace" if gpu_name() else "two cores' pace"
+    source = "the last run's pace" if last else "an H200's pace" if gpu_name() else "two cores' pace"
     checks = settings.checks + 1  # one before the first step
     check_seconds = last.get("check_seconds") or (0 if gpu_name() else CPU_CHECK_SECONDS)
     told = f"about {duration(plan.tokens / speed)} of training"
