@@ -95,7 +95,7 @@ class AwayPanel:
         self.panel, self.settings_of = panel, settings_of
         # What is on is shown though the Hub cannot be asked for its hardware.
         self.accordion.expand(self.show, None, self.outputs, **QUIET).then(
-            guarded(self.problem, self.offer), None, [self.problem, self.hardware], **QUIET
+            guarded(self.problem, self.offer, clears=False), None, [self.problem, self.hardware], **QUIET
         )
         self.go.click(
             guarded(self.problem, self.begin),

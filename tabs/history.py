@@ -54,7 +54,7 @@ class HistoryPanel:
         self.boxes = [self.naming, self.sure]
         self.details = [self.picked, self.about, self.queue, self.export, self.command, self.publishing.box]
         self.rows = [self.past, *self.runs.outputs]
-        self.outputs = [*self.rows, *self.details, self.compared, self.curves, self.differences, self.mark]
+        self.outputs = [*self.rows, self.compared, self.curves, self.differences, self.mark]
 
     def _build_picked(self) -> None:
         self.about = gr.HTML(elem_id="picked-about")
@@ -152,6 +152,9 @@ class HistoryPanel:
             [self.problem, self.curves, self.differences],
             **PICKED,
         )
+        self.mark.change(
+            guarded(self.problem, self.show_details, clears=False), name, [self.problem, *self.details], **PICKED
+        )
         gr.api(for_callers(training_runs), api_name="training_runs")
 
     def wire_refresh(self, triggers: list[Any]) -> None:
@@ -164,28 +167,28 @@ class HistoryPanel:
         return [Refresh(self.refresh, [self.mark, *self._shown()], self.outputs)]
 
     def _shown(self) -> list[Any]:
-        return [self.panel.opened, self.compared, self.runs.page]
+        return [self.compared, self.runs.page]
 
     @open_to_all
     def refresh(self, mark: Any, *values: Any) -> Update:
         return {} if recent_pulse() == mark else self.news(*values)
 
-    def news(self, opened: str, compared: Sequence[str], page: int) -> Update:
+    def news(self, compared: Sequence[str], page: int) -> Update:
         """What is new in the list of runs.
 
-        The picks of what to compare stay as they are on the page, where they may be others by now, unless one of them is
-        gone; what is shown of them follows from the new mark.
+        The picks stay as they are on the page, where they may be others by now, unless one of those to compare is gone; what is
+        shown of them follows from the new mark.
         """
-        update = {self.mark: pulse(), **self.show_rows(page), **self.show_details(opened)}
+        update = {self.mark: pulse(), **self.show_rows(page)}
         names = [folder.name for folder in list_runs()]
         if not set(compared) <= set(names):
             return update | self.show_choices(compared)
         return update | {self.compared: gr.Dropdown(choices=names, interactive=len(names) > 1)}
 
     @open_to_all
-    def show(self, opened: str = "", compared: Sequence[str] = (), page: int = 0) -> Update:
-        """The whole accordion; `compared` runs that are gone are left out."""
-        return self.news(opened, (), page) | self.show_choices(compared) | self.show_compared(compared)
+    def show(self, compared: Sequence[str] = (), page: int = 0) -> Update:
+        """The whole accordion but for the picked run's details; `compared` runs that are gone are left out."""
+        return self.news((), page) | self.show_choices(compared) | self.show_compared(compared)
 
     def show_choices(self, compared: Sequence[str]) -> Update:
         """The runs that can be compared, and those that are."""
@@ -197,6 +200,7 @@ class HistoryPanel:
         rows = HistoryRows()
         return self.runs.show(rows, page) | {self.past: gr.Accordion(f"Runs ({len(rows)})")}
 
+    @open_to_all
     def show_details(self, name: str) -> Update:
         """What can be done with a run; nothing where none is picked."""
         folder = find_run(name) if name else None
@@ -228,7 +232,7 @@ class HistoryPanel:
         return update | self.show_details(name) | self.close_boxes()
 
     def _changed(self, name: str, compared: list[str], *how: Any) -> Update:
-        return self.show(name, compared) | self._open(name, *how)
+        return self.show(compared) | self._open(name, *how)
 
     @open_to_all
     def use_settings(self, name: str) -> Update:

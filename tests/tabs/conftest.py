@@ -11,8 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,6 +150,17 @@ def open_page(app: App, browser: Browser) -> Page:
 
 def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
+
+
+def until_told(place: Locator, text: str, action: Callable[[], None]) -> None:
+    """Do something again until the page has heard of it: in the moment in which a part unfolds, Gradio passes over what is
+    clicked or typed there, faster than a person could."""
+    for _ in range(10):
+        action()
+        with suppress(AssertionError):
+            expect(place).to_contain_text(text, timeout=10_000)
+            return
+    expect(place).to_contain_text(text)
 
 
 def set_slider(page: Page, name: str, value: float) -> None:

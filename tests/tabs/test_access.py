@@ -64,6 +64,7 @@ OPEN = {
     *(
         "HistoryPanel.show",
         "HistoryPanel.show_compared",
+        "HistoryPanel.show_details",
         "HistoryPanel.use_settings",
         "LoginButton._check_login_status",
     ),

@@ -8,7 +8,17 @@ from playwright.sync_api import Browser, Page, expect
 from tests.hub_jobs import JobsHub
 from tests.hub_server import TOKEN
 from tests.hub_store import REPO
-from tests.tabs.conftest import PATIENCE, TINY, App, change_setting, open_page, open_tab, set_slider, start_app
+from tests.tabs.conftest import (
+    PATIENCE,
+    TINY,
+    App,
+    change_setting,
+    open_page,
+    open_tab,
+    set_slider,
+    start_app,
+    until_told,
+)
 
 ACCORDION = "Run elsewhere (Hugging Face Jobs)"
 
@@ -51,8 +61,7 @@ def _send_and_cancel(hub: JobsHub, page: Page, base: Path, home: Path) -> None:
     for name, (value, words) in (TINY | {"set-max_steps": (2000, "Fixed number of updates 2")}).items():
         change_setting(page, name, value, words)
     unfold(page)
-    page.locator("#elsewhere-start").click()
-    expect(page.locator("#elsewhere-problem")).to_contain_text("No hardware is chosen")
+    until_told(page.locator("#elsewhere-problem"), "No hardware is chosen", page.locator("#elsewhere-start").click)
     page.get_by_label("Its hardware").click()
     page.get_by_role("option", name="t4-small · $0.40 an hour").click()
     page.locator("#elsewhere-start").click()

@@ -1,6 +1,7 @@
 """What a page does with less work must be what Gradio itself does."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -23,7 +24,10 @@ class Page:
         self.session = SessionState(self.blocks)
 
     def told(self, predictions: Any) -> list[Any]:
-        return asyncio.run(self.blocks.postprocess_data(self.blocks.fns[0], predictions, self.session))
+        with ThreadPoolExecutor(1) as thread:  # the browser's loop has this one, once a test has opened a browser
+            return thread.submit(
+                asyncio.run, self.blocks.postprocess_data(self.blocks.fns[0], predictions, self.session)
+            ).result()
 
 
 UPDATES = {

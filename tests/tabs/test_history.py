@@ -17,7 +17,7 @@ from tabs.figures import MOST_POINTS, runs_figure, sweep_figure
 from tabs.runlist import HistoryRows, differing
 from tabs.runview import RunView, forget, look
 from tabs.sweeps import trial_rows
-from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
+from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app, until_told
 from tests.tiny import tiny_settings, train_here
 
 MARKUP = "<img src=x onerror=window.ranAway=1>"
@@ -256,9 +256,12 @@ def test_a_sweep_goes_on_without_the_page_and_is_compared(
     expect(training.locator("#plan")).to_contain_text("Fixed number of updates 2")
     training.get_by_role("button", name="Try several settings").click()
     values = training.locator("#sweep-first-values").get_by_role("textbox")
-    values.fill("many")
-    values.blur()
-    expect(training.locator("#sweep-problem")).to_contain_text("learning_rate is 'many'; it must be a number")
+
+    def type_a_word() -> None:
+        values.fill("many")
+        values.blur()
+
+    until_told(training.locator("#sweep-problem"), "learning_rate is 'many'; it must be a number", type_a_word)
     values.fill("0.001, 0.01")
     training.locator("#sweep-second-values").get_by_role("textbox").fill("4")
     training.locator("#sweep-second-values").get_by_role("textbox").blur()
