@@ -122,7 +122,7 @@ class HistoryPanel:
         """
         self.panel, self.fill = panel, fill
         shown = [self.problem, *panel.outputs, panel.more, panel.opened, *self.details, *self.boxes]
-        everything = [*shown, *(part for part in self.outputs if part not in self.details)]
+        everything = [*shown, *self.outputs]
         name, looks = panel.opened, panel.how
         changed = [name, self.compared, *looks]
 
