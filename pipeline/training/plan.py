@@ -157,8 +157,7 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
         return None
     width = memory.weight_width(settings.precision, gpu=gpu)
     four_bit = settings.load_in_4bit and memory.on_unsloth(gpu)
-    packed = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.pack
-    return int((shape.weight_bytes(width, four_bit=four_bit) + packed) * MARGIN) + memory.ANSWERING
+    return int(shape.weight_bytes(width, four_bit=four_bit) * MARGIN) + memory.ANSWERING
 
 
 def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:
