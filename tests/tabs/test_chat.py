@@ -75,7 +75,7 @@ def test_both_answers_grow_before_the_eyes_and_the_record_makes_a_third(trained:
     title = manifest(trained, page)["products"][0]["title"]
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("Also ask the base with the record").check()
-    page.get_by_label("number input for Longest answer").fill("24")
+    page.get_by_label("number input for Longest answer").fill("192")  # a tiny model says 24 at once
     ask(page, f"What is {title}?")
     answers = page.locator("#answers .answer")
     expect(answers).to_have_count(3)
