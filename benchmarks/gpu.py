@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import RESULTS, save
+from benchmarks.memory import LLAMA_8B, base_of
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json
@@ -23,13 +24,9 @@ from pipeline.training.settings import preset
 
 
 def llama_figures(work: Path) -> dict[str, Any]:
-    base = work / "llama-3-8b-shape"
-    if not base.is_dir():
-        # In a process of its own, which gives the GPU's memory back when it ends.
-        code = f"from benchmarks.memory import *; build('llama-8b', Path({str(base)!r}))"
-        subprocess.run([sys.executable, "-c", code], check=True)
+    base = base_of(LLAMA_8B, work.resolve())
     dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings())
-    changes: dict[str, Any] = {"base_model": str(base), "load_in_4bit": True, "max_steps": 10, "lora_r": 16}
+    changes: dict[str, Any] = {"base_model": base, "load_in_4bit": True, "max_steps": 10, "lora_r": 16}
     run = work / "llama-run"
     clear_run(run)
     create_run(dataset, preset("recall", **changes, probes=0), run)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import RESULTS, save, spread
+from benchmarks.memory import LLAMA_8B, base_of
 from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
@@ -68,15 +69,6 @@ def long_rows(folder: Path) -> Dataset:
     return build_dataset(read_catalogue(file), DatasetSettings(products=60, general_share=0, unknown_per_product=0))
 
 
-def shape(work: Path) -> Path:
-    """Llama-3-8B's shape, built in a process of its own, which gives the GPU's memory back when it ends."""
-    folder = work / "llama-8b"
-    if not folder.is_dir():
-        code = f"from benchmarks.memory import *; build('llama-8b', Path({str(folder)!r}))"
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
-    return folder
-
-
 def in_a_process(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "benchmarks.gpu_speed", "--child", *arguments], check=True, cwd=PROJECT)
 
@@ -108,13 +100,13 @@ def train_case(case: str, run: Path) -> None:
 
 
 def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, Any]:
-    dataset, base = long_rows(work), shape(work)
+    dataset, base = long_rows(work), base_of(LLAMA_8B, work)
     figures: dict[str, Any] = {}
     for turn in range(runs):
         for case in cases:
             if case == "original" and turn:
                 continue  # a minute and a half each
-            changes = {"per_device_train_batch_size": 24, "base_model": str(base), "load_in_4bit": True, "lora_r": 16}
+            changes = {"per_device_train_batch_size": 24, "base_model": base, "load_in_4bit": True, "lora_r": 16}
             changes |= TRAINING.get(case, {}) | (CAPS[case][1] if case in CAPS else {})
             run = work / f"train-{case}"
             clear_run(run)
@@ -124,7 +116,7 @@ def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, A
             in_a_process("train", case, str(run))
             add_figures(figures.setdefault(case, {}), read_events(run)[0], begun)
             print(case, figures[case], flush=True)
-    lengths = row_lengths(dataset.training(), str(base)).whole
+    lengths = row_lengths(dataset.training(), base).whole
     return {"tokens_an_example": round(statistics.mean(lengths), 1), "steps": [WARM, STEPS], "cases": figures}
 
 

@@ -90,6 +90,8 @@ def case(base: str, batch: int = 8, **changes: Any) -> Case:
     return Case(base, {"per_device_train_batch_size": batch, **changes})
 
 
+LLAMA_8B = case("llama-8b")
+
 FOUR_BIT: dict[str, Any] = {"load_in_4bit": True, "lora_r": 16}
 CHECKPOINTING: dict[str, Any] = {"gradient_checkpointing": True}
 
@@ -152,7 +154,10 @@ def build(name: str, folder: Path) -> None:
 
 
 def base_of(wanted: Case, work: Path) -> str:
-    """The case's base by the name that settings know it by; built in a process of its own when it is not there."""
+    """The case's base by the name that settings know it by.
+
+    It is built where it is not there, in a process of its own, which gives the GPU's memory back when it ends.
+    """
     if wanted.base == EMBEDDED:
         return EMBEDDED
     folder = work / wanted.base

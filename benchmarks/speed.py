@@ -40,7 +40,7 @@ def train_side(side: str, folder: Path) -> None:
         lean.EVEN = lean.EVEN_ROWS = 1
     if side == "plain":
         trainers.is_plain = lambda _: False
-        del trainers.LeanTrainer.get_optimizer_cls_and_kwargs
+        del trainers.TargetTrainer.get_optimizer_cls_and_kwargs
     stamps: list[float] = []
     compute_loss = trainers.LeanTrainer.compute_loss
 

@@ -122,6 +122,12 @@ def turning_speeds(llama: Any) -> Tensor:
     return speeds.to(llama.device)
 
 
+def turns(positions: Tensor, speeds: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles that positions [...] have turned by, both [..., 1, head_dim / 2]: alike for all heads."""
+    angles = positions[..., None, None] * speeds
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
 def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
     """A decoder layer's matrices; those that have one input stand together."""
     a, m = layer.self_attn, layer.mlp
@@ -252,8 +258,7 @@ class Rows:
         """
         model = self.llama.model
         x = model.embed_tokens(ids)
-        angles = (places - self.first).clamp(min=0)[:, :, None, None] * self.speeds
-        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        cos, sin = turns((places - self.first).clamp(min=0), self.speeds, x.dtype)
         turn = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
         for (layer, (qkv, output, gate_up, down)), cache in zip(self.layers, self.cache, strict=True):
             heads = qkv(_normed(layer.input_layernorm, x), self.parts)

@@ -11,7 +11,7 @@ from torch.autograd import Function
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from pipeline.answering.decoding import is_plain_llama, plain_matrix, projections, side_by_side, turning_speeds
+from pipeline.answering.decoding import is_plain_llama, plain_matrix, projections, side_by_side, turning_speeds, turns
 from pipeline.training.memory import EVEN, EVEN_ROWS, MOST_SCORES
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
@@ -157,8 +157,7 @@ class LeanLlama:
         attention: Any = self.llama.model.layers[0].self_attn
         dtype, groups = self.llama.model.embed_tokens.weight.dtype, attention.num_key_value_groups
         mask = torch.full((width, width), -torch.inf, dtype=dtype, device=positions.device).triu(1).repeat(groups, 1)
-        angles = positions[:, None, None] * self.speeds
-        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        cos, sin = turns(positions, self.speeds, dtype)
         return Rows(slots, tokens, mask, torch.cat([cos, cos], -1), sin, attention.scaling)
 
 
@@ -182,9 +181,9 @@ class Graphs:
         shape = tuple(part.shape for part in batch.tensors)
         if self.has_room is None:  # libraries set themselves up when they are first called: not while it is captured
             return self._first_loss(batch)
-        if shape not in self.captured and (not self.has_room or len(self.captured) == MOST_GRAPHS):
-            return self.lean.loss_of(batch)
         if shape not in self.captured:
+            if not self.has_room or len(self.captured) == MOST_GRAPHS:
+                return self.lean.loss_of(batch)
             self.pool = self.pool or torch.cuda.graph_pool_handle()
             self.gradients = self.gradients or [torch.empty_like(weight) for weight in self.lean.parameters]
             self.captured[shape] = Captured(self.lean, batch, self.gradients, self.pool)

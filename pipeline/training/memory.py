@@ -100,7 +100,7 @@ def peak_bytes(
     width, unsloth = weight_width(settings.precision, gpu=gpu), on_unsloth(gpu)
     accumulation = settings.effective_batch_size // micro_batch
     four_bit = is_packed(shape, settings, gpu=gpu) and not unpacked
-    weights = shape.weight_bytes(width, four_bit=four_bit) if not unpacked else shape.weights * width
+    weights = shape.weights * width if unpacked else shape.weight_bytes(width, four_bit=four_bit)
     lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
     gradients = lora * LORA_BYTES
     lean = is_lean(shape, settings, gpu=gpu) and not four_bit and micro_batch * max(lengths.whole) ** 2 <= MOST_SCORES

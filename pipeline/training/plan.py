@@ -156,7 +156,7 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
     if shape is None:
         return None
     width = memory.weight_width(settings.precision, gpu=gpu)
-    four_bit = settings.load_in_4bit and memory.on_unsloth(gpu)
+    four_bit = memory.is_packed(shape, settings, gpu=gpu)
     return int(shape.weight_bytes(width, four_bit=four_bit) * MARGIN) + memory.ANSWERING
 
 

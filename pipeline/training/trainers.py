@@ -6,49 +6,68 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from trl import SFTTrainer
 
 from pipeline.training.lean import LeanLlama, has_short_rows, is_plain
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets, divergence
 
 
-class LeanTrainer(SFTTrainer):
-    """SFTTrainer on Transformers.
+class TargetTrainer(SFTTrainer):
+    """SFTTrainer with this project's loss, where `LeanLlama` computes it, and an AdamW in one pass."""
+
+    targets: Targets
+    lean: LeanLlama | None = None
+
+    def lean_loss(self, model: Any, ids: Tensor, positions: Tensor, following: Tensor, items: Any) -> Tensor | None:
+        """The loss of a plain model's batch, laid out as for `LeanLlama.loss`; None where its rows are too long for that.
+
+        Args:
+            items: learned tokens of the whole update; those of the batch when None.
+        """
+        if not has_short_rows(positions):
+            return None
+        self.lean = self.lean or LeanLlama(model.get_base_model())
+        items = (following != IGNORED).sum() if items is None else items
+        return self.lean.loss(ids, positions, following, self.targets) / items
+
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
+        """As in Trainer, but AdamW is one pass over each weight instead of ten: the same update."""
+        kind, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
+        if kind is torch.optim.AdamW and args.device.type in ("cpu", "cuda"):
+            options["fused"] = True
+        return kind, options
+
+
+class LeanTrainer(TargetTrainer):
+    """The trainer on Transformers.
 
     A batch is one row with borders where a position is 0 (padding-free), and the output matrix, a fifth of a small
     model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `LeanLlama`, everything else
     through Transformers and PEFT, which make a mask with the borders.
     """
 
-    targets: Targets
-    lean: LeanLlama | None = None
-
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         following = inputs.pop("labels")[0].roll(-1)  # padding-free: an example's first token has no label
+        if is_plain(model) and not return_outputs:
+            ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
+            loss = self.lean_loss(model, ids, positions, following, num_items_in_batch)
+            if loss is not None:
+                return loss
         learned = (following != IGNORED).nonzero()[:, 0]
         items = len(learned) if num_items_in_batch is None else num_items_in_batch
-        ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
-        if is_plain(model) and has_short_rows(positions) and not return_outputs:
-            self.lean = self.lean or LeanLlama(model.get_base_model())
-            return self.lean.loss(ids, positions, following, self.targets) / items
         outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
         loss = divergence(outputs.logits[0], *self.targets.of(following[learned])) / items
         return (loss, outputs) if return_outputs else loss
 
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
-        return in_one_pass(*SFTTrainer.get_optimizer_cls_and_kwargs(args, model), args)
 
-
-class UnslothTrainer(SFTTrainer):
-    """SFTTrainer on Unsloth, whose layers it keeps and whose loss it does not: that one knows no targets but tokens, and
+class UnslothTrainer(TargetTrainer):
+    """The trainer on Unsloth, whose layers it keeps and whose loss it does not: that one knows no targets but tokens, and
     computes the logits of every token, learned or not. A Llama with plain LoRA whose weights are not in 4 bits goes through
     `LeanLlama` here too."""
-
-    targets: Targets
-    lean: LeanLlama | None = None
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -59,14 +78,12 @@ class UnslothTrainer(SFTTrainer):
         )
 
         labels = inputs.pop("labels")
-        if not getattr(self.args, "packing", False) and not return_outputs and is_plain(model):
+        if is_plain(model) and not return_outputs and not getattr(self.args, "packing", False):
             told = inputs["attention_mask"].bool()
-            positions = (told.cumsum(1) - 1)[told]
-            if has_short_rows(positions):
-                following = labels[told].roll(-1)
-                items = (following != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-                self.lean = self.lean or LeanLlama(model.get_base_model())
-                return self.lean.loss(inputs["input_ids"][told], positions, following, self.targets) / items
+            ids, positions, following = inputs["input_ids"][told], (told.cumsum(1) - 1)[told], labels[told].roll(-1)
+            loss = self.lean_loss(model, ids, positions, following, num_items_in_batch)
+            if loss is not None:
+                return loss
         following = labels.flatten().roll(-1)  # a row's first token has no label
         learned = (following != IGNORED).nonzero()[:, 0]
         items = len(learned) if num_items_in_batch is None else num_items_in_batch
@@ -81,17 +98,6 @@ class UnslothTrainer(SFTTrainer):
             loss = LinearDivergence.apply(x.to(base.lm_head.weight.dtype), base.lm_head.weight, *targets)
         loss = loss / items
         return (loss, outputs) if return_outputs else loss
-
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
-        return in_one_pass(*SFTTrainer.get_optimizer_cls_and_kwargs(args, model), args)
-
-
-def in_one_pass(kind: Any, options: dict[str, Any], args: Any) -> tuple[Any, Any]:
-    """As in Trainer, but AdamW is one pass over each weight instead of ten: the same update."""
-    if kind is torch.optim.AdamW and args.device.type in ("cpu", "cuda"):
-        options["fused"] = True
-    return kind, options
 
 
 @contextmanager

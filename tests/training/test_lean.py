@@ -135,7 +135,7 @@ def test_losses_of_a_run_are_the_same(
 
     found = losses("lean")
     monkeypatch.setattr(trainers, "is_plain", lambda _: False)
-    monkeypatch.delattr(LeanTrainer, "get_optimizer_cls_and_kwargs")
+    monkeypatch.delattr(trainers.TargetTrainer, "get_optimizer_cls_and_kwargs")
     expected = losses("plain")
     assert len(found) == 20 and len(set(found)) == 20
     assert found == pytest.approx(expected, rel=1e-5)
