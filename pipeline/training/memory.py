@@ -130,6 +130,11 @@ def is_packed(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
     return shape.quantised or (settings.load_in_4bit and on_unsloth(gpu))
 
 
+def can_unpack(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
+    """Whether the base is in 4 bits on Unsloth, and would train through `LeanLlama` if it were not."""
+    return on_unsloth(gpu) and is_packed(shape, settings, gpu=gpu) and is_lean(shape, settings, gpu=gpu)
+
+
 def is_lean(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
     """Whether this trains through `LeanLlama` where its weights are not in 4 bits: a Llama with plain LoRA on all its
     projections, on a CPU or on a GPU that computes in bf16."""

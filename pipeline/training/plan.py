@@ -100,7 +100,7 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     teaching = _teaching(settings, kept, lengths)
     micro_batch, needed = _micro_batch(settings, lengths, teaching.steps, shape, free, gpu)
     unpacked = False
-    if shape and memory.is_packed(shape, settings, gpu=gpu) and memory.is_lean(shape, settings, gpu=gpu):
+    if shape and memory.can_unpack(shape, settings, gpu=gpu):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
         unpacked = free is not None and with_room * MARGIN <= free
         needed = with_room if unpacked else needed

@@ -209,6 +209,14 @@ def test_weights_in_4_bits_are_unpacked_where_there_is_room(monkeypatch: pytest.
     assert not llama(80e9).unpacked
 
 
+def test_nothing_is_unpacked_without_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_an_nvidia_gpu(monkeypatch)
+    monkeypatch.setattr(memory, "find_spec", lambda name: None)
+    assert not llama(80e9).unpacked
+    on_a_cpu = preset("quick", base_model=GPU_BASE, lora_r=16)
+    assert not plan_run(on_a_cpu, ROWS, gpu=False, free=10**12).unpacked
+
+
 def test_a_gpu_with_room_for_few_examples_is_told_of_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
     on_an_nvidia_gpu(monkeypatch)
     small = llama(8 * 2**30)
