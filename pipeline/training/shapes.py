@@ -20,7 +20,7 @@ class Shape:
     Attributes:
         heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
         tied: whether the input embedding is the output matrix too.
-        llama: whether it is a Llama, which a CPU trains in a way of its own (lean.py).
+        llama: whether it is a Llama, which is trained in a way of its own (lean.py).
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
         file_width: bytes a weight in those files, where they are not quantised.

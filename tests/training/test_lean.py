@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from pipeline.answering.models import LanguageModel, load_base
 from pipeline.answering.prompts import GENERAL, encode_prompt
 from pipeline.data.dataset import Dataset
-from pipeline.training import lean, trainers
+from pipeline.training import lean, operations, trainers
 from pipeline.training.lean import LeanLlama, filled_up, is_plain, row_width
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events
@@ -110,7 +110,8 @@ def test_a_batch_that_is_laid_out_for_a_gpu_has_the_same_loss_and_gradients(
     tiny = LeanLlama(model.model.get_base_model())
     batch = next(iter(trainer.get_train_dataloader()))
     expected, expected_grads = plain_step(trainer, batch, items=1)
-    monkeypatch.setattr(lean, "on_gpu", lambda _: True)
+    for module in (lean, operations):
+        monkeypatch.setattr(module, "on_gpu", lambda _: True)
     ids, positions, following = batch["input_ids"][0], batch["position_ids"][0], batch["labels"][0].roll(-1)
     made = tiny.batch(ids, positions, following, trainer.targets)
     assert len(made.ids) % lean.EVEN_ON_GPU == len(made.learned) % lean.EVEN_ON_GPU == 0
