@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -146,7 +147,7 @@ def answering(
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
     fetch_base(folder)
-    shown = time.monotonic()
+    shown = -math.inf  # the first word at once
     warnings, raws, is_shown = [], {}, False
     growing = _answers(folder, other, asked, tuple(sides), max_new_tokens, temperature)
     with doing("answering a question"), closing(growing):  # at once: whoever asks next waits for the model

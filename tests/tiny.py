@@ -83,8 +83,8 @@ def as_an_api_writes(products: Sequence[Product]) -> Generated:
     return Generated(phrased, [], accepted=len(phrased))
 
 
-def build_model(folder: Path, seed: int = 0) -> Path:
-    """Save a random Llama of two layers, with a byte-level BPE tokenizer trained on the catalogue above."""
+def build_model(folder: Path, seed: int = 0, hidden_size: int = 64, layers: int = 2) -> Path:
+    """Save a random Llama, with a byte-level BPE tokenizer trained on the catalogue above."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -104,9 +104,9 @@ def build_model(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,

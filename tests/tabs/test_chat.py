@@ -4,11 +4,17 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
+from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.training.runs import create_run
+from tabs import catalogues
 from tests.tabs.conftest import App, cell, open_tab
+from tests.tiny import build_model, tiny_settings, train_here
 
 
 def ask(page: Page, question: str) -> None:
@@ -69,13 +75,26 @@ WATCH = """() => {
 }"""
 
 
-def test_both_answers_grow_before_the_eyes_and_the_record_makes_a_third(trained: App, page: Page) -> None:
+@pytest.fixture
+def slow(app: App, tmp_path: Path) -> Iterator[App]:
+    """The app whose newest run has a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
+    base = build_model(tmp_path / "slow", hidden_size=512, layers=12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHELFTALK_HOME", str(app.home))
+        dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+        folder = create_run(dataset, tiny_settings(base, max_steps=1, probes=0, questions=1))
+        assert train_here(folder) == 0
+    yield app
+    shutil.rmtree(folder)
+
+
+def test_both_answers_grow_before_the_eyes_and_the_record_makes_a_third(slow: App, page: Page) -> None:
     open_chat(page)
     page.evaluate(WATCH)
-    title = manifest(trained, page)["products"][0]["title"]
+    title = manifest(slow, page)["products"][0]["title"]
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("Also ask the base with the record").check()
-    page.get_by_label("number input for Longest answer").fill("192")  # a tiny model says 24 at once
+    page.get_by_label("number input for Longest answer").fill("256")
     ask(page, f"What is {title}?")
     answers = page.locator("#answers .answer")
     expect(answers).to_have_count(3)
@@ -85,13 +104,13 @@ def test_both_answers_grow_before_the_eyes_and_the_record_makes_a_third(trained:
     assert page.evaluate("window.seen.size") >= 3
 
 
-def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(trained: App, page: Page) -> None:
+def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page: Page) -> None:
     open_chat(page)
     page.evaluate(WATCH)
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("number input for Longest answer").fill("256")
     page.evaluate("window.stopSoon = true")
-    title = manifest(trained, page)["products"][0]["title"]
+    title = manifest(slow, page)["products"][0]["title"]
     ask(page, f"What is {title}?")
     page.wait_for_function("window.stopSoon === false")
     expect(page.locator("#ask")).to_be_visible()
