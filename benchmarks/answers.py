@@ -1,8 +1,9 @@
 """Answers of the embedded model on this machine: `python -m benchmarks.answers [--runs N]`.
 
 A run is trained for a few steps (what it knows does not matter here), loaded, and asked: seconds to the first token of a chat
-question with both sides streaming, tokens a second of such a stream, and fifteen questions on both sides: in batches, one by
-one, and in batches by Transformers' own decoding, alternating, three times each.
+question with both sides streaming, tokens a second of such a stream, tokens a second of one question and of fifteen with and
+without prepacked matrices, and fifteen questions on both sides: in batches, one by one, and in batches by Transformers' own
+decoding, alternating, three times each.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from pipeline.training.settings import preset
 STEPS = 60
 """Enough that the tuned side answers shortly, as it does in use."""
 
+NEW_TOKENS = 64
+
 
 def stream_figures(language_model: LanguageModel, prompt: str) -> dict[str, float]:
     tokens = encode_prompt(language_model.tokenizer, prompt)
@@ -49,6 +52,27 @@ def both_sides(language_model: LanguageModel, rows: list[dict[str, Any]]) -> flo
     return time.monotonic() - begun
 
 
+def decoded_figures(language_model: LanguageModel, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """Tokens a second of greedy answers of 64 tokens each: one question and all, with prepacked matrices and without."""
+    llama, found = language_model.model.get_base_model(), {}
+    sides = {"packed": getattr(llama, "prepacked", {}), "plain": {}}
+    speeds: dict[str, list[float]] = {}
+    with mock.patch.object(LanguageModel, "_end_tokens", lambda self: {0}):  # which nobody says
+        for _ in range(runs + 1):
+            for count in (1, len(prompts)):
+                for side, matrices in sides.items():
+                    with mock.patch.object(llama, "prepacked", matrices, create=True):
+                        begun = time.monotonic()
+                        said = language_model._decoded(
+                            prompts[:count], [TUNED] * count, language_model._generation(NEW_TOKENS)
+                        )
+                        speed = sum(map(len, said)) / (time.monotonic() - begun)
+                    speeds.setdefault(f"{side}_tokens_per_second_of_{count}", []).append(speed)
+    for name, values in speeds.items():
+        found[name] = spread(values[1:])  # the first call of all makes buffers and kernels
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
@@ -65,6 +89,8 @@ def main() -> None:
         rows = read_baseline(Path(run))["questions"]
         stream_figures(language_model, rows[0]["prompt"])  # the first call of all makes buffers and kernels
         streams = [stream_figures(language_model, rows[n]["prompt"]) for n in range(args.runs)]
+        prompts = [encode_prompt(language_model.tokenizer, row["prompt"]) for row in rows]
+        decoded = decoded_figures(language_model, prompts, args.runs)
         batched, single, transformers = [], [], []
         for _ in range(args.runs):
             batched.append(both_sides(language_model, rows))
@@ -73,6 +99,7 @@ def main() -> None:
                 transformers.append(both_sides(language_model, rows))
     figures = {
         **{name: spread([s[name] for s in streams]) for name in streams[0]},
+        **decoded,
         "fifteen_both_sides_seconds": spread(batched),
         "one_by_one_seconds": spread(single),
         "fifteen_both_sides_by_transformers_seconds": spread(transformers),

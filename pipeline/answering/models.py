@@ -26,7 +26,7 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteriaList
 
-from pipeline.answering.decoding import TOP_K, OnStep, decode, decodes
+from pipeline.answering.decoding import TOP_K, OnStep, decode, decodes, prepack
 from pipeline.errors import ModelError
 from pipeline.files import read_json
 from pipeline.training.runs import ADAPTER, read_settings
@@ -39,6 +39,9 @@ BASE, TUNED, OTHER = "__base__", "default", "other"
 
 MANY_ROWS, BUSY = 8, 25
 """Rows from which a batch may use every core, and the load (percent of all cores) from which it does not."""
+
+ROOM_TO_PREPACK = 4
+"""So many times a model's weights must be free for laying them out a second time: others need memory too."""
 
 MAX_ASKED_TOKENS = 1024
 """Room for the longest question with its title and the answer."""
@@ -519,6 +522,9 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel, li
                 max_length=max(settings.max_length, MAX_ASKED_TOKENS),
             )
             _loaded[key] = (language_model, add_adapter(language_model, adapter))
+            weights = language_model.model.get_memory_footprint()
+            if decodes(language_model.model) and ROOM_TO_PREPACK * weights < psutil.virtual_memory().available:
+                prepack(language_model.model)
         if other:
             add_other(_loaded[key][0], other / ADAPTER)
         return _loaded[key]

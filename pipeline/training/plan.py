@@ -157,7 +157,8 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
         return None
     width = memory.weight_width(settings.precision, gpu=gpu)
     four_bit = memory.is_packed(shape, settings, gpu=gpu)
-    return int(shape.weight_bytes(width, four_bit=four_bit) * MARGIN) + memory.ANSWERING
+    again = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.prepack
+    return int((shape.weight_bytes(width, four_bit=four_bit) + again) * MARGIN) + memory.ANSWERING
 
 
 def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:

@@ -16,8 +16,10 @@ from pipeline.answering.decoding import (
     Rows,
     decode,
     decodes,
+    has_prepacked_bf16,
     is_plain_llama,
     plain_matrix,
+    prepack,
     projections,
     side_by_side,
     turning_speeds,
@@ -108,6 +110,29 @@ def test_a_step_of_fixed_shape_says_the_same(make: Make) -> None:
         logits = growing.read(tokens)
         torch.testing.assert_close(step.read(tokens), logits, rtol=1e-4, atol=1e-4)
     assert growing.captured is None
+
+
+@torch.no_grad()
+def test_prepacked_matrices_give_the_same_answers(make: Make) -> None:
+    model = make({}, {"r": 2}).to(torch.bfloat16)
+    prompts, by = prompts_for(model), [None, "default", "other", None, "default", "other", None]
+    plain = Rows(model, prompts, by, 8)
+    logits = plain.read(plain.prompts)
+    prepack(model)
+    fast = Rows(model, prompts, by, 8)
+    assert bool(fast.prepacked) == has_prepacked_bf16()
+    assert all((g.prepacked is not None) == has_prepacked_bf16() for _, groups in fast.layers for g in groups)
+    assert torch.equal(fast.read(fast.prompts), logits)  # many tokens at once: the plain ones
+    for _ in range(8):
+        tokens = logits.argmax(-1)[:, None]
+        logits = plain.read(tokens)
+        torch.testing.assert_close(fast.read(tokens), logits, rtol=0.02, atol=0.02)
+
+
+def test_only_bf16_is_prepacked(make: Make) -> None:
+    model = make({})
+    prepack(model)
+    assert not hasattr(model.get_base_model(), "prepacked")
 
 
 LLAMA_3 = {"factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
