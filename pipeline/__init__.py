@@ -15,7 +15,7 @@ line with `type` and `time` (ISO 8601):
 
 | type | values |
 |---|---|
-| started | steps, micro_batch, accumulation |
+| started | steps, processes, micro_batch, accumulation, unpacked |
 | resumed | step: the checkpoint that it goes on from; the steps told beyond it are done again |
 | message | text; memory_split: the micro-batch to go on with after the memory ran out; going_down: the machine stops it |
 | step | step, total, loss, learning_rate, grad_norm, tokens_per_second, memory_bytes |

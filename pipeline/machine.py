@@ -43,12 +43,16 @@ def cores() -> int:
 
 @lru_cache(maxsize=1)
 def gpus() -> list[dict[str, str]]:
-    """The NVIDIA GPUs, without loading torch; none where none works.
+    """The NVIDIA GPUs that this program may use, without loading torch; none where none works.
 
     Returns:
         Of each `name`, `memory` (as in `23034 MiB`), `driver` and `capability` (as in `9.0`).
     """
     command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader"]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None and not chosen.strip():
+        return []
+    command += [f"--id={chosen}"] if chosen else []
     try:
         lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):

@@ -66,9 +66,10 @@ def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]
     """What the run will do, as (name, figure in words) in HTML."""
     enough = plan.exposures >= ENOUGH_EXPOSURES
     mark = f"<span class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'}</span>"
-    rounds = (
-        f"{plan.micro_batch} at once, {count(plan.accumulation, 'round')}" if plan.accumulation > 1 else "all at once"
-    )
+    on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
+    rounds = f"{plan.micro_batch} at once{on_each}, {count(plan.accumulation, 'round')}"
+    if plan.accumulation == 1:
+        rounds = f"{plan.micro_batch}{on_each}, at once" if on_each else "all at once"
     rows = [
         ("Repetition", f"{mark} each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"),
         ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({rounds})"),
@@ -92,8 +93,9 @@ def memory_words(plan: Plan) -> str:
     if plan.memory_bytes is None:
         return "not known before this base model is on this machine"
     free = f" of {memory(plan.free_bytes)} free" if plan.free_bytes is not None else ""
+    each = " on each GPU" if plan.processes > 1 else ""
     unpacked = "; 4-bit weights are unpacked, which is faster" if plan.unpacked else ""
-    return f"about {memory(plan.memory_bytes)} at most{free}{unpacked}"
+    return f"about {memory(plan.memory_bytes)} at most{free}{each}{unpacked}"
 
 
 def time_words(settings: TrainingSettings, plan: Plan) -> str:

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,11 +19,15 @@ import psutil
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
+from pipeline.training import distributed
 from pipeline.training.checkpoints import saved_step
+from pipeline.training.plan import processes_for
 from pipeline.training.runs import (
     LOG,
+    MEMORY_RETRIES,
     PROCESS,
     RESTORED,
+    STOPPED_EARLY,
     alone,
     append_event,
     check_whole,
@@ -32,12 +35,17 @@ from pipeline.training.runs import (
     is_alive,
     log_tail,
     read_events,
+    read_settings,
     running_run,
     since_start,
     status,
 )
+from pipeline.training.settings import gpu_name
 
 logger = logging.getLogger(__name__)
+
+_asked_to_stop: set[Path] = set()
+"""Runs that may end before they can write down why."""
 
 QUIET = {"PYTHONUNBUFFERED": "1", "WANDB_DISABLED": "true", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 """The child writes its log line by line, without bars, and tells nobody else."""
@@ -85,7 +93,7 @@ def start(folder: Path) -> None:
     check_whole(folder)
     (folder / RESTORED).unlink(missing_ok=True)
     environment = SHORT_SPIN | os.environ | QUIET
-    command = [sys.executable, "-m", "pipeline.training.train", str(folder.resolve())]
+    command = distributed.command(folder, processes(folder), MEMORY_RETRIES)
     with (folder / LOG).open("ab") as log:
         child = subprocess.Popen(
             command,
@@ -107,6 +115,9 @@ def start(folder: Path) -> None:
 def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
     """Wait for the child's end, so that no zombie stays, and write down the end of one that could not do so itself."""
     signalled = -child.wait()
+    if folder in _asked_to_stop and status(folder).state == "failed" and not _told_of_failure(folder):
+        append_event(folder, "stopped", message=STOPPED_EARLY)  # before there was anything that could hear it
+    _asked_to_stop.discard(folder)
     _write_end(folder, signalled)
     if (folder / PROCESS).is_file():  # else it was discarded
         ended = status(folder)
@@ -116,7 +127,7 @@ def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
 
 def _write_end(folder: Path, signalled: int) -> None:
     """Write down the end of a run whose process could not do so itself."""
-    if status(folder).state != "failed" or any(e["type"] == "failed" for e in since_start(read_events(folder)[0])):
+    if status(folder).state != "failed" or _told_of_failure(folder):
         return
     message = f"The training process died. {log_tail(folder, 2)}".strip()
     if signalled == signal.SIGKILL:  # it had no time to say anything
@@ -125,11 +136,30 @@ def _write_end(folder: Path, signalled: int) -> None:
         append_event(folder, "failed", message=message)
 
 
+def _told_of_failure(folder: Path) -> bool:
+    return any(event["type"] == "failed" for event in since_start(read_events(folder)[0]))
+
+
+def _is_first(process: psutil.Process) -> bool:
+    """Whether a process is the first of those that train a run; of it is asked what would be asked of the one."""
+    with suppress(psutil.Error):
+        return process.environ().get(distributed.RANK) == "0"
+    return False
+
+
+def processes(folder: Path) -> int:
+    """How many processes will train this run on this machine."""
+    return processes_for(read_settings(folder)) if gpu_name() else 1
+
+
 def stop(folder: Path) -> None:
     """Ask the run to end after the step it is in; it keeps a checkpoint and a usable adapter."""
     if not is_alive(folder):
         return
-    os.kill(read_json(folder / PROCESS)["pid"], signal.SIGTERM)
+    _asked_to_stop.add(folder)
+    started = psutil.Process(read_json(folder / PROCESS)["pid"])
+    with suppress(psutil.NoSuchProcess):
+        next((child for child in started.children() if _is_first(child)), started).terminate()
     logger.info("Run %s is asked to stop", folder.name, extra={"run": folder.name})
 
 
@@ -140,9 +170,13 @@ def discard(folder: Path) -> None:
         RunError: its process does not end.
     """
     if is_alive(folder):
-        child = psutil.Process(read_json(folder / PROCESS)["pid"])
         with suppress(psutil.NoSuchProcess):
+            child = psutil.Process(read_json(folder / PROCESS)["pid"])
+            others = child.children(recursive=True)
             child.kill()
+            for other in others:
+                with suppress(psutil.NoSuchProcess):
+                    other.kill()
         if not _gone(folder):
             raise RunError(f"The process of run {folder.name} does not end, so nothing was deleted; try again.")
     logger.info("Run %s discarded", folder.name, extra={"run": folder.name})

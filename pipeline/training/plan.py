@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.answering.prompts import NO_FACT, UNKNOWN
 from pipeline.errors import SettingsError
 from pipeline.files import home
-from pipeline.machine import free_disk
+from pipeline.machine import free_disk, gpus
 from pipeline.training import memory
 from pipeline.training.evidence import Finding, Teaching, learning_findings
 from pipeline.training.lengths import Lengths, row_lengths
@@ -35,19 +35,21 @@ class Plan:
     Attributes:
         steps: optimizer steps.
         exposures: how often each fact is seen on average, over all its phrasings.
-        micro_batch: examples that go through the model at once.
-        accumulation: micro-batches an update; the product with `micro_batch` is the user's effective batch.
+        processes: that train it, each on a GPU of its own.
+        micro_batch: examples that go through the model at once, in each process.
+        accumulation: micro-batches an update, in each process; the product of the three is the user's effective batch.
         unpacked: whether weights in 4 bits are unpacked for the whole run, which makes it faster: the memory has room.
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
-        memory_bytes: the peak that is expected; None where the base's shape is not known yet.
-        free_bytes: the memory there is; None where nobody can tell.
+        memory_bytes: the peak that is expected, of a GPU where there are several; None where the base's shape is not known yet.
+        free_bytes: the memory there is, of the first GPU; None where nobody can tell.
         disk_bytes: what checkpoints and adapter will take; None as for the memory.
         findings: what speaks against the run, the worst first.
     """
 
     steps: int
     exposures: float
+    processes: int
     micro_batch: int
     accumulation: int
     unpacked: bool
@@ -71,14 +73,31 @@ class Plan:
     @property
     def tokens(self) -> float:
         """Tokens that will be trained, over all steps."""
-        return self.steps * self.micro_batch * self.accumulation * self.lengths.mean
+        return self.steps * self.processes * self.share * self.lengths.mean
+
+    @property
+    def share(self) -> int:
+        """Examples of an update that each process trains."""
+        return self.micro_batch * self.accumulation
 
     def split(self, micro_batch: int) -> "Plan":
-        """The same updates with another micro-batch, a divisor of the effective batch."""
-        return replace(self, micro_batch=micro_batch, accumulation=self.micro_batch * self.accumulation // micro_batch)
+        """The same updates with another micro-batch, a divisor of each process's share."""
+        return replace(self, micro_batch=micro_batch, accumulation=self.share // micro_batch)
 
 
-def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool, free: int | None = None) -> Plan:
+def processes_for(settings: TrainingSettings) -> int:
+    """How many processes this machine would train with: one for each GPU, as far as they share an update evenly."""
+    return fitting_micro_batch(settings.effective_batch_size, max(1, len(gpus())))
+
+
+def plan_run(
+    settings: TrainingSettings,
+    rows: Sequence[dict[str, Any]],
+    *,
+    gpu: bool,
+    free: int | None = None,
+    processes: int | None = None,
+) -> Plan:
     """Plan a run before a model is loaded.
 
     The page asks before the start and the training process asks again; both compute the same from the same rows, and
@@ -87,7 +106,8 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     Args:
         rows: the training rows of the dataset.
         gpu: whether it trains on a GPU.
-        free: bytes of memory that it may use; what this machine has free when not given.
+        free: bytes of memory that it may use, on each GPU; what this machine has free when not given.
+        processes: that share each update; as many as this machine would start when not given.
 
     Raises:
         SettingsError: nothing would be trained, or it cannot be trained on this hardware.
@@ -98,7 +118,9 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     every = row_lengths(rows, settings.base_model)
     lengths, kept = _kept(settings, rows, every)
     teaching = _teaching(settings, kept, lengths)
-    micro_batch, needed = _micro_batch(settings, lengths, teaching.steps, shape, free, gpu)
+    processes = processes or (processes_for(settings) if gpu else 1)
+    share = settings.effective_batch_size // processes
+    micro_batch, needed = _micro_batch(settings, lengths, teaching.steps, shape, free, gpu, share)
     unpacked = False
     if shape and memory.can_unpack(shape, settings, gpu=gpu):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
@@ -111,15 +133,16 @@ def plan_run(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu:
     found += [
         *_cut(settings, every, left_out),
         *_room(settings, needed, free, gpu),
-        *_few_at_once(settings, lengths, teaching.steps, shape, free, gpu, micro_batch),
+        *_few_at_once(settings, lengths, teaching.steps, shape, free, gpu, micro_batch, share),
         *_disk(disk),
         *_format(settings, gpu),
     ]
     return Plan(
         steps=teaching.steps,
         exposures=teaching.exposures(settings),
+        processes=processes,
         micro_batch=micro_batch,
-        accumulation=settings.effective_batch_size // micro_batch,
+        accumulation=share // micro_batch,
         unpacked=unpacked,
         lengths=lengths,
         left_out=left_out,
@@ -222,14 +245,24 @@ def _micro_batches(effective: int, limit: int | None) -> Iterator[int]:
 
 
 def _micro_batch(
-    settings: TrainingSettings, lengths: Lengths, steps: int, shape: Shape | None, free: int | None, gpu: bool
+    settings: TrainingSettings,
+    lengths: Lengths,
+    steps: int,
+    shape: Shape | None,
+    free: int | None,
+    gpu: bool,
+    share: int,
 ) -> tuple[int, int | None]:
-    """The largest micro-batch that fits and its peak in bytes; 1 where none does."""
-    effective, limit = settings.effective_batch_size, None if gpu else CPU_MICRO_BATCH
+    """The largest micro-batch that fits and its peak in bytes; 1 where none does.
+
+    Args:
+        share: examples of an update that a process trains.
+    """
+    limit = None if gpu else CPU_MICRO_BATCH
     if shape is None:
-        return fitting_micro_batch(effective, limit), None
+        return fitting_micro_batch(share, limit), None
     size, needed = 1, 0
-    for size in _micro_batches(effective, limit):
+    for size in _micro_batches(share, limit):
         needed = memory.peak_bytes(shape, settings, lengths, size, steps, gpu=gpu)
         if free is None or needed * MARGIN <= free:
             break
@@ -267,14 +300,15 @@ def _few_at_once(
     free: int | None,
     gpu: bool,
     micro_batch: int,
+    share: int,
 ) -> Iterator[Finding]:
     """A GPU that has room for few examples at a time is hardly used: computing activations again costs far less."""
-    if not gpu or settings.gradient_checkpointing or MUCH * micro_batch > settings.effective_batch_size:
+    if not gpu or settings.gradient_checkpointing or MUCH * micro_batch > share:
         return
-    with_it, _ = _micro_batch(replace(settings, gradient_checkpointing=True), lengths, steps, shape, free, gpu)
+    with_it, _ = _micro_batch(replace(settings, gradient_checkpointing=True), lengths, steps, shape, free, gpu, share)
     if with_it >= MUCH * micro_batch:
         said = (
-            f"The GPU's memory has room for {micro_batch} of {settings.effective_batch_size} examples at once, and with "
+            f"The GPU's memory has room for {micro_batch} of {share} examples at once, and with "
             f"gradient checkpointing for {with_it}, which is several times faster."
         )
         yield Finding(said, "gradient_checkpointing", True)

@@ -53,6 +53,11 @@ GOING_DOWN = "going_down"
 MEMORY_SPLIT = "memory_split"
 """The value of a `message` with which a run that ran out of memory says the micro-batch that it goes on with."""
 
+MEMORY_RETRIES = 3
+"""How often a run may be split into smaller micro-batches before it fails for want of memory."""
+
+STOPPED_EARLY = "Stopped before the first step of this start; nothing is lost."
+
 LIFECYCLE = {"started", "resumed", "finished", "stopped", "failed"}
 ENDINGS = {"finished", "stopped", "failed"}
 

@@ -1,7 +1,8 @@
 """The child process that trains: `python -m pipeline.training.train RUN_DIR`.
 
 It reads the run folder's settings and dataset and writes everything it has to say into the same folder: the base's
-answers, events, checkpoints, and at the end the adapter. Where there is a whole checkpoint it goes on from there.
+answers, events, checkpoints, and at the end the adapter. Where there is a whole checkpoint it goes on from there. Of
+several such processes that share a run (`distributed`), the first one does all that is said here and the others train.
 SIGTERM ends it after the step it is in, with a checkpoint and a usable adapter.
 """
 # ruff: noqa: E402  (SIGTERM must be heard before the seconds that importing torch takes)
@@ -15,13 +16,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.training import distributed
 from pipeline.training.runs import (
     ADAPTER,
     ANSWERED,
     BASELINE,
     CHECKPOINTS,
+    ENDINGS,
+    MEMORY_RETRIES,
     MEMORY_SPLIT,
+    STOPPED_EARLY,
     append_event,
+    last_lifecycle,
     read_events,
     read_settings,
     run_dataset,
@@ -30,12 +36,14 @@ from pipeline.training.runs import (
 
 def stop_before_training(*_: Any) -> None:
     """SIGTERM while there is nothing to save yet."""
-    append_event(Path(sys.argv[1]), "stopped", message="Stopped before the first step of this start; nothing is lost.")
-    os._exit(0)
+    append_event(Path(sys.argv[1]), "stopped", message=STOPPED_EARLY)
+    os._exit(0 if distributed.count() == 1 else 1)  # an error, so that the others are ended too
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop_before_training)
+    distributed.take_own_gpu()
+    if distributed.is_first():
+        signal.signal(signal.SIGTERM, stop_before_training)
 
 from pipeline.answering import models  # before TRL and PEFT, which Unsloth must patch first
 
@@ -57,10 +65,7 @@ from pipeline.training.settings import TrainingSettings
 from pipeline.training.soften import check_rows, soften
 from pipeline.training.targets import Encoded, encode_rows, is_kept
 from pipeline.training.trainers import LeanTrainer, UnslothTrainer
-from pipeline.training.watcher import CountingCollator, Watcher, probe_rows
-
-MEMORY_RETRIES = 3
-"""How often a run may be split into smaller micro-batches before it fails for want of memory."""
+from pipeline.training.watcher import CountingCollator, Follower, Watcher, probe_rows
 
 PISSA_START = "pissa-start"
 """Under `checkpoints/`: PiSSA's adapter before its first step, which turns the trained one into a plain LoRA adapter."""
@@ -75,10 +80,12 @@ def train(folder: Path) -> None:
     settings = read_settings(folder)
     dataset = run_dataset(folder)
     rows = dataset.training()
-    plan = split_as_before(folder, plan_run(settings, rows, gpu=torch.cuda.is_available()))
-    begin(folder, plan)
-
-    append_event(folder, "message", text=f"Loading {settings.base_model}")
+    team = distributed.Team(cpu=models.device() == "cpu")
+    plan = plan_run(settings, rows, gpu=torch.cuda.is_available(), processes=team.count)
+    plan = team.from_first(split_as_before(folder, plan))  # another GPU may have another idea of what is free
+    if team.is_first:
+        begin(folder, plan)
+        append_event(folder, "message", text=f"Loading {settings.base_model}")
     language_model = models.load_base(
         settings.base_model,
         load_in_4bit=settings.load_in_4bit,
@@ -86,6 +93,11 @@ def train(folder: Path) -> None:
         max_length=settings.max_length,
         unpack=plan.unpacked,
     )
+    if not team.is_first:
+        encoded = encode_rows(language_model, rows, settings)
+        add_lora(language_model, settings, folder)
+        train_on(make_trainer(language_model, encoded, settings, plan, folder, Follower(team)), plan, folder)
+        return
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
         append_event(folder, "message", text="Noting what the base says to general questions")
@@ -95,9 +107,8 @@ def train(folder: Path) -> None:
     freeze_baseline(language_model, held_out, settings, folder)
 
     add_lora(language_model, settings, folder)
-    watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings)
+    watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings, team)
     trainer = make_trainer(language_model, encoded, settings, plan, folder, watcher)
-    watcher.collator = trainer.data_collator = CountingCollator(trainer.data_collator)
     signal.signal(signal.SIGTERM, watcher.on_sigterm)
     run_trainer(trainer, watcher, plan, folder)
 
@@ -121,7 +132,7 @@ def begin(folder: Path, plan: Plan) -> None:
     """Tell what will be done: at the first start everything, after that where it goes on."""
     if any(event["type"] == "started" for event in read_events(folder)[0]):
         return
-    how = {"micro_batch": plan.micro_batch, "accumulation": plan.accumulation, "unpacked": plan.unpacked}
+    how = {name: getattr(plan, name) for name in ("processes", "micro_batch", "accumulation", "unpacked")}
     append_event(folder, "started", steps=plan.steps, **how)
     for warning in plan.warnings:
         append_event(folder, "message", text=warning)
@@ -149,13 +160,19 @@ def freeze_baseline(
 
 
 def run_trainer(trainer: SFTTrainer, watcher: Watcher, plan: Plan, folder: Path) -> None:
-    """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces."""
+    """Train to the end, from the last whole checkpoint if there is one, and tell of it."""
     checkpoint = last_checkpoint(folder)
     if checkpoint:
         watcher.restore(sealed_state(checkpoint) or {})
         append_event(folder, "message", text=f"Going on after step {step_of(checkpoint)} of {plan.steps}")
     else:
         append_event(folder, "message", text=f"Training {plan.steps} steps")
+    train_on(trainer, plan, folder)
+
+
+def train_on(trainer: SFTTrainer, plan: Plan, folder: Path) -> None:
+    """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces."""
+    checkpoint = last_checkpoint(folder)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
@@ -170,13 +187,15 @@ def go_on_in_smaller_pieces(plan: Plan, folder: Path) -> None:
     """Start this process anew with half the micro-batch and the same update; returns only when that was tried enough.
 
     A fresh process has none of the old one's memory, on a GPU as little as on a CPU, and keeps the process id by which
-    the page knows it.
+    the page knows it. Of several processes all are started anew, by what started them.
     """
-    tried = sum(bool(event.get(MEMORY_SPLIT)) for event in read_events(folder)[0])
-    if tried >= MEMORY_RETRIES:
+    splits = [event[MEMORY_SPLIT] for event in read_events(folder)[0] if event.get(MEMORY_SPLIT)]
+    if len(splits) >= MEMORY_RETRIES:
         return
+    if splits and splits[-1] < plan.micro_batch:  # another process of this run was faster
+        os._exit(1)
     step = saved_step(folder)
-    smaller = plan.split(fitting_micro_batch(plan.micro_batch * plan.accumulation, plan.micro_batch // 2))
+    smaller = plan.split(fitting_micro_batch(plan.share, plan.micro_batch // 2))
     append_event(
         folder,
         "message",
@@ -187,6 +206,8 @@ def go_on_in_smaller_pieces(plan: Plan, folder: Path) -> None:
     append_event(folder, "resumed", step=step, micro_batch=smaller.micro_batch, accumulation=smaller.accumulation)
     sys.stdout.flush()
     sys.stderr.flush()
+    if plan.processes > 1:
+        os._exit(1)
     os.execv(sys.executable, sys.orig_argv)
 
 
@@ -253,7 +274,7 @@ def make_trainer(
     settings: TrainingSettings,
     plan: Plan,
     folder: Path,
-    watcher: Watcher,
+    watcher: Follower,
 ) -> SFTTrainer:
     dtype = models.dtype_for(settings.precision)
     trainer, padding_free = (UnslothTrainer, False) if models.on_unsloth() else (LeanTrainer, True)
@@ -284,6 +305,7 @@ def make_trainer(
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_timeout=int(distributed.PATIENCE.total_seconds()),
     )
     made = trainer(
         model=language_model.model,
@@ -294,6 +316,7 @@ def make_trainer(
         optimizers=(loraplus_optimizer(language_model, config, settings), None),
     )
     made.targets = encoded.targets
+    watcher.collator = made.data_collator = CountingCollator(made.data_collator)
     made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
     return made
 
@@ -357,6 +380,8 @@ def explain(error: BaseException, folder: Path) -> str:
 
 def main() -> int:
     folder = Path(sys.argv[1])
+    if distributed.starts() and "micro_batch" not in last_lifecycle(folder):
+        return 0  # not for want of memory: the run was stopped, or one of its processes was killed
     logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what the trainers see to
     try:
         train(folder)
@@ -364,7 +389,9 @@ def main() -> int:
         said = explain(error, folder)
         drop_old(folder)  # a checkpoint that the disk had no room for makes room
         with suppress(OSError):  # on a disk that is still full, the run's status says so by itself
-            append_event(folder, "failed", message=said)
+            # Of several processes the first to fail knows why; the others miss it.
+            if distributed.count() == 1 or last_lifecycle(folder).get("type") not in ENDINGS:
+                append_event(folder, "failed", message=said)
         if isinstance(error, PipelineError):
             print(error, file=sys.stderr)
         else:

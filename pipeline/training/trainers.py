@@ -3,21 +3,40 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from trl import SFTTrainer
 
+from pipeline.training.distributed import average_gradients
 from pipeline.training.lean import LeanLlama, has_short_rows, is_plain
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets, divergence
 
 
 class TargetTrainer(SFTTrainer):
-    """SFTTrainer with this project's loss, where `LeanLlama` computes it, and an AdamW in one pass."""
+    """SFTTrainer with this project's loss, where `LeanLlama` computes it, an AdamW in one pass, and the gradients of several
+    processes averaged in one piece."""
 
     targets: Targets
     lean: LeanLlama | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Without it, the model would be wrapped in DistributedDataParallel.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Of several processes the mean: their gradients, and the losses that are told, are averaged too."""
+        items = super()._get_num_items_in_batch(batch_samples, device)
+        return items if items is None or self.args.world_size == 1 else items / self.args.world_size
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.args.world_size > 1 and self.accelerator.sync_gradients:
+            average_gradients(list(model.parameters()), self.args.world_size)
+        return loss
 
     def lean_loss(self, model: Any, ids: Tensor, positions: Tensor, following: Tensor, items: Any) -> Tensor | None:
         """The loss of a plain model's batch, laid out as for `LeanLlama.loss`; None where its rows are too long for that.

@@ -21,6 +21,7 @@ from pipeline.answering.scoring import RIGHT
 from pipeline.data.examples import PROBE
 from pipeline.errors import PipelineError
 from pipeline.training.checkpoints import drop_old, seal
+from pipeline.training.distributed import Team
 from pipeline.training.plan import Plan
 from pipeline.training.runs import CHECKPOINTS, append_event
 from pipeline.training.settings import TrainingSettings
@@ -99,15 +100,44 @@ class CountingCollator:
         return self.sizes.popleft() if self.sizes else 0
 
 
-class Watcher(TrainerCallback):
+class Follower(TrainerCallback):
+    """Does in the other processes of a run what the first one decides, and tells it of the tokens that were trained."""
+
+    collator: CountingCollator
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+        self.own_tokens = 0
+        self.tokens = 0
+        """Of all processes."""
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.own_tokens += self.collator.taken()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.own_tokens += self.collator.taken()
+        own = (control.should_training_stop, control.should_save, control.should_log)
+        decided = own if self.team.is_first else (False, False, False)
+        tokens, *flags = self.team.sum([self.own_tokens, *map(int, decided)])
+        control.should_training_stop, control.should_save, control.should_log = map(bool, flags)
+        self.tokens += tokens
+        self.own_tokens = 0
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if "loss" in kwargs["logs"]:
+            control.should_training_stop = self.team.from_first(control.should_training_stop)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.team.wait()  # each writes a file of its own into the checkpoint
+
+
+class Watcher(Follower):
     """Writes the run's events: each logged step, recall at intervals, and the numbers for its end.
 
     Attributes:
         stopping: SIGTERM was heard; the step that is on is the last one.
         learned: why the run ended before its last step, in a sentence.
     """
-
-    collator: CountingCollator
 
     def __init__(
         self,
@@ -116,7 +146,9 @@ class Watcher(TrainerCallback):
         probe: list[dict[str, Any]],
         plan: Plan,
         settings: TrainingSettings,
+        team: Team,
     ) -> None:
+        super().__init__(team)
         self.folder = folder
         self.language_model = language_model
         self.probe = probe
@@ -129,7 +161,6 @@ class Watcher(TrainerCallback):
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.steps = 0
-        self.tokens = 0
         self.seconds = 0.0
         self.probe_seconds = 0.0
         self.probes: list[tuple[int, float]] = []
@@ -158,11 +189,7 @@ class Watcher(TrainerCallback):
         if self.probe_every and not self.probes:
             self._ask_probe(0)
 
-    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.tokens += self.collator.taken()
-
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.tokens += self.collator.taken()
         self.steps = step = state.global_step
         last = step >= state.max_steps
         if self.stopping:
@@ -173,6 +200,7 @@ class Watcher(TrainerCallback):
         # looked at first, so that no checkpoint holds weights that are no numbers.
         if last or control.should_save:
             control.should_log = True
+        super().on_step_end(args, state, control)
 
     def _probe_is_due(self, step: int) -> bool:
         asked, recall = self.probes[-1] if self.probes else (0, 0.0)
@@ -193,6 +221,7 @@ class Watcher(TrainerCallback):
             if self.settings.stop_when_learned and not last:
                 self.learned = why_to_stop(self.probes, state.max_steps, self.probe_every)
                 control.should_training_stop = control.should_training_stop or bool(self.learned)
+        super().on_log(args, state, control, **kwargs)
 
     def _tell_step(self, logs: dict[str, Any], state: TrainerState) -> None:
         loss = float(logs["loss"])
@@ -246,6 +275,7 @@ class Watcher(TrainerCallback):
         self.probe_seconds += self.last_time - begun
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        super().on_save(args, state, control)
         seal(self.folder / CHECKPOINTS / f"checkpoint-{state.global_step}", self.state())
         drop_old(self.folder)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pipeline.training import train, watcher
+from tests.training import on_cpu  # noqa: F401  (several processes of it go on from a checkpoint)
 
 
 class SmallMemory(watcher.CountingCollator):

@@ -15,6 +15,7 @@ from pipeline.answering.models import LanguageModel, load_base
 from pipeline.answering.prompts import GENERAL, encode_prompt
 from pipeline.data.dataset import Dataset
 from pipeline.training import lean, operations, trainers
+from pipeline.training.distributed import Team
 from pipeline.training.lean import LeanLlama, filled_up, is_plain, row_width
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events
@@ -46,7 +47,7 @@ def make(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> Callable[..., Mad
             if "lora_B" in name:  # which begins at zero, where A has no gradient
                 torch.nn.init.normal_(weight, std=0.05)
         plan = plan_run(settings, rows, gpu=False)
-        watcher = Watcher(tmp_path, model, [], plan, settings)
+        watcher = Watcher(tmp_path, model, [], plan, settings, Team(cpu=True))
         trainer = make_trainer(model, encode_rows(model, rows, settings), settings, plan, tmp_path, watcher)
         assert isinstance(trainer, LeanTrainer)
         trainer.remove_callback(watcher)  # no run is told of

@@ -14,6 +14,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.data.edits import EDIT, Edit
 from pipeline.data.store import change_row
 from pipeline.training import targets
+from pipeline.training.distributed import Team
 from pipeline.training.plan import plan_run
 from pipeline.training.targets import (
     FIRST_KEPT,
@@ -112,7 +113,9 @@ def test_a_fresh_adapter_has_nothing_to_learn_of_the_base_s_distribution(
     encoded = encode_rows(base, rows, settings)
     add_lora(base, settings, tmp_path)
     plan = plan_run(settings, rows, gpu=False)
-    trainer = make_trainer(base, encoded, settings, plan, tmp_path, Watcher(tmp_path, base, [], plan, settings))
+    trainer = make_trainer(
+        base, encoded, settings, plan, tmp_path, Watcher(tmp_path, base, [], plan, settings, Team(cpu=True))
+    )
     batch = next(iter(trainer.get_train_dataloader()))
     ends = batch["labels"] > IGNORED
     batch["labels"][ends] = IGNORED

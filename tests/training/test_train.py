@@ -22,6 +22,7 @@ from pipeline.data.dataset import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError
 from pipeline.files import read_json
 from pipeline.training import train as module
+from pipeline.training.distributed import Team
 from pipeline.training.plan import plan_run
 from pipeline.training.runs import create_run, read_events, status
 from pipeline.training.settings import TrainingSettings
@@ -192,7 +193,7 @@ def trainer_for(
     plan = plan_run(settings, rows, gpu=False)
     encoded = encode_rows(model, rows, settings)
     add_lora(model, settings, folder)
-    watcher = Watcher(folder, model, probe_rows(dataset.held_out()), plan, settings)
+    watcher = Watcher(folder, model, probe_rows(dataset.held_out()), plan, settings, Team(cpu=True))
     trainer = make_trainer(model, encoded, settings, plan, folder, watcher)
     watcher.collator = trainer.data_collator = CountingCollator(trainer.data_collator)
     return trainer
