@@ -1,4 +1,4 @@
-"""Training and answering on one GPU: `python -m benchmarks.gpu_speed [training|answers|same|capped ...] [--out DIR]`.
+"""Training and answering on GPUs: `python -m benchmarks.gpu_speed [training|answers|same|capped|several ...] [--out DIR]`.
 
 Llama-3-8B's shape with random weights, whose speed and memory are the real model's, and peers in the same call:
 
@@ -7,6 +7,7 @@ Llama-3-8B's shape with random weights, whose speed and memory are the real mode
 - answers: 15 questions on both sides, 64 new tokens each, and one question alone.
 - same: 100 questions to a trained embedded model, against Transformers' own decoding, in fp32 and bf16.
 - capped: the same training on a GPU of which a part may be used, as the planner plans it.
+- several: the same training on 1, 2 and 4 GPUs, with 24 examples on each, and with 24 in all, whose losses are compared.
 
 Every run is a process of its own. Steps that compile or capture are counted apart (`WARM`).
 """
@@ -29,7 +30,8 @@ from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json, write_json
-from pipeline.training import launcher
+from pipeline.machine import gpus
+from pipeline.training import distributed, launcher
 from pipeline.training.lengths import row_lengths
 from pipeline.training.runs import clear_run, create_run, log_tail, read_events, run_dataset, status
 from pipeline.training.settings import preset
@@ -51,6 +53,8 @@ CAPS: dict[str, tuple[int, dict[str, Any]]] = {
     "16 GiB, fp16": (16, {"precision": "fp16"}),
 }
 """GiB of the GPU that may be used, and changes to the settings: a T4 has no bf16."""
+
+GPUS, EXAMPLES = (1, 2, 4), 24
 
 ANSWERS = ("app", "unsloth", "transformers")
 
@@ -78,6 +82,7 @@ def in_a_process(*arguments: str) -> None:
 
 def train_case(case: str, run: Path) -> None:
     """In the child: train a run in one of the ways."""
+    distributed.take_own_gpu()
     import torch
 
     from pipeline.training import memory, train, trainers
@@ -136,8 +141,31 @@ def add_figures(found: dict[str, Any], events: list[dict[str, Any]], begun: floa
     }
     for name, value in new.items():
         found.setdefault(name, []).append(value)
-    found["planned"] = {name: events[0][name] for name in ("micro_batch", "accumulation", "unpacked")}
+    found["planned"] = {name: events[0][name] for name in ("processes", "micro_batch", "accumulation", "unpacked")}
     found["losses"] = [round(event["loss"], 4) for event in steps[:20]]
+
+
+def several_figures(work: Path, runs: int) -> dict[str, Any]:
+    dataset, base = long_rows(work), base_of(LLAMA_8B, work)
+    figures: dict[str, Any] = {}
+    for turn in range(runs):
+        for number in [n for n in GPUS if n <= len(gpus())]:
+            for case, batch in ((f"{number} x {EXAMPLES}", number * EXAMPLES), (f"{EXAMPLES} on {number}", EXAMPLES)):
+                if case == f"{EXAMPLES} on 1" or (turn and case.endswith(f"on {number}")):
+                    continue  # the former is 1 x 24; and one run says whether the losses are the same
+                changes = {"per_device_train_batch_size": batch, "base_model": base, "load_in_4bit": True, "lora_r": 16}
+                run = work / "train-several"
+                clear_run(run)
+                create_run(dataset, preset("recall", **changes, max_steps=STEPS, probes=0, questions=2), run)
+                *words, folder = distributed.command(run, number, 0)
+                words = [word.replace("pipeline.training.train", "benchmarks.gpu_speed") for word in words]
+                visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(number)))}
+                begun = time.time()
+                command = [*words, "--child", "train", "app", folder]
+                subprocess.run(command, check=True, cwd=PROJECT, env=os.environ | visible)
+                add_figures(figures.setdefault(case, {}), read_events(run)[0], begun)
+                print(case, figures[case], flush=True)
+    return {"steps": [WARM, STEPS], "cases": figures}
 
 
 # --- Answers ---
@@ -293,6 +321,7 @@ def main() -> None:
         "answers": lambda: answer_figures(work, args.cases or ANSWERS, args.runs),
         "same": lambda: same_figures(work),
         "capped": lambda: training_figures(work, list(CAPS), 1),
+        "several": lambda: several_figures(work, args.runs),
     }
     for what in args.what:
         save(f"gpu_speed_{what}", measured[what](), args.out)
