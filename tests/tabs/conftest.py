@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
 from pipeline.files import PROJECT
 from tests.hub_server import HubServer
@@ -119,11 +119,41 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+FAILED = pytest.StashKey[bool]()
+
+FRAMES = """() => Promise.race([
+    new Promise(done => requestAnimationFrame(() => done("frames come"))),
+    new Promise(done => setTimeout(() => done("no frame comes"), 5000)),
+])"""
+
+
+def tell_what_it_does(page: Page) -> None:
+    """Print what a page is at that no longer answers: Playwright says only that it waited."""
+    session, stacks = page.context.new_cdp_session(page), []
+    session.on("Debugger.paused", lambda event: stacks.append([f["functionName"] for f in event["callFrames"]]))
+    with suppress(Error):
+        session.send("Debugger.enable")
+        session.send("Debugger.pause")
+        page.wait_for_timeout(1000)
+        session.send("Debugger.disable")
+        print(f"The page is {page.evaluate('document.visibilityState')}; {page.evaluate(FRAMES)}.")
+    print(f"It is at: {stacks or 'nothing'}")
+
+
 @pytest.fixture
-def page(app: App, browser: Browser) -> Iterator[Page]:
+def page(app: App, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The app's page in a fresh browser context."""
     opened = open_page(app, browser)
     yield opened
+    if request.node.stash.get(FAILED, False):
+        tell_what_it_does(opened)
     assert not app.strangers, "The page asked for something on another machine."
     assert opened.evaluate("window.ranAway") is None, "Text from a catalogue was run."
     opened.context.close()
