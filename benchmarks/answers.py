@@ -1,12 +1,13 @@
 """Answers of the embedded model on this machine: `python -m benchmarks.answers [--runs N]`.
 
 A run is trained for a few steps (what it knows does not matter here), loaded, and asked: seconds to the first token of a chat
-question with both sides streaming, tokens a second of such a stream, tokens a second of one question and of fifteen with and
-without prepacked matrices, and fifteen questions on both sides: in batches, one by one, and in batches by Transformers' own
-decoding, alternating, three times each.
+question with both sides streaming, tokens a second of such a stream, tokens a second of one question and of fifteen, of base
+and tuned model, with prepacked matrices, without and by Transformers, and fifteen questions on both sides: in batches, one by
+one, and in batches by Transformers' own decoding, alternating, three times each.
 """
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
@@ -53,21 +54,27 @@ def both_sides(language_model: LanguageModel, rows: list[dict[str, Any]]) -> flo
 
 
 def decoded_figures(language_model: LanguageModel, prompts: list[list[int]], runs: int) -> dict[str, Any]:
-    """Tokens a second of greedy answers of 64 tokens each: one question and all, with prepacked matrices and without."""
+    """Tokens a second of greedy answers of 64 tokens each, base and tuned: one question and all, with prepacked matrices,
+    without, and by Transformers."""
     llama, found = language_model.model.get_base_model(), {}
-    sides = {"packed": getattr(llama, "prepacked", {}), "plain": {}}
+    prepacked = getattr(llama, "prepacked", {})
+    ways = {"prepacked": (prepacked, True), "plain": ({}, True), "transformers": ({}, False)}
     speeds: dict[str, list[float]] = {}
-    with mock.patch.object(LanguageModel, "_end_tokens", lambda self: {0}):  # which nobody says
-        for _ in range(runs + 1):
-            for count in (1, len(prompts)):
-                for side, matrices in sides.items():
-                    with mock.patch.object(llama, "prepacked", matrices, create=True):
-                        begun = time.monotonic()
-                        said = language_model._decoded(
-                            prompts[:count], [TUNED] * count, language_model._generation(NEW_TOKENS)
-                        )
-                        speed = sum(map(len, said)) / (time.monotonic() - begun)
-                    speeds.setdefault(f"{side}_tokens_per_second_of_{count}", []).append(speed)
+    # Answers of 64 tokens: their end is a token that nobody says.
+    with mock.patch.object(LanguageModel, "_end_tokens", lambda self: {0}):
+        config = language_model._generation(NEW_TOKENS)
+        config.min_new_tokens = NEW_TOKENS
+        for _, count, who in itertools.product(range(runs + 1), (1, len(prompts)), (BASE, TUNED)):
+            for way, (matrices, ours) in ways.items():
+                with (
+                    mock.patch.object(llama, "prepacked", matrices, create=True),
+                    mock.patch.object(LanguageModel, "_is_ours", lambda self, ours=ours: ours),
+                ):
+                    begun = time.monotonic()
+                    said = language_model._decoded(prompts[:count], [who] * count, config)
+                    speed = sum(map(len, said)) / (time.monotonic() - begun)
+                side = "base" if who == BASE else "tuned"
+                speeds.setdefault(f"{way}_{side}_tokens_per_second_of_{count}", []).append(speed)
     for name, values in speeds.items():
         found[name] = spread(values[1:])  # the first call of all makes buffers and kernels
     return found

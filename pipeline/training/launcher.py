@@ -115,9 +115,11 @@ def start(folder: Path) -> None:
 def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
     """Wait for the child's end, so that no zombie stays, and write down the end of one that could not do so itself."""
     signalled = -child.wait()
-    if folder in _asked_to_stop and status(folder).state == "failed" and not _told_of_failure(folder):
-        append_event(folder, "stopped", message=STOPPED_EARLY)  # before there was anything that could hear it
-    _asked_to_stop.discard(folder)
+    if folder in _asked_to_stop:
+        _asked_to_stop.remove(folder)
+        told = {event["type"] for event in since_start(read_events(folder)[0])}
+        if status(folder).state == "failed" and not told & {"failed", "step"}:
+            append_event(folder, "stopped", message=STOPPED_EARLY)  # before there was anything that could hear it
     _write_end(folder, signalled)
     if (folder / PROCESS).is_file():  # else it was discarded
         ended = status(folder)
@@ -127,17 +129,13 @@ def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:
 
 def _write_end(folder: Path, signalled: int) -> None:
     """Write down the end of a run whose process could not do so itself."""
-    if status(folder).state != "failed" or _told_of_failure(folder):
+    if status(folder).state != "failed" or any(e["type"] == "failed" for e in since_start(read_events(folder)[0])):
         return
     message = f"The training process died. {log_tail(folder, 2)}".strip()
     if signalled == signal.SIGKILL:  # it had no time to say anything
         message = "The training process was killed, often because the memory ran out."
     with suppress(OSError):  # a run that was discarded has no folder any more
         append_event(folder, "failed", message=message)
-
-
-def _told_of_failure(folder: Path) -> bool:
-    return any(event["type"] == "failed" for event in since_start(read_events(folder)[0]))
 
 
 def _is_first(process: psutil.Process) -> bool:

@@ -27,10 +27,16 @@ class TargetTrainer(SFTTrainer):
         # Without it, the model would be wrapped in DistributedDataParallel.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """Of several processes the mean: their gradients, and the losses that are told, are averaged too."""
-        items = super()._get_num_items_in_batch(batch_samples, device)
-        return items if items is None or self.args.world_size == 1 else items / self.args.world_size
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The micro-batches of an update, and its learned tokens: of several processes the mean, since their gradients, and
+        the losses that are told, are averaged too."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.args.world_size > 1:  # Unsloth puts a count of its own in Transformers' place
+            learned = [(batch["labels"] != IGNORED).sum() for batch in batches]
+            items = torch.stack(learned).sum().to(device).float()
+            torch.distributed.all_reduce(items)
+            items /= self.args.world_size
+        return batches, items
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)
