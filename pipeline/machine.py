@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,11 +53,13 @@ def gpus() -> list[dict[str, str]]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None and not chosen.strip():
         return []
-    command += [f"--id={chosen}"] if chosen else []
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return []
+    lines: list[str] = []
+    # It does not know every name that CUDA knows: of a part of a GPU, for one.
+    for which in [[f"--id={chosen}"], []] if chosen else [[]]:
+        with suppress(OSError, subprocess.SubprocessError):
+            said = subprocess.run([*command, *which], capture_output=True, text=True, timeout=20, check=True).stdout
+            lines = said.splitlines()[: len(chosen.split(",")) if chosen else None]
+            break
     fields = ("name", "memory", "driver", "capability")
     return [dict(zip(fields, map(str.strip, line.split(",")), strict=False)) for line in lines if line.strip()]
 

@@ -38,6 +38,7 @@ def command(folder: Path, count: int, restarts: int) -> list[str]:
         "num_cpu_threads_per_process": max(1, cores() // count),
         "mixed_precision": "no",  # the trainer says which
         "dynamo_backend": "no",
+        "gpu_ids": "all",  # that are visible; a person's own configuration may say otherwise
         "main_process_port": 0,  # one that is free
         "max_restarts": restarts,
     }
@@ -65,7 +66,7 @@ def take_own_gpu() -> None:
     if count() == 1 or LOCAL_RANK not in os.environ:
         return
     own = int(os.environ[LOCAL_RANK])
-    visible = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    visible = [gpu.strip() for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
     os.environ["CUDA_VISIBLE_DEVICES"] = visible[own] if visible else str(own)
     os.environ[LOCAL_RANK] = "0"
 
@@ -80,11 +81,14 @@ class Team:
 
             # The launcher's store still has the addresses of processes that ended: each start has a part of its own.
             store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+            store.set_timeout(PATIENCE)
             own = torch.distributed.PrefixStore(f"start {starts()}", store)
             place = {"rank": int(os.environ[RANK]), "world_size": self.count, "timeout": PATIENCE}
             torch.distributed.init_process_group("gloo" if cpu else "nccl", store=own, **place)
             # What is decided travels between processors: a GPU would have to be waited for.
             self.group: Any = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            if not cpu:
+                torch.distributed.barrier(device_ids=[0])  # NCCL takes its memory now, before it is asked what is free
 
     def from_first(self, value: T) -> T:
         """What the first process has here."""
@@ -105,6 +109,16 @@ class Team:
         sums = torch.tensor(numbers)
         torch.distributed.all_reduce(sums, group=self.group)
         return sums.tolist()
+
+    def least(self, number: int) -> int:
+        """The least of what all processes have here."""
+        if self.count == 1:
+            return number
+        import torch.distributed
+
+        numbers: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(numbers, number, group=self.group)
+        return min(numbers)
 
     def wait(self) -> None:
         """Wait until every process has come here."""

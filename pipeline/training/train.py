@@ -60,6 +60,7 @@ from pipeline.answering.prompts import encode_prompt
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.checkpoints import drop_old, last_checkpoint, saved_step, sealed_state, step_of
+from pipeline.training.memory import free_bytes
 from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.soften import check_rows, soften
@@ -81,8 +82,10 @@ def train(folder: Path) -> None:
     dataset = run_dataset(folder)
     rows = dataset.training()
     team = distributed.Team(cpu=models.device() == "cpu")
-    plan = plan_run(settings, rows, gpu=torch.cuda.is_available(), processes=team.count)
-    plan = team.from_first(split_as_before(folder, plan))  # another GPU may have another idea of what is free
+    gpu = torch.cuda.is_available()
+    free = free_bytes(gpu=gpu)
+    free = free if free is None else team.least(free)  # another GPU may have less
+    plan = team.from_first(split_as_before(folder, plan_run(settings, rows, gpu=gpu, free=free, processes=team.count)))
     if team.is_first:
         begin(folder, plan)
         append_event(folder, "message", text=f"Loading {settings.base_model}")
@@ -124,8 +127,23 @@ def train(folder: Path) -> None:
 
 def split_as_before(folder: Path, plan: Plan) -> Plan:
     """The plan with the micro-batch that the memory made necessary when this run was last on."""
-    splits = [event[MEMORY_SPLIT] for event in read_events(folder)[0] if event.get(MEMORY_SPLIT)]
+    splits = memory_splits(folder)
     return plan.split(splits[-1]) if splits and plan.micro_batch > splits[-1] else plan
+
+
+def memory_splits(folder: Path) -> list[int]:
+    """The micro-batches that the memory made necessary, each once: several processes may have said the same."""
+    return list(dict.fromkeys(event[MEMORY_SPLIT] for event in read_events(folder)[0] if event.get(MEMORY_SPLIT)))
+
+
+def splits_since_launch(folder: Path) -> int:
+    """How often the launcher had a reason to start all processes anew."""
+    found = set()
+    for event in reversed(read_events(folder)[0]):
+        if event["type"] == "started" or (event["type"] == "resumed" and "micro_batch" not in event):
+            break
+        found |= {event["micro_batch"]} if event["type"] == "resumed" else set()
+    return len(found)
 
 
 def begin(folder: Path, plan: Plan) -> None:
@@ -189,7 +207,7 @@ def go_on_in_smaller_pieces(plan: Plan, folder: Path) -> None:
     A fresh process has none of the old one's memory, on a GPU as little as on a CPU, and keeps the process id by which
     the page knows it. Of several processes all are started anew, by what started them.
     """
-    splits = [event[MEMORY_SPLIT] for event in read_events(folder)[0] if event.get(MEMORY_SPLIT)]
+    splits = memory_splits(folder)
     if len(splits) >= MEMORY_RETRIES:
         return
     if splits and splits[-1] < plan.micro_batch:  # another process of this run was faster
@@ -380,14 +398,18 @@ def explain(error: BaseException, folder: Path) -> str:
 
 def main() -> int:
     folder = Path(sys.argv[1])
-    if distributed.starts() and "micro_batch" not in last_lifecycle(folder):
-        return 0  # not for want of memory: the run was stopped, or one of its processes was killed
+    if distributed.starts() > splits_since_launch(folder):
+        return 0  # not for want of memory: the run was stopped, or one of its processes failed or was killed
+    splits = memory_splits(folder)
     logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what the trainers see to
     try:
         train(folder)
     except BaseException as error:  # whatever it is, the run's end must be written down
+        if distributed.count() > 1 and memory_splits(folder) != splits:
+            os._exit(1)  # another process ran out of memory: all go on in smaller pieces
         said = explain(error, folder)
-        drop_old(folder)  # a checkpoint that the disk had no room for makes room
+        if distributed.is_first():
+            drop_old(folder)  # a checkpoint that the disk had no room for makes room
         with suppress(OSError):  # on a disk that is still full, the run's status says so by itself
             # Of several processes the first to fail knows why; the others miss it.
             if distributed.count() == 1 or last_lifecycle(folder).get("type") not in ENDINGS:

@@ -24,6 +24,9 @@ class TargetTrainer(SFTTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = (
+            True  # the loss is this project's own, and is divided by the whole update's tokens
+        )
         # Without it, the model would be wrapped in DistributedDataParallel.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
 

@@ -1,15 +1,17 @@
 """The child process on a machine with little memory: `python -m tests.training.small_memory MOST RUN_DIR`.
 
-From the third step on a micro-batch of more than MOST examples fails as it does on a GPU that is too small for it. All
-else is the real child; started anew by itself it runs under the same condition, as it would on the same machine.
+From the third step on a micro-batch of more than MOST examples fails as it does on a GPU that is too small for it, in the
+last of a run's processes. All else is the real child; started anew by itself it runs under the same condition, as it would on
+the same machine.
 """
 
+import os
 import sys
 from typing import Any
 
 import torch
 
-from pipeline.training import train, watcher
+from pipeline.training import distributed, train, watcher
 from tests.training import on_cpu  # noqa: F401  (several processes of it go on from a checkpoint)
 
 
@@ -19,7 +21,8 @@ class SmallMemory(watcher.CountingCollator):
 
     def __call__(self, features: list[dict[str, Any]], *args: Any) -> Any:
         SmallMemory.batches += 1
-        if len(features) > self.most and SmallMemory.batches > 3:  # the trainer takes one batch ahead
+        is_last = os.environ.get(distributed.RANK, "0") == str(distributed.count() - 1)
+        if is_last and len(features) > self.most and SmallMemory.batches > 3:  # the trainer takes one batch ahead
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
         return super().__call__(features, *args)
 
