@@ -23,8 +23,6 @@ from pipeline.training.runs import (
     BASELINE,
     CHECKPOINTS,
     ENDINGS,
-    MEMORY_RETRIES,
-    MEMORY_SPLIT,
     STOPPED_EARLY,
     append_event,
     last_lifecycle,
@@ -59,10 +57,17 @@ from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import encode_prompt
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json, whole_folder, write_json
-from pipeline.training.checkpoints import drop_old, last_checkpoint, saved_step, sealed_state, step_of
+from pipeline.training.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
 from pipeline.training.memory import free_bytes
-from pipeline.training.plan import Plan, fitting_micro_batch, plan_run
+from pipeline.training.plan import Plan, plan_run
 from pipeline.training.settings import TrainingSettings
+from pipeline.training.shortage import (
+    go_on_in_smaller_pieces,
+    is_out_of_memory,
+    memory_splits,
+    split_as_before,
+    splits_since_launch,
+)
 from pipeline.training.soften import check_rows, soften
 from pipeline.training.targets import Encoded, encode_rows, is_kept
 from pipeline.training.trainers import LeanTrainer, UnslothTrainer
@@ -125,27 +130,6 @@ def train(folder: Path) -> None:
     append_event(folder, "finished", **watcher.summary(), strength=strength, **learned)
 
 
-def split_as_before(folder: Path, plan: Plan) -> Plan:
-    """The plan with the micro-batch that the memory made necessary when this run was last on."""
-    splits = memory_splits(folder)
-    return plan.split(splits[-1]) if splits and plan.micro_batch > splits[-1] else plan
-
-
-def memory_splits(folder: Path) -> list[int]:
-    """The micro-batches that the memory made necessary, each once: several processes may have said the same."""
-    return list(dict.fromkeys(event[MEMORY_SPLIT] for event in read_events(folder)[0] if event.get(MEMORY_SPLIT)))
-
-
-def splits_since_launch(folder: Path) -> int:
-    """How often the launcher had a reason to start all processes anew."""
-    found = set()
-    for event in reversed(read_events(folder)[0]):
-        if event["type"] == "started" or (event["type"] == "resumed" and "micro_batch" not in event):
-            break
-        found |= {event["micro_batch"]} if event["type"] == "resumed" else set()
-    return len(found)
-
-
 def begin(folder: Path, plan: Plan) -> None:
     """Tell what will be done: at the first start everything, after that where it goes on."""
     if any(event["type"] == "started" for event in read_events(folder)[0]):
@@ -199,41 +183,6 @@ def train_on(trainer: SFTTrainer, plan: Plan, folder: Path) -> None:
         traceback.print_exc()
         go_on_in_smaller_pieces(plan, folder)
         raise
-
-
-def go_on_in_smaller_pieces(plan: Plan, folder: Path) -> None:
-    """Start this process anew with half the micro-batch and the same update; returns only when that was tried enough.
-
-    A fresh process has none of the old one's memory, on a GPU as little as on a CPU, and keeps the process id by which
-    the page knows it. Of several processes all are started anew, by what started them.
-    """
-    splits = memory_splits(folder)
-    if len(splits) >= MEMORY_RETRIES:
-        return
-    if splits and splits[-1] < plan.micro_batch:  # another process of this run was faster
-        os._exit(1)
-    step = saved_step(folder)
-    smaller = plan.split(fitting_micro_batch(plan.share, plan.micro_batch // 2))
-    append_event(
-        folder,
-        "message",
-        text=f"The memory was not enough for {plan.micro_batch} examples at once: going on after step {step} with "
-        f"{smaller.accumulation} times {smaller.micro_batch}, which is the same update.",
-        **{MEMORY_SPLIT: smaller.micro_batch},
-    )
-    append_event(folder, "resumed", step=step, micro_batch=smaller.micro_batch, accumulation=smaller.accumulation)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if plan.processes > 1:
-        os._exit(1)
-    os.execv(sys.executable, sys.orig_argv)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: PyTorch has a class for it on a GPU, and only words on a CPU."""
-    said = str(error).lower()
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in said for w in words)
 
 
 def smoke_answer(language_model: LanguageModel, prompt: str) -> None:
