@@ -66,10 +66,10 @@ def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]
     """What the run will do, as (name, figure in words) in HTML."""
     enough = plan.exposures >= ENOUGH_EXPOSURES
     mark = f"<span class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'}</span>"
-    on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
-    rounds = f"{plan.micro_batch} at once{on_each}, {count(plan.accumulation, 'round')}"
-    if plan.accumulation == 1:
-        rounds = f"{plan.micro_batch}{on_each}, at once" if on_each else "all at once"
+    rounds = "all at once"
+    if (plan.processes, plan.accumulation) != (1, 1):
+        on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
+        rounds = f"{plan.micro_batch} at once{on_each}, {count(plan.accumulation, 'round')}"
     rows = [
         ("Repetition", f"{mark} each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"),
         ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({rounds})"),

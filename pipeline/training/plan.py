@@ -2,8 +2,9 @@
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pipeline.answering.prompts import NO_FACT, UNKNOWN
@@ -120,7 +121,8 @@ def plan_run(
     teaching = _teaching(settings, kept, lengths)
     processes = processes or (processes_for(settings) if gpu else 1)
     share = settings.effective_batch_size // processes
-    micro_batch, needed = _micro_batch(settings, lengths, teaching.steps, shape, free, gpu, share)
+    fitting = partial(_micro_batch, lengths=lengths, steps=teaching.steps, shape=shape, free=free, gpu=gpu, share=share)
+    micro_batch, needed = fitting(settings)
     unpacked = False
     if shape and memory.can_unpack(shape, settings, gpu=gpu):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
@@ -133,7 +135,7 @@ def plan_run(
     found += [
         *_cut(settings, every, left_out),
         *_room(settings, needed, free, gpu),
-        *_few_at_once(settings, lengths, teaching.steps, shape, free, gpu, micro_batch, share),
+        *(_few_at_once(settings, micro_batch, share, fitting) if gpu else ()),
         *_disk(disk),
         *_format(settings, gpu),
     ]
@@ -294,18 +296,18 @@ def _room(settings: TrainingSettings, needed: int | None, free: int | None, gpu:
 
 def _few_at_once(
     settings: TrainingSettings,
-    lengths: Lengths,
-    steps: int,
-    shape: Shape | None,
-    free: int | None,
-    gpu: bool,
     micro_batch: int,
     share: int,
+    fitting: Callable[[TrainingSettings], tuple[int, int | None]],
 ) -> Iterator[Finding]:
-    """A GPU that has room for few examples at a time is hardly used: computing activations again costs far less."""
-    if not gpu or settings.gradient_checkpointing or MUCH * micro_batch > share:
+    """A GPU that has room for few examples at a time is hardly used: computing activations again costs far less.
+
+    Args:
+        fitting: the micro-batch, and its peak, of other settings.
+    """
+    if settings.gradient_checkpointing or MUCH * micro_batch > share:
         return
-    with_it, _ = _micro_batch(replace(settings, gradient_checkpointing=True), lengths, steps, shape, free, gpu, share)
+    with_it, _ = fitting(replace(settings, gradient_checkpointing=True))
     if with_it >= MUCH * micro_batch:
         said = (
             f"The GPU's memory has room for {micro_batch} of {share} examples at once, and with "

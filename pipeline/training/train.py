@@ -104,7 +104,8 @@ def train(folder: Path) -> None:
     if not team.is_first:
         encoded = encode_rows(language_model, rows, settings)
         add_lora(language_model, settings, folder)
-        train_on(make_trainer(language_model, encoded, settings, plan, folder, Follower(team)), plan, folder)
+        trainer = make_trainer(language_model, encoded, settings, plan, folder, Follower(team))
+        run_trainer(trainer, None, plan, folder)
         return
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
@@ -161,20 +162,18 @@ def freeze_baseline(
     ask_baseline(language_model, questions, folder / BASELINE, settings.as_dict())
 
 
-def run_trainer(trainer: SFTTrainer, watcher: Watcher, plan: Plan, folder: Path) -> None:
-    """Train to the end, from the last whole checkpoint if there is one, and tell of it."""
+def run_trainer(trainer: SFTTrainer, watcher: Watcher | None, plan: Plan, folder: Path) -> None:
+    """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces.
+
+    Args:
+        watcher: the first process's, which tells where it begins.
+    """
     checkpoint = last_checkpoint(folder)
-    if checkpoint:
+    if watcher and checkpoint:
         watcher.restore(sealed_state(checkpoint) or {})
         append_event(folder, "message", text=f"Going on after step {step_of(checkpoint)} of {plan.steps}")
-    else:
+    elif watcher:
         append_event(folder, "message", text=f"Training {plan.steps} steps")
-    train_on(trainer, plan, folder)
-
-
-def train_on(trainer: SFTTrainer, plan: Plan, folder: Path) -> None:
-    """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces."""
-    checkpoint = last_checkpoint(folder)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:

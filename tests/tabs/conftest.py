@@ -15,14 +15,19 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
+from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.files import PROJECT
+from pipeline.training.runs import create_run
+from tabs import catalogues
 from tests.hub_server import HubServer
+from tests.tiny import tiny_settings, train_here
 
 PATIENCE = 120
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
@@ -260,6 +265,16 @@ def trained(app: App, browser: Browser) -> App:
     expect(opened.locator("#ending")).to_contain_text("Finished")
     opened.context.close()
     return app
+
+
+def make_trained(app: App, base: Path, **changes: Any) -> Path:
+    """A finished run of two products in the app's home, made without the page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHELFTALK_HOME", str(app.home))
+        dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+        folder = create_run(dataset, tiny_settings(base, questions=1, **changes))
+        assert train_here(folder) == 0
+    return folder
 
 
 @pytest.fixture

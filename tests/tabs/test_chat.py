@@ -10,11 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.training.runs import create_run
-from tabs import catalogues
-from tests.tabs.conftest import App, cell, open_tab
-from tests.tiny import build_model, tiny_settings, train_here
+from tests.tabs.conftest import App, cell, make_trained, open_tab
+from tests.tiny import build_model
 
 
 def ask(page: Page, question: str) -> None:
@@ -78,12 +75,7 @@ WATCH = """() => {
 @pytest.fixture
 def slow(app: App, tmp_path: Path) -> Iterator[App]:
     """The app whose newest run has a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
-    base = build_model(tmp_path / "slow", hidden_size=512, layers=12)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHELFTALK_HOME", str(app.home))
-        dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
-        folder = create_run(dataset, tiny_settings(base, max_steps=1, probes=0, questions=1))
-        assert train_here(folder) == 0
+    folder = make_trained(app, build_model(tmp_path / "slow", hidden_size=512, layers=12), max_steps=1, probes=0)
     yield app
     shutil.rmtree(folder)
 

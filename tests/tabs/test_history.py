@@ -17,8 +17,8 @@ from tabs.figures import MOST_POINTS, runs_figure, sweep_figure
 from tabs.runlist import HistoryRows, differing
 from tabs.runview import RunView, forget, look
 from tabs.sweeps import trial_rows
-from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app, until_told
-from tests.tiny import tiny_settings, train_here
+from tests.tabs.conftest import PATIENCE, App, make_trained, open_page, open_tab, start_app, until_told
+from tests.tiny import tiny_settings
 
 MARKUP = "<img src=x onerror=window.ranAway=1>"
 
@@ -120,12 +120,7 @@ def test_a_sweep_s_cells_say_recall_or_state(home: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(app: App, tiny_base: Path) -> Path:
     """A finished run of the tiny model in the app's home, and the dataset that it was trained on."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHELFTALK_HOME", str(app.home))
-        dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
-        folder = create_run(dataset, tiny_settings(tiny_base, max_steps=4, probes=1, questions=1))
-        assert train_here(folder) == 0
-    return folder
+    return make_trained(app, tiny_base, max_steps=4, probes=1)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """One run in two processes: here on a CPU, started and stopped like those on GPUs; the update is that of one."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.training.lengths import row_lengths
 from pipeline.training.plan import plan_run, processes_for
 from pipeline.training.runs import MEMORY_RETRIES, create_run, has_adapter, is_alive, log_tail, read_events, status
 from pipeline.training.settings import preset
+from tabs.plans import plan_figures
 from tests.children import end, pid, wait_for
 from tests.tiny import tiny_settings, train_here
 
@@ -168,11 +170,12 @@ def test_a_plan_shares_the_update_and_the_page_says_so(dataset: Dataset, monkeyp
     assert (four.processes, four.micro_batch, four.accumulation) == (4, 6, 1)
     assert (four.steps, four.exposures, four.tokens) == (one.steps, one.exposures, one.tokens)
     assert four.memory_bytes < one.memory_bytes
+    told, told_of_one = (dict(plan_figures(settings, plan)) for plan in (four, one))
+    assert "of 24 examples (6 at once on each of 4 GPUs, 1 round)" in told["Length"] and "on each GPU" in told["Memory"]
+    assert "GPU" not in told_of_one["Length"] + told_of_one["Memory"]
 
 
 def test_each_process_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for visible, own, expected in (("", "1", "1"), ("2,5", "1", "5"), ("GPU-a,GPU-b", "0", "GPU-a")):
         for name, value in {"CUDA_VISIBLE_DEVICES": visible, "LOCAL_RANK": own, "WORLD_SIZE": "2"}.items():
             monkeypatch.setenv(name, value)

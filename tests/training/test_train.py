@@ -30,7 +30,6 @@ from pipeline.training.targets import IGNORED, encode_rows
 from pipeline.training.train import add_lora, explain, make_trainer
 from pipeline.training.watcher import (
     PROBE_QUESTIONS,
-    CountingCollator,
     Watcher,
     probe_rows,
 )
@@ -194,9 +193,7 @@ def trainer_for(
     encoded = encode_rows(model, rows, settings)
     add_lora(model, settings, folder)
     watcher = Watcher(folder, model, probe_rows(dataset.held_out()), plan, settings, Team(cpu=True))
-    trainer = make_trainer(model, encoded, settings, plan, folder, watcher)
-    watcher.collator = trainer.data_collator = CountingCollator(trainer.data_collator)
-    return trainer
+    return make_trainer(model, encoded, settings, plan, folder, watcher)
 
 
 def test_nobody_is_told_and_rows_are_shuffled_not_sorted_by_length(
