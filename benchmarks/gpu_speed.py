@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks.measure import RESULTS, save, spread
 from benchmarks.memory import LLAMA_8B, base_of
+from pipeline.answering.bases import want_unsloth
 from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
@@ -83,6 +84,8 @@ def in_a_process(*arguments: str) -> None:
 def train_case(case: str, run: Path) -> None:
     """In the child: train a run in one of the ways."""
     distributed.take_own_gpu()
+    if case != "app":
+        want_unsloth()
     import torch
 
     from pipeline.training import memory, train, trainers
@@ -176,7 +179,9 @@ def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
     from pipeline.answering import bases
 
     if case == "transformers":
-        bases.find_spec = lambda _: None  # as where Unsloth is not installed
+        bases.find_spec = lambda _: None  # as where there are no weights in 4 bits
+    if case == "unsloth":
+        want_unsloth()
     from pipeline.answering import models
     from pipeline.answering.models import BASE, TUNED, LanguageModel
     from pipeline.answering.prompts import encode_prompt

@@ -27,11 +27,30 @@ HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
+_wants_unsloth = False
+
+
+def want_unsloth() -> None:
+    """Run models on Unsloth in this process, where there is one: before `models` is imported, as Unsloth patches what that
+    imports. It takes half a minute to import, and answers no faster."""
+    global _wants_unsloth
+    _wants_unsloth = True
+
+
 def on_unsloth() -> bool:
-    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all, and ZeroGPU has none to show it then)."""
+    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all)."""
+    return _wants_unsloth and _on_own_gpu() and find_spec("unsloth") is not None
+
+
+def loads_in_4bit() -> bool:
+    """Whether weights can be loaded in 4 bits."""
+    return _on_own_gpu() and find_spec("bitsandbytes") is not None
+
+
+def _on_own_gpu() -> bool:
     import torch
 
-    return not on_zero_gpu() and torch.cuda.is_available() and find_spec("unsloth") is not None
+    return not on_zero_gpu() and torch.cuda.is_available()  # ZeroGPU has none to show when models are loaded
 
 
 def find_base(name: str) -> Path:
@@ -108,7 +127,7 @@ def _download(name: str) -> Path:
                 return kept
         info = HfApi().model_info(name, files_metadata=True, timeout=20)
         weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
-        _check_fits(name, int(weights * (0.4 if on_unsloth() else 1.0)))
+        _check_fits(name, int(weights * (0.4 if loads_in_4bit() else 1.0)))
         return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
     except ModelError:
         raise

@@ -24,7 +24,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
-from pipeline.answering.bases import SAFELY, find_base, on_unsloth, public_name
+from pipeline.answering.bases import SAFELY, find_base, loads_in_4bit, public_name
 from pipeline.answering.ggufile import check_architecture, write_gguf
 from pipeline.answering.prompts import CHAT_TEMPLATE, encode_prompt
 from pipeline.errors import ModelError, PipelineError, disk_problem
@@ -91,7 +91,7 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     tell("Loading the base model and the adapter")
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     prompts = check_prompts(run, tokenizer, settings.max_length)
-    four_bit = settings.load_in_4bit and on_unsloth()
+    four_bit = settings.load_in_4bit and loads_in_4bit()
     source = _Source(adapter, base, settings.base_model, four_bit, form != "adapter", tokenizer, prompts)
     model = source.load()
     tell(f"Asking the run's model {len(prompts)} questions")

@@ -1,7 +1,7 @@
 """A base model by name, and an adapter that is switched on and off.
 
-On an NVIDIA GPU the model runs on Unsloth (in 4 bits where asked), everywhere else on Transformers. Importing this
-module imports torch: the page does so only when a model is first needed.
+It runs on Transformers, in a process that trains what `LeanLlama` does not cover on a GPU on Unsloth, and on a GPU in 4
+bits where asked. Importing this module imports torch: the page does so only when a model is first needed.
 """
 
 import gc
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from pipeline.answering.bases import SAFELY, check_memory, checksum, find_base, on_unsloth
+from pipeline.answering.bases import SAFELY, check_memory, checksum, find_base, loads_in_4bit, on_unsloth
 
 if on_unsloth():
     import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports]  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
@@ -350,12 +350,12 @@ def load_base(
         ModelError: no such model, no way to reach it, or no room for it.
     """
     folder = find_base(name)
-    four_bit = load_in_4bit and on_unsloth()
+    four_bit = load_in_4bit and loads_in_4bit()
     try:
         dtype = dtype_for(precision)
         check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)
         model, tokenizer = _load_weights(folder, four_bit, dtype, max_length)
-        if on_unsloth():
+        if loads_in_4bit():
             unpack_weights(model, dtype, certainly=unpack)
     except ModelError:
         raise
@@ -377,13 +377,27 @@ def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: 
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **SAFELY)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, **_placing(folder, four_bit, dtype), **SAFELY
+    )
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
     # the time of decoding 16 at once); as a fresh tensor they are multiplied in one go.
     model.get_output_embeddings().register_forward_pre_hook(
         lambda _, inputs: (inputs[0].clone(memory_format=torch.contiguous_format),)
     )
-    return model.to(device()).eval(), tokenizer
+    return (model if getattr(model, "is_loaded_in_4bit", False) else model.to(device())).eval(), tokenizer
+
+
+def _placing(folder: Path, four_bit: bool, dtype: torch.dtype) -> dict[str, Any]:
+    """How Transformers loads weights in 4 bits: at once onto the GPU; as Unsloth quantises them, where they are not yet."""
+    is_quantised = "quantization_config" in read_json(folder / "config.json")
+    if device() != "cuda" or not (four_bit or is_quantised):
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
+    how = {} if is_quantised else {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
+    return {"device_map": {"": 0}, **how}
 
 
 def unpack_weights(model: Any, dtype: torch.dtype, *, certainly: bool | None = None) -> None:

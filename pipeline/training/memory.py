@@ -62,7 +62,12 @@ which keeps none."""
 
 
 def on_unsloth(gpu: bool) -> bool:
+    """Whether what `LeanLlama` does not cover is trained on Unsloth."""
     return gpu and find_spec("unsloth") is not None
+
+
+def loads_in_4bit(gpu: bool) -> bool:
+    return gpu and find_spec("bitsandbytes") is not None
 
 
 def weight_width(precision: str, *, gpu: bool) -> int:
@@ -127,12 +132,12 @@ def peak_bytes(
 
 def is_packed(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
     """Whether the base's matrices are in 4 bits when they are loaded."""
-    return shape.quantised or (settings.load_in_4bit and on_unsloth(gpu))
+    return shape.quantised or (settings.load_in_4bit and loads_in_4bit(gpu))
 
 
 def can_unpack(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
-    """Whether the base is in 4 bits on Unsloth, and would train through `LeanLlama` if it were not."""
-    return on_unsloth(gpu) and is_packed(shape, settings, gpu=gpu) and is_lean(shape, settings, gpu=gpu)
+    """Whether the base is in 4 bits, and would train through `LeanLlama` if it were not."""
+    return loads_in_4bit(gpu) and is_packed(shape, settings, gpu=gpu) and is_lean(shape, settings, gpu=gpu)
 
 
 def is_lean(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:

@@ -40,6 +40,7 @@ class Plan:
         micro_batch: examples that go through the model at once, in each process.
         accumulation: micro-batches an update, in each process; the product of the three is the user's effective batch.
         unpacked: whether weights in 4 bits are unpacked for the whole run, which makes it faster: the memory has room.
+        lean: whether it trains through `LeanLlama`.
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
         memory_bytes: the peak that is expected, of a GPU where there are several; None where the base's shape is not known yet.
@@ -54,6 +55,7 @@ class Plan:
     micro_batch: int
     accumulation: int
     unpacked: bool
+    lean: bool
     lengths: Lengths
     left_out: int
     memory_bytes: int | None
@@ -128,6 +130,9 @@ def plan_run(
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
         unpacked = free is not None and with_room * MARGIN <= free
         needed = with_room if unpacked else needed
+    lean = unpacked
+    if shape and not memory.is_packed(shape, settings, gpu=gpu):
+        lean = memory.is_lean(shape, settings, gpu=gpu)
     left_out = len(rows) - len(kept)
     parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
@@ -146,6 +151,7 @@ def plan_run(
         micro_batch=micro_batch,
         accumulation=share // micro_batch,
         unpacked=unpacked,
+        lean=lean,
         lengths=lengths,
         left_out=left_out,
         memory_bytes=needed,

@@ -16,7 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.answering.bases import want_unsloth
+from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.training import distributed
+from pipeline.training.plan import Plan, plan_run
 from pipeline.training.runs import (
     ADAPTER,
     ANSWERED,
@@ -30,6 +33,7 @@ from pipeline.training.runs import (
     read_settings,
     run_dataset,
 )
+from pipeline.training.settings import gpu_name
 
 
 def stop_before_training(*_: Any) -> None:
@@ -38,10 +42,20 @@ def stop_before_training(*_: Any) -> None:
     os._exit(0 if distributed.count() == 1 else 1)  # an error, so that the others are ended too
 
 
+def needs_unsloth(folder: Path) -> bool:
+    """Whether this run trains through Unsloth's layers where it is installed: all that `LeanLlama` does not cover."""
+    with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
+        rows = run_dataset(folder).training()
+        return not plan_run(read_settings(folder), rows, gpu=bool(gpu_name()), processes=distributed.count()).lean
+    return False
+
+
 if __name__ == "__main__":
     distributed.take_own_gpu()
     if distributed.is_first():
         signal.signal(signal.SIGTERM, stop_before_training)
+    if needs_unsloth(Path(sys.argv[1])):
+        want_unsloth()
 
 from pipeline.answering import models  # before TRL and PEFT, which Unsloth must patch first
 
@@ -55,11 +69,9 @@ from trl import SFTConfig, SFTTrainer
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
 from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import encode_prompt
-from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
 from pipeline.training.memory import free_bytes
-from pipeline.training.plan import Plan, plan_run
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.shortage import (
     go_on_in_smaller_pieces,

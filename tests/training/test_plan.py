@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.answering.embedded import EMBEDDED
 from pipeline.answering.prompts import NO_FACT
 from pipeline.data.dataset import Dataset
 from pipeline.errors import SettingsError
@@ -209,7 +210,15 @@ def test_weights_in_4_bits_are_unpacked_where_there_is_room(monkeypatch: pytest.
     assert not llama(80e9).unpacked
 
 
-def test_nothing_is_unpacked_without_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_leanllama_does_not_cover_is_left_to_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_an_nvidia_gpu(monkeypatch)
+    assert llama(80e9).lean
+    assert not llama(24e9).lean and not llama(80e9, packing=True).lean and not llama(80e9, lora_dropout=0.1).lean
+    in_16_bits = preset("recall", base_model=EMBEDDED, load_in_4bit=False)
+    assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).lean
+
+
+def test_nothing_is_unpacked_where_nothing_is_in_4_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     on_an_nvidia_gpu(monkeypatch)
     monkeypatch.setattr(memory, "find_spec", lambda name: None)
     assert not llama(80e9).unpacked
