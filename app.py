@@ -52,6 +52,7 @@ def build() -> gr.Blocks:
         status.wire(page.load)
         dataset.wire_refresh([page.load])
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then])
+        training_tab.select(training.get_ready, **QUIET)
         chat.wire_refresh([page.load, chat_tab.select])
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
         gr.Timer(TICK_SECONDS).tick(whole.handler, whole.inputs, whole.outputs, **QUIET)

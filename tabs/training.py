@@ -212,6 +212,12 @@ class TrainingTab:
         return [*self.panel.refreshes(), *self.sweep.refreshes(), *self.history.refreshes()]
 
     @open_to_all
+    def get_ready(self) -> None:
+        """Have a process import what a run needs, while somebody who may start one looks at the settings."""
+        if serves_owner() and latest_dataset():
+            launcher.prepare()
+
+    @open_to_all
     def use_preset(self, preset: str, base: str) -> list[Any]:
         settings = settings_for(preset, base or default_base())
         radio = gr.Radio(value=preset, info=preset_sentence(preset))

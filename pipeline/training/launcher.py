@@ -19,7 +19,7 @@ import psutil
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
-from pipeline.training import distributed
+from pipeline.training import distributed, standby
 from pipeline.training.checkpoints import saved_step
 from pipeline.training.plan import processes_for
 from pipeline.training.runs import (
@@ -92,24 +92,48 @@ def start(folder: Path) -> None:
         raise RunError(f"Run {folder.name} has finished; duplicate it to train it again.")
     check_whole(folder)
     (folder / RESTORED).unlink(missing_ok=True)
-    environment = SHORT_SPIN | os.environ | QUIET
+    child = _waiting_child(folder) or _new_child(folder)
+    resumed = state not in ("new", "queued")
+    if resumed:  # told here, since until the child comes to it an older ending would win
+        append_event(folder, "resumed", step=saved_step(folder))
+    logger.info("Run %s %s", folder.name, "resumed" if resumed else "started", extra={"run": folder.name})
+    threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()
+
+
+def prepare() -> None:
+    """Have a process ready for the next run, with everything imported; nothing where this machine has other things to do."""
+    if not on_zero_gpu() and not running_run():
+        standby.prepare(_environment())
+
+
+def _environment() -> dict[str, str]:
+    return SHORT_SPIN | os.environ | QUIET
+
+
+def _waiting_child(folder: Path) -> subprocess.Popen[bytes] | None:
+    """The process that waits for a run, which is told this one; None where a new one must begin."""
+    waiting = standby.take(_environment()) if processes(folder) == 1 else None
+    if not waiting:
+        return None
+    # Before it is told: it tells of itself at once, and must be known then.
+    write_json(folder / PROCESS, {"pid": waiting.process.pid, "word": waiting.word})
+    return waiting.process if waiting.train(folder) else None
+
+
+def _new_child(folder: Path) -> subprocess.Popen[bytes]:
     command = distributed.command(folder, processes(folder), MEMORY_RETRIES)
     with (folder / LOG).open("ab") as log:
         child = subprocess.Popen(
             command,
             cwd=PROJECT,
-            env=environment,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     write_json(folder / PROCESS, {"pid": child.pid})
-    resumed = state not in ("new", "queued")
-    if resumed:  # told here, since until the child comes to it an older ending would win
-        append_event(folder, "resumed", step=saved_step(folder))
-    logger.info("Run %s %s", folder.name, "resumed" if resumed else "started", extra={"run": folder.name})
-    threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()
+    return child
 
 
 def _see_off(child: subprocess.Popen[bytes], folder: Path) -> None:

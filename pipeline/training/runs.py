@@ -266,12 +266,15 @@ def last_lifecycle(folder: Path) -> dict[str, Any]:
 def is_alive(folder: Path) -> bool:
     """Whether the run's process lives. Process ids are used again, so it must have been started for this folder.
 
-    Its command line says so; the time it was started at would not, once the clock is set.
+    Its command line says so, by the folder or, where it was started before it knew that, by a word of its own; the time
+    it was started at would not, once the clock is set.
     """
     try:
-        found = psutil.Process(read_json(folder / PROCESS)["pid"])
+        started = read_json(folder / PROCESS)
+        found = psutil.Process(started["pid"])
         words = found.cmdline() or [str(folder.resolve())]  # it is empty for a moment while a process begins
-        return words[-1] == str(folder.resolve()) and found.status() != psutil.STATUS_ZOMBIE
+        its = words[-1] in (str(folder.resolve()), started.get("word"))
+        return its and found.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return False
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from pipeline.answering.bases import want_unsloth
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
-from pipeline.training import distributed
+from pipeline.training import distributed, standby
+from pipeline.training.memory import free_bytes, on_unsloth
 from pipeline.training.plan import Plan, plan_run
 from pipeline.training.runs import (
     ADAPTER,
@@ -44,13 +45,16 @@ def stop_before_training(*_: Any) -> None:
 
 def needs_unsloth(folder: Path) -> bool:
     """Whether this run trains through Unsloth's layers where it is installed: all that `LeanLlama` does not cover."""
+    gpu = bool(gpu_name())
+    if not on_unsloth(gpu):
+        return False
     with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
         rows = run_dataset(folder).training()
-        return not plan_run(read_settings(folder), rows, gpu=bool(gpu_name()), processes=distributed.count()).lean
+        return not plan_run(read_settings(folder), rows, gpu=gpu, processes=distributed.count()).lean
     return False
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] != standby.WAIT:
     distributed.take_own_gpu()
     if distributed.is_first():
         signal.signal(signal.SIGTERM, stop_before_training)
@@ -71,7 +75,6 @@ from pipeline.answering.models import LanguageModel
 from pipeline.answering.prompts import encode_prompt
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
-from pipeline.training.memory import free_bytes
 from pipeline.training.settings import TrainingSettings
 from pipeline.training.shortage import (
     go_on_in_smaller_pieces,
@@ -240,7 +243,8 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: 
     else:
         start = "pissa" if settings.lora_variant == "pissa" else True
         config = LoraConfig(**options, init_lora_weights=start, task_type="CAUSAL_LM")
-        language_model.model = get_peft_model(language_model.model, config)
+        with language_model.model.device:  # made there, and not moved in 1,300 pieces
+            language_model.model = get_peft_model(language_model.model, config)
         if settings.lora_variant == "pissa":
             language_model.model.save_pretrained(folder / CHECKPOINTS / PISSA_START)
     language_model.adapter = "in training"
@@ -382,5 +386,16 @@ def main() -> int:
     return 0
 
 
+def wait_for_a_run() -> None:
+    """Become the training process of the run that is told; where Unsloth must be imported first, a new one."""
+    folder = standby.be_told()
+    sys.argv[1:] = [str(folder)]
+    signal.signal(signal.SIGTERM, stop_before_training)
+    if needs_unsloth(folder):
+        os.execv(sys.executable, [sys.executable, "-m", "pipeline.training.train", str(folder)])
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == standby.WAIT:
+        wait_for_a_run()
     sys.exit(main())

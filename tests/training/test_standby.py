@@ -1,0 +1,130 @@
+"""The process that waits for a run with everything imported. Real processes throughout."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.data.dataset import Dataset
+from pipeline.training import launcher, standby
+from pipeline.training.runs import create_run, is_alive, read_events, status
+from tests.children import end, pid, starting, wait_for
+from tests.tiny import tiny_settings
+
+FEW = {"probes": 0, "questions": 1, "max_steps": 2}
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits_afterwards() -> Iterator[None]:
+    yield
+    standby.take({})
+
+
+def waits(number: int | None) -> bool:
+    """Whether a process lives that has a run to come."""
+    return bool(number) and psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_run_is_trained_by_the_process_that_waited(dataset: Dataset, tiny_base: Path) -> None:
+    launcher.prepare()
+    waiting = standby.waiting_pid()
+    assert waits(waiting) and standby.waiting_pid() == waiting
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW))
+    launcher.start(folder)
+    assert pid(folder) == waiting and is_alive(folder) and status(folder).state == "running"
+    assert standby.waiting_pid() is None  # nobody else gets it
+    list(launcher.watch(folder))
+    assert status(folder).state == "finished", status(folder).message
+    assert [e["step"] for e in read_events(folder)[0] if e["type"] == "step"] == [1, 2]
+    assert "Smoke answer" in (folder / "train.log").read_text(encoding="utf-8")
+
+
+def test_it_can_be_stopped_as_any_other(dataset: Dataset, tiny_base: Path) -> None:
+    launcher.prepare()
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 100_000}))
+    launcher.start(folder)
+    try:
+        wait_for(lambda: any(e["type"] == "step" for e in read_events(folder)[0]))
+        launcher.stop(folder)
+        wait_for(lambda: not is_alive(folder))
+        assert status(folder).state == "stopped"
+    finally:
+        end([folder])
+
+
+def test_stopped_before_it_has_heard_of_its_run_is_stopped(dataset: Dataset, tiny_base: Path) -> None:
+    launcher.prepare()
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 100_000}))
+    launcher.start(folder)
+    try:
+        launcher.stop(folder)
+        wait_for(lambda: not is_alive(folder) and status(folder).state != "failed")
+        assert status(folder).state == "stopped"
+    finally:
+        end([folder])
+
+
+def test_two_looks_at_the_page_begin_one_process() -> None:
+    launcher.prepare()
+    first = standby.waiting_pid()
+    launcher.prepare()
+    assert standby.waiting_pid() == first
+
+
+def test_one_that_died_is_replaced_and_its_run_trained_anyway(dataset: Dataset, tiny_base: Path) -> None:
+    launcher.prepare()
+    dead = standby.waiting_pid()
+    assert dead
+    psutil.Process(dead).kill()
+    wait_for(lambda: not waits(dead))
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW))
+    launcher.start(folder)
+    assert pid(folder) != dead
+    list(launcher.watch(folder))
+    assert status(folder).state == "finished", status(folder).message
+
+
+def test_what_began_in_another_environment_is_not_used(
+    dataset: Dataset, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher.prepare()
+    stale = standby.waiting_pid()
+    monkeypatch.setenv("HF_TOKEN", "hf_another")
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW))
+    launcher.start(folder)
+    assert pid(folder) != stale and not waits(stale)
+    list(launcher.watch(folder))
+    assert status(folder).state == "finished", status(folder).message
+
+
+def test_nobody_waits_while_a_run_trains(dataset: Dataset, tiny_base: Path) -> None:
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 100_000}))
+    launcher.start(folder)
+    try:
+        launcher.prepare()
+        assert standby.waiting_pid() is None
+    finally:
+        end([folder])
+
+
+def test_it_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    code = (
+        "import time; from pathlib import Path; from pipeline.training import launcher, standby;"
+        f"launcher.prepare(); Path({str(told)!r}).write_text(str(standby.waiting_pid())); time.sleep(1000)"
+    )
+    with starting(code) as start:
+        program = start()
+        wait_for(lambda: told.is_file() and told.read_text())
+        waiting = int(told.read_text())
+        assert waits(waiting) and os.getsid(waiting) == waiting
+        program.kill()
+        wait_for(lambda: not waits(waiting))
+
+
+def test_with_little_memory_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby, "ROOM", psutil.virtual_memory().total)
+    launcher.prepare()
+    assert standby.waiting_pid() is None
