@@ -466,7 +466,8 @@ def add_adapter(language_model: LanguageModel, folder: Path) -> list[str]:
             f"{language_model.base_model} loaded here; its answers may be worse than they were."
         )
     try:
-        language_model.model = PeftModel.from_pretrained(language_model.model, folder).eval()
+        with language_model.model.device:  # made there, and not moved in a thousand pieces
+            language_model.model = PeftModel.from_pretrained(language_model.model, folder).eval()
     except Exception as error:  # safetensors, PEFT and torch each raise their own for a broken or foreign adapter
         belongs = f" (it was trained on {origin['base_model']})" if origin["base_model"] else ""
         raise ModelError(
@@ -496,7 +497,8 @@ def add_other(language_model: LanguageModel, folder: Path) -> None:
             language_model.other = None
             language_model.model.delete_adapter(OTHER)
         try:
-            language_model.model.load_adapter(str(folder), adapter_name=OTHER)
+            with language_model.model.device:
+                language_model.model.load_adapter(str(folder), adapter_name=OTHER)
         except Exception as error:  # as in `add_adapter`
             raise ModelError(f"The adapter of run {name} is broken or does not fit {base}; train it again.") from error
         finally:
