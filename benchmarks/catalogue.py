@@ -137,11 +137,11 @@ def at_strengths(
 
 def every_seed(args: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     """Each seed's figures; without a GPU one after another, so that none disturbs another."""
-    gpus = gpu_count()
+    gpus = visible_gpus()
     results = [work / f"{seed}.json" for seed in range(args.seeds)]
     running = []
     for seed, result in enumerate(results):
-        place = {"CUDA_VISIBLE_DEVICES": str((seed + args.first_gpu) % gpus)} if gpus else {}
+        place = {"CUDA_VISIBLE_DEVICES": gpus[(seed + args.first_gpu) % len(gpus)]} if gpus else {}
         home = {"SHELFTALK_HOME": str(work / f"home-{seed}")}
         command = [sys.executable, "-m", "benchmarks.catalogue", *sys.argv[1:], "--one", str(seed), str(result)]
         running.append(subprocess.Popen(command, cwd=PROJECT, env=os.environ | place | home))
@@ -152,8 +152,11 @@ def every_seed(args: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     return [read_json(result) for result in results]
 
 
-def gpu_count() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+def visible_gpus() -> list[str]:
+    """The GPUs that this program may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    if not torch.cuda.is_available():
+        return []
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
 
 
 def main() -> None:

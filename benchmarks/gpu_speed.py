@@ -1,4 +1,4 @@
-"""Training and answering on GPUs: `python -m benchmarks.gpu_speed [training|answers|same|capped|several ...] [--out DIR]`.
+"""Training and answering on GPUs: `python -m benchmarks.gpu_speed [training|answers|same|capped|start|several ...] [--out DIR]`.
 
 Llama-3-8B's shape with random weights, whose speed and memory are the real model's, and peers in the same call:
 
@@ -7,6 +7,7 @@ Llama-3-8B's shape with random weights, whose speed and memory are the real mode
 - answers: 15 questions on both sides, 64 new tokens each, and one question alone.
 - same: 100 questions to a trained embedded model, against Transformers' own decoding, in fp32 and bf16.
 - capped: the same training on a GPU of which a part may be used, as the planner plans it.
+- start: the seconds from Start to the first step, by a process that waited with everything imported and by a new one.
 - several: the same training on 1, 2 and 4 GPUs, with 24 examples on each, and with 24 in all, whose losses are compared.
 
 Every run is a process of its own. Steps that compile or capture are counted apart (`WARM`).
@@ -24,6 +25,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.measure import RESULTS, save, spread
 from benchmarks.memory import LLAMA_8B, base_of
 from pipeline.answering.bases import want_unsloth
@@ -32,7 +35,7 @@ from pipeline.data.catalogue import SAMPLE, read_catalogue
 from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.machine import gpus
-from pipeline.training import distributed, launcher
+from pipeline.training import distributed, launcher, standby
 from pipeline.training.lengths import row_lengths
 from pipeline.training.runs import clear_run, create_run, log_tail, read_events, run_dataset, status
 from pipeline.training.settings import preset
@@ -40,14 +43,18 @@ from pipeline.training.settings import preset
 WARM, STEPS, CAPPED_STEPS = 6, 26, 14
 NEW_TOKENS = 64
 
+FILES_IN_4_BITS = "app, files in 4 bits"
+
 TRAINING: dict[str, dict[str, Any]] = {
     "app": {},
+    FILES_IN_4_BITS: {},
     "packed": {},
     "unsloth": {},
     "original": {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8, "gradient_checkpointing": True},
 }
-"""What is compared, with its changes to the settings: the app as it is; the same with weights that stay in 4 bits (Unsloth's
-layers); and the original's setting. `unsloth` has weights in 16 bits and Unsloth's layers."""
+"""What is compared, with its changes to the settings: the app as it is, with a base whose files are in 16 bits and with one whose
+files are in 4, as the default base's are; weights that stay in 4 bits (Unsloth's layers); and the original's setting. `unsloth`
+has weights in 16 bits and Unsloth's layers."""
 
 CAPS: dict[str, tuple[int, dict[str, Any]]] = {
     "8 GiB": (8, {}),
@@ -84,7 +91,7 @@ def in_a_process(*arguments: str) -> None:
 def train_case(case: str, run: Path) -> None:
     """In the child: train a run in one of the ways."""
     distributed.take_own_gpu()
-    if case != "app":
+    if case not in ("app", FILES_IN_4_BITS):
         want_unsloth()
     import torch
 
@@ -115,6 +122,7 @@ def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, A
             if case == "original" and turn:
                 continue  # a minute and a half each
             changes = {"per_device_train_batch_size": 24, "base_model": base, "load_in_4bit": True, "lora_r": 16}
+            changes |= {"base_model": packed_base(base)} if case == FILES_IN_4_BITS else {}
             changes |= TRAINING.get(case, {}) | (CAPS[case][1] if case in CAPS else {})
             run = work / f"train-{case}"
             clear_run(run)
@@ -128,6 +136,19 @@ def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, A
     return {"tokens_an_example": round(statistics.mean(lengths), 1), "steps": [WARM, STEPS], "cases": figures}
 
 
+def packed_base(base: str) -> str:
+    """A base whose files are in 4 bits, made of one whose files are in 16 where it is not there yet."""
+    packed = Path(f"{base}-4bit")
+    if not packed.is_dir():
+        code = (
+            "import sys; from pipeline.answering.models import load_base; base, packed = sys.argv[1:];"
+            "found = load_base(base, load_in_4bit=True, unpack=False);"
+            "found.tokenizer.save_pretrained(packed); found.model.save_pretrained(packed)"
+        )
+        subprocess.run([sys.executable, "-c", code, base, str(packed)], check=True, cwd=PROJECT)
+    return str(packed)
+
+
 def add_figures(found: dict[str, Any], events: list[dict[str, Any]], begun: float) -> None:
     """Add what the events of a run say of its speed."""
     steps = [event for event in events if event["type"] == "step"]
@@ -137,7 +158,9 @@ def add_figures(found: dict[str, Any], events: list[dict[str, Any]], begun: floa
 
     loading, loaded = (next(e for e in events if e.get("text", "").startswith(said)) for said in ("Loading", "Asking"))
     new = {
-        "tokens_per_second": statistics.median(event["tokens_per_second"] for event in steps[WARM:]),
+        "tokens_per_second": statistics.median(
+            event["tokens_per_second"] for event in steps[min(WARM, len(steps) - 1) :]
+        ),
         "peak_gib": round(events[-1]["peak_memory_bytes"] / 2**30, 2),
         "seconds_to_first_step": since(steps[0]),
         "seconds_of_loading": round(since(loaded) - since(loading), 1),
@@ -145,7 +168,40 @@ def add_figures(found: dict[str, Any], events: list[dict[str, Any]], begun: floa
     for name, value in new.items():
         found.setdefault(name, []).append(value)
     found["planned"] = {name: events[0][name] for name in ("processes", "micro_batch", "accumulation", "unpacked")}
+    found["timeline"] = [[since(e), e.get("text", e["type"])] for e in events if e["type"] != "step" or e is steps[0]]
     found["losses"] = [round(event["loss"], 4) for event in steps[:20]]
+
+
+def start_figures(work: Path, runs: int) -> dict[str, Any]:
+    dataset, base = long_rows(work), packed_base(base_of(LLAMA_8B, work))
+    changes = {"per_device_train_batch_size": 24, "base_model": base, "load_in_4bit": True, "lora_r": 16}
+    figures: dict[str, Any] = {}
+    for turn in range(runs + 1):  # the first reads the files, and adds them up for their checksum
+        for case in ("a new process", "a process that waited") if turn else ("a new process",):
+            if case == "a process that waited":
+                launcher.prepare()
+                wait_for_imports()
+            run = work / "train-start"
+            clear_run(run)
+            create_run(dataset, preset("recall", **changes, max_steps=2, probes=0, questions=15), run)
+            begun = time.time()
+            launcher.start(run)
+            for _ in launcher.watch(run):
+                pass
+            if status(run).state != "finished":
+                raise SystemExit(log_tail(run, 20))
+            if turn:
+                add_figures(figures.setdefault(case, {}), read_events(run)[0], begun)
+                print(case, figures[case], flush=True)
+    return {"cases": figures}
+
+
+def wait_for_imports() -> None:
+    """Until the process that waits for a run needs no more time of a processor."""
+    process, before = psutil.Process(standby.waiting_pid()), -1.0
+    while (now := sum(process.cpu_times()[:2])) > before:
+        before = now
+        time.sleep(1)
 
 
 def several_figures(work: Path, runs: int) -> dict[str, Any]:
@@ -326,6 +382,7 @@ def main() -> None:
         "answers": lambda: answer_figures(work, args.cases or ANSWERS, args.runs),
         "same": lambda: same_figures(work),
         "capped": lambda: training_figures(work, list(CAPS), 1),
+        "start": lambda: start_figures(work, args.runs),
         "several": lambda: several_figures(work, args.runs),
     }
     for what in args.what:
