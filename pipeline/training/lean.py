@@ -11,13 +11,9 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from pipeline.answering.decoding import is_plain_llama, plain_matrix, projections, turning_speeds, turns
-from pipeline.training.memory import EVEN, EVEN_ROWS, MOST_SCORES
+from pipeline.training.memory import EVEN, EVEN_ON_GPU, EVEN_ROWS, EVEN_ROWS_ON_GPU, MOST_SCORES
 from pipeline.training.operations import Attention, Gated, Rows, Shared, normed, on_gpu
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
-
-EVEN_ON_GPU, EVEN_ROWS_ON_GPU = 128, 32
-"""On a GPU a batch's tokens, and those that are learned, are filled up to a multiple of the first, and the length of its rows
-to one of the second: every shape is a graph."""
 
 MOST_GRAPHS = 32
 """Shapes that are captured; others are computed as they come."""

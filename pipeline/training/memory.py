@@ -4,6 +4,7 @@ The peak is what the training process reports of itself: the resident set on a C
 Every term stands for tensors that exist; `benchmarks/memory.py` holds the sum against measured peaks.
 """
 
+import math
 import os
 import platform
 import re
@@ -55,6 +56,9 @@ EVEN, EVEN_ROWS = 32, 8
 """Multiples to which `LeanLlama` fills a batch up, in tokens and in the length of a row. For each shape that it meets, oneDNN
 compiles code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a
 thousand of them (measured: benchmarks/RESULTS.md)."""
+
+EVEN_ON_GPU, EVEN_ROWS_ON_GPU = 128, 32
+"""The same on a GPU, where every shape is a graph."""
 
 MOST_SCORES = 2**19
 """Attention scores that a head of `LeanLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,
@@ -109,7 +113,7 @@ def peak_bytes(
     lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
     gradients = lora * LORA_BYTES
     lean = is_lean(shape, settings, gpu=gpu) and not four_bit and micro_batch * max(lengths.whole) ** 2 <= MOST_SCORES
-    way = _lean_batch if lean else _unsloth_batch if unsloth else _batch
+    way = _lean_gpu_batch if lean and gpu else _lean_batch if lean else _unsloth_batch if unsloth else _batch
     batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
     if lean and gpu:
         batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES + gradients  # those that its graphs write
@@ -165,11 +169,35 @@ def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int
 
 def _lean_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
     """The same for `LeanLlama`: norms are kept once, and the scores of attention too."""
-    attention = 2 * shape.attention + 2 * shape.keys + shape.heads * lengths.longest_of(draws * size)
-    ranks = len(shape.projections) * settings.lora_r
-    layer = width * (4 * shape.hidden + attention + 4 * shape.intermediate + ranks)
+    layer = _lean_layer(shape, settings, width) + _lean_attention(shape, lengths.longest_of(draws * size), width)
     # The last layer goes on with the learned tokens alone.
     return _largest(settings, lengths, size, draws, (shape.layers - 1) * layer, shape.vocabulary * width + layer)
+
+
+def _lean_gpu_batch(
+    shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int
+) -> float:
+    """The same on a GPU, where a batch is filled up to few shapes and attention keeps rows that are as long as the longest."""
+    row = _up_to(EVEN_ROWS_ON_GPU, lengths.longest_of(draws * size))
+    places = (size + math.ceil(EVEN_ON_GPU / row)) * row
+    layer, attention = _lean_layer(shape, settings, width), places * _lean_attention(shape, row, width)
+    tokens = _largest(settings, lengths, size, draws, (shape.layers - 1) * layer, shape.vocabulary * width + layer)
+    return tokens + (shape.layers - 1) * (EVEN_ON_GPU / 2 * layer + attention)
+
+
+def _up_to(multiple: int, number: int) -> int:
+    return number + -number % multiple
+
+
+def _lean_layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
+    """Bytes a token and layer that `LeanLlama` keeps outside attention."""
+    ranks = len(shape.projections) * settings.lora_r
+    return width * (4 * shape.hidden + 4 * shape.intermediate + ranks)
+
+
+def _lean_attention(shape: Shape, row: int, width: int) -> int:
+    """… and inside it, for each place of rows of some tokens."""
+    return width * (2 * shape.attention + 2 * shape.keys + shape.heads * row)
 
 
 def _largest(settings: TrainingSettings, lengths: Lengths, size: int, draws: int, read: float, learned: float) -> float:
