@@ -14,7 +14,7 @@ from pipeline.training.settings import ALL_LINEAR, CHOICES, GPU_BASE, PRESETS, T
 
 PRESET_WORDS = {
     "quick": ("Quick demo", "Each fact about 17 times with a small adapter: enough on a CPU, in minutes."),
-    "recall": ("Recall", "Every training pair three times with a larger adapter: what makes facts stick on a GPU."),
+    "recall": ("Recall", "Every training pair five times with a larger adapter: what makes facts stick on a GPU."),
     "original": ("The original experiment", "The settings this project began with. They do not learn: see why."),
 }
 

@@ -89,7 +89,7 @@ class DatasetSettings:
     judge: bool = False
     """Whether the API checks its own rows against the record in a third call."""
     seed: int = 0
-    general_share: float = 0.2
+    general_share: float = 0.33
     """Rows of general knowledge, for each row about products: they keep what the model knew before."""
 
     def __post_init__(self) -> None:
