@@ -109,6 +109,33 @@ def test_nobody_waits_while_a_run_trains(dataset: Dataset, tiny_base: Path) -> N
         end([folder])
 
 
+def test_a_run_whose_libraries_come_in_another_order_begins_anew_in_the_same_process(
+    dataset: Dataset, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Unsloth is installed beside a GPU, and this run needs it: it must be imported before Transformers."""
+    told = {"memory.free": "20000", "name,": "NVIDIA L4, 23034 MiB, 580.1, 8.9"}
+    cases = "\n".join(f'*{asked}*) echo "{said}";;' for asked, said in told.items())
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n')
+    smi.chmod(0o755)
+    (tmp_path / "unsloth.py").write_text("raise ImportError('There is no GPU here.')")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher.prepare()
+    waiting = standby.waiting_pid()
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 100_000, "lora_dropout": 0.1}))
+    launcher.start(folder)
+    try:
+        wait_for(lambda: any(e["type"] == "step" for e in read_events(folder)[0]))
+        assert pid(folder) == waiting and is_alive(folder)
+        assert psutil.Process(pid(folder)).cmdline()[-1] == str(folder.resolve())
+        launcher.stop(folder)
+        wait_for(lambda: not is_alive(folder))
+        assert status(folder).state == "stopped"
+    finally:
+        end([folder])
+
+
 def test_it_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     code = (
