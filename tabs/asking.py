@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +16,17 @@ from queue import SimpleQueue
 from typing import Any
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.bases import local_folder
 from pipeline.answering.lookup import Asked, Shelf
-from pipeline.answering.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
+from pipeline.answering.prompts import NO_FACT, UNKNOWN, UNKNOWN_TITLE, build_prompt, encode_prompt
 from pipeline.answering.report import write_report
 from pipeline.data.examples import REPORT_1
 from pipeline.data.phrasings import kind_label
-from pipeline.errors import RunError
+from pipeline.errors import PipelineError, RunError
 from pipeline.files import append_jsonl, read_json, read_jsonl
 from pipeline.machine import on_zero_gpu
 from pipeline.training.plan import answering_bytes, room_left
-from pipeline.training.runs import COMPARISON, read_settings, run_dataset
+from pipeline.training.runs import COMPARISON, read_settings, run_dataset, running_run
 from pipeline.training.settings import gpu_name
 from tabs.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
 from tabs.catalogues import short
@@ -57,6 +59,10 @@ SHOW_EVERY = 0.25
 """Seconds between two looks at a growing answer: every token would keep the browser busy with drawing."""
 
 
+_getting_ready = threading.Lock()
+"""Held while a model is loaded before anybody asks it."""
+
+
 def chosen_run(name: str | None) -> Path:
     """The trained run of that name, or the newest one.
 
@@ -82,6 +88,34 @@ def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
         from pipeline.answering.models import load_run
 
         return load_run(folder, other)
+
+
+def get_ready(name: str | None = None) -> None:
+    """Load a run's model while somebody looks for the first question, and let its libraries set themselves up by an answer
+    that nobody sees. Nothing happens where a model is there, where it would have to be downloaded, or while a run trains."""
+    runs = trained_runs()
+    if not runs or model_in_memory() or running_run() or on_zero_gpu() or not _getting_ready.acquire(blocking=False):
+        return
+    folder = next((folder for folder in runs if folder.name == name), runs[0])
+    threading.Thread(target=_get_ready, args=(folder,), daemon=True).start()
+
+
+def _get_ready(folder: Path) -> None:
+    try:
+        if local_folder(read_settings(folder).base_model):
+            language_model, _ = load(folder)
+            from pipeline.answering.models import BASE as PLAIN
+            from pipeline.answering.models import TUNED as ADAPTED
+
+            tokens = encode_prompt(language_model.tokenizer, build_prompt(UNKNOWN_TITLE, "What is it?"))
+            for _ in language_model.stream([tokens] * 2, by=[PLAIN, ADAPTED], max_new_tokens=2):
+                pass
+    except PipelineError:
+        pass  # the first question says it
+    except Exception:
+        logger.exception("The model of run %s could not be made ready", folder.name)
+    finally:
+        _getting_ready.release()
 
 
 def model_in_memory() -> Any:

@@ -26,6 +26,7 @@ from tabs.asking import (
     chosen_run,
     compare,
     example_questions,
+    get_ready,
     vote,
     votes,
 )
@@ -243,6 +244,11 @@ class ChatTab:
     def refreshes(self) -> list[Refresh]:
         """Notice the first run that can be asked."""
         return [Refresh(self.notice_first, self.state, self.outputs)]
+
+    @open_to_all
+    def get_ready(self, run: str | None) -> None:
+        """Load the model before the first question."""
+        get_ready(run)
 
     @open_to_all
     def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Update:

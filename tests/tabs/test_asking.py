@@ -1,5 +1,6 @@
 """Asking through the API of the page, with all that somebody may type; the model is real and tiny."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.errors import PipelineError, RunError
 from pipeline.training import launcher, memory
 from pipeline.training.runs import create_run, run_dataset
 from tabs import asking
+from tests.children import wait_for
 from tests.tiny import HOSTILE_TITLES, row, tiny_settings, write_catalogue
 
 
@@ -104,3 +106,36 @@ def test_a_model_that_has_no_room_beside_a_training_is_not_loaded(
         asking.check_room(run)
     finally:
         launcher.discard(training)
+
+
+# --- Before the first question ---
+
+
+def test_a_model_is_loaded_before_anybody_asks_it(run: Path) -> None:
+    asking.get_ready(run.name)
+    wait_for(asking.model_in_memory)
+    wait_for(lambda: not asking._getting_ready.locked())
+    kept = models.load_run(run)[0]
+    assert asking.ask("How large is it?", run=run.name)["tuned"]["raw"]
+    assert models.load_run(run)[0] is kept  # it was the one that was asked
+
+
+def test_nothing_is_loaded_while_a_run_trains(run: Path, dataset: Dataset, tiny_base: Path) -> None:
+    training = create_run(dataset, tiny_settings(tiny_base, max_steps=100_000))
+    launcher.start(training)
+    try:
+        asking.get_ready(run.name)
+        assert not asking._getting_ready.locked() and not asking.model_in_memory()
+    finally:
+        launcher.discard(training)
+
+
+def test_a_model_that_cannot_be_loaded_is_told_by_the_first_question(run: Path, home: Path) -> None:
+    broken = home / "runs" / "broken"
+    shutil.copytree(run, broken, symlinks=True)
+    (broken / "adapter" / "adapter_model.safetensors").write_bytes(b"torn")
+    asking.get_ready("broken")
+    wait_for(lambda: not asking._getting_ready.locked())
+    assert not asking.model_in_memory()
+    with pytest.raises(PipelineError, match="is broken"):
+        asking.ask("How large is it?", run="broken")
