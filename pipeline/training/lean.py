@@ -11,7 +11,14 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from pipeline.answering.decoding import is_plain_llama, plain_matrix, projections, turning_speeds, turns
-from pipeline.training.memory import EVEN, EVEN_ON_GPU, EVEN_ROWS, EVEN_ROWS_ON_GPU, MOST_SCORES
+from pipeline.training.memory import (
+    EVEN,
+    EVEN_ON_GPU,
+    EVEN_ROWS,
+    EVEN_ROWS_ON_GPU,
+    MOST_SCORES,
+    MOST_SCORES_ON_GPU,
+)
 from pipeline.training.operations import Attention, Gated, Rows, Shared, normed, on_gpu
 from pipeline.training.targets import IGNORED, LinearDivergence, Targets
 
@@ -44,7 +51,8 @@ def has_plain_lora(layer: Any) -> bool:
 
 
 def has_short_rows(positions: Tensor) -> bool:
-    return int((positions == 0).sum()) * (int(positions.max()) + 1) ** 2 <= MOST_SCORES
+    scores = int((positions == 0).sum()) * (int(positions.max()) + 1) ** 2
+    return scores <= (MOST_SCORES_ON_GPU if on_gpu(positions) else MOST_SCORES)
 
 
 class Batch(NamedTuple):

@@ -130,9 +130,12 @@ def plan_run(
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
         unpacked = free is not None and with_room * MARGIN <= free
         needed = with_room if unpacked else needed
-    lean = unpacked
-    if shape and not memory.is_packed(shape, settings, gpu=gpu):
-        lean = memory.is_lean(shape, settings, gpu=gpu)
+    lean = (
+        shape is not None
+        and memory.is_lean(shape, settings, gpu=gpu)
+        and memory.has_short_rows(lengths, micro_batch, gpu=gpu)
+        and (unpacked or not memory.is_packed(shape, settings, gpu=gpu))
+    )
     left_out = len(rows) - len(kept)
     parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None

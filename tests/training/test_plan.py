@@ -192,11 +192,11 @@ def on_an_nvidia_gpu(monkeypatch: pytest.MonkeyPatch, capability: str = "9.0") -
     monkeypatch.setattr(memory, "gpus", lambda: [{"name": "a GPU", "capability": capability}])
 
 
-def llama(free: float, **changes: Any) -> Any:
+def llama(free: float, characters: int = 260, **changes: Any) -> Any:
     settings = preset(
         "recall", lora_r=16, per_device_train_batch_size=24, load_in_4bit=True, base_model=GPU_BASE, **changes
     )
-    return plan_run(settings, [row | {"prompt": "p" * 260} for row in ROWS], gpu=True, free=int(free))
+    return plan_run(settings, [row | {"prompt": "p" * characters} for row in ROWS], gpu=True, free=int(free))
 
 
 def test_weights_in_4_bits_are_unpacked_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +214,7 @@ def test_what_leanllama_does_not_cover_is_left_to_unsloth(monkeypatch: pytest.Mo
     on_an_nvidia_gpu(monkeypatch)
     assert llama(80e9).lean
     assert not llama(24e9).lean and not llama(80e9, packing=True).lean and not llama(80e9, lora_dropout=0.1).lean
+    assert llama(80e9, 900).lean and not llama(80e9, 1200, max_length=1024).lean
     in_16_bits = preset("recall", base_model=EMBEDDED, load_in_4bit=False)
     assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).lean
 
