@@ -54,7 +54,7 @@ def build() -> gr.Blocks:
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then])
         training_tab.select(training.get_ready, **QUIET)
         chat.wire_refresh([page.load, chat_tab.select])
-        chat_tab.select(chat.get_ready, chat.run, **QUIET)
+        chat_tab.select(chat.get_ready, [chat.run, chat.newest], **QUIET)
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
         gr.Timer(TICK_SECONDS).tick(whole.handler, whole.inputs, whole.outputs, **QUIET)
     open_the_button(page)

@@ -7,9 +7,9 @@ An import points to the left on that line, or to the shared lower layer that tra
 `answering` the modules `embedded`, `bases`, `models`, `prompts`, `answers`, `scoring`, `quantities`, `lookup`, `baseline`.
 Nothing here knows Gradio, and only `answering.models`, `training.watcher` and `training.train` load torch when they are imported.
 
-A run folder holds `settings.json`, `dataset/`, `process.json` (the child's process id), `baseline.json`, `events.jsonl`,
-`train.log`, `checkpoints/` (a whole one has a `checkpoint.json`), `adapter/`, `comparison.json`, `report.html` and
-`report.md`; one of a sweep has a `sweep.json`, one that waits for its turn a `queued`, and one that came back from where
+A run folder holds `settings.json`, `dataset/`, `process.json` (the child's process id, and what it is known by), `baseline.json`,
+`events.jsonl`, `train.log`, `checkpoints/` (a whole one has a `checkpoint.json`), `adapter/`, `comparison.json`, `report.html`
+and `report.md`; one of a sweep has a `sweep.json`, one that waits for its turn a `queued`, and one that came back from where
 runs are kept and was not started since may have a `.restored.json`. Its events, one JSON object a
 line with `type` and `time` (ISO 8601):
 

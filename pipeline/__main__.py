@@ -233,7 +233,7 @@ def ask(args: argparse.Namespace) -> None:
     items = _questions(args)
     shelf = Shelf(run_dataset(args.run).manifest)
     asked = [shelf.ask(item["question"], item.get("title")) for item in items]
-    with redirect_stdout(sys.stderr):  # Unsloth prints its banner; stdout is for the answers alone
+    with redirect_stdout(sys.stderr):  # what libraries print; stdout is for the answers alone
         from pipeline.answering.answers import Question
         from pipeline.answering.answers import ask as ask_all
         from pipeline.answering.models import load_run

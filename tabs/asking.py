@@ -22,11 +22,11 @@ from pipeline.answering.prompts import NO_FACT, UNKNOWN, UNKNOWN_TITLE, build_pr
 from pipeline.answering.report import write_report
 from pipeline.data.examples import REPORT_1
 from pipeline.data.phrasings import kind_label
-from pipeline.errors import PipelineError, RunError
+from pipeline.errors import RunError
 from pipeline.files import append_jsonl, read_json, read_jsonl
 from pipeline.machine import on_zero_gpu
 from pipeline.training.plan import answering_bytes, room_left
-from pipeline.training.runs import COMPARISON, read_settings, run_dataset, running_run
+from pipeline.training.runs import ADAPTER, COMPARISON, read_settings, run_dataset, running_run
 from pipeline.training.settings import gpu_name
 from tabs.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
 from tabs.catalogues import short
@@ -62,6 +62,9 @@ SHOW_EVERY = 0.25
 _getting_ready = threading.Lock()
 """Held while a model is loaded before anybody asks it."""
 
+_failed: set[tuple[Path, int]] = set()
+"""Adapters, with their time, that could not be loaded so: opening the tab does not try them again."""
+
 
 def chosen_run(name: str | None) -> Path:
     """The trained run of that name, or the newest one.
@@ -90,32 +93,36 @@ def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
         return load_run(folder, other)
 
 
-def get_ready(name: str | None = None) -> None:
+def get_ready(folder: Path) -> None:
     """Load a run's model while somebody looks for the first question, and let its libraries set themselves up by an answer
     that nobody sees. Nothing happens where a model is there, where it would have to be downloaded, or while a run trains."""
-    runs = trained_runs()
-    if not runs or model_in_memory() or running_run() or on_zero_gpu() or not _getting_ready.acquire(blocking=False):
+    adapter = folder / ADAPTER
+    stamp = (adapter, adapter.stat().st_mtime_ns)
+    if model_in_memory() or running_run() or on_zero_gpu() or stamp in _failed:
         return
-    folder = next((folder for folder in runs if folder.name == name), runs[0])
-    threading.Thread(target=_get_ready, args=(folder,), daemon=True).start()
+    if _getting_ready.acquire(blocking=False):
+        threading.Thread(target=_get_ready, args=(folder, stamp), daemon=True).start()
 
 
-def _get_ready(folder: Path) -> None:
+def _get_ready(folder: Path, stamp: tuple[Path, int]) -> None:
     try:
-        if local_folder(read_settings(folder).base_model):
-            language_model, _ = load(folder)
-            from pipeline.answering.models import BASE as PLAIN
-            from pipeline.answering.models import TUNED as ADAPTED
-
-            tokens = encode_prompt(language_model.tokenizer, build_prompt(UNKNOWN_TITLE, "What is it?"))
-            for _ in language_model.stream([tokens] * 2, by=[PLAIN, ADAPTED], max_new_tokens=2):
-                pass
-    except PipelineError:
-        pass  # the first question says it
-    except Exception:
-        logger.exception("The model of run %s could not be made ready", folder.name)
+        _warm_up(folder)  # which keeps no model when it is done
+    except Exception as error:  # the first question says it
+        _failed.add(stamp)
+        logger.warning("The model of run %s is not ready. %s", folder.name, error, extra={"run": folder.name})
     finally:
         _getting_ready.release()
+
+
+def _warm_up(folder: Path) -> None:
+    if local_folder(read_settings(folder).base_model):
+        language_model, _ = load(folder)
+        from pipeline.answering.models import BASE as PLAIN
+        from pipeline.answering.models import TUNED as ADAPTED
+
+        tokens = encode_prompt(language_model.tokenizer, build_prompt(UNKNOWN_TITLE, "What is it?"))
+        for _ in language_model.stream([tokens] * 2, by=[PLAIN, ADAPTED], max_new_tokens=2):
+            pass
 
 
 def model_in_memory() -> Any:
@@ -133,7 +140,8 @@ def make_room(fits: Callable[[], bool]) -> bool:
     Returns:
         Whether it was given up.
     """
-    models = model_in_memory()
+    with _getting_ready:  # a model that is half loaded would take the memory a moment later
+        models = model_in_memory()
     if models is None or fits():
         return False
     models.unload()

@@ -246,9 +246,10 @@ class ChatTab:
         return [Refresh(self.notice_first, self.state, self.outputs)]
 
     @open_to_all
-    def get_ready(self, run: str | None) -> None:
-        """Load the model before the first question."""
-        get_ready(run)
+    def get_ready(self, run: str | None, newest: str) -> None:
+        """Load the model that this page will ask before its first question."""
+        if runs := trained_runs():
+            get_ready(self.shown_run(runs, run, newest))
 
     @open_to_all
     def notice_first(self, run: str | None, newest: str, against: str, seen: str) -> Update:
@@ -264,9 +265,7 @@ class ChatTab:
                 self.ready: gr.Column(visible=False),
                 self.why: self.why_not(),
             }
-        stamp = (runs[0] / SETTINGS).stat().st_mtime
-        known = bool(newest) and stamp <= float(newest)  # not by its name, which may change
-        folder = next((f for f in runs if f.name == run and known), runs[0])
+        folder, stamp = self.shown_run(runs, run, newest), (runs[0] / SETTINGS).stat().st_mtime
         others = [other for other in runs if other != folder and base_of(other) == base_of(folder)]
         against = next((other.name for other in others if other.name == against), BASE)
         dataset = run_dataset(folder)
@@ -289,6 +288,11 @@ class ChatTab:
             # What has not changed stays as it is: a filter, a question that is being written, a comparison that is on.
             **(self.panel.show(folder) if self.panel.state_of(folder) != seen else {}),
         }
+
+    def shown_run(self, runs: list[Path], run: str | None, newest: str) -> Path:
+        """The chosen run, or the newest one where the page does not know that yet: by its time, as its name may change."""
+        known = bool(newest) and (runs[0] / SETTINGS).stat().st_mtime <= float(newest)
+        return next((folder for folder in runs if folder.name == run and known), runs[0])
 
     def why_not(self) -> str:
         view = look()

@@ -69,7 +69,7 @@ def dtype_for(precision: str) -> torch.dtype:
 def native_dtype() -> torch.dtype:
     """bf16 where the processor computes in it natively, else fp16 on a GPU and fp32 on a CPU."""
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device() == "mps":
         return torch.float16
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

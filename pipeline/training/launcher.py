@@ -18,7 +18,7 @@ import psutil
 
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json, write_json
-from pipeline.machine import ZERO_GPU_TRAINING, on_zero_gpu
+from pipeline.machine import ZERO_GPU_TRAINING, gpus, on_zero_gpu
 from pipeline.training import distributed, standby
 from pipeline.training.checkpoints import saved_step
 from pipeline.training.plan import processes_for
@@ -92,17 +92,17 @@ def start(folder: Path) -> None:
         raise RunError(f"Run {folder.name} has finished; duplicate it to train it again.")
     check_whole(folder)
     (folder / RESTORED).unlink(missing_ok=True)
-    child = _waiting_child(folder) or _new_child(folder)
     resumed = state not in ("new", "queued")
     if resumed:  # told here, since until the child comes to it an older ending would win
         append_event(folder, "resumed", step=saved_step(folder))
+    child = _waiting_child(folder) or _new_child(folder)
     logger.info("Run %s %s", folder.name, "resumed" if resumed else "started", extra={"run": folder.name})
     threading.Thread(target=_see_off, args=(child, folder), daemon=True).start()
 
 
 def prepare() -> None:
-    """Have a process ready for the next run, with everything imported; nothing where this machine has other things to do."""
-    if not on_zero_gpu() and not running_run():
+    """Have a process ready for the next run, with everything imported; none while a run trains, or where it takes several."""
+    if not on_zero_gpu() and not running_run() and len(gpus()) < 2:
         standby.prepare(_environment())
 
 
@@ -112,12 +112,17 @@ def _environment() -> dict[str, str]:
 
 def _waiting_child(folder: Path) -> subprocess.Popen[bytes] | None:
     """The process that waits for a run, which is told this one; None where a new one must begin."""
-    waiting = standby.take(_environment()) if processes(folder) == 1 else None
+    waiting = standby.take(_environment())
     if not waiting:
         return None
-    # Before it is told: it tells of itself at once, and must be known then.
-    write_json(folder / PROCESS, {"pid": waiting.process.pid, "word": waiting.word})
-    return waiting.process if waiting.train(folder) else None
+    if processes(folder) == 1:
+        # Before it is told: it tells of itself at once, and must be known then.
+        word = {"word": waiting.word, "folder": str(folder.resolve())}
+        write_json(folder / PROCESS, {"pid": waiting.process.pid} | word)
+        if waiting.train(folder):
+            return waiting.process
+    standby.end(waiting)
+    return None
 
 
 def _new_child(folder: Path) -> subprocess.Popen[bytes]:

@@ -272,9 +272,10 @@ def is_alive(folder: Path) -> bool:
     try:
         started = read_json(folder / PROCESS)
         found = psutil.Process(started["pid"])
-        words = found.cmdline() or [str(folder.resolve())]  # it is empty for a moment while a process begins
-        its = words[-1] in (str(folder.resolve()), started.get("word"))
-        return its and found.status() != psutil.STATUS_ZOMBIE
+        here = str(folder.resolve())
+        its = {here, started["word"]} if started.get("folder") == here else {here}
+        words = found.cmdline() or [here]  # it is empty for a moment while a process begins
+        return words[-1] in its and found.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return False
 

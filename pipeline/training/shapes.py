@@ -116,8 +116,17 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         keys=(config.get("num_key_value_heads") or heads) * width,
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings")),
-        llama=config.get("model_type") == "llama",
+        llama=_is_plain_llama(config),
         quantised="quantization_config" in config,
         file_bytes=file_bytes,
         file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,
     )
+
+
+def _is_plain_llama(config: dict[str, Any]) -> bool:
+    """Whether `LeanLlama` and `decoding` compute a Llama of this configuration."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    turns = rope.get("rope_type") or rope.get("type") or "default"
+    others = ("attention_bias", "mlp_bias", "attention_dropout")
+    is_usual = config.get("hidden_act", "silu") == "silu" and not any(config.get(name) for name in others)
+    return config.get("model_type") == "llama" and turns in ("default", "llama3") and is_usual

@@ -15,11 +15,11 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 from pipeline.files import PROJECT
-from pipeline.training.runs import LOG
+from pipeline.training.memory import free_bytes
+from pipeline.training.runs import LOG, STOPPED_EARLY, append_event
 
 WAIT = "--wait"
 """Before the last word of a waiting process's command line, by which it is known again once it has a run."""
@@ -63,9 +63,9 @@ def prepare(environment: dict[str, str]) -> None:
         if _waiting and _waiting.environment == environment and _waiting.process.poll() is None:
             return
         if _waiting:
-            _end(_waiting)
+            end(_waiting)
             _waiting = None
-        if psutil.virtual_memory().available < ROOM:
+        if (free_bytes(gpu=False) or 0) < ROOM:
             return
         word = uuid.uuid4().hex
         process = subprocess.Popen(
@@ -86,7 +86,7 @@ def take(environment: dict[str, str]) -> Waiting | None:
     with _lock:
         found, _waiting = _waiting, None
     if found and (found.environment != environment or found.process.poll() is not None):
-        _end(found)
+        end(found)
         return None
     return found
 
@@ -96,21 +96,39 @@ def waiting_pid() -> int | None:
     return _waiting.process.pid if _waiting else None
 
 
-def _end(waiting: Waiting) -> None:
+def end(waiting: Waiting) -> None:
+    """End a process that nobody will tell a run."""
     with suppress(OSError):
         waiting.process.kill()
     waiting.process.wait()
 
 
+# --- In the waiting process ---
+
+
 def be_told() -> Path:
-    """In the waiting process: wait for a run, whose log it writes from then on; ends where none comes."""
-    asked, _, _ = select.select([sys.stdin], [], [], PATIENCE)
-    told = sys.stdin.readline() if asked else ""
-    if not told:
+    """Wait for a run, whose log this process writes from then on; it ends where none comes."""
+    folder = _told(PATIENCE)
+    if folder is None:
         os._exit(0)
-    folder = Path(json.loads(told))
     log = os.open(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for mine, its in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(mine, its)
+    os.close(nothing)
+    os.close(log)
     return folder
+
+
+def stop_untold(*_: Any) -> None:
+    """SIGTERM while the imports are under way: a run that has been told meanwhile has ended before it began."""
+    if folder := _told(0):
+        append_event(folder, "stopped", message=STOPPED_EARLY)
+    os._exit(0)
+
+
+def _told(seconds: float) -> Path | None:
+    """The run, which is written in one piece; None where none has been told in this time."""
+    readable, _, _ = select.select([0], [], [], seconds)
+    told = os.read(0, 65536) if readable else b""
+    return Path(json.loads(told)) if told else None

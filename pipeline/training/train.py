@@ -1,4 +1,4 @@
-"""The child process that trains: `python -m pipeline.training.train RUN_DIR`.
+"""The child process that trains: `python -m pipeline.training.train RUN_DIR`, or `--wait WORD` to be told the run later.
 
 It reads the run folder's settings and dataset and writes everything it has to say into the same folder: the base's
 answers, events, checkpoints, and at the end the adapter. Where there is a whole checkpoint it goes on from there. Of
@@ -12,14 +12,15 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pipeline.answering.bases import want_unsloth
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.training import distributed, standby
-from pipeline.training.memory import free_bytes, on_unsloth
+from pipeline.training.memory import free_bytes
 from pipeline.training.plan import Plan, plan_run
 from pipeline.training.runs import (
     ADAPTER,
@@ -45,16 +46,22 @@ def stop_before_training(*_: Any) -> None:
 
 def needs_unsloth(folder: Path) -> bool:
     """Whether this run trains through Unsloth's layers where it is installed: all that `LeanLlama` does not cover."""
-    gpu = bool(gpu_name())
-    if not on_unsloth(gpu):
+    if find_spec("unsloth") is None:
+        return False
+    import torch  # not patched by Unsloth, so it may come before
+
+    gpu = bool(gpu_name()) or torch.cuda.is_available()
+    if not gpu:
         return False
     with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
         rows = run_dataset(folder).training()
-        return not plan_run(read_settings(folder), rows, gpu=gpu, processes=distributed.count()).lean
+        return not plan_run(read_settings(folder), rows, gpu=True, processes=distributed.count()).lean
     return False
 
 
-if __name__ == "__main__" and sys.argv[1] != standby.WAIT:
+if __name__ == "__main__" and sys.argv[1] == standby.WAIT:
+    signal.signal(signal.SIGTERM, standby.stop_untold)
+elif __name__ == "__main__":
     distributed.take_own_gpu()
     if distributed.is_first():
         signal.signal(signal.SIGTERM, stop_before_training)
@@ -243,7 +250,8 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: 
     else:
         start = "pissa" if settings.lora_variant == "pissa" else True
         config = LoraConfig(**options, init_lora_weights=start, task_type="CAUSAL_LM")
-        with language_model.model.device:  # made there, and not moved in 1,300 pieces
+        # Made there, and not moved in 1,300 pieces. Several processes must draw the same, which unlike GPUs would not.
+        with language_model.model.device if distributed.count() == 1 else nullcontext():
             language_model.model = get_peft_model(language_model.model, config)
         if settings.lora_variant == "pissa":
             language_model.model.save_pretrained(folder / CHECKPOINTS / PISSA_START)
@@ -391,8 +399,14 @@ def wait_for_a_run() -> None:
     folder = standby.be_told()
     sys.argv[1:] = [str(folder)]
     signal.signal(signal.SIGTERM, stop_before_training)
+    sys.orig_argv = [
+        sys.executable,
+        "-m",
+        "pipeline.training.train",
+        str(folder),
+    ]  # with what it begins anew, if it has to
     if needs_unsloth(folder):
-        os.execv(sys.executable, [sys.executable, "-m", "pipeline.training.train", str(folder)])
+        os.execv(sys.executable, sys.orig_argv)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,12 @@ class LeanTrainer(TargetTrainer):
     through Transformers and PEFT, which make a mask with the borders.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for weight in self.model.parameters():
+            if weight.requires_grad:  # beside weights in 4 bits TRL trains in bf16, in which a small step is lost
+                weight.data = weight.data.float()
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:

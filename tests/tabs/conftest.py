@@ -26,6 +26,7 @@ from pipeline.data.dataset import DatasetSettings, build_dataset
 from pipeline.files import PROJECT
 from pipeline.training.runs import create_run
 from tabs import catalogues
+from tests.children import end
 from tests.hub_server import HubServer
 from tests.tiny import tiny_settings, train_here
 
@@ -112,6 +113,7 @@ def end_trainings(home: Path) -> None:
     for process in psutil.process_iter(["cmdline"]):
         if any(str(home) in word for word in process.info["cmdline"] or []):
             process.kill()
+    end((home / "runs").glob("*/"))  # one that waited for its run does not name it
 
 
 @pytest.fixture(scope="session")

@@ -112,7 +112,7 @@ def test_a_model_that_has_no_room_beside_a_training_is_not_loaded(
 
 
 def test_a_model_is_loaded_before_anybody_asks_it(run: Path) -> None:
-    asking.get_ready(run.name)
+    asking.get_ready(run)
     wait_for(asking.model_in_memory)
     wait_for(lambda: not asking._getting_ready.locked())
     kept = models.load_run(run)[0]
@@ -124,7 +124,7 @@ def test_nothing_is_loaded_while_a_run_trains(run: Path, dataset: Dataset, tiny_
     training = create_run(dataset, tiny_settings(tiny_base, max_steps=100_000))
     launcher.start(training)
     try:
-        asking.get_ready(run.name)
+        asking.get_ready(run)
         assert not asking._getting_ready.locked() and not asking.model_in_memory()
     finally:
         launcher.discard(training)
@@ -134,8 +134,16 @@ def test_a_model_that_cannot_be_loaded_is_told_by_the_first_question(run: Path, 
     broken = home / "runs" / "broken"
     shutil.copytree(run, broken, symlinks=True)
     (broken / "adapter" / "adapter_model.safetensors").write_bytes(b"torn")
-    asking.get_ready("broken")
+    asking.get_ready(broken)
     wait_for(lambda: not asking._getting_ready.locked())
     assert not asking.model_in_memory()
+    asking.get_ready(broken)
+    assert not asking._getting_ready.locked()  # once is enough
     with pytest.raises(PipelineError, match="is broken"):
         asking.ask("How large is it?", run="broken")
+
+
+def test_a_training_waits_for_a_model_that_is_half_loaded_and_has_it_unloaded(run: Path) -> None:
+    asking.get_ready(run)
+    assert asking.make_room(lambda: False)  # else nothing would be there yet, and be there a moment later
+    assert not asking.model_in_memory()

@@ -1,6 +1,11 @@
 """The process that waits for a run with everything imported. Real processes throughout."""
 
+import json
 import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +13,7 @@ import psutil
 import pytest
 
 from pipeline.data.dataset import Dataset
+from pipeline.files import PROJECT
 from pipeline.training import launcher, standby
 from pipeline.training.runs import create_run, is_alive, read_events, status
 from tests.children import end, pid, starting, wait_for
@@ -64,6 +70,56 @@ def test_stopped_before_it_has_heard_of_its_run_is_stopped(dataset: Dataset, tin
         assert status(folder).state == "stopped"
     finally:
         end([folder])
+
+
+def test_sigterm_from_elsewhere_before_it_has_heard_of_its_run_is_a_stop(dataset: Dataset, tiny_base: Path) -> None:
+    """As a Space that goes down sends it, or another app on the same runs."""
+    launcher.prepare()
+    number = standby.waiting_pid()
+    assert number
+    wait_for(lambda: hears_sigterm(number))
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 100_000}))
+    launcher.start(folder)
+    os.kill(number, signal.SIGTERM)
+    try:
+        wait_for(lambda: not is_alive(folder))
+        assert status(folder).state == "stopped"
+    finally:
+        end([folder])
+
+
+def hears_sigterm(number: int) -> bool:
+    caught = next(line for line in Path(f"/proc/{number}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_without_enough_memory_it_goes_on_in_smaller_pieces(dataset: Dataset, tiny_base: Path) -> None:
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 6}))
+    code = (
+        "import sys; from pipeline.training import train; from tests.training.small_memory import SmallMemory;"
+        "SmallMemory.most = 2; train.CountingCollator = SmallMemory; train.wait_for_a_run(); sys.exit(train.main())"
+    )
+    told = json.dumps(str(folder.resolve())).encode()
+    subprocess.run([sys.executable, "-c", code], input=told, cwd=PROJECT, check=True)
+    assert status(folder).state == "finished", status(folder).message
+    assert any("memory was not enough" in e.get("text", "") for e in read_events(folder)[0])
+
+
+def test_a_copy_of_a_run_that_trains_does_not(dataset: Dataset, tiny_base: Path) -> None:
+    launcher.prepare()
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 100_000}))
+    launcher.start(folder)
+    try:
+        copied = Path(shutil.copytree(folder, folder.with_name("copy")))
+        assert is_alive(folder) and not is_alive(copied)
+    finally:
+        end([folder])
+
+
+def test_where_a_run_takes_several_processes_none_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "gpus", lambda: [{"name": "NVIDIA L4"}] * 2)
+    launcher.prepare()
+    assert standby.waiting_pid() is None
 
 
 def test_two_looks_at_the_page_begin_one_process() -> None:
