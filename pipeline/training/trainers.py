@@ -78,7 +78,8 @@ class LeanTrainer(TargetTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for weight in self.model.parameters():
+        model: Any = self.model
+        for weight in model.parameters():
             if weight.requires_grad:  # beside weights in 4 bits TRL trains in bf16, in which a small step is lost
                 weight.data = weight.data.float()
 
