@@ -331,6 +331,7 @@ def compare_case(precision: str, run: Path, result: Path) -> None:
             "alone_same_as_in_a_batch": same(alone, here),
             "transformers_in_two_batches_same_as_in_one": same(halves, there),
             "same_verdicts_as_transformers": same(verdicts(here), verdicts(there)),
+            "same_verdicts_of_transformers_in_two_batches_as_in_one": same(verdicts(halves), verdicts(there)),
         }
     write_json(result, found)
     print(precision, found, flush=True)
