@@ -50,6 +50,7 @@ API = "/gradio_api"
 OPEN = {
     *("CatalogueBox.look", "CatalogueBox.open", "CatalogueBox.show_record", "ChatTab.refresh"),
     *(
+        "ChatTab.get_ready",
         "ChatTab.stop_answering",
         "ChatTab.try_pattern",
         "ComparePanel.open",
@@ -75,6 +76,7 @@ OPEN = {
     *(
         "TrainingTab.show_plan",
         "TrainingTab.use_base",
+        "TrainingTab.get_ready",
         "TrainingTab.use_preset",
         "price_words",
         "StatusLine.load",
