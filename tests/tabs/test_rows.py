@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from pipeline.answering.prompts import build_prompt
 from pipeline.files import read_json, write_json
 from tests.hub_server import TOKEN, HubServer
-from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider
+from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider, until_told
 from tests.tabs.test_dataset import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
 
 SPLIT, STATUS, PRODUCT, QUESTION, ANSWER = 1, 2, 4, 5, 6
@@ -204,9 +204,12 @@ def test_the_pictures_follow_the_longest_example(shown: Page) -> None:
 
 
 def test_an_older_dataset_is_chosen_again_for_training(shown: Page) -> None:
-    set_slider(shown, "teach", 3)
-    shown.locator("#generate").click()
-    expect(shown.locator("#dataset-counts")).to_contain_text("3 products")
+    def generate_three() -> None:
+        set_slider(shown, "teach", 3)
+        shown.locator("#generate").click()
+
+    # The click may come before the page has heard of the number, faster than a person's could.
+    until_told(shown.locator("#dataset-counts"), "3 products", generate_three)
     choose(shown, "Dataset", "5 products")
     expect(shown.locator("#dataset-counts")).to_contain_text("5 products")
     expect(shown.locator("#reused")).to_contain_text("2 Training uses it")
