@@ -181,7 +181,7 @@ def start_figures(work: Path, runs: int) -> dict[str, Any]:
             if case == "a process that waited":
                 launcher.prepare()
                 wait_for_imports()
-            run = work / f"start-{turn}-{case.replace(chr(32), chr(45))}"
+            run = work / f"start-{turn}-{case.replace(' ', '-')}"
             clear_run(run)
             create_run(dataset, preset("recall", **changes, max_steps=2, probes=0, questions=15), run)
             begun = time.time()

@@ -22,9 +22,9 @@ import psutil
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from pipeline.answering.bases import SAFELY, find_base, loads_in_4bit, public_name
+from pipeline.answering.bases import SAFELY, find_base, in_4_bits, loads_in_4bit, public_name
 from pipeline.answering.ggufile import check_architecture, write_gguf
 from pipeline.answering.prompts import CHAT_TEMPLATE, encode_prompt
 from pipeline.errors import ModelError, PipelineError, disk_problem
@@ -214,15 +214,7 @@ def _quantised(base: Path) -> Any:
         raise ModelError(
             "This run's base is in 4 bits, which needs an NVIDIA GPU; publish it on the machine that trained it."
         )
-    options: dict[str, Any] = {"device_map": {"": 0}, "dtype": torch.bfloat16, **SAFELY}
-    if "quantization_config" not in read_json(base / "config.json"):  # as Unsloth does
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-    return AutoModelForCausalLM.from_pretrained(base, **options)
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **in_4_bits(base, torch.bfloat16), **SAFELY)
 
 
 def _check_room(base_model: str, base: Path, form: Form, folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from pipeline.answering.bases import SAFELY, check_memory, checksum, find_base, loads_in_4bit, on_unsloth
+from pipeline.answering.bases import SAFELY, check_memory, checksum, find_base, in_4_bits, loads_in_4bit, on_unsloth
 
 if on_unsloth():
     import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports]  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
@@ -377,27 +377,15 @@ def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: 
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, **_placing(folder, four_bit, dtype), **SAFELY
-    )
+    is_packed = four_bit or "quantization_config" in read_json(folder / "config.json")
+    how = in_4_bits(folder, dtype) if is_packed and device() == "cuda" else {}
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how, **SAFELY)
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
     # the time of decoding 16 at once); as a fresh tensor they are multiplied in one go.
     model.get_output_embeddings().register_forward_pre_hook(
         lambda _, inputs: (inputs[0].clone(memory_format=torch.contiguous_format),)
     )
     return (model if getattr(model, "is_loaded_in_4bit", False) else model.to(device())).eval(), tokenizer
-
-
-def _placing(folder: Path, four_bit: bool, dtype: torch.dtype) -> dict[str, Any]:
-    """How Transformers loads weights in 4 bits: at once onto the GPU; as Unsloth quantises them, where they are not yet."""
-    is_quantised = "quantization_config" in read_json(folder / "config.json")
-    if device() != "cuda" or not (four_bit or is_quantised):
-        return {}
-    from transformers import BitsAndBytesConfig
-
-    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
-    how = {} if is_quantised else {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
-    return {"device_map": {"": 0}, **how}
 
 
 def unpack_weights(model: Any, dtype: torch.dtype, *, certainly: bool | None = None) -> None:

@@ -183,15 +183,12 @@ def _lean_gpu_batch(
     shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int
 ) -> float:
     """The same on a GPU, where a batch is filled up to few shapes and attention keeps rows that are as long as the longest."""
-    row = _up_to(EVEN_ROWS_ON_GPU, lengths.longest_of(draws * size))
+    longest = lengths.longest_of(draws * size)
+    row = longest + -longest % EVEN_ROWS_ON_GPU
     places = (size + math.ceil(EVEN_ON_GPU / row)) * row
     layer, attention = _lean_layer(shape, settings, width), places * _lean_attention(shape, row, width)
     tokens = _largest(settings, lengths, size, draws, (shape.layers - 1) * layer, shape.vocabulary * width + layer)
     return tokens + (shape.layers - 1) * (EVEN_ON_GPU / 2 * layer + attention)
-
-
-def _up_to(multiple: int, number: int) -> int:
-    return number + -number % multiple
 
 
 def _lean_layer(shape: Shape, settings: TrainingSettings, width: int) -> int:

@@ -399,12 +399,7 @@ def wait_for_a_run() -> None:
     folder = standby.be_told()
     sys.argv[1:] = [str(folder)]
     signal.signal(signal.SIGTERM, stop_before_training)
-    sys.orig_argv = [
-        sys.executable,
-        "-m",
-        "pipeline.training.train",
-        str(folder),
-    ]  # with what it begins anew, if it has to
+    sys.orig_argv = distributed.command(folder, count=1, restarts=0)  # with what it begins anew, if it has to
     if needs_unsloth(folder):
         os.execv(sys.executable, sys.orig_argv)
 
