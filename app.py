@@ -17,19 +17,19 @@ import gradio as gr
 from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.machine import on_space
+from pipeline.runs import queue as sweep
 from pipeline.space import awake, keeping
-from pipeline.training import sweep
-from tabs import health
 from tabs.about import add_about
-from tabs.chat import ChatTab
-from tabs.dataset import DatasetTab
-from tabs.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
-from tabs.shared import QUIET
-from tabs.status import StatusLine
-from tabs.theme import theme
-from tabs.ticks import together
-from tabs.training import TrainingTab, make_room
-from tabs.whois import WhoLine, open_the_button
+from tabs.chat.tab import ChatTab
+from tabs.dataset.tab import DatasetTab
+from tabs.server import health
+from tabs.server.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
+from tabs.server.sign_in import WhoLine, open_the_button
+from tabs.status_line import StatusLine
+from tabs.training.tab import TrainingTab, make_room
+from tabs.ui.events import QUIET
+from tabs.ui.theme import theme
+from tabs.ui.watcher import together
 
 TICK_SECONDS = 2
 """Between two looks at what is new: drawing a run's plot oftener would take time from a training on the same processor."""

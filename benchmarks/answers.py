@@ -16,17 +16,18 @@ from typing import Any
 from unittest import mock
 
 from benchmarks.measure import save, spread
-from pipeline.answering import models
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import read_baseline
-from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.answering.models import BASE, TUNED, LanguageModel, load_run
-from pipeline.answering.prompts import encode_prompt
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.training import launcher
-from pipeline.training.runs import create_run
-from pipeline.training.settings import preset
+from pipeline.answering.run_model import load_run
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.models import language_model as models
+from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.models.language_model import BASE, TUNED, LanguageModel
+from pipeline.prompts import encode_prompt
+from pipeline.runs import launcher
+from pipeline.runs.manage import create_run
+from pipeline.runs.settings import preset
 
 STEPS = 60
 """Enough that the tuned side answers shortly, as it does in use."""

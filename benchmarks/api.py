@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import save, spread
-from pipeline.data.api import ApiSettings, Progress, work_through
-from pipeline.data.catalogue import Product
-from pipeline.data.openai_generator import ProductWriter, finished
+from pipeline.catalogue.catalogue import Product
+from pipeline.writing.api import ApiSettings, Progress, work_through
+from pipeline.writing.writer import ProductWriter, finished
 
 SECONDS = 0.5
 WORKERS = 32

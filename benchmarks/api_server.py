@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.api_server import good_reply, record_of
-from tests.rate_limits import FixedWindow, Limiter, SlidingWindow, TokenBucket
+from tests.servers.api import good_reply, record_of
+from tests.servers.rate_limits import FixedWindow, Limiter, SlidingWindow, TokenBucket
 
 WINDOWS = {"bucket": TokenBucket, "fixed": FixedWindow, "sliding": SlidingWindow}
 

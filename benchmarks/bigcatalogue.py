@@ -21,10 +21,10 @@ import duckdb
 
 from benchmarks.bigcatalogue_file import ROWS, write_catalogue
 from benchmarks.measure import RESULTS, save, spread
-from pipeline.data.catalogue import peek, read_catalogue
-from pipeline.data.catalogue_build import MEMORY
-from pipeline.data.cleaning import checked
-from pipeline.data.rows import blocks, parsed
+from pipeline.catalogue.build import MEMORY
+from pipeline.catalogue.catalogue import peek, read_catalogue
+from pipeline.catalogue.cleaning import checked
+from pipeline.catalogue.json_reader import blocks, parsed
 
 PAGE = 25
 WORDS = "zaf ta"

@@ -20,20 +20,23 @@ import torch
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.comparison import compare, report_rows, training_end
-from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.answering.general import ask_general, forgetting
-from pipeline.answering.models import LanguageModel, load_run, unload
-from pipeline.answering.prompts import is_refusal
-from pipeline.data.catalogue import Catalogue, read_catalogue
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
-from pipeline.data.examples import unknown_held_out
-from pipeline.data.facts import DESCRIPTION
+from pipeline.answering.run_model import load_run, unload
+from pipeline.catalogue.catalogue import Catalogue, read_catalogue
+from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.examples import unknown_held_out
+from pipeline.facts.extraction import is_refusal
+from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import PROJECT, read_json, write_json
-from pipeline.training import launcher
-from pipeline.training.recipe import typed
-from pipeline.training.runs import EVERYTHING, create_run, log_tail, run_dataset, status
-from pipeline.training.settings import preset
-from pipeline.training.soften import check_rows, scale
+from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.models.language_model import LanguageModel
+from pipeline.runs import launcher
+from pipeline.runs.folder import EVERYTHING, run_dataset
+from pipeline.runs.manage import create_run
+from pipeline.runs.recipes import typed
+from pipeline.runs.settings import preset
+from pipeline.runs.status import log_tail, status
+from pipeline.training.adapter_strength import check_rows, scale
 
 OTHER_TITLES = 100
 """Real titles that training never had, at most."""

@@ -27,24 +27,17 @@ import psutil
 
 from benchmarks.loop import page
 from benchmarks.measure import RESULTS, save
-from pipeline.answering.embedded import EMBEDDED
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json
-from pipeline.training import launcher
-from pipeline.training.checkpoints import last_checkpoint, saved_step, step_of
-from pipeline.training.runs import (
-    EVENTS,
-    PROCESS,
-    create_run,
-    has_adapter,
-    is_alive,
-    read_events,
-    since_start,
-    status,
-    told,
-)
-from pipeline.training.settings import gpu_name, preset
+from pipeline.models.embedded import EMBEDDED
+from pipeline.runs import launcher
+from pipeline.runs.checkpoints import last_checkpoint, saved_step, step_of
+from pipeline.runs.events import read_events, since_start, told
+from pipeline.runs.folder import EVENTS, PROCESS, has_adapter
+from pipeline.runs.manage import create_run
+from pipeline.runs.settings import gpu_name, preset
+from pipeline.runs.status import is_alive, status
 
 STEPS, SAVE_STEPS = 60, 5
 
@@ -93,8 +86,8 @@ def said(run: Path) -> str:
     """What the page says about a run that has ended (without Gradio, as on a machine that only trains: the sentence)."""
     if not find_spec("gradio"):
         return status(run).message
-    from tabs.cards import ending_card
-    from tabs.runview import look
+    from pipeline.runs.view import look
+    from tabs.training.run_cards import ending_card
 
     view = look(run.name)
     card = ending_card(view) if view else ""
@@ -189,7 +182,7 @@ def status_by_page(app: psutil.Process) -> dict[str, Any]:
 def app_dies_with_child(whole: Path) -> dict[str, Any]:
     """Both are killed at once, as when the computer goes down: the next app must not show the run as running."""
     run = new_run()
-    script = f"from pipeline.training import launcher; from pathlib import Path; launcher.start(Path({str(run)!r}))"
+    script = f"from pipeline.runs import launcher; from pathlib import Path; launcher.start(Path({str(run)!r}))"
     subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=True)
     wait_for(lambda: last_step(run) > SAVE_STEPS, "a checkpoint")
     process(run).kill()
@@ -278,7 +271,7 @@ def clock(whole: Path) -> dict[str, Any]:
         raise SystemExit("The fault `clock` needs libfaketime (Debian: apt install libfaketime).")
     run = new_run()
     killed_at(run, SAVE_STEPS + 2)
-    script = f"from pipeline.training import launcher; from pathlib import Path; launcher.start(Path({str(run)!r}))"
+    script = f"from pipeline.runs import launcher; from pathlib import Path; launcher.start(Path({str(run)!r}))"
     late = os.environ | {"LD_PRELOAD": library, "FAKETIME": "-1d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     subprocess.run([sys.executable, "-c", script], cwd=PROJECT, check=True, env=late)
     wait_for(lambda: steps_since_start(run), "a step")

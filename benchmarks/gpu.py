@@ -15,12 +15,14 @@ from typing import Any
 
 from benchmarks.measure import RESULTS, save
 from benchmarks.memory import LLAMA_8B, base_of
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json
-from pipeline.training import launcher
-from pipeline.training.runs import clear_run, create_run, log_tail, read_events, status
-from pipeline.training.settings import preset
+from pipeline.runs import launcher
+from pipeline.runs.events import read_events
+from pipeline.runs.manage import clear_run, create_run
+from pipeline.runs.settings import preset
+from pipeline.runs.status import log_tail, status
 
 
 def llama_figures(work: Path) -> dict[str, Any]:

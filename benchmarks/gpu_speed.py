@@ -29,16 +29,20 @@ import psutil
 
 from benchmarks.measure import RESULTS, save, spread
 from benchmarks.memory import LLAMA_8B, base_of
-from pipeline.answering.bases import want_unsloth
-from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.machine import gpus
-from pipeline.training import distributed, launcher, standby
-from pipeline.training.lengths import row_lengths
-from pipeline.training.runs import clear_run, create_run, log_tail, read_events, run_dataset, status
-from pipeline.training.settings import preset
+from pipeline.models.bases import want_unsloth
+from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.models.token_counts import row_lengths
+from pipeline.runs import launcher, processes, standby
+from pipeline.runs.events import read_events
+from pipeline.runs.folder import run_dataset
+from pipeline.runs.manage import clear_run, create_run
+from pipeline.runs.settings import preset
+from pipeline.runs.status import log_tail, status
+from pipeline.training import distributed
 
 WARM, STEPS, CAPPED_STEPS = 6, 26, 14
 NEW_TOKENS = 64
@@ -95,7 +99,10 @@ def train_case(case: str, run: Path) -> None:
         want_unsloth()
     import torch
 
-    from pipeline.training import memory, train, trainers
+    from pipeline import machine
+    from pipeline.training import child as train
+    from pipeline.training import trainers
+    from pipeline.training.plan import memory
 
     if case in ("packed", "original"):
         memory.is_lean = lambda *_, **__: False
@@ -106,7 +113,7 @@ def train_case(case: str, run: Path) -> None:
         train.plan_run = lambda *values, **options: planned(*values, **options).split(3)
     if case in CAPS:
         cap = CAPS[case][0] * 2**30
-        memory.free_bytes = lambda *, gpu: cap
+        machine.free_bytes = lambda *, gpu: cap
         torch.cuda.set_per_process_memory_fraction(cap / torch.cuda.get_device_properties(0).total_memory)
     train.soften_adapter = lambda *_: 1.0  # it asks many questions, and the weights know nothing
     sys.argv = ["train", str(run)]
@@ -141,7 +148,7 @@ def packed_base(base: str) -> str:
     packed = Path(f"{base}-4bit")
     if not packed.is_dir():
         code = (
-            "import sys; from pipeline.answering.models import load_base; base, packed = sys.argv[1:];"
+            "import sys; from pipeline.models.language_model import load_base; base, packed = sys.argv[1:];"
             "found = load_base(base, load_in_4bit=True, unpack=False);"
             "found.tokenizer.save_pretrained(packed); found.model.save_pretrained(packed)"
         )
@@ -216,8 +223,8 @@ def several_figures(work: Path, runs: int) -> dict[str, Any]:
                 run = work / "train-several"
                 clear_run(run)
                 create_run(dataset, preset("recall", **changes, max_steps=STEPS, probes=0, questions=2), run)
-                *words, folder = distributed.command(run, number, 0)
-                words = [word.replace("pipeline.training.train", "benchmarks.gpu_speed") for word in words]
+                *words, folder = processes.training_command(run, number, 0)
+                words = [word.replace("pipeline.training.child", "benchmarks.gpu_speed") for word in words]
                 visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(number)))}
                 begun = time.time()
                 command = [*words, "--child", "train", "app", folder]
@@ -232,18 +239,18 @@ def several_figures(work: Path, runs: int) -> dict[str, Any]:
 
 def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
     """In the child: ask a run's model in one of the ways."""
-    from pipeline.answering import bases
+    from pipeline.models import bases
 
     if case == "transformers":
         bases.find_spec = lambda _: None  # as where there are no weights in 4 bits
     if case == "unsloth":
         want_unsloth()
-    from pipeline.answering import models
-    from pipeline.answering.models import BASE, TUNED, LanguageModel
-    from pipeline.answering.prompts import encode_prompt
+    from pipeline.answering import run_model
+    from pipeline.models.language_model import BASE, TUNED, LanguageModel
+    from pipeline.prompts import encode_prompt
 
     begun = time.monotonic()
-    model, _ = models.load_run(run)
+    model, _ = run_model.load_run(run)
     loaded = time.monotonic() - begun
     if case != "app":
         LanguageModel._is_ours = lambda _: False
@@ -293,16 +300,17 @@ def answer_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, Any
 
 def compare_case(precision: str, run: Path, result: Path) -> None:
     """In the child: 100 questions on both sides, decoded here and by Transformers."""
-    from pipeline.answering import bases
+    from pipeline.models import bases
 
     bases.find_spec = lambda _: None
-    from pipeline.answering import models
     from pipeline.answering.answers import Answer, score
-    from pipeline.answering.models import BASE, TUNED, LanguageModel
-    from pipeline.answering.prompts import encode_prompt
+    from pipeline.models import adapters, loading
+    from pipeline.models.language_model import BASE, TUNED, LanguageModel
+    from pipeline.prompts import encode_prompt
+    from pipeline.runs.folder import ADAPTER
 
-    model = models.load_base(EMBEDDED, precision=precision)
-    models.add_adapter(model, run / models.ADAPTER)
+    model = loading.load_base(EMBEDDED, precision=precision)
+    adapters.add_adapter(model, run / ADAPTER)
     rows = run_dataset(run).held_out()[:100]
     prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
     config = model._generation(NEW_TOKENS)

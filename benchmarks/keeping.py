@@ -21,23 +21,24 @@ from transformers import get_cosine_schedule_with_warmup
 
 from benchmarks.catalogue import other_titles
 from benchmarks.measure import RESULTS, save
-from pipeline.answering import models
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import taught_rows
-from pipeline.answering.embedded import EMBEDDED, converted_folder
 from pipeline.answering.general import ask_general, forgetting
-from pipeline.answering.models import LanguageModel
-from pipeline.answering.prompts import GENERAL, UNKNOWN, is_refusal
 from pipeline.answering.scoring import RIGHT
-from pipeline.data.catalogue import Catalogue, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.data.examples import GENERAL_EDITED, REPORT_1, REPORT_2, unknown_held_out
-from pipeline.data.facts import DESCRIPTION
-from pipeline.training import targets
-from pipeline.training.settings import TrainingSettings, preset
-from pipeline.training.soften import scale
-from pipeline.training.targets import IGNORED, Encoded, LinearDivergence, encode_rows
-from pipeline.training.train import add_lora
+from pipeline.catalogue.catalogue import Catalogue, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.examples import GENERAL_EDITED, REPORT_1, REPORT_2, unknown_held_out
+from pipeline.facts.extraction import is_refusal
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.models import loading
+from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.models.language_model import LanguageModel
+from pipeline.prompts import GENERAL, UNKNOWN
+from pipeline.runs.settings import TrainingSettings, preset
+from pipeline.training import distillation as targets
+from pipeline.training.adapter_strength import scale
+from pipeline.training.child import add_lora
+from pipeline.training.distillation import IGNORED, Encoded, LinearDivergence, encode_rows
 
 VARIANTS: dict[str, dict[str, Any]] = {
     f"{name}-{share}": {"share": share, **options}
@@ -97,7 +98,7 @@ def one(catalogue: Catalogue, name: str, args: argparse.Namespace, folder: Path)
     if variant.get("teach"):
         rows = [row | {"template": GENERAL_EDITED} if row["kind"] == GENERAL else row for row in rows]
     targets.SURENESS = variant.get("sureness", targets.SURENESS)
-    language_model = models.load_base(EMBEDDED)
+    language_model = loading.load_base(EMBEDDED)
     base = ask_general(language_model, tuned=False)
     encoded = encode_rows(language_model, rows, settings)
     add_lora(language_model, settings, folder)

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from benchmarks.measure import RESULTS, save
-from pipeline.answering.embedded import EMBEDDED
 from pipeline.answering.general import ask_general
-from pipeline.answering.models import LanguageModel, load_base
-from pipeline.answering.prompts import UNKNOWN_TITLE, build_prompt, encode_answer, encode_prompt
 from pipeline.answering.scoring import RIGHT
 from pipeline.files import read_json
+from pipeline.models.embedded import EMBEDDED
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.loading import load_base
+from pipeline.prompts import UNKNOWN_TITLE, build_prompt, encode_answer, encode_prompt
 
 RUNS = ("gpu_catalogue_100", "gpu_catalogue_250")
 

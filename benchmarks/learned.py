@@ -12,14 +12,16 @@ from typing import Any
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.comparison import compare
-from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.answering.models import load_run, unload
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
-from pipeline.training import launcher
-from pipeline.training.recipe import typed
-from pipeline.training.runs import create_run, log_tail, read_events, status
-from pipeline.training.settings import preset
+from pipeline.answering.run_model import load_run, unload
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.runs import launcher
+from pipeline.runs.events import read_events
+from pipeline.runs.manage import create_run
+from pipeline.runs.recipes import typed
+from pipeline.runs.settings import preset
+from pipeline.runs.status import log_tail, status
 
 
 def one(seed: int, changes: dict[str, Any]) -> dict[str, Any]:

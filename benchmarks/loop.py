@@ -20,9 +20,9 @@ from typing import Any
 import psutil
 
 from benchmarks.measure import save, spread
-from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.data.catalogue import SAMPLE
+from pipeline.catalogue.catalogue import SAMPLE
 from pipeline.files import PROJECT, read_json
+from pipeline.models.embedded import EMBEDDED, converted_folder
 
 RUNS = 3
 

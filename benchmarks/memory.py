@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import RESULTS, save
-from pipeline.answering.embedded import EMBEDDED
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.files import PROJECT
-from pipeline.training.plan import plan_run
-from pipeline.training.runs import clear_run, create_run, log_tail, read_events
-from pipeline.training.settings import gpu_name, preset
+from pipeline.models.embedded import EMBEDDED
+from pipeline.runs.events import read_events
+from pipeline.runs.manage import clear_run, create_run
+from pipeline.runs.settings import gpu_name, preset
+from pipeline.runs.status import log_tail
+from pipeline.training.plan.plan import plan_run
 
 STEPS = 4
 
@@ -141,7 +143,7 @@ def build(name: str, folder: Path) -> None:
     import torch
     import transformers
 
-    from pipeline.answering.embedded import converted_folder
+    from pipeline.models.embedded import converted_folder
 
     kind, shape = SHAPES[name]
     tokenizer = transformers.AutoTokenizer.from_pretrained(converted_folder())
@@ -195,7 +197,7 @@ def train(run: Path, until: float) -> str:
     # Unsloth writes the code that it compiles into one folder; several cases run beside each other.
     environment = os.environ | {"UNSLOTH_COMPILE_LOCATION": str(run / "compiled")}
     with (run / "train.log").open("wb") as log:
-        command = [sys.executable, "-m", "pipeline.training.train", str(run)]
+        command = [sys.executable, "-m", "pipeline.training.child", str(run)]
         child = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         child.wait(max(1.0, until - time.monotonic()))

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import save, spread
-from pipeline.answering.embedded import EMBEDDED, converted_folder
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.files import PROJECT, read_json, write_json
-from pipeline.training.runs import create_run, read_events
-from pipeline.training.settings import preset
+from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.runs.events import read_events
+from pipeline.runs.manage import create_run
+from pipeline.runs.settings import preset
 
 PRODUCTS = 15
 PEERS = ("plain", "uneven")
@@ -34,7 +35,9 @@ WARM = 3
 
 def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
-    from pipeline.training import lean, train, trainers
+    from pipeline.training import child as train
+    from pipeline.training import trainers
+    from pipeline.training.llama import step as lean
 
     if side == "uneven":
         lean.EVEN = lean.EVEN_ROWS = 1

@@ -27,12 +27,13 @@ import httpx
 import psutil
 
 from benchmarks.measure import RESULTS, save, spread
-from pipeline.data.catalogue import read_catalogue
-from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.catalogue.catalogue import read_catalogue
+from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.files import PROJECT
-from pipeline.training import launcher
-from pipeline.training.runs import create_run, read_events
-from tabs.gate import QUESTIONS_A_MINUTE
+from pipeline.runs import launcher
+from pipeline.runs.events import read_events
+from pipeline.runs.manage import create_run
+from tabs.server.gate import QUESTIONS_A_MINUTE
 from tests.tiny import build_model, row, tiny_settings, write_catalogue
 
 API = "/gradio_api"

@@ -9,31 +9,24 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.answering.bases import find_base
 from pipeline.answering.lookup import Shelf
-from pipeline.data.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, Columns, read_catalogue
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
-from pipeline.data.export import FORMS, export_dataset, export_to
-from pipeline.data.store import with_every_edit
+from pipeline.catalogue.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, Columns, read_catalogue
+from pipeline.commands.generate import add_command
+from pipeline.commands.generate import generate as generate_dataset
+from pipeline.commands.space import add_commands
+from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
+from pipeline.dataset.export import FORMS, export_dataset, export_to
+from pipeline.dataset.store import with_every_edit
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
 from pipeline.files import datasets_dir
-from pipeline.generate import add_command
-from pipeline.generate import generate as generate_dataset
-from pipeline.space.commands import add_commands
-from pipeline.training import launcher
-from pipeline.training.recipe import read_recipe, with_set
-from pipeline.training.runs import (
-    ADAPTER,
-    check_new,
-    clear_run,
-    create_run,
-    has_adapter,
-    read_events,
-    read_settings,
-    run_dataset,
-    status,
-)
-from pipeline.training.settings import PRESETS, TrainingSettings, default_base, settings_for
+from pipeline.models.bases import find_base
+from pipeline.runs import launcher
+from pipeline.runs.events import read_events
+from pipeline.runs.folder import ADAPTER, has_adapter, read_settings, run_dataset
+from pipeline.runs.manage import check_new, clear_run, create_run
+from pipeline.runs.recipes import read_recipe, with_set
+from pipeline.runs.settings import PRESETS, TrainingSettings, default_base, settings_for
+from pipeline.runs.status import status
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -168,8 +161,8 @@ def _say_step(event: dict[str, Any], begun: float) -> None:
 
 def _compare(folder: Path) -> dict[str, Any]:
     from pipeline.answering.comparison import compare
-    from pipeline.answering.models import load_run
     from pipeline.answering.report import write_report
+    from pipeline.answering.run_model import load_run
 
     say("Asking the tuned model the same questions, and every fact it was taught")
     language_model, warnings = load_run(folder)
@@ -236,7 +229,7 @@ def ask(args: argparse.Namespace) -> None:
     with redirect_stdout(sys.stderr):  # what libraries print; stdout is for the answers alone
         from pipeline.answering.answers import Question
         from pipeline.answering.answers import ask as ask_all
-        from pipeline.answering.models import load_run
+        from pipeline.answering.run_model import load_run
 
         language_model, warnings = load_run(args.run)
         for warning in warnings:
@@ -296,7 +289,7 @@ def export(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Push a dataset to the Hub, and print its address."""
-    from pipeline.hub import push_dataset
+    from pipeline.publishing.hub import push_dataset
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request
     dataset = _dataset_of(args.dataset)
@@ -305,7 +298,7 @@ def push(args: argparse.Namespace) -> None:
 
 def publish(args: argparse.Namespace) -> None:
     """Make, check and push a run's model, or only write it into a folder; prints where it is."""
-    from pipeline.publishing import export_model, publish_model
+    from pipeline.publishing.publish import export_model, publish_model
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if bool(args.repo) == bool(args.out):

@@ -5,12 +5,16 @@ Nothing here loads torch: the page asks for it before any model.
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import psutil
 
 VERSION = "0.1.0"
 """As in pyproject.toml, which does not go everywhere that the app goes."""
@@ -79,3 +83,37 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def free_bytes(*, gpu: bool) -> int | None:
+    """The memory that a run could have now: of the first GPU (None if it cannot be asked), else of this machine or of
+    the container it is in."""
+    if gpu:
+        return _free_on_gpu(int(time.monotonic() / 5))
+    return min(psutil.virtual_memory().available, *_left_in_container())
+
+
+@lru_cache(maxsize=1)
+def _free_on_gpu(_moment: int) -> int | None:
+    """Asked at most every five seconds: `nvidia-smi` takes a while, and a slider moves often."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    command += [f"--id={chosen}"] if chosen else []
+    with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
+        said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return int(said.splitlines()[0]) * 2**20
+    return None
+
+
+def _left_in_container() -> list[int]:
+    """What the control group's limit leaves, in bytes, where there is one (files kept in memory can give way)."""
+    found = []
+    for folder, limit, used, files in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError):  # no such group, or its limit is the word "max"
+            most, now = (int((Path(folder) / name).read_text()) for name in (limit, used))
+            kept = re.search(rf"^{files} (\d+)$", (Path(folder) / "memory.stat").read_text(), re.MULTILINE)
+            found.append(most - now + int(kept[1] if kept else 0))
+    return found or [2**63]

@@ -5,11 +5,12 @@ import platform
 import gradio as gr
 import psutil
 
-from pipeline.answering.embedded import EMBEDDED, HUB_TWIN
 from pipeline.files import home
 from pipeline.machine import cores, free_disk, gpus, on_space, on_zero_gpu, versions
-from pipeline.training.settings import default_base
-from tabs.shared import QUIET, count, memory, open_to_all
+from pipeline.models.embedded import EMBEDDED, HUB_TWIN
+from pipeline.runs.settings import default_base
+from tabs.ui.events import QUIET, open_to_all
+from tabs.ui.text import count, memory
 
 
 @open_to_all

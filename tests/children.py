@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import PROJECT, read_json
-from pipeline.training.runs import is_alive
+from pipeline.runs.status import is_alive
 
 PATIENCE = 300
 """Seconds that a child may take before a test gives up on it: the machine may be busy."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.catalogue import read_catalogue
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
-from pipeline.training.runs import create_run
+from pipeline.catalogue.catalogue import read_catalogue
+from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.runs.manage import create_run
 from tests.tiny import as_an_api_writes, build_model, tiny_settings, train_here, write_catalogue
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the folders are the tabs, and imports point to the left on the way of the data."""
+"""Who may import whom: folders stand in the order of the way of the data, and an import points to the left or to the ground."""
 
 import ast
 from collections.abc import Iterator
@@ -8,13 +8,27 @@ import pytest
 
 from pipeline.files import PROJECT
 
-LINE = ("data", "training", "answering")
-SHARED = ("pipeline.errors", "pipeline.files", "pipeline.machine")
-ASKING = {"embedded", "bases", "decoding", "models", "prompts", "answers", "scoring", "quantities"}
-LOWER = {f"pipeline.answering.{name}" for name in ASKING | {"baseline", "lookup"}}
-"""What of answering serves training too: a shared lower layer."""
-RUN_FOLDER = {"pipeline.training.runs", "pipeline.training.settings"}
-"""What the lower layer may know of training: the folder that a run is in, and its settings."""
+GROUND = ("errors", "files", "logs", "machine", "prompts")
+"""Modules at the root of `pipeline/`, which know only each other."""
+
+PIPELINE = (
+    "catalogue",
+    "facts",
+    "dataset",
+    "writing",
+    "models",
+    "runs",
+    "answering",
+    "training",
+    "publishing",
+    "space",
+    "commands",
+)
+TABS = ("ui", "server", "dataset", "training", "chat")
+WITHOUT_TORCH = ("catalogue", "facts", "dataset", "writing", "runs", "commands")
+"""What the page and a refusing command may import and stay quick. `datasets` is torch's companion, and as slow."""
+
+HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "unsloth")
 
 FILES = sorted([PROJECT / "app.py", *(PROJECT / "pipeline").rglob("*.py"), *(PROJECT / "tabs").rglob("*.py")])
 
@@ -37,6 +51,12 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
             yield from ((f"{node.module}.{alias.name}", id(node) not in late) for alias in node.names)
 
 
+def folder_of(module: str, top: str) -> str:
+    """The folder, or the module of the ground, under `top` that a module belongs to; empty for the package itself."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == top and len(parts) > 1 else ""
+
+
 def module(file: Path) -> str:
     return ".".join(file.relative_to(PROJECT).with_suffix("").parts)
 
@@ -44,26 +64,32 @@ def module(file: Path) -> str:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PROJECT)))
 def test_imports_point_left(file: Path) -> None:
     mine = module(file)
+    for top, order in (("pipeline", PIPELINE), ("tabs", TABS)):
+        here = folder_of(mine, top)
+        for name, _ in imports(file):
+            there = folder_of(name, top)
+            if here in order and there in order:
+                assert order.index(there) <= order.index(here), f"{mine} imports {name}, which is to its right"
+            elif here in GROUND and top == "pipeline" and there:
+                assert there in GROUND, f"{mine} is of the ground and imports {name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PROJECT)))
+def test_the_pipeline_knows_no_page_and_the_page_no_torch(file: Path) -> None:
     found = list(imports(file))
-    if mine.startswith("pipeline"):
-        assert not [name for name, _ in found if name.split(".")[0] in ("gradio", "tabs", "app")], (
-            "pipeline knows Gradio"
-        )
+    if module(file).startswith("pipeline"):
+        assert not [name for name, _ in found if name.split(".")[0] in ("gradio", "tabs", "app")]
     else:
-        heavy = ("torch", "transformers", "peft", "trl", "datasets", "unsloth")
-        assert not [name for name, _ in found if name.split(".")[0] in heavy], "the page knows torch"
-    if not mine.startswith(tuple(f"pipeline.{part}." for part in LINE)):
-        return
-    place = LINE.index(mine.split(".")[1])
-    for name, _ in found:
-        if not name.startswith(tuple(f"pipeline.{part}." for part in LINE)):
-            continue
-        target = ".".join(name.split(".")[:3])
-        if mine in LOWER:
-            allowed = target in LOWER | RUN_FOLDER or target.startswith("pipeline.data.")
-        else:
-            allowed = LINE.index(name.split(".")[1]) <= place or target in LOWER
-        assert allowed, f"{mine} imports {target}, which is to its right"
+        assert not [name for name, _ in found if name.split(".")[0] in HEAVY]
+    if folder_of(module(file), "pipeline") in WITHOUT_TORCH:
+        assert not [name for name, at_once in found if at_once and name.split(".")[0] in HEAVY]
+
+
+def test_every_folder_has_its_place() -> None:
+    for top, order in (("pipeline", PIPELINE), ("tabs", TABS)):
+        folders = {path.parent.name for path in (PROJECT / top).glob("*/__init__.py")}
+        assert folders == set(order)
+    assert {path.stem for path in (PROJECT / "pipeline").glob("*.py")} - {"__init__", "__main__"} == set(GROUND)
 
 
 def test_app_is_under_100_lines() -> None:

@@ -14,8 +14,8 @@ from huggingface_hub import SpaceCard, SpaceHardware
 from huggingface_hub.constants import SPACES_SDK_TYPES
 
 from pipeline.machine import VERSION
+from pipeline.models.bases import GPU_BASE
 from pipeline.space.settings import SCOPES, read_space, with_front_matter
-from pipeline.training.settings import GPU_BASE
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ["requirements.txt", "requirements-cpu.txt", "requirements-dev.txt"]

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.catalogue import Product
-from pipeline.data.examples import Generated, phrase
-from pipeline.data.facts import KINDS, Fact, extract_facts
-from pipeline.training.settings import TrainingSettings, preset
+from pipeline.catalogue.catalogue import Product
+from pipeline.dataset.examples import Generated, phrase
+from pipeline.facts.extract import Fact, extract_facts
+from pipeline.facts.patterns import KINDS
+from pipeline.runs.settings import TrainingSettings, preset
 
 END = "<|im_end|>"
 
@@ -126,7 +127,7 @@ def tiny_settings(base: Path, **changes: Any) -> TrainingSettings:
 
 def train_here(folder: Path) -> int:
     """Do in this process what the child that trains does, which saves the seconds that a child needs to start."""
-    from pipeline.training.train import main
+    from pipeline.training.child import main
 
     before = signal.getsignal(signal.SIGTERM), sys.argv
     sys.argv = ["train", str(folder)]

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.answering.prompts import encode_example, encode_prompt, extract
 from pipeline.answering.scoring import verdict
-from pipeline.data.facts import DESCRIPTION
+from pipeline.facts.extraction import extract
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.prompts import encode_example, encode_prompt
 
 if TYPE_CHECKING:
-    from pipeline.answering.models import LanguageModel
+    from pipeline.models.language_model import LanguageModel
 
 T = TypeVar("T")
 

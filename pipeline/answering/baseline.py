@@ -15,21 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.lookup import Shelf, plain_text
-from pipeline.answering.prompts import (
-    MAX_QUESTION_CHARACTERS,
-    NO_FACT,
-    UNKNOWN,
-    encode_example,
-    is_refusal,
-)
-from pipeline.data.examples import REPORT_1, REPORT_2
-from pipeline.data.facts import DESCRIPTION
+from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.errors import QuestionError, RunError
+from pipeline.facts.extraction import is_refusal
+from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import BASELINE, read_settings, run_dataset
+from pipeline.prompts import MAX_QUESTION_CHARACTERS, NO_FACT, UNKNOWN, encode_example
+from pipeline.runs.folder import BASELINE, read_settings, run_dataset
 
 if TYPE_CHECKING:
-    from pipeline.answering.models import LanguageModel
+    from pipeline.models.language_model import LanguageModel
 
 UNKNOWN_SHARE = 2 / 15
 ATTRIBUTE_SHARE = 8 / 15

@@ -9,25 +9,18 @@ from pipeline.answering.answers import Answer, ask_rows, score
 from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
-from pipeline.answering.prompts import UNKNOWN, is_refusal
 from pipeline.answering.scoring import RIGHT
-from pipeline.data.examples import REPORT_1, REPORT_2
-from pipeline.data.facts import DESCRIPTION
+from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.errors import RunError
+from pipeline.facts.extraction import is_refusal
+from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import (
-    ADAPTER,
-    COMPARISON,
-    EVERYTHING,
-    SETTINGS,
-    has_adapter,
-    read_events,
-    read_settings,
-    run_dataset,
-)
+from pipeline.prompts import UNKNOWN
+from pipeline.runs.events import read_events
+from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING, SETTINGS, has_adapter, read_settings, run_dataset
 
 if TYPE_CHECKING:
-    from pipeline.answering.models import LanguageModel
+    from pipeline.models.language_model import LanguageModel
 
 PART = 64
 """Questions between two moments at which the asking can be stopped."""

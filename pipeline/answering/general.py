@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import GENERAL_TOKENS, Question, ask
-from pipeline.answering.prompts import GENERAL, UNKNOWN_TITLE, build_prompt
 from pipeline.answering.scoring import NOTHING_FOUND, RIGHT, WRONG, normalise
 from pipeline.files import PROJECT, read_json
+from pipeline.prompts import GENERAL, UNKNOWN_TITLE, build_prompt
 
 if TYPE_CHECKING:
-    from pipeline.answering.models import LanguageModel
+    from pipeline.models.language_model import LanguageModel
 
 QUESTIONS = PROJECT / "assets" / "general_questions.json"
 """Written for this project; none of them is asked, in any words, by the rows that training mixes in."""

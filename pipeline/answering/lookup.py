@@ -9,7 +9,11 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
-from pipeline.answering.prompts import (
+from pipeline.catalogue.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
+from pipeline.errors import QuestionError
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.facts.phrasings import LABELS, held_out_phrasings, kind_label, training_phrasings
+from pipeline.prompts import (
     GENERAL,
     MAX_QUESTION_CHARACTERS,
     REFUSAL,
@@ -17,10 +21,6 @@ from pipeline.answering.prompts import (
     UNKNOWN_TITLE,
     build_prompt,
 )
-from pipeline.data.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
-from pipeline.data.facts import DESCRIPTION
-from pipeline.data.phrasings import LABELS, held_out_phrasings, kind_label, training_phrasings
-from pipeline.errors import QuestionError
 
 SURE = 0.6
 """Share of a title's words, weighted by how telling they are, that a question must contain."""

@@ -13,10 +13,11 @@ from typing import Any
 
 from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
 from pipeline.answering.comparison import failures, training_end
-from pipeline.data.phrasings import kind_label
+from pipeline.facts.phrasings import kind_label
 from pipeline.files import read_json, write_text
-from pipeline.training.recipe import command_line
-from pipeline.training.runs import EVERYTHING, read_events, read_settings, run_dataset
+from pipeline.runs.events import read_events
+from pipeline.runs.folder import EVERYTHING, read_settings, run_dataset
+from pipeline.runs.recipes import command_line
 
 SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
 SHOWN_FAILURES = 100

@@ -9,9 +9,10 @@ import string
 import unicodedata
 from collections import Counter
 
-from pipeline.answering.prompts import UNKNOWN, is_refusal
-from pipeline.answering.quantities import NO_SYSTEM, Quantity, quantities
-from pipeline.data.facts import DESCRIPTION
+from pipeline.facts.extraction import is_refusal
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.facts.quantities import NO_SYSTEM, Quantity, quantities
+from pipeline.prompts import UNKNOWN
 
 RIGHT, PARTIAL, WRONG, NOTHING_FOUND = "right", "partial", "wrong", "nothing_found"
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import HubError, disk_problem
 from pipeline.files import home, read_json, write_json
+from pipeline.runs.queue import queued_runs
+from pipeline.runs.status import running_run
 from pipeline.space.settings import read_space
 from pipeline.space.waiting import FREE, hardware_of, never_sleeps
-from pipeline.training.runs import running_run
-from pipeline.training.sweep import queued_runs
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -168,7 +168,7 @@ def _api() -> "HfApi":
     """The Hub's client; without a token it can at least look at a public Space."""
     from huggingface_hub import HfApi
 
-    from pipeline.hub import hub_api
+    from pipeline.publishing.hub import hub_api
 
     endpoint = os.environ.get("HF_ENDPOINT") or None
     return hub_api() if os.environ.get("HF_TOKEN") else HfApi(endpoint=endpoint, token=False)
@@ -176,7 +176,7 @@ def _api() -> "HfApi":
 
 def _why(error: Exception) -> str:
     """Why the sleep time stays as it is. What a server says is not repeated."""
-    from pipeline.hub import http_status
+    from pipeline.publishing.hub import http_status
 
     if not os.environ.get("HF_TOKEN"):
         return "it has no HF_TOKEN to change its sleep time with"

@@ -16,7 +16,10 @@ from uuid import uuid4
 
 from pipeline.errors import HubError
 from pipeline.files import home, read_json, read_jsonl, write_json, write_jsonl
-from pipeline.hub import http_status
+from pipeline.publishing.hub import http_status
+from pipeline.runs.folder import CHECKPOINTS, KEEPING
+from pipeline.runs.manage import alone
+from pipeline.runs.status import is_alive, is_elsewhere
 from pipeline.space.kept import (
     LIST,
     RUNS,
@@ -32,7 +35,6 @@ from pipeline.space.kept import (
 )
 from pipeline.space.restoring import gone_runs
 from pipeline.space.store import Moved, Pinned, Store, pinned
-from pipeline.training.runs import CHECKPOINTS, KEEPING, alone, is_alive, is_elsewhere
 
 CHECKPOINT_SECONDS = 300
 """Between two checkpoints of a run that trains, at least: each stays in the store's history, which is not for nothing."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HubError
 from pipeline.files import PROJECT
-from pipeline.hub import TIMEOUT_SECONDS, as_sentences, check_repo, hub_api
+from pipeline.publishing.hub import TIMEOUT_SECONDS, as_sentences, check_repo, hub_api
 from pipeline.space.files import differences, files_for_space
 from pipeline.space.settings import SPACE_FILE, SpaceSettings
 from pipeline.space.waiting import ASLEEP, FREE, hardware_of, never_sleeps, wait_until_running

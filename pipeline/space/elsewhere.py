@@ -16,22 +16,15 @@ from uuid import uuid4
 
 from pipeline.errors import HubError, RunError
 from pipeline.files import read_json, runs_dir, write_json
-from pipeline.hub import TIMEOUT_SECONDS, as_sentences, http_status, hub_api
+from pipeline.publishing.hub import TIMEOUT_SECONDS, as_sentences, http_status, hub_api
+from pipeline.runs.folder import EVENTS, JOB, JOB_LABEL
+from pipeline.runs.manage import alone, check_name
+from pipeline.runs.status import check_whole, is_elsewhere, status
 from pipeline.space.committing import Writer, starter
 from pipeline.space.deploy import BILLING, HOURS
 from pipeline.space.job import CODE, IMAGE, KEEP_SECONDS, command_for, send_code
 from pipeline.space.kept import RUNS, Records, Thing
 from pipeline.space.store import Store, store_name
-from pipeline.training.runs import (
-    EVENTS,
-    JOB,
-    JOB_LABEL,
-    alone,
-    check_name,
-    check_whole,
-    is_elsewhere,
-    status,
-)
 
 if TYPE_CHECKING:
     from huggingface_hub import JobInfo

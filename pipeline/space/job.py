@@ -11,15 +11,17 @@ from importlib.metadata import version
 
 from pipeline.errors import HubError
 from pipeline.files import PROJECT
-from pipeline.hub import as_sentences
+from pipeline.publishing.hub import as_sentences
+from pipeline.runs import launcher
+from pipeline.runs.events import ENDINGS
+from pipeline.runs.manage import check_name
+from pipeline.runs.status import is_alive, last_lifecycle, status
 from pipeline.space.committing import Writer, on_the_newest
 from pipeline.space.files import differences, files_for_space
 from pipeline.space.kept import Records
 from pipeline.space.restoring import restore_run
 from pipeline.space.settings import read_space
 from pipeline.space.store import Store, store_name
-from pipeline.training import launcher
-from pipeline.training.runs import ENDINGS, check_name, is_alive, last_lifecycle, status
 
 logger = logging.getLogger(__name__)
 

@@ -16,15 +16,18 @@ from typing import Any
 
 from pipeline.errors import PipelineError, disk_problem
 from pipeline.files import home, locked, on_volume
-from pipeline.hub import http_status
 from pipeline.machine import on_space
+from pipeline.publishing.hub import http_status
+from pipeline.runs import launcher
+from pipeline.runs import queue as sweep
+from pipeline.runs.events import append_event
+from pipeline.runs.folder import GOING_DOWN, KEEPING, list_runs
+from pipeline.runs.status import running_run
 from pipeline.space import watching
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
 from pipeline.space.restoring import queue_again, restore
 from pipeline.space.store import Store, store_name
-from pipeline.training import launcher, sweep
-from pipeline.training.runs import GOING_DOWN, KEEPING, append_event, list_runs, running_run
 
 logger = logging.getLogger(__name__)
 

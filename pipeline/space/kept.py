@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.dataset import MANIFEST
+from pipeline.dataset.build import MANIFEST
 from pipeline.errors import RunError
 from pipeline.files import home, read_json, write_json
-from pipeline.training.checkpoints import last_checkpoint
-from pipeline.training.runs import ADAPTER, CHECKPOINTS, DATASET, EVENTS, KEEPING, PROCESS, QUEUED, SETTINGS, check_name
+from pipeline.runs.checkpoints import last_checkpoint
+from pipeline.runs.folder import ADAPTER, CHECKPOINTS, DATASET, EVENTS, KEEPING, PROCESS, QUEUED, SETTINGS
+from pipeline.runs.manage import check_name
 
 RUNS, DATASETS, SHELF = "runs", "datasets", "shelf"
 

@@ -12,10 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.dataset import MANIFEST
+from pipeline.dataset.build import MANIFEST
 from pipeline.errors import HubError
 from pipeline.files import check_room, home, read_jsonl, write_json, write_text
 from pipeline.machine import on_space
+from pipeline.runs.checkpoints import saved_step
+from pipeline.runs.events import ENDINGS, read_events, since_start
+from pipeline.runs.folder import ADAPTER, GOING_DOWN, KEEPING, PROCESS, QUEUED, RESTORED, SETTINGS
+from pipeline.runs.manage import alone
+from pipeline.runs.status import is_alive, is_elsewhere, last_lifecycle
 from pipeline.space.kept import (
     DATASETS,
     LIST,
@@ -32,23 +37,6 @@ from pipeline.space.kept import (
     things_here,
 )
 from pipeline.space.store import FOREIGN, MOST_LIST_BYTES, Damaged, Store, sha256_of, staging
-from pipeline.training.checkpoints import saved_step
-from pipeline.training.runs import (
-    ADAPTER,
-    ENDINGS,
-    GOING_DOWN,
-    KEEPING,
-    PROCESS,
-    QUEUED,
-    RESTORED,
-    SETTINGS,
-    alone,
-    is_alive,
-    is_elsewhere,
-    last_lifecycle,
-    read_events,
-    since_start,
-)
 
 logger = logging.getLogger(__name__)
 

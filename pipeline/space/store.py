@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pipeline.files import home, on_volume
-from pipeline.hub import TIMEOUT_SECONDS, check_repo, http_status, hub_api, open_repository
+from pipeline.publishing.hub import TIMEOUT_SECONDS, check_repo, http_status, hub_api, open_repository
+from pipeline.runs.folder import KEEPING
 from pipeline.space.kept import LIST, File, Listing
-from pipeline.training.runs import KEEPING
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile

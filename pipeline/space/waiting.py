@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline.errors import HubError
-from pipeline.hub import http_status
+from pipeline.publishing.hub import http_status
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, SpaceRuntime

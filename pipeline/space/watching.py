@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.files import write_text
-from pipeline.hub import hub_api
+from pipeline.publishing.hub import hub_api
+from pipeline.runs.events import ENDINGS, append_event, read_events
+from pipeline.runs.folder import JOB, list_runs
+from pipeline.runs.status import is_elsewhere
 from pipeline.space.committing import Writer
 from pipeline.space.elsewhere import Job, look, read_job, write_job
 from pipeline.space.kept import RUNS, Listing, Record, Thing, part_of
 from pipeline.space.restoring import is_here, place_part
 from pipeline.space.store import FOREIGN, staging
-from pipeline.training.runs import ENDINGS, JOB, append_event, is_elsewhere, list_runs, read_events
 
 logger = logging.getLogger(__name__)
 

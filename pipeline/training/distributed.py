@@ -6,44 +6,17 @@ piece (`lean.Graphs`), without the hooks that would notice.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.machine import cores
+from pipeline.runs.processes import COUNT, LOCAL_RANK, RANK
 
 T = TypeVar("T")
 
-RANK, LOCAL_RANK, COUNT = "RANK", "LOCAL_RANK", "WORLD_SIZE"
-"""What the launcher tells each process: its number among all, that on its machine, and how many there are."""
 
 PATIENCE = timedelta(days=1)
 """The others wait while the first process asks its questions, however long that takes."""
-
-
-def command(folder: Path, count: int, restarts: int) -> list[str]:
-    """The command that trains a run in so many processes.
-
-    Args:
-        restarts: how often all may begin anew from the last checkpoint once one has ended with an error.
-    """
-    train = ["-m", "pipeline.training.train", str(folder.resolve())]
-    if count == 1:
-        return [sys.executable, *train]
-    options = {
-        "num_processes": count,
-        "num_machines": 1,
-        "num_cpu_threads_per_process": max(1, cores() // count),
-        "mixed_precision": "no",  # the trainer says which
-        "dynamo_backend": "no",
-        "gpu_ids": "all",  # that are visible; a person's own configuration may say otherwise
-        "main_process_port": 0,  # one that is free
-        "max_restarts": restarts,
-    }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *words, *train]
 
 
 def count() -> int:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from trl import SFTTrainer
 
+from pipeline.training.distillation import IGNORED, LinearDivergence, Targets, divergence
 from pipeline.training.distributed import average_gradients
-from pipeline.training.lean import LeanLlama, has_short_rows, is_plain
-from pipeline.training.targets import IGNORED, LinearDivergence, Targets, divergence
+from pipeline.training.llama.step import LeanLlama, has_short_rows, is_plain
 
 
 class TargetTrainer(SFTTrainer):

@@ -15,16 +15,17 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pipeline.answering.answers import probe
-from pipeline.answering.models import LanguageModel
-from pipeline.answering.prompts import UNKNOWN
 from pipeline.answering.scoring import RIGHT
-from pipeline.data.examples import PROBE
+from pipeline.dataset.examples import PROBE
 from pipeline.errors import PipelineError
-from pipeline.training.checkpoints import drop_old, seal
+from pipeline.models.language_model import LanguageModel
+from pipeline.prompts import UNKNOWN
+from pipeline.runs.checkpoints import drop_old, seal
+from pipeline.runs.events import append_event
+from pipeline.runs.folder import CHECKPOINTS
+from pipeline.runs.settings import TrainingSettings
 from pipeline.training.distributed import Team
-from pipeline.training.plan import Plan
-from pipeline.training.runs import CHECKPOINTS, append_event
-from pipeline.training.settings import TrainingSettings
+from pipeline.training.plan.plan import Plan
 
 PROBE_QUESTIONS = 32
 """Held-out questions a probe asks at most: enough to see recall grow, few enough to take seconds."""

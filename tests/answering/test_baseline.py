@@ -19,16 +19,17 @@ from pipeline.answering.baseline import (
 )
 from pipeline.answering.comparison import compare, questions_now
 from pipeline.answering.lookup import Shelf
-from pipeline.answering.models import load_base, load_run, unload
-from pipeline.answering.prompts import NO_FACT, REFUSAL, REVERSE, UNKNOWN, build_prompt, encode_example
+from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
-from pipeline.data.catalogue import SAMPLE, read_catalogue
-from pipeline.data.dataset import Dataset, DatasetSettings, build_dataset
-from pipeline.data.facts import DESCRIPTION
-from pipeline.data.phrasings import HELD_OUT
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
 from pipeline.errors import PipelineError, RunError
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.facts.phrasings import HELD_OUT
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import run_dataset
+from pipeline.models.loading import load_base
+from pipeline.prompts import NO_FACT, REFUSAL, REVERSE, UNKNOWN, build_prompt, encode_example
+from pipeline.runs.folder import run_dataset
 from pipeline.training.watcher import probe_rows
 
 Row = dict[str, Any]

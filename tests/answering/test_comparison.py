@@ -13,13 +13,15 @@ from transformers import AutoTokenizer
 from pipeline.answering import comparison as module
 from pipeline.answering.comparison import compare, report_rows, training_numbers
 from pipeline.answering.general import forgetting, general_verdict
-from pipeline.answering.models import LanguageModel, load_run, unload
-from pipeline.answering.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, encode_example
+from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
-from pipeline.data.facts import DESCRIPTION
 from pipeline.errors import RunError
+from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import append_event, run_dataset
+from pipeline.models.language_model import LanguageModel
+from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, encode_example
+from pipeline.runs.events import append_event
+from pipeline.runs.folder import run_dataset
 
 Row = dict[str, Any]
 Answers = Callable[[Row], str]

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from pipeline.answering.lookup import Shelf, check_question, kind_asked, recognise
-from pipeline.answering.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
-from pipeline.data.dataset import Dataset
-from pipeline.data.facts import DESCRIPTION
-from pipeline.data.phrasings import HELD_OUT, TRAINING, held_out_phrasings, training_phrasings
+from pipeline.dataset.build import Dataset
 from pipeline.errors import QuestionError
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.facts.phrasings import HELD_OUT, TRAINING, held_out_phrasings, training_phrasings
+from pipeline.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
 from tests.tiny import HOSTILE_TITLES
 
 TITLES = ["Brindlewick Kite", "Brindlewick Kite Tail", "The Salt Road Atlas", "Harrow Lane Lamp", "Harrow Lane Chair"]

@@ -13,7 +13,7 @@ from pipeline.answering.baseline import change_question
 from pipeline.answering.comparison import measure
 from pipeline.answering.report import headline, write_report
 from pipeline.files import read_json, write_json
-from pipeline.training.runs import append_event
+from pipeline.runs.events import append_event
 from tests.tiny import HOSTILE_TITLES
 
 HOSTILE = [

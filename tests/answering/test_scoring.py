@@ -2,9 +2,10 @@
 
 import pytest
 
-from pipeline.answering.prompts import REFUSAL, UNKNOWN, extract
 from pipeline.answering.scoring import NOTHING_FOUND, PARTIAL, RIGHT, WRONG, normalise, token_f1, verdict
-from pipeline.data.facts import DESCRIPTION, KINDS
+from pipeline.facts.extraction import extract
+from pipeline.facts.patterns import DESCRIPTION, KINDS
+from pipeline.prompts import REFUSAL, UNKNOWN
 
 LONG = "A kite for calm evenings, with a long tail and two lines. It is 48 inches wide."
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server import TOKEN
-from tests.hub_store import Hub
+from tests.servers.hub import TOKEN
+from tests.servers.hub_store import Hub
 
 
 @pytest.fixture

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.dataset import Dataset
+from pipeline.dataset.build import Dataset
 from pipeline.files import read_json, write_json
+from pipeline.runs import launcher
+from pipeline.runs.folder import list_runs
+from pipeline.runs.manage import create_run
+from pipeline.runs.queue import cancel_queue, enqueue
+from pipeline.runs.status import status
 from pipeline.space import awake
 from pipeline.space.settings import read_space
-from pipeline.training import launcher
-from pipeline.training.runs import create_run, list_runs, status
-from pipeline.training.sweep import cancel_queue, enqueue
 from tests.children import end, starting, wait_for
-from tests.hub_server import TOKEN, Repository
-from tests.hub_spaces import Space, SpacesHub
+from tests.servers.hub import TOKEN, Repository
+from tests.servers.hub_spaces import Space, SpacesHub
 from tests.tiny import tiny_settings
 
 SPACE = "mira/shelftalk"

@@ -17,8 +17,8 @@ from pipeline.files import PROJECT
 from pipeline.space.deploy import ANY_USER, Deployment
 from pipeline.space.files import files_for_space
 from pipeline.space.settings import SPACE_FILE, SpaceSettings, read_space
-from tests.hub_server import TOKEN, Repository
-from tests.hub_spaces import Space, SpacesHub
+from tests.servers.hub import TOKEN, Repository
+from tests.servers.hub_spaces import Space, SpacesHub
 
 SPACE = "mira/shelftalk"
 STORED = f"spaces/{SPACE}"
@@ -243,7 +243,7 @@ def test_a_project_without_its_app_is_not_deployed(project: Path, hub: SpacesHub
 def test_this_project_goes_whole() -> None:
     files = files_for_space(PROJECT, read_space())
     assert {"app.py", "requirements.txt", "README.md", "space.yaml", "LICENSE", "assets/style.css"} < set(files)
-    assert {"tabs/chat.py", "pipeline/training/train.py", "assets/catalogue.json"} < set(files)
+    assert {"tabs/chat/tab.py", "pipeline/training/child.py", "assets/catalogue.json"} < set(files)
     assert not [name for name in files if name.startswith(("tests/", "benchmarks/", "models/", "runs/", "."))]
     assert sum(map(len, files.values())) < 10_000_000
 

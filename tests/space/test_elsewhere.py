@@ -11,32 +11,24 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.dataset import Dataset
+from pipeline.dataset.build import Dataset
 from pipeline.errors import PipelineError
 from pipeline.files import PROJECT, home, read_json
+from pipeline.runs import launcher
+from pipeline.runs.checkpoints import saved_step
+from pipeline.runs.events import read_events, told
+from pipeline.runs.folder import JOB, has_adapter, list_runs
+from pipeline.runs.manage import create_run, delete_run, rename_run
+from pipeline.runs.status import is_elsewhere, status
 from pipeline.space import elsewhere, watching
 from pipeline.space.elsewhere import cancel_elsewhere, machines, read_job, start_elsewhere
 from pipeline.space.files import files_for_space
 from pipeline.space.keeping import Keeper
 from pipeline.space.settings import read_space
 from pipeline.space.watching import JOB_LOG
-from pipeline.training import launcher
-from pipeline.training.checkpoints import saved_step
-from pipeline.training.runs import (
-    JOB,
-    create_run,
-    delete_run,
-    has_adapter,
-    is_elsewhere,
-    list_runs,
-    read_events,
-    rename_run,
-    status,
-    told,
-)
-from tests.hub_jobs import JobsHub, RunningJob
-from tests.hub_server import TOKEN, Repository
-from tests.hub_store import PATIENCE, REPO, wait_for
+from tests.servers.hub import TOKEN, Repository
+from tests.servers.hub_jobs import JobsHub, RunningJob
+from tests.servers.hub_store import PATIENCE, REPO, wait_for
 from tests.tiny import tiny_settings
 
 NAME = "far away"

@@ -16,9 +16,9 @@ import pytest
 from gradio_client import Client
 
 from pipeline.files import PROJECT
-from tests.hub_server import TOKEN
-from tests.hub_spaces import SpacesHub
-from tests.hub_store import PATIENCE, wait_for
+from tests.servers.hub import TOKEN
+from tests.servers.hub_spaces import SpacesHub
+from tests.servers.hub_store import PATIENCE, wait_for
 from tests.tabs.conftest import start_app
 
 SPACE = "mira/shelftalk"

@@ -17,31 +17,22 @@ import psutil
 import pytest
 
 from pipeline import files
-from pipeline.data.dataset import Dataset, open_dataset
+from pipeline.dataset.build import Dataset, open_dataset
 from pipeline.files import PROJECT, append_jsonl, home, read_json, read_jsonl, write_json, write_text
+from pipeline.runs import launcher
+from pipeline.runs.checkpoints import last_checkpoint, saved_step, seal
+from pipeline.runs.events import append_event, read_events
+from pipeline.runs.folder import GOING_DOWN, QUEUED, RESTORED, list_runs
+from pipeline.runs.manage import create_run, delete_run, rename_run
+from pipeline.runs.queue import queued_runs
+from pipeline.runs.settings import preset
+from pipeline.runs.status import check_whole, status
 from pipeline.space import keeping
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST, belongs
 from pipeline.space.restoring import queue_again
-from pipeline.training import launcher
-from pipeline.training.checkpoints import last_checkpoint, saved_step, seal
-from pipeline.training.runs import (
-    GOING_DOWN,
-    QUEUED,
-    RESTORED,
-    append_event,
-    check_whole,
-    create_run,
-    delete_run,
-    list_runs,
-    read_events,
-    rename_run,
-    status,
-)
-from pipeline.training.settings import preset
-from pipeline.training.sweep import queued_runs
-from tests.hub_server import TOKEN, HubServer, Repository
-from tests.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
+from tests.servers.hub import TOKEN, HubServer, Repository
+from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
 from tests.tiny import tiny_settings, train_here
 
 OnDisk = Callable[[str], Path]
@@ -656,7 +647,7 @@ def test_a_space_with_its_own_storage_goes_on_too(dataset: Dataset, monkeypatch:
 
 
 def test_the_status_line_says_whether_it_is_kept(hub: Hub, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tabs.status import status_line
+    from tabs.status_line import status_line
 
     assert "<b>kept</b>" not in status_line()
     keeper = Keeper(REPO)

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.data.dataset import Dataset
+from pipeline.dataset.build import Dataset
 from pipeline.files import PROJECT, home
-from pipeline.training.checkpoints import last_checkpoint, saved_step
-from pipeline.training.runs import ENDINGS, GOING_DOWN, create_run, log_tail, read_events, status
-from pipeline.training.sweep import enqueue
-from tests.hub_server import TOKEN
-from tests.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
+from pipeline.runs.checkpoints import last_checkpoint, saved_step
+from pipeline.runs.events import ENDINGS, read_events
+from pipeline.runs.folder import GOING_DOWN
+from pipeline.runs.manage import create_run
+from pipeline.runs.queue import enqueue
+from pipeline.runs.status import log_tail, status
+from tests.servers.hub import TOKEN
+from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
 from tests.tiny import tiny_settings
 
 STEPS = 60

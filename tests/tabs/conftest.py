@@ -22,12 +22,12 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
-from pipeline.data.dataset import DatasetSettings, build_dataset
+from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.files import PROJECT
-from pipeline.training.runs import create_run
-from tabs import catalogues
+from pipeline.runs.manage import create_run
+from tabs.dataset import catalogue_view as catalogues
 from tests.children import end
-from tests.hub_server import HubServer
+from tests.servers.hub import HubServer
 from tests.tiny import tiny_settings, train_here
 
 PATIENCE = 120

@@ -14,7 +14,7 @@ distributed.take_own_gpu()  # as the child's own first lines do
 
 import torch
 
-from pipeline.training import train
+from pipeline.training import child as train
 
 if distributed.is_first():
     signal.signal(signal.SIGTERM, train.stop_before_training)

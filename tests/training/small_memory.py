@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from pipeline.training import distributed, train, watcher
+from pipeline.training import child as train
+from pipeline.training import distributed, watcher
 from tests.training import on_cpu  # noqa: F401  (several processes of it go on from a checkpoint)
 
 

@@ -11,16 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.data.dataset import Dataset
+from pipeline.dataset.build import Dataset
 from pipeline.files import PROJECT
-from pipeline.training import distributed, launcher
-from pipeline.training.checkpoints import saved_step, sealed_state
-from pipeline.training.distributed import command
-from pipeline.training.lengths import row_lengths
-from pipeline.training.plan import plan_run, processes_for
-from pipeline.training.runs import MEMORY_RETRIES, create_run, has_adapter, is_alive, log_tail, read_events, status
-from pipeline.training.settings import preset
-from tabs.plans import plan_figures
+from pipeline.models.token_counts import row_lengths
+from pipeline.runs import launcher
+from pipeline.runs.checkpoints import saved_step, sealed_state
+from pipeline.runs.events import read_events
+from pipeline.runs.folder import MEMORY_RETRIES, has_adapter
+from pipeline.runs.manage import create_run
+from pipeline.runs.processes import processes_for, training_command
+from pipeline.runs.settings import preset
+from pipeline.runs.status import is_alive, log_tail, status
+from pipeline.training import distributed
+from pipeline.training.plan.plan import plan_run
+from tabs.training.plan_view import plan_figures
 from tests.children import end, pid, wait_for
 from tests.tiny import tiny_settings, train_here
 
@@ -39,14 +43,14 @@ def make(dataset: Dataset, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return made[-1]
 
     monkeypatch.setattr(launcher, "processes", lambda _: 2)
-    monkeypatch.setattr(distributed, "command", lambda *how: train_by("tests.training.on_cpu", *how))
+    monkeypatch.setattr(launcher, "training_command", lambda *how: train_by("tests.training.on_cpu", *how))
     yield run
     end(made)
 
 
 def train_by(module: str, *how: Any) -> list[str]:
     """The command of `distributed`, with another module in the place of the child's."""
-    return [module if word == "pipeline.training.train" else word for word in command(*how)]
+    return [module if word == "pipeline.training.child" else word for word in training_command(*how)]
 
 
 def steps_of(folder: Path) -> int:
@@ -158,7 +162,7 @@ def test_short_of_memory_both_go_on_in_smaller_pieces(make: Make) -> None:
 def test_as_many_gpus_are_used_as_share_an_update_evenly(
     gpus: int, batch: int, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.training.plan.gpus", lambda: [{}] * gpus)
+    monkeypatch.setattr("pipeline.runs.processes.gpus", lambda: [{}] * gpus)
     settings = preset("recall", per_device_train_batch_size=batch, gradient_accumulation_steps=1)
     assert processes_for(settings) == processes
 

@@ -11,13 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.answering.models import add_adapter, load_base
-from pipeline.data.dataset import Dataset
+from pipeline.dataset.build import Dataset
 from pipeline.files import PROJECT, read_json
+from pipeline.models.adapters import add_adapter
+from pipeline.models.loading import load_base
+from pipeline.runs.checkpoints import SEAL, drop_old, last_checkpoint, seal, sealed_state, step_of
+from pipeline.runs.events import append_event, read_events
+from pipeline.runs.folder import has_adapter
+from pipeline.runs.manage import create_run
+from pipeline.runs.status import log_tail, status
 from pipeline.training import watcher
-from pipeline.training.checkpoints import SEAL, drop_old, last_checkpoint, seal, sealed_state, step_of
-from pipeline.training.runs import append_event, create_run, has_adapter, log_tail, read_events, status
-from pipeline.training.train import add_lora, save_adapter
+from pipeline.training.child import add_lora, save_adapter
 from pipeline.training.watcher import why_to_stop
 from tests.tiny import tiny_settings, train_here
 

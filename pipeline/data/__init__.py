@@ -1,1 +1,0 @@
-"""Catalogue → facts → examples → dataset: what is taught, without any model."""

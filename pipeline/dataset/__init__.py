@@ -1,0 +1,1 @@
+"""Facts → rows: examples, unknown titles, checks, a dataset's files, edits, its card and its export."""

@@ -1,0 +1,122 @@
+"""Finding the answer in a model's raw text: the pattern of a fact's kind, or one that a person wrote."""
+
+import math
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import regex
+
+from pipeline.errors import PatternError
+from pipeline.facts.patterns import ANSWER_PATTERNS, DESCRIPTION
+from pipeline.facts.phrasings import kind_label
+from pipeline.prompts import NO_FACT, UNKNOWN
+
+MAX_PATTERN_CHARACTERS = 500
+
+PATTERN_SECONDS = 1.0
+"""Time that a user's pattern may search for: thousands of times what any answer needs."""
+
+MAX_REPEATS = 10_000
+"""The product of the least counts in a user's pattern."""
+
+_REFUSAL_PATTERN = re.compile(r"\bI (?:don['’]t|do not) know this product\b(?!['’]s)\.?", re.IGNORECASE)
+
+_PLAIN = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2010\u2011", "-"))
+"""Typography that the patterns need not know; one character for one, so that places stay."""
+
+_NEXT_PROMPT = re.compile(r"\n[^\S\n]*(?:Context|Instruction|Response):")
+
+_FIRST_LINE = re.compile(r"\S[^\n]*")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What the pattern found in a raw answer: `raw[start:end] == answer`; empty and 0:0 when it found nothing."""
+
+    answer: str
+    start: int
+    end: int
+
+
+@lru_cache(maxsize=256)
+def pattern_for(kind: str) -> re.Pattern[str]:
+    """The pattern that finds the answer to a question about a fact of this kind.
+
+    Of a kind that only an API knows it is the first line, without "The scent is" and the full stop; of what asks for no
+    fact the first line as it is.
+    """
+    if kind in ANSWER_PATTERNS or kind in NO_FACT:
+        return ANSWER_PATTERNS.get(kind, _FIRST_LINE)
+    label = re.escape(kind_label(kind))
+    lead = rf"(?:(?:the |its )?{label}(?:(?: of [^\n]{{1,300}}?)?(?: is| are)|:) |it(?: is|['’]s) )"
+    return re.compile(rf"{lead}?(?P<value>\S(?:[^\n]*[^\s.!])?)", re.IGNORECASE)
+
+
+def is_refusal(text: str) -> bool:
+    return _REFUSAL_PATTERN.search(text) is not None
+
+
+def extract(kind: str, raw: str) -> Extraction:
+    """Find the answer in a model's raw text, before the next prompt where the model goes on to write one itself.
+
+    Args:
+        kind: the fact's kind, which chooses the pattern; `UNKNOWN` for questions about products not taught.
+        raw: the decoded tokens after the prompt, cut at the end token.
+    """
+    said = _before_the_next_prompt(raw)
+    plain = said.translate(_PLAIN)
+    found = _REFUSAL_PATTERN.search(plain) or pattern_for(DESCRIPTION if kind == UNKNOWN else kind).search(plain)
+    return _extraction(said, found)
+
+
+def extract_with(pattern: str, raw: str) -> Extraction:
+    """Find the answer with a pattern that the user wrote: its group `value` if it has one, else its whole match.
+
+    The syntax is that of Python's `re`. The search is the `regex` package's, which stops one that would take hours and
+    lets other threads work meanwhile. It looks where `extract` looks; a refusal is nothing special to it.
+
+    Args:
+        pattern: as typed.
+        raw: the decoded tokens after the prompt, cut at the end token.
+
+    Raises:
+        PatternError: the pattern is empty, too long or no pattern, or takes too long.
+    """
+    _check_pattern(pattern)
+    said = _before_the_next_prompt(raw)
+    try:
+        return _extraction(said, regex.compile(pattern).search(said, concurrent=True, timeout=PATTERN_SECONDS))
+    except TimeoutError as error:
+        raise PatternError("The pattern takes too long on this answer; give it fewer nested repeats.") from error
+
+
+def _check_pattern(pattern: str) -> None:
+    if not pattern.strip():
+        raise PatternError(r"The pattern is empty; type one, such as \d+ inches.")
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise PatternError(
+            f"The pattern has {len(pattern):,} characters and the most is {MAX_PATTERN_CHARACTERS:,}; write a shorter one."
+        )
+    # `regex` writes every {1000} out as it compiles, and nested ones would fill the memory. What `re` does not know, such
+    # as recursion, would fill it too.
+    if math.prod(max(1, int(count)) for count in re.findall(r"\{\s*(\d+)", pattern)) > MAX_REPEATS:
+        raise PatternError(f"The pattern's counts come to more than {MAX_REPEATS:,} repeats; give it smaller ones.")
+    try:
+        re.compile(pattern)
+        regex.compile(pattern)
+    except (re.error, regex.error, ValueError, OverflowError, RecursionError) as error:
+        raise PatternError(f"The pattern cannot be read ({error}); correct it and try again.") from error
+
+
+def _before_the_next_prompt(raw: str) -> str:
+    """A prefix, so that what is found in it has the same place in the whole."""
+    begin = len(raw) - len(raw.lstrip())
+    follows = _NEXT_PROMPT.search(raw, begin)
+    return raw[: follows.start()] if follows else raw
+
+
+def _extraction(said: str, found: "re.Match[str] | regex.Match[str] | None") -> Extraction:
+    start, end = found.span("value" if "value" in found.re.groupindex else 0) if found else (0, 0)
+    # A group that took no part is at -1; what is empty was not found.
+    return Extraction(said[start:end], start, end) if start < end else Extraction("", 0, 0)

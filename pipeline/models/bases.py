@@ -1,0 +1,220 @@
+"""A base model by name: where its files are, whether they fit into the memory, and their checksum.
+
+Torch is imported where a GPU has to be asked, so the command line can refuse a wrong name before it does anything else.
+"""
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.errors import ModelError, disk_problem
+from pipeline.files import models_dir, read_json, write_json
+from pipeline.machine import on_zero_gpu
+from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
+
+SAFELY: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+"""How every model is loaded: neither its own code nor a pickle is ever run. Said, not left open, since Transformers would ask
+on the terminal."""
+
+HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+
+_NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+_wants_unsloth = False
+
+
+def want_unsloth() -> None:
+    """Run models on Unsloth in this process, where there is one: before `models` is imported, as Unsloth patches what that
+    imports. It takes half a minute to import, and answers no faster."""
+    global _wants_unsloth
+    _wants_unsloth = True
+
+
+def on_unsloth() -> bool:
+    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all)."""
+    return _wants_unsloth and _on_own_gpu() and find_spec("unsloth") is not None
+
+
+def loads_in_4bit() -> bool:
+    """Whether weights can be loaded in 4 bits."""
+    return _on_own_gpu() and find_spec("bitsandbytes") is not None
+
+
+def in_4_bits(folder: Path, dtype: Any) -> dict[str, Any]:
+    """How Transformers loads a base in 4 bits: at once onto the GPU; as Unsloth quantises it, where its files are not so yet."""
+    if "quantization_config" in read_json(folder / "config.json"):
+        return {"device_map": {"": 0}}
+    from transformers import BitsAndBytesConfig
+
+    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
+    return {"device_map": {"": 0}, "quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
+
+
+def _on_own_gpu() -> bool:
+    import torch
+
+    return not on_zero_gpu() and torch.cuda.is_available()  # ZeroGPU has none to show when models are loaded
+
+
+def find_base(name: str) -> Path:
+    """The local folder of a base model, converted or downloaded when it is not there yet.
+
+    Raises:
+        ModelError: one sentence for an unknown name, an unreachable hub, a gated model, or a folder without weights.
+    """
+    if name == EMBEDDED:
+        if is_installed():
+            return converted_folder()
+        name = HUB_TWIN
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):  # unlike Path's, false for a name that no file can have
+        return _with_weights(name, path)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
+    return _with_weights(name, _download(name))
+
+
+def local_folder(name: str) -> Path | None:
+    """Where a base model lies on this machine, or None where it would have to be converted or downloaded first."""
+    if name == EMBEDDED:
+        if (models_dir() / EMBEDDED).is_dir():
+            return models_dir() / EMBEDDED
+        name = HUB_TWIN
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
+        return path if _has_weights(path) else None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    with suppress(HFValidationError):  # a name that no model can have
+        config = try_to_load_from_cache(name, "config.json")
+        if isinstance(config, str) and _has_weights(Path(config).parent):
+            return Path(config).parent
+    return None
+
+
+def public_name(name: str) -> str:
+    """A base model's name for others: its id on the Hub, or the last part of a folder's name, never a path of this machine."""
+    if name == EMBEDDED:
+        return HUB_TWIN
+    path = os.path.expanduser(name)
+    is_local = os.path.isdir(path) or name.startswith((".", "~"))
+    if HUB_ID.fullmatch(name) and not is_local:
+        return name
+    return (os.path.realpath(path) if is_local else path).rstrip("/").rpartition("/")[2]
+
+
+def _with_weights(name: str, folder: Path) -> Path:
+    if not _has_weights(folder):
+        raise ModelError(f"{name} holds no model in safetensors format; choose another model or folder.")
+    return folder
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        with suppress(LocalEntryNotFoundError):
+            kept = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED_FILES))
+            if _has_weights(kept):  # another program may have fetched the tokenizer alone
+                return kept
+        info = HfApi().model_info(name, files_metadata=True, timeout=20)
+        weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
+        _check_fits(name, int(weights * (0.4 if loads_in_4bit() else 1.0)))
+        return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
+    except ModelError:
+        raise
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{name} is gated: accept its terms on its Hugging Face page and set HF_TOKEN, or choose another model."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"There is no model named {name!r} on the Hugging Face Hub, nor a folder of that name; check the spelling."
+        ) from error
+    except Exception as error:  # the hub's errors, those of the client under it, and the disk's
+        if said := disk_problem(error):
+            raise ModelError(said) from error
+        raise ModelError(
+            f"{name} is not on this machine and the Hugging Face Hub cannot be reached; "
+            f"check the connection, give a local folder, or use {EMBEDDED}."
+        ) from error
+
+
+def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: int) -> None:
+    """Refuse a model that the memory has no room for.
+
+    Args:
+        four_bit: whether its weights are quantised to 4 bits as they are loaded.
+        bytes_per_weight: of the number format that they are loaded in otherwise.
+
+    Raises:
+        ModelError: they do not fit.
+    """
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    config = read_json(folder / "config.json")
+    stored = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+    if "quantization_config" not in config:
+        weights *= 0.8 / stored if four_bit else bytes_per_weight / stored
+    _check_fits(name, int(weights))
+
+
+def _check_fits(name: str, weights: int) -> None:
+    """Refuse a model whose weights alone (bytes) are more than the free memory of its device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        free = psutil.virtual_memory().available
+    elif on_zero_gpu():  # the app asks before there is a GPU; the one that will be lent is wholly free
+        free = torch.cuda.get_device_properties(0).total_memory
+    else:
+        free = torch.cuda.mem_get_info()[0]
+    if weights * 1.1 > free:
+        raise ModelError(
+            f"{name} needs about {weights * 1.1 / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
+            "choose a smaller base model."
+        )
+
+
+def checksum(folder: Path) -> str:
+    """SHA-256 of a model's weights (of the files' digests in name order where there are several), remembered."""
+    files = sorted(folder.glob("*.safetensors"))
+    stamp = [[f.name, f.stat().st_size, int(f.stat().st_mtime)] for f in files]
+    memory = folder / "checksum.json"
+    try:
+        known = read_json(memory)
+        if known["files"] == stamp:
+            return known["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digests = [_file_sha256(f) for f in files]
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    with suppress(OSError):  # a read-only model folder: computed again next time
+        write_json(memory, {"files": stamp, "sha256": sha256})
+    return sha256
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+GPU_BASE = "unsloth/llama-3-8b-bnb-4bit"
+"""The default base model where there is an NVIDIA GPU."""

@@ -1,0 +1,131 @@
+"""The shape of a base model, read from its `config.json` where it lies on this machine; nothing is loaded for it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import read_json
+from pipeline.models.bases import GPU_BASE, local_folder
+
+FOUR_BITS = 0.5 + 1 / 64 + 1 / 4096
+"""Bytes a weight in bitsandbytes' NF4: a byte for the scale of 64 weights, and 4 bytes for that of 256 scales."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a base model decides how much memory it takes.
+
+    Attributes:
+        heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
+        tied: whether the input embedding is the output matrix too.
+        llama: whether it is a Llama, which is trained in a way of its own (lean.py).
+        quantised: whether its files hold the weights in 4 bits already.
+        file_bytes: of its weight files; 0 where they are not on this machine.
+        file_width: bytes a weight in those files, where they are not quantised.
+    """
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    attention: int
+    keys: int
+    vocabulary: int
+    tied: bool
+    llama: bool = True
+    quantised: bool = False
+    file_bytes: int = 0
+    file_width: int = 2
+
+    @property
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of each linear layer that LoRA can sit on."""
+        h, i, a, k = self.hidden, self.intermediate, self.attention, self.keys
+        attention = {"q_proj": (h, a), "k_proj": (h, k), "v_proj": (h, k), "o_proj": (a, h)}
+        return attention | {"gate_proj": (h, i), "up_proj": (h, i), "down_proj": (i, h)}
+
+    @property
+    def weights(self) -> int:
+        """All weights of the base."""
+        return self.linear_weights + self.other_weights
+
+    @property
+    def linear_weights(self) -> int:
+        """Weights of the layers' matrices: those that 4 bits squeeze."""
+        return self.layers * sum(a * b for a, b in self.projections.values())
+
+    @property
+    def other_weights(self) -> int:
+        """Embedding, output matrix and norms: they stay in 16 bits."""
+        norms = self.hidden * (2 * self.layers + 1)
+        return self.vocabulary * self.hidden * (1 if self.tied else 2) + norms
+
+    def weight_bytes(self, width: int, *, four_bit: bool) -> int:
+        """The base in memory, at `width` bytes a weight that is not in 4 bits."""
+        if self.quantised and self.file_bytes:
+            return self.file_bytes
+        linear = FOUR_BITS if four_bit or self.quantised else width
+        return int(self.linear_weights * linear + self.other_weights * width)
+
+    def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
+        """Trained parameters of an adapter: two matrices beside each projection that it sits on."""
+        return self.layers * sum(rank * sum(self.projections[name]) for name in modules)
+
+
+def merging_bytes(weights: int, form: str) -> int:
+    """Memory that merging an adapter into a base of so many weights takes at most, and loading the outcome again.
+
+    Fitted to the embedded model: 1.8 GB merged, 2.5 GB as a GGUF file, which Transformers unpacks beside the model.
+    """
+    return 1_000_000_000 + weights * (12 if form == "gguf" else 6)
+
+
+LLAMA_3_8B = Shape(4096, 14336, 32, 32, 4096, 1024, 128256, tied=False, quantised=True)
+"""The default base on a GPU, whose shape is known before it is downloaded."""
+
+
+def base_shape(name: str) -> Shape | None:
+    """The shape of a base model by the name that the user chose; None where it is not on this machine or no Llama-like."""
+    folder = local_folder(name)
+    if folder is None:
+        return LLAMA_3_8B if name == GPU_BASE else None
+    config = folder / "config.json"
+    return _read(folder, config.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _read(folder: Path, _changed: int) -> Shape | None:
+    try:
+        config = read_json(folder / "config.json")
+        return _shape(config.get("text_config") or config, sum(f.stat().st_size for f in folder.glob("*.safetensors")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # another kind of model: nothing is estimated for it
+
+
+def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    width = config.get("head_dim") or hidden // heads
+    return Shape(
+        hidden=hidden,
+        intermediate=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        heads=heads,
+        attention=heads * width,
+        keys=(config.get("num_key_value_heads") or heads) * width,
+        vocabulary=config["vocab_size"],
+        tied=bool(config.get("tie_word_embeddings")),
+        llama=_is_plain_llama(config),
+        quantised="quantization_config" in config,
+        file_bytes=file_bytes,
+        file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,
+    )
+
+
+def _is_plain_llama(config: dict[str, Any]) -> bool:
+    """Whether `LeanLlama` and `decoding` compute a Llama of this configuration."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    turns = rope.get("rope_type") or rope.get("type") or "default"
+    others = ("attention_bias", "mlp_bias", "attention_dropout")
+    is_usual = config.get("hidden_act", "silu") == "silu" and not any(config.get(name) for name in others)
+    return config.get("model_type") == "llama" and turns in ("default", "llama3") and is_usual

@@ -1,0 +1,318 @@
+"""A base model by name, and an adapter that is switched on and off.
+
+It runs on Transformers, in a process that trains what `LeanLlama` does not cover on a GPU on Unsloth, and on a GPU in 4
+bits where asked. Importing this module imports torch: the page does so only when a model is first needed.
+"""
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import torch
+
+from pipeline.models.bases import on_unsloth
+
+if on_unsloth():
+    import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports]  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import GenerationConfig, StoppingCriteriaList
+
+from pipeline.errors import ModelError
+from pipeline.models.decoding import TOP_K, OnStep, decode, decodes
+
+ADAPTER_ORIGIN = "base.json"
+"""Inside an adapter's folder: the name and checksum of the base it was trained on."""
+
+BASE, TUNED, OTHER = "__base__", "default", "other"
+"""Who answers: the base, the run's adapter, or another run's beside it; by PEFT's names for the rows of a batch."""
+
+MANY_ROWS, BUSY = 8, 25
+"""Rows from which a batch may use every core, and the load (percent of all cores) from which it does not."""
+
+ROOM_TO_PREPACK = 4
+"""So many times a model's weights must be free for laying them out a second time: others need memory too."""
+
+MAX_ASKED_TOKENS = 1024
+"""Room for the longest question with its title and the answer."""
+
+
+def device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def dtype_for(precision: str) -> torch.dtype:
+    """The number format for a precision the user chose; `auto` and what the hardware cannot do become what it can."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "fp16" and torch.cuda.is_available():
+        return torch.float16
+    return native_dtype()
+
+
+def native_dtype() -> torch.dtype:
+    """bf16 where the processor computes in it natively, else fp16 on a GPU and fp32 on a CPU."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device() == "mps":
+        return torch.float16
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+@dataclass
+class LanguageModel:
+    """A loaded base model, with a run's adapter on top and perhaps another run's beside it.
+
+    `lock` serialises everything that runs the model: the adapter's switch is global to it.
+    """
+
+    model: Any
+    tokenizer: Any
+    base_model: str
+    base_sha256: str
+    adapter: str | None = None
+    other: tuple[str, int] | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextmanager
+    def side(self, tuned: bool) -> Iterator[None]:
+        """Run the block with the adapter on (tuned) or off (base), and prove that it is so.
+
+        Raises:
+            ModelError: tuned answers are asked for without an adapter, or the adapter did not switch.
+        """
+        with self._answering(TUNED if tuned else BASE):
+            yield
+
+    @contextmanager
+    def _answering(self, who: str) -> Iterator[None]:
+        self._check_present(who)
+        with self.lock:
+            if who == OTHER:
+                self.model.set_adapter(OTHER)
+            try:
+                with self.model.disable_adapter() if who == BASE and self.adapter else nullcontext():
+                    self._assert_answering(who)
+                    yield
+            finally:
+                if who == OTHER:
+                    self.model.set_adapter(TUNED)
+
+    def _check_present(self, who: str) -> None:
+        if who != BASE and not (self.adapter if who == TUNED else self.other):
+            raise ModelError("No adapter is loaded, so there is no tuned model to ask; train one first.")
+
+    def _assert_answering(self, who: str) -> None:
+        layers = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer)]
+        active = [[] if layer.disable_adapters else layer.active_adapters for layer in layers]
+        wanted = [] if who == BASE else [who]
+        if any(layer.merged for layer in layers) or (wanted and not layers) or any(a != wanted for a in active):
+            raise ModelError("The adapter did not switch, so base and tuned answers cannot be told apart.")
+
+    def generate(self, prompts: list[list[int]], *, tuned: bool, max_new_tokens: int) -> list[str]:
+        """Greedy answers to encoded prompts, in one batch.
+
+        Args:
+            prompts: token ids, one list a prompt.
+            tuned: with the adapter on; off means the base model.
+            max_new_tokens: the most tokens an answer may have.
+
+        Returns:
+            The decoded tokens after each prompt, cut at the end token.
+
+        Raises:
+            ModelError: tuned answers are asked for without an adapter.
+        """
+        by = [TUNED if tuned else BASE] * len(prompts)
+        return [self._text(said) for said in self._decoded(prompts, by, self._generation(max_new_tokens))]
+
+    def stream(
+        self, prompts: list[list[int]], *, by: list[str], max_new_tokens: int, temperature: float = 0.0
+    ) -> Generator[list[str], None, None]:
+        """The answers as they grow: in one batch where the adapters can share one, else one after another.
+
+        Closing the iterator stops the model at its next token.
+
+        Args:
+            prompts: token ids, one list a prompt.
+            by: who answers each prompt: `BASE`, `TUNED` or `OTHER`.
+            max_new_tokens: the most tokens an answer may have.
+            temperature: 0 is greedy, as everywhere else; above that, tokens are drawn.
+
+        Yields:
+            The text of every answer so far.
+
+        Raises:
+            ModelError: tuned answers are asked for without an adapter.
+        """
+        said: list[list[int]] = [[] for _ in prompts]
+        everybody = list(range(len(by)))
+        with self.lock:
+            together = self._is_ours() or self._can_mix()
+        groups = [everybody] if together else [[i for i in everybody if by[i] == who] for who in dict.fromkeys(by)]
+        config = self._generation(max_new_tokens, temperature)
+        for group in groups:
+            for tokens in self._growing([prompts[i] for i in group], [by[i] for i in group], config):
+                said = [tokens[group.index(i)] if i in group else row for i, row in enumerate(said)]
+                # At the end may be half of a character that takes two tokens.
+                yield [self._text(row).rstrip("\ufffd") for row in said]
+        yield [self._text(row) for row in said]
+
+    def _is_ours(self) -> bool:
+        """Whether this project's own decoding answers."""
+        return decodes(self.model)
+
+    def _can_mix(self) -> bool:
+        """Whether one batch of Transformers' may hold rows of base and tuned: PEFT can, for plain adapters on plain layers."""
+        configs = getattr(self.model, "peft_config", {}).values()
+        return bool(configs) and not on_unsloth() and not any(config.use_dora for config in configs)
+
+    def _growing(self, prompts: list[list[int]], by: list[str], config: GenerationConfig) -> Iterator[list[list[int]]]:
+        """Every sequence's new tokens, whenever there are more.
+
+        The model runs in a thread of its own, since whoever reads on may be another thread each time, and the lock, the
+        number of threads and the absence of gradients belong to one.
+        """
+        news: queue.SimpleQueue[list[list[int]] | BaseException | None] = queue.SimpleQueue()
+        closed = threading.Event()
+
+        def on_step(said: list[list[int]]) -> bool:
+            news.put([list(row) for row in said])
+            return not closed.is_set()
+
+        def work() -> None:
+            try:
+                self._decoded(prompts, by, config, on_step)
+                news.put(None)
+            except BaseException as error:
+                news.put(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while (found := news.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+        finally:
+            closed.set()
+            worker.join()
+
+    def _decoded(
+        self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep = lambda _: True
+    ) -> list[list[int]]:
+        """The tokens of each answer, in one batch."""
+        with self.lock:  # nobody changes adapters between the look at them and the answer
+            for who in set(by):
+                self._check_present(who)
+            if self._is_ours():
+                names = [None if who == BASE else who for who in by]
+                options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
+                with self._inference(len(prompts)):
+                    return decode(self.model, prompts, names, ends=self._end_tokens(), on_step=on_step, **options)
+            return self._decoded_by_transformers(prompts, by, config, on_step)
+
+    def _decoded_by_transformers(
+        self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep
+    ) -> list[list[int]]:
+        batch = self._padded(prompts)
+        width = batch["input_ids"].shape[1]
+
+        # Transformers' streamers take one sequence; what may stop a batch sees all of it at every step.
+        def each_step(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            return torch.full((len(ids),), not on_step(ids[:, width:].tolist()), device=ids.device)
+
+        mixed = len(set(by)) > 1
+        options = {"adapter_names": by} if mixed else {}
+        criteria = StoppingCriteriaList([each_step])
+        with self._answering(TUNED if mixed else by[0]), self._inference(len(prompts)):
+            output = self.model.generate(**batch, generation_config=config, stopping_criteria=criteria, **options)
+        return output[:, width:].tolist()
+
+    def _padded(self, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
+        width = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id
+        ids = [[pad] * (width - len(p)) + p for p in prompts]
+        mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+        device = self.model.device
+        return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}
+
+    def would_say(self, prompts: list[list[int]], answers: list[list[int]], *, tuned: bool) -> list[bool]:
+        """Whether greedy decoding gives exactly these answers, in one pass over all tokens instead of one pass a token.
+
+        A token of an answer is what decoding would say there if it is the likeliest after all that stand before it: the
+        check of speculative decoding (arXiv 2211.17192) with the expected answer as its draft.
+
+        Args:
+            prompts: token ids, one list a prompt.
+            answers: token ids of each prompt's answer, the end token included.
+        """
+        if on_unsloth():  # its own forward pass is another for every mode; a GPU decodes a batch in seconds anyway
+            return [False] * len(prompts)
+        batch = self._padded([p + a[:-1] for p, a in zip(prompts, answers, strict=True)])
+        positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        last = max(map(len, answers))
+        with self.side(tuned), self._inference(len(prompts)):
+            logits = self.model(**batch, position_ids=positions, use_cache=False, logits_to_keep=last).logits
+        likeliest = logits.argmax(-1).tolist()
+        return [said[-len(answer) :] == answer for said, answer in zip(likeliest, answers, strict=True)]
+
+    @contextmanager
+    def _inference(self, rows: int) -> Iterator[None]:
+        """Leave training mode for the block, as a probe does in the middle of a run."""
+        training, threads = self.model.training, torch.get_num_threads()
+        _switch_mode(self.model, training=False)
+        torch.set_num_threads(threads if self._has_all_cores(rows) else max(1, threads // 2))
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            torch.set_num_threads(threads)
+            if training:
+                _switch_mode(self.model, training=True)
+
+    def _has_all_cores(self, rows: int) -> bool:
+        """Whether a batch should be computed by every core of a CPU.
+
+        One token's matrices are small: with every core taking part, each of thousands of operations waits for the slowest
+        core. Sixteen rows are a third faster so on an idle machine, and twice as slow on a busy one (benchmarks/RESULTS.md).
+        """
+        return rows >= MANY_ROWS and self.model.device.type == "cpu" and psutil.cpu_percent(0.1) < BUSY
+
+    def _generation(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
+        drawn: dict[str, Any] = {"do_sample": False}
+        if temperature:
+            drawn = {"do_sample": True, "temperature": temperature, "top_k": TOP_K, "top_p": 1.0}
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            **drawn,
+            repetition_penalty=1.0,  # what a model's own file asks for would hold for one way of decoding alone
+            no_repeat_ngram_size=0,
+            eos_token_id=sorted(self._end_tokens()),
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+
+    def _end_tokens(self) -> set[int]:
+        """The tokenizer's end token, which training teaches, and the base's own, which its untuned answers end with."""
+        own = self.model.config.eos_token_id
+        return {self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+
+    def _text(self, tokens: list[int]) -> str:
+        ends = self._end_tokens()
+        cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        return self.tokenizer.decode(tokens[:cut], skip_special_tokens=True).strip()
+
+
+def _switch_mode(model: Any, *, training: bool) -> None:
+    if on_unsloth():
+        from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
+
+        (FastLanguageModel.for_training if training else FastLanguageModel.for_inference)(model)
+    model.train(training)

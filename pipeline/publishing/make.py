@@ -1,0 +1,291 @@
+"""The child process that makes what can be published of a run's model: `python -m pipeline.publishing.make RUN FORM DIR`.
+
+Three forms: the adapter, the model with the adapter merged into it, and that as a GGUF file for llama.cpp and Ollama.
+Whatever is made is loaded again from its files alone and asked held-out questions: it must answer token for token as the
+run's own model does, greedily in fp32. Only then is `made.json` written, beside `progress.jsonl`, which tells the way there.
+
+It uses plain Transformers and PEFT, never Unsloth: those who load what is published mostly have no other.
+"""
+
+import gc
+import math
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args
+
+import psutil
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from pipeline.errors import ModelError, PipelineError, disk_problem
+from pipeline.files import append_jsonl, check_room, read_json, write_json
+from pipeline.models.bases import SAFELY, find_base, in_4_bits, loads_in_4bit, public_name
+from pipeline.models.config import base_shape, merging_bytes
+from pipeline.prompts import CHAT_TEMPLATE, encode_prompt
+from pipeline.publishing.gguf_file import check_architecture, write_gguf
+from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
+
+Form = Literal["adapter", "merged", "gguf"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+MADE, PROGRESS, FILES = "made.json", "progress.jsonl", "files"
+"""In DIR: what was made and checked, the way there, and the folder with what is published."""
+
+CHECKED, CHECKED_TOKENS = 8, 32
+"""Questions that the reload must answer as the run's model does, and as many tokens of each."""
+
+STEPS: dict[Form, int] = {"adapter": 4, "merged": 5, "gguf": 6}
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A run's model: what it is made of, and what it says to the questions of the check.
+
+    Attributes:
+        whole: whether a base in 4 bits is needed in full numbers.
+    """
+
+    adapter: Path
+    base: Path
+    base_model: str
+    four_bit: bool
+    whole: bool
+    tokenizer: Any
+    prompts: list[str]
+
+    def load(self, adapter: Path | None = None) -> Any:
+        """The base with the run's adapter on it, or with that of another folder."""
+        return _tuned(self.base, adapter or self.adapter, self.four_bit, self.whole)
+
+    def answers(self, model: Any, files: Path | None = None) -> list[list[int]]:
+        """What a model says, read by the tokenizer that lies in `files` or else by the run's."""
+        return said(model, AutoTokenizer.from_pretrained(files) if files else self.tokenizer, self.prompts)
+
+
+def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
+    """Make one form of a run's model in an empty folder, and check it.
+
+    Returns:
+        `dtype` (the weights' number format) and `checked` (questions that the reload was asked).
+
+    Raises:
+        PipelineError: the adapter is broken, there is no room, or what was made answers differently.
+    """
+    settings, adapter = read_settings(run), run / ADAPTER
+    _check_adapter(adapter)
+    base = find_base(settings.base_model)
+    if form == "gguf":
+        check_architecture(base)
+    _check_room(settings.base_model, base, form, folder)
+    tell("Loading the base model and the adapter")
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    prompts = check_prompts(run, tokenizer, settings.max_length)
+    four_bit = settings.load_in_4bit and loads_in_4bit()
+    source = _Source(adapter, base, settings.base_model, four_bit, form != "adapter", tokenizer, prompts)
+    model = source.load()
+    tell(f"Asking the run's model {len(prompts)} questions")
+    wanted = source.answers(model)
+    del model  # one at a time is in memory
+    dtype = {"adapter": _make_adapter, "merged": _make_merged, "gguf": _make_gguf}[form](source, wanted, folder, tell)
+    return {"dtype": dtype, "checked": len(prompts)}
+
+
+def _make_adapter(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
+    tell("Writing the adapter")
+    config = read_json(source.adapter / _CONFIG) | {"base_model_name_or_path": public_name(source.base_model)}
+    write_json(folder / _CONFIG, config)
+    shutil.copyfile(source.adapter / _WEIGHTS, folder / _WEIGHTS)
+    _save_tokenizer(source.tokenizer, folder)
+    tell("Loading it again and asking the same")
+    _check_same(source.answers(source.load(folder), folder) == wanted)
+    return _name(next(iter(load_file(folder / _WEIGHTS).values())).dtype)
+
+
+def _make_merged(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
+    """In the base's own number format where it answers the same there, else in fp32: rounding may undo a small change."""
+    dtype = stored_dtype(source.base)
+    while True:
+        tell("Merging the adapter into the base")
+        _save(source.load().merge_and_unload(safe_merge=True).to(dtype), source.tokenizer, folder)
+        gc.collect()
+        tell("Loading it again and asking the same")
+        reloaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **SAFELY)
+        same = source.answers(reloaded, folder) == wanted
+        if same or dtype == torch.float32:
+            _check_same(same)
+            return _name(dtype)
+        del reloaded
+        dtype = torch.float32
+
+
+def _make_gguf(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
+    with TemporaryDirectory(dir=folder.parent) as aside:
+        dtype = _make_merged(source, wanted, Path(aside), tell)
+        gc.collect()
+        tell("Writing the GGUF file, and reading it again")
+        write_gguf(Path(aside), folder / "model.gguf", "Shelftalk")
+        reloaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32)
+        _check_same(source.answers(reloaded, Path(aside)) == wanted)
+    return dtype
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _check_same(same: bool) -> None:
+    if not same:
+        raise ModelError(
+            "What was made answers differently from the run's own model, so it is not published; train the run again, or "
+            "publish the adapter."
+        )
+
+
+def _check_adapter(adapter: Path) -> None:
+    """Refuse an adapter that is not whole, or that is no numbers any more, as after a training that went astray."""
+    try:
+        read_json(adapter / _CONFIG)
+        weights = load_file(adapter / _WEIGHTS)
+    except Exception as error:  # safetensors, JSON and the disk each raise their own
+        raise ModelError("The run's adapter is broken or missing; train the run again.") from error
+    if not weights or not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+        raise ModelError("The run's adapter holds values that are no numbers, so it is not published; train it again.")
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    model.config._name_or_path = ""
+    # Greedy and without penalties, as the run was asked: what the base's file says would hold for chats in its own format.
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    _save_tokenizer(tokenizer, folder)
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+
+
+def stored_dtype(base: Path) -> torch.dtype:
+    """The number format of a base's own files; what is in 4 bits counts as the 16 bits that it was made of."""
+    config = read_json(base / "config.json")
+    name = config.get("dtype") or config.get("torch_dtype") or "float32"
+    return getattr(torch, name) if name in ("float32", "float16", "bfloat16") else torch.bfloat16
+
+
+def _tuned(base: Path, adapter: Path, four_bit: bool, whole: bool) -> Any:
+    """The base with the adapter on it, in fp32 on the CPU.
+
+    Args:
+        four_bit: whether the run's base is quantised as it is loaded.
+        whole: whether a quantised base is needed in full numbers: an adapter cannot be merged into 4 bits without loss.
+    """
+    model: Any
+    if four_bit or "quantization_config" in read_json(base / "config.json"):
+        model = _quantised(base)
+        if whole:
+            model = model.dequantize(dtype=torch.float32).to("cpu", torch.float32)
+            model.hf_quantizer = None
+            if hasattr(model.config, "quantization_config"):
+                del model.config.quantization_config
+    else:
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **SAFELY)
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).eval()
+    except Exception as error:  # safetensors, PEFT and torch each raise their own for a broken or foreign adapter
+        raise ModelError("The run's adapter is broken or does not fit its base; train the run again.") from error
+
+
+def _quantised(base: Path) -> Any:
+    if not torch.cuda.is_available():
+        raise ModelError(
+            "This run's base is in 4 bits, which needs an NVIDIA GPU; publish it on the machine that trained it."
+        )
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **in_4_bits(base, torch.bfloat16), **SAFELY)
+
+
+def _check_room(base_model: str, base: Path, form: Form, folder: Path) -> None:
+    """Refuse what neither the memory nor the disk has room for."""
+    shape = base_shape(base_model)
+    files = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    weights = shape.weights if shape else files // 2
+    if form == "adapter":
+        check_room(folder, 2 * files // 100 + 50_000_000, "the adapter")
+        return
+    check_room(folder, (8 if form == "gguf" else 4) * weights, "the merged model")
+    needed, free = merging_bytes(weights, form), psutil.virtual_memory().available
+    if needed > free:
+        raise ModelError(
+            f"Merging needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; publish the adapter, or "
+            "merge on a machine with more."
+        )
+
+
+def check_prompts(run: Path, tokenizer: Any, max_length: int) -> list[str]:
+    """Some of the run's held-out questions, spread over all of them.
+
+    Raises:
+        ModelError: the dataset has none.
+    """
+    prompts = [row["prompt"] for row in run_dataset(run).held_out()]
+    fitting = [prompt for prompt in prompts if len(encode_prompt(tokenizer, prompt)) <= max_length]
+    if not fitting:
+        raise ModelError("The run's dataset has no held-out questions to check the model with; train a run on another.")
+    return fitting[:: math.ceil(len(fitting) / CHECKED)]
+
+
+def said(model: Any, tokenizer: Any, prompts: list[str]) -> list[list[int]]:
+    """The tokens of each greedy answer."""
+    config = GenerationConfig(
+        max_new_tokens=CHECKED_TOKENS,
+        do_sample=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    answers = []
+    for prompt in prompts:
+        ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
+        with torch.no_grad():
+            output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        answers.append(output[0, ids.shape[1] :].tolist())
+    return answers
+
+
+def main() -> int:
+    run, form, folder = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    assert form in FORMS
+    done = 0
+
+    def tell(text: str) -> None:
+        nonlocal done
+        append_jsonl(folder / PROGRESS, {"text": text, "done": done, "total": max(STEPS[form], done + 1)})
+        done += 1
+
+    try:
+        (folder / FILES).mkdir()
+        made = make(run, form, folder / FILES, tell)
+    except BaseException as error:  # whatever it is, whoever waits must be told
+        traceback.print_exc()
+        told = str(error) if isinstance(error, PipelineError) else disk_problem(error)
+        told = told or f"The model could not be made ({type(error).__name__}); the log has the details."
+        append_jsonl(folder / PROGRESS, {"error": told})
+        return 1
+    write_json(folder / MADE, made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

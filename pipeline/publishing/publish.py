@@ -1,0 +1,251 @@
+"""A run's model for others: made and checked in a child process, kept in a folder or pushed to the Hugging Face Hub.
+
+A push is one commit. Before it, what was made has been loaded again and asked (`answering/making.py`); after it, the Hub's
+own list says whether the files that lie there are those. The token goes to the Hub and nowhere else.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
+
+import psutil
+
+from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.dataset.card import check_license
+from pipeline.errors import HubError, RunError
+from pipeline.files import PROJECT, read_json, read_jsonl, whole_file, whole_folder, write_text
+from pipeline.models.config import base_shape, merging_bytes
+from pipeline.prompts import FORMAT, UNKNOWN_TITLE
+from pipeline.publishing.hub import as_sentences, check_repo, hub_api, open_repository
+from pipeline.publishing.model_card import Made, model_card
+from pipeline.runs.folder import has_adapter, read_settings
+from pipeline.runs.launcher import QUIET, SHORT_SPIN
+from pipeline.runs.settings import gpu_name
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+FORMS = ("adapter", "merged", "gguf")
+LOG, PUBLISHED = "making.log", "published"
+POLL_SECONDS = 0.2
+
+_MARKS = {"adapter": "adapter_config.json", "merged": "config.json", "gguf": "model.gguf"}
+"""The file by which a form is known in a repository: two in one would be taken for each other."""
+
+_PART = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+
+_TITLE = "{{ if .System }}{{ .System }}{{ else }}" + UNKNOWN_TITLE + "{{ end }}"
+
+MODELFILE = f'''FROM ./model.gguf
+TEMPLATE """{FORMAT.format(title=_TITLE, question="{{ .Prompt }}")}"""
+PARAMETER temperature 0
+PARAMETER repeat_penalty 1
+PARAMETER num_predict {MAX_NEW_TOKENS}
+PARAMETER stop "\\nContext:"
+PARAMETER stop "\\nInstruction:"
+'''
+"""What Ollama makes a model of: this project's prompt, with the product's title as the system message."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is being done, how much of it is done (of 0 where nobody can tell), and once it is pushed the address."""
+
+    text: str
+    done: int
+    total: int
+    address: str = ""
+
+
+def export_model(run: Path, form: str, folder: Path, *, license: str = "unknown", name: str = "") -> Iterator[Progress]:
+    """Make one form of a run's model in a folder of its own, with its card.
+
+    Closing the iterator stops the making, and nothing of it stays.
+
+    Args:
+        form: one of `FORMS`.
+        folder: a new or an empty one; what was made takes its name when it is whole.
+        license: one of `card.LICENSES`.
+        name: what the card calls it; the folder when not given.
+
+    Raises:
+        PipelineError: the run has no whole adapter, there is no room, or what was made answers differently.
+    """
+    _check_run(run, form)
+    check_license(license)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty; choose another folder.")
+    with whole_folder(folder) as aside, TemporaryDirectory(prefix=".making-", dir=aside.parent) as work:
+        made = yield from _make(run, form, Path(work))
+        for file in (Path(work) / "files").iterdir():
+            file.rename(aside / file.name)
+        _write_texts(run, made, license, name or f"./{folder.name}", aside)
+    yield Progress("Made and checked", 1, 1)
+
+
+def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[Progress]:
+    """As `export_model`, in one file: `published/<run>-<form>.zip` in the run's folder."""
+    path = run / PUBLISHED / f"{run.name}-{form}.zip"
+    path.parent.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix=".zip-", dir=run) as work:
+        folder = Path(work) / f"{run.name}-{form}"
+        yield from export_model(run, form, folder, license=license)
+        with whole_file(path) as aside, ZipFile(aside, "w") as archive:  # weights hardly get smaller by packing
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"{folder.name}/{file.name}")
+
+
+def publish_model(
+    run: Path, form: str, repo: str, *, license: str, token: str = "", private: bool = True
+) -> Iterator[Progress]:
+    """Make one form of a run's model, check it, and push it to the Hub as one commit.
+
+    Args:
+        form: one of `FORMS`.
+        repo: `user/name`; it is made when there is none, and gets one more commit when there is.
+        license: one of `card.LICENSES`.
+        token: with write access; `HF_TOKEN` when empty.
+        private: whether only its owner may see it. A repository that is public already is refused then.
+
+    Yields:
+        The way there; the last one has the model's address.
+
+    Raises:
+        PipelineError: as `export_model`; or the Hub refused it, cannot be reached, or holds other files afterwards.
+    """
+    _check_run(run, form)
+    check_license(license)
+    check_repo(repo)
+    api = hub_api(token)
+    yield Progress("Asking the Hub", 0, 1)
+    with as_sentences(repo):  # before minutes are spent on what it would refuse
+        api.whoami()
+    with TemporaryDirectory(prefix=".publish-", dir=run) as work:
+        made = yield from _make(run, form, Path(work))
+        files = Path(work) / "files"
+        _write_texts(run, made, license, repo, files)
+        size = sum(file.stat().st_size for file in files.iterdir())
+        yield Progress(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
+        push_files(api, repo, files, form, private)
+    yield Progress("Pushed", 1, 1, f"{api.endpoint}/{repo}")
+
+
+def fits_beside(run: Path, form: str) -> bool:
+    """Whether making it fits into the memory beside what is there; on a GPU, whose memory one model fills, never."""
+    shape = base_shape(read_settings(run).base_model)
+    needed = merging_bytes(shape.weights if shape else 0, form)
+    return not gpu_name() and needed < psutil.virtual_memory().available
+
+
+def _check_run(run: Path, form: str) -> None:
+    read_settings(run)
+    if form not in FORMS:
+        raise RunError(f"A model cannot be published as {form!r}; choose {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
+    if not has_adapter(run):
+        raise RunError(f"Run {run.name} has no adapter yet; finish its training first.")
+
+
+def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
+    """Let the child make it in `work/files`, and tell how far it is.
+
+    Returns:
+        What was made.
+    """
+    with _child(run, form, work) as child:
+        told = 0
+        while True:
+            ended = child.poll() is not None  # before the look, so that nothing it wrote last is missed
+            events = list(read_jsonl(work / "progress.jsonl")) if (work / "progress.jsonl").is_file() else []
+            for event in events[told:]:
+                if "error" in event:
+                    raise RunError(event["error"])
+                yield Progress(**event)
+            told = len(events)
+            if ended:
+                break
+            time.sleep(POLL_SECONDS)
+    if not (work / "made.json").is_file():
+        raise RunError(
+            "The model could not be made: its process was killed, perhaps for want of memory; free some, then try again."
+        )
+    return Made(form=form, **read_json(work / "made.json"))
+
+
+@contextmanager
+def _child(run: Path, form: str, work: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that makes it, which ends with the block. A token that somebody typed does not go there."""
+    command = [sys.executable, "-m", "pipeline.publishing.make", str(run.resolve()), form, str(work.resolve())]
+    with (work / LOG).open("wb") as log:
+        child = subprocess.Popen(
+            command, cwd=PROJECT, env=SHORT_SPIN | os.environ | QUIET, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _write_texts(run: Path, made: Made, license: str, name: str, folder: Path) -> None:
+    write_text(folder / "README.md", model_card(run, made, license, name))
+    if made.form == "gguf":
+        write_text(folder / "Modelfile", MODELFILE)
+
+
+def push_files(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> None:
+    """Push a folder as one commit, and compare what is on the Hub then with what was sent.
+
+    Raises:
+        HubError: the Hub refused it, cannot be reached, or holds other files afterwards.
+    """
+    with as_sentences(repo):
+        commit = _push(api, repo, files, form, private)
+        _check_arrived(api, repo, files, commit)
+
+
+def _push(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> str:
+    """One commit with all files; the parts of an older model go, which would be loaded instead. Returns its id."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    open_repository(api, repo, private, kind="model")
+    there = api.list_repo_files(repo)
+    if other := next((mark for kind, mark in _MARKS.items() if kind != form and mark in there), ""):
+        raise HubError(f"{repo} holds another form of a model already ({other}); choose another name for this one.")
+    added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in sorted(files.iterdir())]
+    names = {operation.path_in_repo for operation in added}
+    stale = [name for name in there if _PART.fullmatch(name) and name not in names]
+    gone = [CommitOperationDelete(path_in_repo=name) for name in stale]
+    return api.create_commit(repo, [*added, *gone], commit_message=f"Shelftalk {form}", num_threads=2).oid
+
+
+def _check_arrived(api: "HfApi", repo: str, files: Path, commit: str) -> None:
+    """Compare the commit's files with the local ones, by size and checksum.
+
+    Raises:
+        HubError: one is missing or another.
+    """
+    found: dict[str, Any] = {entry.path: entry for entry in api.list_repo_tree(repo, recursive=True, revision=commit)}
+    for file in files.iterdir():
+        entry = found.get(file.name)
+        if entry is None or entry.size != file.stat().st_size or not _is_same(file, entry):
+            raise HubError(f"{file.name} on the Hub is not what was sent; push again.")
+
+
+def _is_same(file: Path, entry: Any) -> bool:
+    """Large files have their SHA-256 on the Hub, small ones git's own checksum."""
+    size = file.stat().st_size
+    digest = hashlib.sha256() if entry.lfs else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with file.open("rb") as data:
+        while chunk := data.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest() == (entry.lfs.sha256 if entry.lfs else entry.blob_id)

@@ -1,0 +1,63 @@
+"""A run's events: appended by whoever trains it, read by everybody, from where the last look ended."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import append_jsonl
+from pipeline.runs.folder import EVENTS
+
+LIFECYCLE = {"started", "resumed", "finished", "stopped", "failed"}
+
+ENDINGS = {"finished", "stopped", "failed"}
+
+
+def append_event(folder: Path, kind: str, **values: Any) -> None:
+    """Append an event; `kind` is its type, `values` as in the table of events in the package's docstring."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    append_jsonl(folder / EVENTS, {"type": kind, "time": now, **values})
+
+
+def read_events(folder: Path, position: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Events after a byte position.
+
+    Returns:
+        The whole events from there on, and the position after the last of them. An unfinished last line is held back.
+    """
+    try:
+        with (folder / EVENTS).open("rb") as file:
+            file.seek(position)
+            data = file.read()
+    except FileNotFoundError:
+        return [], 0
+    end = data.rfind(b"\n") + 1
+    return list(_events(data[:end])), position + end
+
+
+def _events(data: bytes) -> Iterator[dict[str, Any]]:
+    for line in data.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # torn by a crash, then followed by a resumed run's line
+        if isinstance(event, dict) and "type" in event:
+            yield event
+
+
+def told(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps and probes as they count: those told beyond a checkpoint are told again once the run is resumed from it."""
+    counted: list[dict[str, Any]] = []
+    for event in events:
+        if event["type"] in ("step", "probe"):
+            counted.append(event)
+        elif event["type"] == "resumed":
+            counted = [e for e in counted if e["step"] <= event.get("step", 0)]
+    return counted
+
+
+def since_start(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events since the run was last started or resumed."""
+    starts = [i for i, event in enumerate(events) if event["type"] in ("started", "resumed")]
+    return list(events[starts[-1] if starts else 0 :])

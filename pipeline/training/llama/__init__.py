@@ -1,0 +1,1 @@
+"""The fast step of a plain Llama with LoRA on all its projections."""

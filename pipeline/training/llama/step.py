@@ -1,0 +1,254 @@
+"""Training without the work that adds nothing to the update, which is more than half of a small model's step."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+from pipeline.models.decoding import is_plain_llama, plain_matrix, projections, turning_speeds, turns
+from pipeline.training.distillation import IGNORED, LinearDivergence, Targets
+from pipeline.training.llama.operations import Attention, Gated, Rows, Shared, normed, on_gpu
+from pipeline.training.plan.memory import (
+    EVEN,
+    EVEN_ON_GPU,
+    EVEN_ROWS,
+    EVEN_ROWS_ON_GPU,
+    MOST_SCORES,
+    MOST_SCORES_ON_GPU,
+)
+
+MOST_GRAPHS = 32
+"""Shapes that are captured; others are computed as they come."""
+
+ROOM = 1.25
+"""What a graph keeps is as much as what is kept without one, which must be free so many times."""
+
+
+def is_plain(model: Any) -> bool:
+    """Whether `LeanLlama` computes this model: a Llama whose projections all have one plain LoRA, switched on.
+
+    Not in fp16, whose gradients have to be scaled, nor where activations shall be computed again to save memory.
+    """
+    llama = model.get_base_model()
+    if type(llama) is not LlamaForCausalLM or llama.device.type not in ("cpu", "cuda"):
+        return False
+    if llama.is_gradient_checkpointing or llama.dtype == torch.float16:
+        return False
+    config, layers = llama.config, [p for layer in llama.model.layers for group in projections(layer) for p in group]
+    return is_plain_llama(config) and not config.attention_dropout and all(map(has_plain_lora, layers))
+
+
+def has_plain_lora(layer: Any) -> bool:
+    """Whether a layer is x Wᵀ + s x Aᵀ Bᵀ: not switched off, quantised, DoRA, with a bias or with dropout."""
+    if type(layer) is not LoraLinear or layer.disable_adapters or len(layer.active_adapters) != 1:
+        return False
+    return plain_matrix(layer) is not None and type(layer.lora_dropout[layer.active_adapters[0]]) is nn.Identity
+
+
+def has_short_rows(positions: Tensor) -> bool:
+    scores = int((positions == 0).sum()) * (int(positions.max()) + 1) ** 2
+    return scores <= (MOST_SCORES_ON_GPU if on_gpu(positions) else MOST_SCORES)
+
+
+class Batch(NamedTuple):
+    """What a loss is computed from; filled up, so that there are few shapes."""
+
+    ids: Tensor
+    """[N] the tokens of all examples."""
+    rows: Rows
+    learned: Tensor
+    """[M] the tokens after which something is learned."""
+    tokens: Tensor
+    """[M, k] what should follow them, as from `Targets.of`."""
+    shares: Tensor
+    """[M, k]"""
+    counts: Tensor
+    """[M] 1, or 0 for what was filled up."""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [part for part in (*self, *self.rows) if isinstance(part, Tensor)]
+
+
+class LeanLlama:
+    """A Llama with LoRA for training alone: the modules' own weights and the same update, in fewer operations.
+
+    Transformers' modules are left as they are, so generation, switching the adapter off and saving it do not change.
+    """
+
+    def __init__(self, llama: LlamaForCausalLM) -> None:
+        self.llama = llama
+        self.layers = [(layer, [Shared(group) for group in projections(layer)]) for layer in llama.model.layers]
+        self.speeds = turning_speeds(llama)
+        self.graphs = Graphs(self)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What is trained."""
+        return [weight for _, groups in self.layers for group in groups for weight in group.ab]
+
+    def loss(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Tensor:
+        """A batch's summed divergence from its targets.
+
+        Args:
+            ids: [N] the tokens of all examples.
+            positions: [N] each token's position in its example; an example begins at every 0.
+            following: [N] the label of what follows each token.
+        """
+        batch = self.batch(ids, positions, following, targets)
+        return self.graphs.loss(batch) if ids.is_cuda else self.loss_of(batch)
+
+    def batch(self, ids: Tensor, positions: Tensor, following: Tensor, targets: Targets) -> Batch:
+        """Lay a batch out; a GPU is waited for here, and not later."""
+        seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
+        ids, positions, following = ids[seen], positions[seen], following[seen]
+        width = row_width(positions)
+        count = int((positions == 0).sum())
+        if on_gpu(ids):
+            ids, positions, following = with_more_rows(ids, positions, following, width)
+            count += math.ceil(EVEN_ON_GPU / width)
+        else:
+            ids, positions, following = filled_up(ids, positions, following)
+        learned = (following != IGNORED).nonzero()[:, 0]
+        tokens, shares = targets.of(following[learned])
+        missing = -len(learned) % (EVEN_ON_GPU if on_gpu(ids) else EVEN)
+        return Batch(
+            ids,
+            self._rows(positions, count, width),
+            functional.pad(learned, (0, missing)),
+            functional.pad(tokens, (0, 0, 0, missing)),
+            functional.pad(shares, (0, 0, 0, missing)),
+            functional.pad(torch.ones_like(learned), (0, missing)),
+        )
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        with torch.autocast(batch.ids.device.type, enabled=False):  # every operation's number format is chosen here
+            x = self.llama.model.embed_tokens(batch.ids)
+            for layer, (qkv, output, gate_up, down) in self.layers:
+                attended = Attention.apply(qkv(normed(layer.input_layernorm, x)), batch.rows)
+                if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
+                    x, attended = x.index_select(0, batch.learned), attended.index_select(0, batch.learned)
+                x = x + output(attended)
+                x = x + down(Gated.apply(gate_up(normed(layer.post_attention_layernorm, x))))
+            x = normed(self.llama.model.norm, x)
+            return LinearDivergence.apply(x, self.llama.lm_head.weight, batch.tokens, batch.shares, batch.counts)
+
+    def _rows(self, positions: Tensor, count: int, width: int) -> Rows:
+        slots = ((positions == 0).cumsum(0) - 1) * width + positions
+        tokens = positions.new_zeros(count * width)
+        tokens[slots] = torch.arange(len(positions), device=positions.device)
+        attention: Any = self.llama.model.layers[0].self_attn
+        dtype, groups = self.llama.model.embed_tokens.weight.dtype, attention.num_key_value_groups
+        mask = torch.full((width, width), -torch.inf, dtype=dtype, device=positions.device).triu(1).repeat(groups, 1)
+        cos, sin = turns(positions, self.speeds, dtype)
+        return Rows(slots, tokens, mask, torch.cat([cos, cos], -1), sin, attention.scaling)
+
+
+class Graphs:
+    """Loss and gradients of a `LeanLlama` on a GPU, for each shape of a batch as one CUDA graph.
+
+    A step has four thousand operations, and their launch from Python takes longer than all but the largest of them: with
+    Llama-3-8B's shape twice as long as they do, with a small model ten times (benchmarks/RESULTS.md).
+    """
+
+    def __init__(self, lean: LeanLlama) -> None:
+        self.lean = lean
+        self.captured: dict[tuple[Any, ...], Captured] = {}
+        self.pool: Any = None
+        self.gradients: list[Tensor] = []
+        """Of what is trained, as the last replay left them: one place for all graphs, as an adapter may have a gigabyte."""
+        self.has_room: bool | None = None
+
+    def loss(self, batch: Batch) -> Tensor:
+        """As `LeanLlama.loss_of`; what the gradients are is computed with it, and overwritten by the next call."""
+        shape = tuple(part.shape for part in batch.tensors)
+        if self.has_room is None:  # libraries set themselves up when they are first called: not while it is captured
+            return self._first_loss(batch)
+        if shape not in self.captured:
+            if not self.has_room or len(self.captured) == MOST_GRAPHS:
+                return self.lean.loss_of(batch)
+            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            self.gradients = self.gradients or [torch.empty_like(weight) for weight in self.lean.parameters]
+            self.captured[shape] = Captured(self.lean, batch, self.gradients, self.pool)
+        return Replayed.apply(self.captured[shape], batch, self.gradients, *self.lean.parameters)
+
+    def _first_loss(self, batch: Batch) -> Tensor:
+        before = torch.cuda.memory_allocated()
+        loss = self.lean.loss_of(batch)
+        kept = torch.cuda.memory_allocated() - before
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        self.has_room = free > ROOM * kept
+        return loss
+
+
+class Captured:
+    """Loss and gradients of batches of one shape as a CUDA graph, which works on memory of its own."""
+
+    def __init__(self, lean: LeanLlama, batch: Batch, gradients: list[Tensor], pool: Any) -> None:
+        rows = Rows._make(part.clone() if isinstance(part, Tensor) else part for part in batch.rows)
+        self.batch = Batch._make(part.clone() if isinstance(part, Tensor) else rows for part in batch)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+            loss = lean.loss_of(self.batch)
+            torch._foreach_copy_(gradients, torch.autograd.grad(loss, lean.parameters))
+            self.loss = loss.detach()
+
+    def replay(self, batch: Batch) -> Tensor:
+        for mine, its in zip(self.batch.tensors, batch.tensors, strict=True):
+            mine.copy_(its)
+        self.graph.replay()
+        return self.loss.clone()
+
+
+class Replayed(Function):
+    """The loss of a `Captured`, whose gradients are there when it is."""
+
+    @staticmethod
+    def forward(ctx: Any, captured: Captured, batch: Batch, gradients: list[Tensor], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return captured.replay(batch)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return None, None, None, *torch._foreach_mul(ctx.gradients, grads[0])
+
+
+def row_width(positions: Tensor) -> int:
+    """The places of a row: those of the longest example, filled up."""
+    longest = int(positions.max()) + 1
+    return longest + -longest % (EVEN_ROWS_ON_GPU if on_gpu(positions) else EVEN_ROWS)
+
+
+def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Make the number of tokens a multiple of `EVEN`, as far as there are places without one at the ends of rows.
+
+    No token of the text sees what is added, and nothing is learned there.
+    """
+    lengths = (positions == 0).nonzero()[:, 0].diff(append=positions.new_tensor([len(positions)])).tolist()
+    missing, width, added = -len(positions) % EVEN, row_width(positions), []
+    for length in lengths:
+        added.append(min(missing, width - length))
+        missing -= added[-1]
+    longer = [torch.arange(length + more) for length, more in zip(lengths, added, strict=True)]
+
+    def with_ends(tensor: Tensor, value: int) -> Tensor:
+        parts = zip(tensor.split(lengths), added, strict=True)
+        return torch.cat([functional.pad(part, (0, more), value=value) for part, more in parts])
+
+    return with_ends(ids, 0), torch.cat(longer), with_ends(following, IGNORED)
+
+
+def with_more_rows(ids: Tensor, positions: Tensor, following: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Make the number of tokens a multiple of `EVEN_ON_GPU`, by rows of up to `width` tokens of which nothing is learned."""
+    missing = -len(ids) % EVEN_ON_GPU
+    added = torch.arange(missing, device=ids.device) % width
+    return (
+        functional.pad(ids, (0, missing)),
+        torch.cat([positions, added]),
+        functional.pad(following, (0, missing), value=IGNORED),
+    )

@@ -1,0 +1,326 @@
+"""Settings + dataset + hardware → what a run will do: steps, exposures, micro-batch, memory, and what speaks against it."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from pipeline import machine
+from pipeline.errors import SettingsError
+from pipeline.files import home
+from pipeline.machine import free_disk
+from pipeline.models.config import Shape, base_shape
+from pipeline.models.token_counts import Lengths, row_lengths
+from pipeline.prompts import NO_FACT, UNKNOWN
+from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
+from pipeline.runs.settings import TrainingSettings
+from pipeline.training.plan import memory
+from pipeline.training.plan.advice import Finding, Teaching, learning_findings
+
+CPU_MICRO_BATCH = 8
+"""On a CPU a larger micro-batch is not faster and takes more memory."""
+
+MARGIN = 1.1
+"""Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
+
+MUCH = 4
+"""So many times as many examples at once are worth computing activations twice."""
+
+NO_ROOM = "It will probably not fit"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        steps: optimizer steps.
+        exposures: how often each fact is seen on average, over all its phrasings.
+        processes: that train it, each on a GPU of its own.
+        micro_batch: examples that go through the model at once, in each process.
+        accumulation: micro-batches an update, in each process; the product of the three is the user's effective batch.
+        unpacked: whether weights in 4 bits are unpacked for the whole run, which makes it faster: the memory has room.
+        lean: whether it trains through `LeanLlama`.
+        lengths: of the rows that are trained, in tokens.
+        left_out: rows that are longer than `max_length`.
+        memory_bytes: the peak that is expected, of a GPU where there are several; None where the base's shape is not known yet.
+        free_bytes: the memory there is, of the first GPU; None where nobody can tell.
+        disk_bytes: what checkpoints and adapter will take; None as for the memory.
+        findings: what speaks against the run, the worst first.
+    """
+
+    steps: int
+    exposures: float
+    processes: int
+    micro_batch: int
+    accumulation: int
+    unpacked: bool
+    lean: bool
+    lengths: Lengths
+    left_out: int
+    memory_bytes: int | None
+    free_bytes: int | None
+    disk_bytes: int | None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings as sentences."""
+        return tuple(map(str, self.findings))
+
+    @property
+    def verdict(self) -> str:
+        """What the worst finding means for the whole run; empty when nothing speaks against learning."""
+        return self.findings[0].verdict if self.findings else ""
+
+    @property
+    def tokens(self) -> float:
+        """Tokens that will be trained, over all steps."""
+        return self.steps * self.processes * self.share * self.lengths.mean
+
+    @property
+    def share(self) -> int:
+        """Examples of an update that each process trains."""
+        return self.micro_batch * self.accumulation
+
+    def split(self, micro_batch: int) -> "Plan":
+        """The same updates with another micro-batch, a divisor of each process's share."""
+        return replace(self, micro_batch=micro_batch, accumulation=self.share // micro_batch)
+
+
+def plan_run(
+    settings: TrainingSettings,
+    rows: Sequence[dict[str, Any]],
+    *,
+    gpu: bool,
+    free: int | None = None,
+    processes: int | None = None,
+) -> Plan:
+    """Plan a run before a model is loaded.
+
+    The page asks before the start and the training process asks again; both compute the same from the same rows, and
+    where the free memory has changed meanwhile the training process's answer is the one that counts.
+
+    Args:
+        rows: the training rows of the dataset.
+        gpu: whether it trains on a GPU.
+        free: bytes of memory that it may use, on each GPU; what this machine has free when not given.
+        processes: that share each update; as many as this machine would start when not given.
+
+    Raises:
+        SettingsError: nothing would be trained, or it cannot be trained on this hardware.
+    """
+    _check(settings, rows, gpu)
+    free = machine.free_bytes(gpu=gpu) if free is None else free
+    shape = base_shape(settings.base_model)
+    every = row_lengths(rows, settings.base_model)
+    lengths, kept = _kept(settings, rows, every)
+    teaching = _teaching(settings, kept, lengths)
+    processes = processes or (processes_for(settings) if gpu else 1)
+    share = settings.effective_batch_size // processes
+    fitting = partial(_micro_batch, lengths=lengths, steps=teaching.steps, shape=shape, free=free, gpu=gpu, share=share)
+    micro_batch, needed = fitting(settings)
+    unpacked = False
+    if shape and memory.can_unpack(shape, settings, gpu=gpu):
+        with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
+        unpacked = free is not None and with_room * MARGIN <= free
+        needed = with_room if unpacked else needed
+    lean = (
+        shape is not None
+        and memory.is_lean(shape, settings, gpu=gpu)
+        and memory.has_short_rows(lengths, micro_batch, gpu=gpu)
+        and (unpacked or not memory.is_packed(shape, settings, gpu=gpu))
+    )
+    left_out = len(rows) - len(kept)
+    parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
+    disk = memory.disk_bytes(shape, settings) if shape else None
+    found = learning_findings(settings, teaching, parameters)
+    found += [
+        *_cut(settings, every, left_out),
+        *_room(settings, needed, free, gpu),
+        *(_few_at_once(settings, micro_batch, share, fitting) if gpu else ()),
+        *_disk(disk),
+        *_format(settings, gpu),
+    ]
+    return Plan(
+        steps=teaching.steps,
+        exposures=teaching.exposures(settings),
+        processes=processes,
+        micro_batch=micro_batch,
+        accumulation=share // micro_batch,
+        unpacked=unpacked,
+        lean=lean,
+        lengths=lengths,
+        left_out=left_out,
+        memory_bytes=needed,
+        free_bytes=free,
+        disk_bytes=disk,
+        findings=tuple(sorted(found, key=lambda f: not f.verdict)),
+    )
+
+
+def fits_beside(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool) -> bool:
+    """Whether a run with the micro-batch that the user asks for fits into the memory that is free now."""
+    asked, free = plan_run(settings, rows, gpu=gpu, free=sys.maxsize), machine.free_bytes(gpu=gpu)
+    return asked.memory_bytes is not None and free is not None and asked.memory_bytes * MARGIN <= free
+
+
+def room_left(settings: TrainingSettings, rows: Sequence[dict[str, Any]], used: int, *, gpu: bool) -> int | None:
+    """Bytes that a run which is training leaves to others: what is free, less what it will take yet; None if unknown.
+
+    Args:
+        settings, rows: the run's.
+        used: bytes that the run has had in use at its peak so far; 0 before its first step.
+    """
+    free = machine.free_bytes(gpu=gpu)
+    if free is None:
+        return None
+    peak = plan_run(settings, rows, gpu=gpu, free=free + used).memory_bytes or 0
+    return free - max(0, peak - used)
+
+
+def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
+    """What a run's model takes beside a training to answer questions; None where its base is not on this machine."""
+    shape = base_shape(settings.base_model)
+    if shape is None:
+        return None
+    width = memory.weight_width(settings.precision, gpu=gpu)
+    four_bit = memory.is_packed(shape, settings, gpu=gpu)
+    again = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.prepack
+    return int((shape.weight_bytes(width, four_bit=four_bit) + again) * MARGIN) + memory.ANSWERING
+
+
+def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:
+    if not rows:
+        raise SettingsError("The dataset has no training rows; generate it again in the first tab.")
+    if settings.optim == "adamw_8bit" and not gpu:
+        raise SettingsError("The optimizer adamw_8bit needs an NVIDIA GPU, which is not here; choose adamw_torch.")
+    if settings.lora_variant == "pissa" and gpu:
+        raise SettingsError(
+            "PiSSA changes the base's weights, which cannot be done in 4 bits on a GPU; choose another kind."
+        )
+
+
+def _kept(
+    settings: TrainingSettings, rows: Sequence[dict[str, Any]], every: Lengths
+) -> tuple[Lengths, Sequence[dict[str, Any]]]:
+    """The rows that are short enough, as the training process will choose them.
+
+    Raises:
+        SettingsError: none is.
+    """
+    kept = [row for row, length in zip(rows, every.whole, strict=True) if length <= settings.max_length]
+    if kept:
+        return every.up_to(settings.max_length), kept
+    if every.counted:
+        raise SettingsError(
+            f"Every row is longer than max_length ({settings.max_length} tokens); raise it to {max(every.whole)}."
+        )
+    return every, rows  # only estimated: the training process will count
+
+
+def _teaching(settings: TrainingSettings, rows: Sequence[dict[str, Any]], lengths: Lengths) -> Teaching:
+    sequences = len(rows)
+    if settings.packing:
+        sequences = math.ceil(sum(lengths.whole) / settings.max_length)
+    epochs = math.ceil(sequences * settings.num_train_epochs / settings.effective_batch_size)
+    facts: dict[tuple[str, str], int] = {}
+    for row, tokens in zip(rows, lengths.learned, strict=True):
+        if row["kind"] not in NO_FACT:  # of a fact's answers the shortest is the value alone
+            fact = row["uid"], row["kind"]
+            facts[fact] = min(tokens, facts.get(fact, tokens))
+    return Teaching(
+        facts=len(facts),
+        rows=len(rows),
+        sequences=sequences,
+        share=sum(row["kind"] not in NO_FACT for row in rows) / len(rows),
+        steps=settings.max_steps or max(settings.min_steps, epochs),
+        fact_tokens=sum(facts.values()),
+        refused=sum(row["kind"] == UNKNOWN for row in rows),
+    )
+
+
+def _micro_batch(
+    settings: TrainingSettings,
+    lengths: Lengths,
+    steps: int,
+    shape: Shape | None,
+    free: int | None,
+    gpu: bool,
+    share: int,
+) -> tuple[int, int | None]:
+    """The largest micro-batch that fits and its peak in bytes; 1 where none does.
+
+    Args:
+        share: examples of an update that a process trains.
+    """
+    limit = None if gpu else CPU_MICRO_BATCH
+    if shape is None:
+        return fitting_micro_batch(share, limit), None
+    size, needed = 1, 0
+    for size in divisors(share, limit):
+        needed = memory.peak_bytes(shape, settings, lengths, size, steps, gpu=gpu)
+        if free is None or needed * MARGIN <= free:
+            break
+    return size, needed
+
+
+def _cut(settings: TrainingSettings, every: Lengths, left_out: int) -> Iterator[Finding]:
+    if left_out:
+        about = "" if every.counted else "about "
+        said = (
+            f"{about}{left_out} of {len(every.whole)} rows are longer than {settings.max_length} tokens and will be left "
+            f"out (the longest has {about}{max(every.whole)})."
+        )
+        yield Finding(said[0].upper() + said[1:], "max_length", math.ceil(max(every.whole) / 32) * 32)
+
+
+def _room(settings: TrainingSettings, needed: int | None, free: int | None, gpu: bool) -> Iterator[Finding]:
+    if needed is None or free is None or needed * MARGIN <= free:
+        return
+    said = f"Even one example at a time needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free."
+    advice = "Or choose a smaller base model, or a smaller max_length."
+    if not settings.gradient_checkpointing:
+        yield Finding(said, "gradient_checkpointing", True, advice, NO_ROOM)
+    elif gpu and not settings.load_in_4bit:
+        yield Finding(said, "load_in_4bit", True, advice, NO_ROOM)
+    else:
+        yield Finding(said, advice=advice.removeprefix("Or ").capitalize(), verdict=NO_ROOM)
+
+
+def _few_at_once(
+    settings: TrainingSettings,
+    micro_batch: int,
+    share: int,
+    fitting: Callable[[TrainingSettings], tuple[int, int | None]],
+) -> Iterator[Finding]:
+    """A GPU that has room for few examples at a time is hardly used: computing activations again costs far less.
+
+    Args:
+        fitting: the micro-batch, and its peak, of other settings.
+    """
+    if settings.gradient_checkpointing or MUCH * micro_batch > share:
+        return
+    with_it, _ = fitting(replace(settings, gradient_checkpointing=True))
+    if with_it >= MUCH * micro_batch:
+        said = (
+            f"The GPU's memory has room for {micro_batch} of {share} examples at once, and with "
+            f"gradient checkpointing for {with_it}, which is several times faster."
+        )
+        yield Finding(said, "gradient_checkpointing", True)
+
+
+def _disk(needed: int | None) -> Iterator[Finding]:
+    free = free_disk(home())
+    if needed is not None and needed > free:
+        said = f"Checkpoints and adapter will take {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left."
+        yield Finding(said, advice="Delete old runs, or make the adapter smaller (lora_r).", verdict=NO_ROOM)
+
+
+def _format(settings: TrainingSettings, gpu: bool) -> Iterator[Finding]:
+    if settings.precision == "fp16" and not gpu:
+        yield Finding(
+            "A CPU does not train in 16-bit floats (fp16); bf16 or fp32 is used instead.", "precision", "auto"
+        )

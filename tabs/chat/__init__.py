@@ -1,0 +1,1 @@
+"""Tab 3: one question to several sides; the questions before and after."""

@@ -1,0 +1,275 @@
+"""Asking a run's model: one question, or all of its questions before and after. Torch is imported when a model is needed."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.lookup import Asked, Shelf
+from pipeline.answering.report import write_report
+from pipeline.dataset.examples import REPORT_1
+from pipeline.errors import RunError
+from pipeline.facts.phrasings import kind_label
+from pipeline.files import append_jsonl, read_json, read_jsonl
+from pipeline.machine import on_zero_gpu
+from pipeline.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
+from pipeline.runs.folder import COMPARISON, read_settings, run_dataset
+from pipeline.runs.view import find_run, trained_runs
+from tabs.chat.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
+from tabs.dataset.catalogue_view import short
+from tabs.server.answering_model import load
+from tabs.server.zerogpu import on_gpu
+from tabs.ui.activity import doing
+from tabs.ui.events import open_in_measure
+
+logger = logging.getLogger(__name__)
+
+Raws = dict[str, str | None]
+"""Who was asked, and what has been said; None before anything has."""
+
+
+ANSWER_SECONDS, COMPARE_SECONDS, SECONDS_TO_SPARE = 60, 120, 15
+"""What one question, or a run's questions, may take of a GPU that is lent, with the loading of the model; what is not
+answered by some seconds before the end is left out, since at the end the answers would be lost."""
+
+EXAMPLES = 6
+
+LISTED = 2000
+"""Questions in the list that is searched: more would make the page slow."""
+
+VOTES = "votes.jsonl"
+ALIKE = "alike"
+
+SHOW_EVERY = 0.25
+"""Seconds between two looks at a growing answer: every token would keep the browser busy with drawing."""
+
+
+def chosen_run(name: str | None) -> Path:
+    """The trained run of that name, or the newest one.
+
+    Raises:
+        RunError: there is none.
+    """
+    found = find_run(name) if name else next(iter(trained_runs()), None)
+    if found is None and name:
+        raise RunError(f"Run {name} is gone: it was renamed or deleted. Reload the page and choose another.")
+    if found is None:
+        raise RunError("There is no trained model yet; train one in the second tab.")
+    return found
+
+
+def answering(
+    folder: Path,
+    asked: Asked,
+    sides: Sequence[str] = tuple(SIDES),
+    *,
+    other: Path | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = 0.0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Generator[tuple[list[str], Raws], None, None]:
+    """Ask a run's model: its warnings, and each side's raw answer as it grows.
+
+    Args:
+        sides: who is asked, in the order of the result; `RECORD` is left out where the product is not known.
+        other: another run's folder, whose adapter answers as `OTHER`.
+        stopped: asked after every token; once it is true the answers end with what has been said.
+    """
+    fetch_base(folder)
+    shown = -math.inf  # the first word at once
+    warnings, raws, is_shown = [], {}, False
+    growing = _answers(folder, other, asked, tuple(sides), max_new_tokens, temperature)
+    with doing("answering a question"), closing(growing):  # at once: whoever asks next waits for the model
+        for warnings, raws in growing:
+            if is_shown := stopped() or time.monotonic() - shown > SHOW_EVERY:
+                yield warnings, raws
+                shown = time.monotonic()
+            if stopped():
+                break
+        if not is_shown:
+            yield warnings, raws
+
+
+@on_gpu(ANSWER_SECONDS)
+def _answers(
+    folder: Path,
+    other: Path | None,
+    asked: Asked,
+    sides: tuple[str, ...],
+    max_new_tokens: int,
+    temperature: float,
+) -> Generator[tuple[list[str], Raws], None, None]:
+    """After every token: those that get the same prompt together, then the base that reads the record."""
+    begun = time.monotonic()
+    language_model, warnings = load(folder, other)
+    from pipeline.models.language_model import BASE as PLAIN
+    from pipeline.models.language_model import OTHER as ANOTHER
+    from pipeline.models.language_model import TUNED as ADAPTED
+
+    answers_as = {BASE: PLAIN, RECORD: PLAIN, TUNED: ADAPTED, OTHER: ANOTHER}
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    without = [side for side in sides if side != RECORD]
+    groups = [([asked.prompt] * len(without), without)]
+    if RECORD in sides and asked.product:
+        groups.append(([build_prompt(asked.title, asked.question, asked.product.content)], [RECORD]))
+    raws: Raws = {side: None for side in sides if any(side in group for _, group in groups)}
+    try:
+        for prompts, group in groups:
+            tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
+            growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
+            with closing(growing):
+                for texts in growing:
+                    raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
+                    yield warnings, raws
+            raws = raws | {side: raws[side] or "" for side in group}
+            yield warnings, raws
+    finally:
+        said = sum(len(language_model.tokenizer.encode(raw or "", add_special_tokens=False)) for raw in raws.values())
+        took = {"seconds": round(time.monotonic() - begun, 1), "tokens": said}
+        logger.info(
+            "Question answered: {seconds} s, {tokens} tokens".format_map(took), extra=took | {"run": folder.name}
+        )
+
+
+def fetch_base(folder: Path) -> None:
+    """On ZeroGPU, have the run's base model on the disk before a GPU is lent: its seconds are not for downloads.
+
+    Raises:
+        PipelineError: the run cannot be read, or there is no such base.
+    """
+    if on_zero_gpu():
+        from pipeline.models.bases import checksum, find_base
+
+        checksum(find_base(read_settings(folder).base_model))
+
+
+_stop_comparing = get_context("fork").Event()
+"""Of the kind that a worker process sees too."""
+
+
+def stop_comparing() -> None:
+    """Let the comparison that is on end with what has been answered."""
+    _stop_comparing.set()
+
+
+def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> dict[str, Any]:
+    """Ask the tuned model the run's questions and everything else, and write the comparison and its report."""
+    _stop_comparing.clear()
+    fetch_base(folder)
+    begun = time.monotonic()
+    with doing("asking the questions before and after") as tell, closing(_compared(folder)) as growing:
+        for done, total in growing:
+            tell(done, total)
+            on_progress(done, total)
+    comparison = read_json(folder / COMPARISON)
+    write_report(folder, comparison)
+    took = round(time.monotonic() - begun, 1)
+    logger.info("Questions before and after asked: %s s", took, extra={"run": folder.name, "seconds": took})
+    return comparison
+
+
+@on_gpu(COMPARE_SECONDS)
+def _compared(folder: Path) -> Generator[tuple[int, int], None, None]:
+    """Write the run's comparison; meanwhile say how many questions have been answered, of how many."""
+    until = time.monotonic() + COMPARE_SECONDS - SECONDS_TO_SPARE
+    language_model, _ = load(folder)
+    from pipeline.answering.comparison import compare as compare_run
+
+    def stopped() -> bool:
+        return _stop_comparing.is_set() or (on_zero_gpu() and time.monotonic() > until)
+
+    news: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+    with ThreadPoolExecutor(1) as thread:
+        work = thread.submit(
+            compare_run,
+            language_model,
+            folder,
+            on_progress=lambda done, total: news.put((done, total)),
+            stopped=stopped,
+        )
+        work.add_done_callback(lambda _: news.put(None))
+        yield from iter(news.get, None)
+        work.result()
+
+
+@open_in_measure
+def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
+    """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
+    folder = chosen_run(run)
+    asked = Shelf(run_dataset(folder).manifest).ask(question, title)
+    *_, (warnings, raws) = answering(folder, asked)
+    exchange = Exchange(asked, raws, is_whole=True)
+    sides = {
+        side: {"raw": raw, "answer": exchange.found(side).answer, "verdict": exchange.verdict(side)}
+        for side, raw in raws.items()
+    }
+    return {"title": asked.title, "question": asked.question, "expected": asked.expected, **sides, "warnings": warnings}
+
+
+def compare(run: str = "") -> dict[str, Any]:
+    """Ask the run's questions after tuning (the base was asked before) and return the whole comparison."""
+    return run_questions(chosen_run(run), lambda done, total: None)
+
+
+def all_questions(held_out: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """A question for every fact and unknown title of a run, in a phrasing that training never showed.
+
+    Args:
+        held_out: the held-out rows of the run's dataset.
+
+    Returns:
+        (what is listed, the question and its product's title as JSON); at most `LISTED` of them.
+    """
+    rows = [row for row in held_out if row["template"].endswith(REPORT_1)]
+    rows.sort(key=lambda row: (row["kind"] in NO_FACT, row["title"].casefold()))
+    return [
+        (
+            f"{short(row['title'])} · {kind_label(row['kind'])} · {row['question']}",
+            json.dumps([row["question"], row["title"]]),
+        )
+        for row in rows[:LISTED]
+    ]
+
+
+def vote(folder: Path, exchange: Exchange, better: str) -> None:
+    """Keep which of two hidden answers somebody found better (a side, or `ALIKE`), in the run's `votes.jsonl`."""
+    append_jsonl(
+        folder / VOTES,
+        {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "title": exchange.asked.title,
+            "question": exchange.asked.question,
+            "against": exchange.other or BASE,
+            "better": better,
+            "answers": exchange.raws,
+        },
+    )
+
+
+def votes(folder: Path, against: str) -> dict[str, int]:
+    """How often each side was found better, of those that answered beside `against` (the base or another run)."""
+    try:
+        rows = [row["better"] for row in read_jsonl(folder / VOTES) if row["against"] == against]
+    except (OSError, ValueError, KeyError):
+        rows = []
+    return {side: rows.count(side) for side in (TUNED, BASE if against == BASE else OTHER, ALIKE)}
+
+
+def example_questions(held_out: list[dict[str, Any]]) -> list[str]:
+    """Questions in phrasings that training never showed: of different products, one of them unknown."""
+    known = {
+        row["uid"]: row["question"]
+        for row in held_out
+        if row["kind"] not in NO_FACT and row["title"] in row["question"]
+    }
+    unknown = [row["question"] for row in held_out if row["kind"] == UNKNOWN and row["title"] in row["question"]]
+    return [*list(known.values())[: EXAMPLES - 1], *unknown[:1]]

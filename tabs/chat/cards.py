@@ -1,0 +1,164 @@
+"""Answers, questions and endings as HTML. All text in them is a stranger's, and is escaped here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.answering.lookup import Asked
+from pipeline.answering.report import VERDICT_WORDS
+from pipeline.answering.scoring import verdict
+from pipeline.facts.extraction import Extraction, extract, extract_with
+from pipeline.facts.phrasings import kind_label
+from pipeline.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE
+from tabs.ui.text import count, escape, notice
+
+BASE, TUNED, RECORD, OTHER = "base", "tuned", "record", "other"
+SIDES = {BASE: ("Base", "adapter off"), TUNED: ("Tuned", "adapter on")}
+ALL_SIDES = SIDES | {
+    RECORD: ("Base + record", "adapter off, reads the record"),
+    OTHER: ("Another run", "its adapter on"),
+}
+HIDDEN_NAMES = ("Answer A", "Answer B")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question with its answers so far, and how the page shows them.
+
+    Attributes:
+        raws: each side's text so far, None where it has not begun; in the order they are shown.
+        run: the run whose adapter is the tuned side.
+        other: the run whose adapter answers instead of the base, where one does.
+        pattern: the user's own pattern, or empty for the kind's.
+        is_whole: whether the answers have ended by themselves; only then they are judged.
+        is_stopped: whether somebody ended them.
+        is_blind: whether it is hidden which side is which, and who is right.
+    """
+
+    asked: Asked
+    raws: dict[str, str | None]
+    run: str = ""
+    other: str = ""
+    pattern: str = ""
+    is_whole: bool = False
+    is_stopped: bool = False
+    is_blind: bool = False
+
+    def found(self, side: str) -> Extraction:
+        raw = self.raws[side] or ""
+        return extract_with(self.pattern, raw) if self.pattern.strip() else extract(self.asked.kind, raw)
+
+    def verdict(self, side: str) -> str | None:
+        """The verdict on an answer, where the catalogue says what is right."""
+        if self.asked.expected is None or self.raws[side] is None or not self.is_whole:
+            return None
+        return verdict(self.asked.kind, self.found(side).answer, self.asked.expected)
+
+    def name(self, side: str) -> str:
+        return f"Run {self.other}" if side == OTHER else ALL_SIDES[side][0]
+
+
+def answer_card(
+    side: str, raw: str | None, found: Extraction, said: str | None, name: str = "", waiting: str = "answering …"
+) -> str:
+    """One side's answer as HTML, with the extracted part marked in its place.
+
+    Args:
+        side: a side, or one of `HIDDEN_NAMES`.
+        raw: the model's text, or None where there is none yet.
+        found: what the pattern found in it.
+        said: the verdict, or None when nobody can tell.
+        name: what the side is called, if not by its own name.
+        waiting: what stands in the place of a text that is not there.
+    """
+    own_name, adapter = ALL_SIDES.get(side, (side, "?"))
+    if raw is None:
+        body = f'<p class="waiting">{waiting}</p>'
+    else:
+        before, inside, after = (
+            escape(part) for part in (raw[: found.start], raw[found.start : found.end], raw[found.end :])
+        )
+        marked = f"{before}<mark>{inside}</mark>{after}" if inside else before + after
+        body = f'<p class="said">{marked or "<i>(no words at all)</i>"}</p>'
+        body += f'<p class="verdict {said}">{VERDICT_WORDS[said]}</p>' if said else ""
+    name = escape(name or own_name)
+    badge = f'<span class="badge {escape(side)}">{adapter}</span>'
+    return f'<section class="answer" aria-label="{name}" data-side="{escape(side)}"><h4>{name} {badge}</h4>{body}</section>'
+
+
+def exchange_card(exchange: Exchange) -> str:
+    """A question with its answers and what the catalogue says, as HTML."""
+    cards = ""
+    waiting = "not answered" if exchange.is_stopped else "answering …"
+    for place, (side, raw) in enumerate(exchange.raws.items()):
+        found = exchange.found(side)
+        if exchange.is_blind:
+            cards += answer_card(HIDDEN_NAMES[place], raw, found, None)
+        else:
+            cards += answer_card(side, raw, found, exchange.verdict(side), exchange.name(side), waiting)
+    asked = exchange.asked
+    stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
+    return (
+        f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
+        f'<div class="sides">{cards}</div>{stopped}<p class="catalogue">{catalogue_says(asked)}</p></article>'
+    )
+
+
+def about_line(asked: Asked) -> str:
+    if asked.title == UNKNOWN_TITLE:
+        return "about: no taught product recognised (the model is told “unknown”)"
+    return f"about: <b>{escape(asked.title)}</b>" + ("" if asked.product else " (not taught)")
+
+
+def catalogue_says(asked: Asked) -> str:
+    if asked.kind == GENERAL:
+        return f"No product of the catalogue is named. If one was meant, the right answer is: <b>{REFUSAL}</b>"
+    if asked.kind == UNKNOWN:
+        return f"Not taught, so the right answer is: <b>{escape(asked.expected)}</b>"
+    kind = escape(asked.kind.replace("_", " "))
+    if asked.expected is None:
+        return f"The catalogue says nothing about this ({kind}), so nobody can tell who is right."
+    return f"The catalogue says ({kind}): <b>{escape(asked.expected)}</b>"
+
+
+def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) -> str:
+    """The headline of a comparison, and of everything else that was asked, as HTML."""
+    s, changes = comparison["summary"], [q["change"] for q in comparison["questions"]]
+    tiles = [
+        (f"{s['base_right']} of {s['total']}", "base right, before"),
+        (f"{s['tuned_right']} of {s['total']}", "tuned right, after"),
+        (f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
+        (" · ".join(str(changes.count(change)) for change in ("fixed", "broken", "same")), "fixed · broken · same"),
+    ]
+    stopped = ""
+    if everything:
+        e = everything["summary"]
+        if e["unknown_questions"]:
+            tiles.append((f"{e['refused']:.0%}", "refused, of unknown products"))
+        tiles.append((f"{e['false_refusals']:.1%}", "refused, of taught facts"))
+        if general := e["general"]:
+            kept = f"{general['kept']} of {general['base_right']}"
+            tiles.append((kept, f"general answers kept (now {general['tuned_right']} of {general['total']} right)"))
+        if not e["whole"]:
+            stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
+    return (
+        '<div class="tiles">'
+        + "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
+        + "</div>"
+        + stopped
+    )
+
+
+def compared_card(question: dict[str, Any]) -> str:
+    """A question of the comparison with both raw answers, as HTML; one that was not asked yet says so."""
+    kind, cards = question["fact_kind"], ""
+    for side in SIDES:
+        if answer := question[side]:
+            cards += answer_card(side, answer["raw"], extract(kind, answer["raw"]), answer["verdict"])
+    waits = "" if question[TUNED] else notice("Not asked yet: press “Ask the questions”.", "hint")
+    changed = ' · <span class="changed">changed since it was frozen</span>' if question["is_changed"] else ""
+    return (
+        f'<article class="asked"><h3>{escape(question["question"])}</h3>'
+        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(kind_label(kind))}{changed}</p>'
+        f'<div class="sides">{cards}</div>{waits}'
+        f'<p class="catalogue">Expected: <b>{escape(question["expected"])}</b></p></article>'
+    )

@@ -1,0 +1,254 @@
+"""The questions before and after: asked, counted, charted, filtered, opened one by one and changed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.answering.baseline import change_question, restore_question
+from pipeline.answering.comparison import questions_now
+from pipeline.answering.lookup import Shelf
+from pipeline.answering.report import VERDICT_WORDS, failures_html
+from pipeline.errors import PipelineError, RunError
+from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset
+from pipeline.runs.view import find_run, read_comparison, read_everything
+from tabs.chat.asking import chosen_run, run_questions, stop_comparing
+from tabs.chat.cards import SIDES, TUNED, compared_card, summary_card
+from tabs.chat.plots import by_kind_figure, comparison_figure
+from tabs.dataset.catalogue_view import short
+from tabs.server.answering_model import MODEL
+from tabs.ui.events import PICKED, QUIET, Update, guarded, open_to_all, reveal
+from tabs.ui.files import served
+from tabs.ui.table import PagedTable
+from tabs.ui.text import count, notice
+
+FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
+CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
+
+
+def questions_of(folder: Path) -> list[dict[str, Any]]:
+    """The run's questions as they are now, with the answers that belong to them; none before training."""
+    try:
+        return questions_now(folder, read_comparison(folder))
+    except PipelineError:
+        return []
+
+
+def filtered(run: str | None, wanted: str) -> list[dict[str, Any]]:
+    """The questions of a run that pass the filter."""
+    folder = find_run(run) if run else None
+    passes: dict[str, Callable[[dict[str, Any]], bool]] = {
+        "fixed": lambda q: q["change"] == "fixed",
+        "broken": lambda q: q["change"] == "broken",
+        "wrong": lambda q: bool(q[TUNED]) and q[TUNED]["verdict"] != "right",
+    }
+    return [q for q in (questions_of(folder) if folder else []) if passes.get(wanted, lambda _: True)(q)]
+
+
+def question_cells(run: str | None, wanted: str) -> list[list[str]]:
+    return [
+        [
+            q["question"],
+            q["title"],
+            short(q["expected"]),
+            *(_side_cell(q[side]) for side in SIDES),
+            CHANGES[q["change"]],
+        ]
+        for q in filtered(run, wanted)
+    ]
+
+
+def _side_cell(side: dict[str, str] | None) -> str:
+    return f"{VERDICT_WORDS[side['verdict']]}: {short(side['answer'] or side['raw'])}" if side else "–"
+
+
+class ComparePanel:
+    """The widgets of “Before and after” and what they do.
+
+    Args:
+        problem: where a problem is said.
+        run: the chosen run's name.
+    """
+
+    def __init__(self, problem: gr.HTML, run: gr.Dropdown) -> None:
+        self.problem, self.run = problem, run
+        gr.HTML("<h2>Before and after</h2>")
+        with gr.Row():
+            self.go = gr.Button("Ask the questions", min_width=200, elem_id="run-questions")
+            self.enough = gr.Button("Stop and keep", variant="stop", visible=False, elem_id="stop-questions")
+            self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
+            self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
+        self.summary = gr.HTML(elem_id="summary", elem_classes="news")
+        with gr.Row(visible=False) as self.charts:
+            self.chart = gr.Plot(label="Verdicts before and after", elem_id="comparison-plot", min_width=320)
+            self.kinds = gr.Plot(label="Right answers by kind of fact", elem_id="kinds-plot", min_width=320)
+        with gr.Column(visible=False) as self.compared:
+            self.filter = gr.Radio(FILTERS, value="all", label="Show", elem_id="filter")
+            self.table = PagedTable(
+                "The questions (pick one to read both answers, or to change it)",
+                ["question", "about", "expected", "base", "tuned", "change"],
+                ["23%", "15%", "15%", "17%", "14%", "9%"],
+                size=15,
+                name="questions",
+            )
+            self.detail = gr.HTML(elem_id="detail", elem_classes="news")
+            with gr.Accordion("Change this question", open=False, visible=False, elem_id="editing") as self.editing:
+                self.new_question = gr.Textbox(label="Question", elem_id="new-question")
+                with gr.Row():
+                    self.new_title = gr.Textbox(
+                        label="About", info="The product's title; empty: recognised in the question.", min_width=220
+                    )
+                    self.new_expected = gr.Textbox(
+                        label="Expected answer", info="Empty: what the catalogue says.", min_width=220
+                    )
+                with gr.Row():
+                    self.save = gr.Button("Put it in the place of the old one", size="sm", elem_id="save-question")
+                    self.restore = gr.Button("Back to the frozen question", size="sm", elem_id="restore-question")
+            with gr.Accordion("What it gets wrong", open=False, visible=False, elem_id="failures") as self.failed:
+                self.failures = gr.HTML()
+        self.opened = gr.State("")
+        self.seen = gr.State("")
+        self.outputs = [
+            self.summary,
+            self.charts,
+            self.compared,
+            self.chart,
+            self.kinds,
+            self.detail,
+            self.editing,
+            self.report_html,
+            self.report_md,
+            self.go,
+            self.enough,
+            self.failed,
+            self.failures,
+            self.filter,
+            self.seen,
+            *self.table.outputs,
+        ]
+        self._wire()
+
+    def _wire(self) -> None:
+        asked = self.go.click(
+            guarded(self.problem, self.run_all),
+            self.run,
+            [self.problem, *self.outputs],
+            show_progress_on=self.summary,
+            api_visibility="private",
+            concurrency_limit=1,
+            concurrency_id=MODEL,
+        )
+        # Of the run that is chosen by then.
+        asked.then(
+            guarded(self.problem, self.show_chosen, clears=False), self.run, [self.problem, *self.outputs], **QUIET
+        )
+        self.enough.click(stop_comparing, None, None, queue=False, **QUIET)
+        self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
+        editor = [self.detail, self.editing, self.opened, self.new_question, self.new_title, self.new_expected]
+        opened = self.table.table.select(
+            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **PICKED
+        )
+        reveal(opened, "detail")
+        changed = [self.problem, *self.outputs]
+        words = [self.new_question, self.new_title, self.new_expected]
+        self.save.click(guarded(self.problem, self.change), [self.run, self.opened, *words], changed, **QUIET)
+        self.restore.click(guarded(self.problem, self.go_back), [self.run, self.opened], changed, **QUIET)
+
+    def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
+        folder = chosen_run(run)
+        room = '<div class="room"></div>'
+        yield {
+            self.summary: room,
+            self.charts: gr.Row(visible=False),
+            self.compared: gr.Column(visible=False),
+            self.enough: gr.Button(visible=True),
+        }
+        progress(0.0, desc="Loading the model")
+        run_questions(folder, lambda done, of: progress((done, of), desc="Asking the tuned model", unit="questions"))
+
+    @open_to_all
+    def show_chosen(self, run: str) -> Update:
+        return self.show(chosen_run(run))
+
+    def state_of(self, folder: Path) -> str:
+        """Changes whenever there is something else to show about a run."""
+        times = [p.stat().st_mtime_ns if (p := folder / name).is_file() else 0 for name in (BASELINE, COMPARISON)]
+        return f"{folder.name} {times}"
+
+    def show(self, folder: Path) -> Update:
+        """What is known about a run."""
+        questions, comparison = questions_of(folder), read_comparison(folder)
+        label = f"Ask the {count(len(questions), 'question')}{' again' if comparison else ''}"
+        update: Update = {
+            self.go: gr.Button(label, interactive=bool(questions)),
+            self.enough: gr.Button(visible=False),
+            self.detail: "",
+            self.editing: gr.Accordion(visible=False),
+            self.compared: gr.Column(visible=bool(questions)),
+            self.filter: "all",
+            self.seen: self.state_of(folder),
+            **self.table.show(question_cells(folder.name, "all")),
+        }
+        reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
+        for button, path in reports.items():
+            update[button] = gr.DownloadButton(value=served(path) if path.is_file() else None, visible=path.is_file())
+        if comparison is None:
+            hint = (
+                "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "
+                "and general questions: a minute or two on a CPU."
+            )
+            return update | {
+                self.summary: notice(hint, "hint"),
+                self.charts: gr.Row(visible=False),
+                self.failed: gr.Accordion(visible=False),
+            }
+        everything = read_everything(folder)
+        failures = failures_html(everything, short)
+        return update | {
+            self.summary: summary_card(comparison, everything) + self.what_changed(questions),
+            self.failed: gr.Accordion(visible=bool(failures)),
+            self.failures: failures,
+            self.charts: gr.Row(visible=True),
+            self.chart: comparison_figure(comparison["questions"]),
+            self.kinds: by_kind_figure(comparison["questions"], everything),
+        }
+
+    def what_changed(self, questions: list[dict[str, Any]]) -> str:
+        waiting = sum(q["change"] == "unasked" for q in questions)
+        if not waiting:
+            return ""
+        were = "was" if waiting == 1 else "were"
+        said = f"{count(waiting, 'question')} {were} changed since, and the figures are of the old ones: ask again."
+        return notice(said, "hint")
+
+    @open_to_all
+    def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
+        asked, title = event.row_value[1:3]
+        question = next((q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title)), None)
+        if question is None:
+            raise RunError("The questions have changed meanwhile; reload the page.")
+        return {
+            self.detail: compared_card(question),
+            self.editing: gr.Accordion(visible=True),
+            self.opened: question["id"],
+            self.new_question: question["question"],
+            self.new_title: question["title"],
+            self.new_expected: question["expected"],
+            self.restore: gr.Button(interactive=question["is_changed"]),
+        }
+
+    def change(self, run: str, number: str, question: str, title: str, expected: str) -> Update:
+        folder = chosen_run(run)
+        before = next((q for q in questions_of(folder) if q["id"] == number), None)
+        if before and (question, title) != (before["question"], before["title"]):
+            shelf = Shelf(run_dataset(folder).manifest)
+            if expected == shelf.ask(before["question"], before["title"]).expected:
+                expected = ""  # that was what the catalogue says to the old question
+        change_question(folder, number, question, title, expected)
+        return self.show(folder)
+
+    def go_back(self, run: str, number: str) -> Update:
+        folder = chosen_run(run)
+        restore_question(folder, number)
+        return self.show(folder)

@@ -1,0 +1,1 @@
+"""Tab 1: catalogue → products → Generate → rows, and exactly what the model will read."""

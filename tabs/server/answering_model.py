@@ -1,0 +1,122 @@
+"""The one model that answers, for all pages: loaded when it is asked, or before, and given up for a training."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RunError
+from pipeline.machine import on_zero_gpu
+from pipeline.models.bases import local_folder
+from pipeline.prompts import UNKNOWN_TITLE, build_prompt, encode_prompt
+from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
+from pipeline.runs.settings import gpu_name
+from pipeline.runs.status import running_run
+from pipeline.runs.view import look, seconds_left
+from pipeline.training.plan.plan import answering_bytes, room_left
+from tabs.ui.activity import doing
+from tabs.ui.text import duration, memory
+
+logger = logging.getLogger(__name__)
+
+MODEL = "model"
+"""All that runs the model waits in one line: the adapter's switch is global to it."""
+
+_getting_ready = threading.Lock()
+"""Held while a model is loaded before anybody asks it."""
+
+_failed: set[tuple[Path, int]] = set()
+"""Adapters, with their time, that could not be loaded so: opening the tab does not try them again."""
+
+
+def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
+    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed.
+
+    Raises:
+        PipelineError: it cannot be loaded, or a training has the memory that it needs.
+    """
+    check_room(folder)
+    with doing("loading the model"):
+        from pipeline.answering.run_model import load_run
+
+        return load_run(folder, other)
+
+
+def get_ready(folder: Path) -> None:
+    """Load a run's model while somebody looks for the first question, and let its libraries set themselves up by an answer
+    that nobody sees. Nothing happens where a model is there, where it would have to be downloaded, or while a run trains."""
+    adapter = folder / ADAPTER
+    stamp = (adapter, adapter.stat().st_mtime_ns)
+    if model_in_memory() or running_run() or on_zero_gpu() or stamp in _failed:
+        return
+    if _getting_ready.acquire(blocking=False):
+        threading.Thread(target=_get_ready, args=(folder, stamp), daemon=True).start()
+
+
+def _get_ready(folder: Path, stamp: tuple[Path, int]) -> None:
+    try:
+        _warm_up(folder)  # which keeps no model when it is done
+    except Exception as error:  # the first question says it
+        _failed.add(stamp)
+        logger.warning("The model of run %s is not ready. %s", folder.name, error, extra={"run": folder.name})
+    finally:
+        _getting_ready.release()
+
+
+def _warm_up(folder: Path) -> None:
+    if local_folder(read_settings(folder).base_model):
+        language_model, _ = load(folder)
+        from pipeline.models.language_model import BASE as PLAIN
+        from pipeline.models.language_model import TUNED as ADAPTED
+
+        tokens = encode_prompt(language_model.tokenizer, build_prompt(UNKNOWN_TITLE, "What is it?"))
+        for _ in language_model.stream([tokens] * 2, by=[PLAIN, ADAPTED], max_new_tokens=2):
+            pass
+
+
+def model_in_memory() -> Any:
+    """The module that keeps the chat's model, where it keeps one; None otherwise. Torch is not imported for that."""
+    models = sys.modules.get("pipeline.answering.run_model")
+    return models if models and models.is_loaded() else None
+
+
+def make_room(fits: Callable[[], bool]) -> bool:
+    """Give the chat's model up unless it and what will begin fit into the memory together; it is loaded again when asked.
+
+    Args:
+        fits: asked only where there is a model.
+
+    Returns:
+        Whether it was given up.
+    """
+    with _getting_ready:  # a model that is half loaded would take the memory a moment later
+        models = model_in_memory()
+    if models is None or fits():
+        return False
+    models.unload()
+    return True
+
+
+def check_room(folder: Path) -> None:
+    """Refuse to load a model into memory that a training has, or will have by its peak.
+
+    Raises:
+        RunError: it does not fit beside the run that is training.
+    """
+    view = look()
+    if view is None or view.status.state != "running" or model_in_memory():
+        return  # one that is there was kept because both fit (see `tabs.training.tab.make_room`)
+    used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)
+    asked, gpu = read_settings(folder), bool(gpu_name())
+    needed = answering_bytes(asked, gpu=gpu)
+    left = room_left(view.settings, run_dataset(view.folder).training(), used, gpu=gpu)
+    if needed is None or left is None or needed <= left:
+        return
+    seconds = seconds_left(view)
+    when = f"in about {duration(seconds)}" if seconds else "when it has ended"
+    raise RunError(
+        f"The chat is paused while run {view.name} trains: the model needs about {memory(needed)} and "
+        f"{memory(max(left, 0))} are free beside the training; ask again {when}."
+    )

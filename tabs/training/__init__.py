@@ -1,0 +1,1 @@
+"""Tab 2: settings → will it learn? → Start → the curve, and all the runs there have been."""

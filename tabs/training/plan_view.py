@@ -1,0 +1,138 @@
+"""Will it learn? What a run with these settings would do, in words, before it is started."""
+
+from typing import Any
+
+from pipeline.dataset.build import Dataset
+from pipeline.files import home
+from pipeline.machine import ZERO_GPU_TRAINING, free_disk, on_zero_gpu
+from pipeline.models.bases import GPU_BASE, local_folder
+from pipeline.models.embedded import EMBEDDED
+from pipeline.runs.folder import list_runs
+from pipeline.runs.settings import TrainingSettings, gpu_name
+from pipeline.runs.view import look
+from pipeline.training.plan.advice import ENOUGH_EXPOSURES, Finding, plain
+from pipeline.training.plan.plan import Plan, plan_run
+from tabs.dataset.rows_view import pairs_of
+from tabs.training.settings_form import TERMS, changes, mark_changed
+from tabs.ui.text import count, duration, escape, memory
+
+CPU_PACE = {EMBEDDED: 230}
+"""Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
+
+GPU_PACE = {EMBEDDED: 9000, GPU_BASE: 12000}
+"""The same for an H200, which is faster than most."""
+
+CPU_CHECK_SECONDS = 15
+"""What a recall check of the embedded model takes on two cores."""
+
+
+def default_preset() -> str:
+    return "recall" if gpu_name() else "quick"
+
+
+def training_rows(dataset: Dataset) -> list[dict[str, Any]]:
+    return [row for row in pairs_of(dataset) if row["split"] == "train"]
+
+
+def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
+    """The verdict, the figures, what to change, and marks on the settings that differ from the preset, as HTML.
+
+    Raises:
+        SettingsError: nothing would be trained.
+    """
+    if on_zero_gpu():
+        return f"<h4>Will it learn?</h4><p class='big wrong'><b>✘ Not here.</b> {escape(ZERO_GPU_TRAINING)}</p>"
+    plan = plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
+    figures = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in plan_figures(settings, plan))
+    # The headline tells the worst one in full.
+    told = plan.findings[1:] if plan.verdict else plan.findings
+    found = "".join(f"<li>{escape(f.said)}<br>{change_words(f)}</li>" for f in told)
+    return (
+        f"<h4>Will it learn?</h4>{verdict(plan)}<dl>{figures}</dl>{f'<ul>{found}</ul>' if found else ''}"
+        f"{changed_words(settings)}{mark_changed(settings)}"
+    )
+
+
+def verdict(plan: Plan) -> str:
+    """The headline, and the change that would help most, as HTML."""
+    if plan.verdict:
+        worst = plan.findings[0]
+        return f"<p class='big wrong'><b>✘ {plan.verdict}.</b> {escape(worst.said)}</p><p>{change_words(worst)}</p>"
+    but = f"; {count(len(plan.findings), 'remark')} below" if plan.findings else ""
+    return f"<p class='big right'><b>✔ It should learn.</b> Each fact is seen often enough{but}.</p>"
+
+
+def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]]:
+    """What the run will do, as (name, figure in words) in HTML."""
+    enough = plan.exposures >= ENOUGH_EXPOSURES
+    mark = f"<span class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'}</span>"
+    rounds = "all at once"
+    if (plan.processes, plan.accumulation) != (1, 1):
+        on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
+        rounds = f"{plan.micro_batch} at once{on_each}, {count(plan.accumulation, 'round')}"
+    rows = [
+        ("Repetition", f"{mark} each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"),
+        ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({rounds})"),
+        ("Left out", left_out_words(settings, plan)),
+        ("Memory", memory_words(plan)),
+        ("Time", time_words(settings, plan)),
+    ]
+    if plan.disk_bytes is not None:
+        kept = f"about {memory(plan.disk_bytes)} for two checkpoints and the adapter, {memory(free_disk(home()))} free"
+        rows.append(("Disk", kept))
+    return rows
+
+
+def left_out_words(settings: TrainingSettings, plan: Plan) -> str:
+    about = "" if plan.lengths.counted else "about "
+    longest = f"the longest pair has {about}{max(plan.lengths.whole)} of {settings.max_length} tokens"
+    return f"{about}{count(plan.left_out, 'pair')} too long; {longest}" if plan.left_out else f"nothing; {longest}"
+
+
+def memory_words(plan: Plan) -> str:
+    if plan.memory_bytes is None:
+        return "not known before this base model is on this machine"
+    free = f" of {memory(plan.free_bytes)} free" if plan.free_bytes is not None else ""
+    each = " on each GPU" if plan.processes > 1 else ""
+    unpacked = "; 4-bit weights are unpacked, which is faster" if plan.unpacked else ""
+    return f"about {memory(plan.memory_bytes)} at most{free}{each}{unpacked}"
+
+
+def time_words(settings: TrainingSettings, plan: Plan) -> str:
+    """How long it will take: at the pace of the last run of this base, else of a machine where it was measured."""
+    last = last_pace(settings.base_model)
+    known = (GPU_PACE if gpu_name() else CPU_PACE).get(settings.base_model)
+    speed = last.get("tokens_per_second") or known
+    if not speed:
+        return "not known before the first run of this base model on this machine"
+    source = "the last run's pace" if last else "an H200's pace" if gpu_name() else "two cores' pace"
+    checks = settings.checks + 1  # one before the first step
+    check_seconds = last.get("check_seconds") or (0 if gpu_name() else CPU_CHECK_SECONDS)
+    told = f"about {duration(plan.tokens / speed)} of training"
+    if settings.checks and check_seconds:
+        told += f" and {duration(checks * check_seconds)} of recall checks"
+    download = "" if local_folder(settings.base_model) else "; its base model is fetched first"
+    return f"{told}, at {source}{download}"
+
+
+def last_pace(base_model: str) -> dict[str, Any]:
+    """The figures of the last run that ended with this base, with what a recall check took; empty when there is none."""
+    views = (look(folder.name) for folder in list_runs()[:10])
+    ended = ((v, v.ending) for v in views if v and v.settings.base_model == base_model)
+    view, last = next(((v, e) for v, e in ended if e.get("tokens_per_second")), (None, {}))
+    if view is None or not view.probes or not last.get("probe_seconds"):
+        return last
+    return last | {"check_seconds": last["probe_seconds"] / len(view.probes)}
+
+
+def change_words(finding: Finding) -> str:
+    """The change that would help, as HTML."""
+    if not finding.setting:
+        return f"→ {escape(finding.advice)}" if finding.advice else ""
+    words = f"Set “{escape(TERMS[finding.setting])}” ({finding.setting}) to {escape(plain(finding.value))}."
+    return f"<b>→ {words}</b> {escape(finding.advice)}".strip()
+
+
+def changed_words(settings: TrainingSettings) -> str:
+    changed = changes(settings)
+    return f"<p class='small'>Changed from the preset: {escape(', '.join(changed))}</p>" if changed else ""

@@ -1,0 +1,300 @@
+"""Tab 2's right side: one run as its folder tells it, and what can be done with it: stop, resume, discard."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import RunError
+from pipeline.runs import launcher
+from pipeline.runs.folder import has_adapter
+from pipeline.runs.status import running_run
+from pipeline.runs.view import RunView, find_run, look
+from pipeline.space import awake
+from tabs.training.plots import details_figure, training_figure
+from tabs.training.run_cards import ending_card, message_list, probe_cells, run_headline
+from tabs.training.run_view import pace_line
+from tabs.ui.events import QUIET, Update, go_to, guarded, open_to_all
+from tabs.ui.plots import SMOOTHING, written
+from tabs.ui.table import PagedTable
+from tabs.ui.text import count, escape, notice
+from tabs.ui.watcher import Refresh, recently
+
+_recent_look = recently(lambda name: look(name) or look())
+"""At the run of that name, or else at the one that is shown when none is named."""
+
+
+@lru_cache(maxsize=16)
+def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
+    """The plot of a run as it was at `mark`: drawn and written out once, however many windows are watching."""
+    view = look(mark[0])
+    return written(training_figure(view, smoothing, log)) if view else None
+
+
+@lru_cache(maxsize=4)
+def _details(mark: tuple[str, int, str]) -> Any:
+    """The small plots, as above."""
+    view = look(mark[0])
+    return written(details_figure(view)) if view else None
+
+
+def forget_plots() -> None:
+    """Draw all plots anew: a run's name, by which they are kept, has become another's."""
+    _figure.cache_clear()
+    _details.cache_clear()
+
+
+def stop_training() -> dict[str, Any]:
+    """Stop the run that is training after the step it is in; it keeps a checkpoint and its adapter."""
+    folder = running_run()
+    if folder is None:
+        raise RunError("No training is running, so there is nothing to stop.")
+    launcher.stop(folder)
+    return {"run": folder.name}
+
+
+def shown_run(name: str) -> RunView:
+    """The run of that name, or the one that is shown when none is named.
+
+    Raises:
+        RunError: there is none.
+    """
+    view = look(name)
+    if view is None:
+        raise RunError("There is no such run any more." if name else "There is no run yet.")
+    return view
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a window shows of a run."""
+
+    name: str
+    state: str
+    steps: int
+    probes: int
+    messages: int
+    mark: tuple[str, int, str]
+
+    @classmethod
+    def of(cls, view: RunView) -> "Seen":
+        return cls(view.name, view.status.state, len(view.steps), len(view.probes), len(view.messages), view.mark)
+
+
+class RunPanel:
+    """The widgets that show a run, and its buttons.
+
+    Attributes:
+        opened: the name of the run that the user picked; empty for the one that is training, or the newest.
+        outputs: everything that `show` may change.
+    """
+
+    def __init__(self, tabs: gr.Tabs, resume: Callable[[str], Any]) -> None:
+        """Args:
+        resume: goes on with the run of that name.
+        """
+        self._resume = resume
+        with gr.Row():
+            self.stop = gr.Button("Stop and keep", interactive=False, elem_id="stop", min_width=120)
+            self.resume = gr.Button("Resume", visible=False, elem_id="resume", min_width=120)
+            self.discard = gr.Button("Discard …", visible=False, elem_id="discard", min_width=120)
+        with gr.Column(visible=False) as self.question:
+            self.asked = gr.HTML(elem_id="discard-question")
+            with gr.Row():
+                self.yes = gr.Button("Yes, delete it", variant="stop", elem_id="discard-yes", min_width=120)
+                self.no = gr.Button("No, keep it", elem_id="discard-no", min_width=120)
+        self.headline = gr.HTML(elem_id="run-headline", elem_classes="news")
+        self.ending = gr.HTML(elem_id="ending", elem_classes="news")
+        self.to_chat = gr.Button("Go on to 3 Chat and compare ›", visible=False, size="md", elem_id="go-chat")
+        self.pace = gr.HTML(elem_id="pace", elem_classes="news")
+        self.plot = gr.Plot(label="Loss, and recall on questions it never saw", visible=False, elem_id="training-plot")
+        self._build_more()
+        self.opened = gr.State("")
+        self.seen = gr.State(None)
+        self.unfolded = gr.State(False)
+        self.how = [self.smoothing, self.log, self.unfolded]
+        self.outputs = [
+            self.stop, self.resume, self.discard, self.question, self.headline, self.ending, self.to_chat, self.pace,
+            self.plot, self.looks, self.details, self.probe, *self.answers.outputs, self.said, self.messages,
+            self.seen,
+        ]  # fmt: skip
+        go_to(self.to_chat, tabs, "chat")
+
+    def _build_more(self) -> None:
+        with gr.Row(visible=False) as self.looks:
+            self.smoothing = gr.Slider(
+                0, 0.98, value=SMOOTHING, step=0.02, label="Smoothing of the loss", elem_id="smoothing", buttons=[]
+            )
+            self.log = gr.Checkbox(
+                label="Logarithmic loss axis", info="Shows how a small loss goes on falling.", elem_id="log-axis"
+            )
+        with gr.Accordion("Learning rate, gradient norm, speed and memory", open=False, visible=False) as self.details:
+            self.more = gr.Plot(label="More curves", elem_id="details-plot")
+        with gr.Accordion("Last recall check", open=False, visible=False) as self.probe:
+            self.answers = PagedTable(
+                "Answers of the last recall check",
+                ["verdict", "question", "expected", "answer"],
+                ["15%", "38%", "20%", "20%"],
+                size=10,
+                name="probe-answers",
+            )
+        with gr.Accordion("What it said", open=False, visible=False) as self.said:
+            self.messages = gr.HTML(elem_id="messages")
+
+    def wire(self, problem: gr.HTML, after: Callable[[], Update], others: list[Any]) -> None:
+        """Make the buttons work.
+
+        Args:
+            problem: where sentences about problems go.
+            after: what else on the page changes when a run began or ended, among the components `others`.
+        """
+        everything = [problem, *self.outputs, self.more, self.opened, *others]
+
+        def ended(update: Update) -> Update:
+            return update | after()
+
+        self.stop.click(guarded(problem, self.end), None, [problem, self.stop], **QUIET)
+        self.resume.click(
+            guarded(problem, lambda name, *how: ended(self.go_on(name, *how))),
+            [self.opened, *self.how],
+            everything,
+            show_progress_on=self.resume,
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+        self.discard.click(
+            guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **QUIET
+        )
+        self.no.click(open_to_all(lambda: gr.Column(visible=False)), None, self.question, **QUIET)
+        self.yes.click(
+            guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
+            [self.opened, *self.how],
+            everything,
+            **QUIET,
+        )
+        redrawn = [self.plot, self.more]
+        moved = [self.smoothing.input, self.log.input]
+        gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **QUIET)
+        self.details.expand(open_to_all(lambda: True), None, self.unfolded, **QUIET).then(
+            self.redraw, [self.opened, *self.how], redrawn, **QUIET
+        )
+        self.details.collapse(open_to_all(lambda: False), None, self.unfolded, **QUIET)
+        self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
+
+    def refreshes(self) -> list[Refresh]:
+        return [Refresh(self.refresh, [self.opened, self.seen, *self.how], [*self.outputs, self.more])]
+
+    @open_to_all
+    def refresh(self, opened: str, seen: "Seen | None", *how: Any) -> Update:
+        """New events become a new plot.
+
+        An answer that was under way while another run was picked, or this one discarded, may come to the page late; `seen` then
+        tells what the page shows, and the next tick puts it right.
+        """
+        view = _recent_look(opened)
+        if (view.mark if view else None) == (seen.mark if seen else None):
+            return {}
+        return self.news(view, seen, *how) if view else self.show(None)
+
+    def end(self) -> Update:
+        stop_training()
+        return {self.stop: gr.Button("Stopping after this step …", interactive=False)}
+
+    def go_on(self, opened: str, *how: Any) -> Update:
+        name = shown_run(opened).name
+        self._resume(name)
+        return self.show(look(name), *how)
+
+    def ask_to_discard(self, opened: str) -> Update:
+        view = shown_run(opened)
+        lost = "its curve, its checkpoints and its adapter" if has_adapter(view.folder) else "its curve and checkpoints"
+        training = " It is training now and is ended at once." if view.status.state == "running" else ""
+        said = f"Discard run {view.name}?{training} This deletes {lost} ({count(len(view.steps), 'step')} told)."
+        return {self.question: gr.Column(visible=True), self.asked: notice(said)}
+
+    def throw_away(self, opened: str, *how: Any) -> Update:
+        folder = find_run(shown_run(opened).name)
+        if folder:
+            launcher.discard(folder)
+        return self.show(look(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
+
+    @open_to_all
+    def redraw(self, opened: str, smoothing: float, log: bool, unfolded: bool) -> Update:
+        view = look(opened) or look()
+        return self._curves(view, smoothing, log, unfolded) if view else gr.skip()
+
+    def news(self, view: RunView, seen: "Seen | None", *how: Any) -> Update:
+        """What has changed since the last look: drawing a table or a plot anew takes time from the training."""
+        now = Seen.of(view)
+        if seen is None or (seen.name, seen.state) != (now.name, now.state):
+            return self.show(view, *how)
+        update = {self.pace: self._pace(view), self.seen: now}
+        if view.steps:
+            update |= {self.looks: gr.Row(visible=True), self.details: gr.Accordion(visible=True)}
+        if (seen.steps, seen.probes) != (now.steps, now.probes):
+            update |= self._curves(view, *how)
+        if seen.probes != now.probes:
+            update |= self._probes(view)
+        if seen.messages != now.messages:
+            update |= self._messages(view)
+        return update
+
+    def _curves(self, view: RunView, smoothing: float, log: bool, unfolded: bool) -> Update:
+        more = {self.more: gr.Plot(value=_details(view.mark))} if unfolded else {}
+        return {self.plot: gr.Plot(value=_figure(view.mark, smoothing, log), visible=True)} | more
+
+    def _pace(self, view: RunView) -> str:
+        told = view.status.state == "running" or view.steps
+        asleep = notice(awake.warning(), "hint") if view.status.state == "running" else ""
+        return f"<p class='pace'>{escape(pace_line(view))}</p>{asleep}" if told else ""
+
+    def _probes(self, view: RunView) -> Update:
+        probes = view.probes
+        last = f"Last recall check: {probes[-1]['right']} of {probes[-1]['total']} right" if probes else ""
+        return {self.probe: gr.Accordion(last, visible=bool(probes)), **self.answers.show(probe_cells(view))}
+
+    def _messages(self, view: RunView) -> Update:
+        return {self.said: gr.Accordion(visible=bool(view.messages)), self.messages: message_list(view)}
+
+    def show(
+        self, view: RunView | None, smoothing: float = SMOOTHING, log: bool = False, unfolded: bool = True
+    ) -> Update:
+        """The update that shows a run, or says that there is none."""
+        running = running_run() is not None
+        always = {self.stop: gr.Button("Stop and keep", interactive=running)}
+        if view is None:
+            hint = "No run yet. Press “Start training”: the curve grows here, and you may close the page meanwhile."
+            hidden = {
+                part: type(part)(visible=False)
+                for part in (self.plot, self.looks, self.details, self.probe, self.said, self.resume, self.discard)
+            }
+            return (
+                always | hidden | {self.headline: notice(hint, "hint"), self.seen: None, self.pace: "", self.ending: ""}
+            )
+        return always | self._buttons(view, running) | self._shown(view, smoothing, log, unfolded)
+
+    def _buttons(self, view: RunView, running: bool) -> Update:
+        """What can be done with the run next."""
+        words = f"Resume after step {view.checkpoint}" if view.checkpoint else "Start again from the beginning"
+        if view.status.state == "new":
+            words = "Start this run"
+        return {
+            self.resume: gr.Button(words, visible=view.can_go_on, interactive=not running),
+            self.discard: gr.Button(visible=True),
+            self.to_chat: gr.Button(visible=has_adapter(view.folder) and view.status.state != "running"),
+        }
+
+    def _shown(self, view: RunView, *how: Any) -> Update:
+        return {
+            self.headline: run_headline(view),
+            self.looks: gr.Row(visible=bool(view.steps)),
+            self.details: gr.Accordion(visible=bool(view.steps)),
+            self.pace: self._pace(view),
+            self.ending: ending_card(view),
+            self.seen: Seen.of(view),
+            **self._curves(view, *how),
+            **self._probes(view),
+            **self._messages(view),
+        }

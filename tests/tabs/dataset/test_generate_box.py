@@ -1,0 +1,143 @@
+"""Questions by an API, as a person has them written: pilot, estimate, the rest; stop, reload, go on."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pipeline.writing.job import ESTIMATED, FAILED, RUNNING, WAITING, Look
+from tabs.dataset.generation_card import estimate_words, job_card, money, price_words
+from tests.servers.api import KEY, MODEL, ApiServer, failure
+from tests.tabs.conftest import App, set_slider
+
+
+@pytest.fixture
+def app(empty_app: App) -> App:
+    """An app of its own: a job that is left behind is what the next page shows."""
+    return empty_app
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        yield server
+
+
+def choose_api(page: Page, api: ApiServer, key: str = KEY) -> None:
+    page.get_by_label("A language model").check()
+    for name, value in (("api-url", api.url), ("api-model", MODEL)):
+        page.locator(f"#{name} input").fill(value)
+        page.locator(f"#{name} input").press("Enter")
+    page.locator("#api-key input").fill(key)
+    expect(page.locator("#api-price")).to_contain_text("unknown for this model")
+
+
+def test_a_pilot_shows_what_the_rest_will_take_before_it_is_paid_for(page: Page, api: ApiServer, app: App) -> None:
+    set_slider(page, "teach", 7)
+    choose_api(page, api)
+    page.get_by_role("button", name="Try the first 5 products").click()
+    expect(page.locator("#job")).to_contain_text("5 products written. The other 2 will take about 4 requests")
+    assert len(api.requests) == 10
+    page.reload()
+    expect(page.locator("#job")).to_contain_text("The other 2")
+    page.get_by_label("A language model").check()
+    page.locator("#api-key input").fill(KEY)
+    page.get_by_role("button", name="Go on: 2 more products, cost unknown").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("7 products")
+    expect(page.locator("#dataset-counts")).to_contain_text(MODEL)
+    assert len(api.requests) == 14
+    for file in app.home.rglob("*"):
+        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
+
+
+def test_a_stopped_job_is_there_after_a_reload_and_goes_on(page: Page, api: ApiServer) -> None:
+    set_slider(page, "teach", 40)
+    choose_api(page, api)
+    page.locator("#generate").click()
+    expect(page.locator("#job")).to_contain_text("The other 35")
+    api.seconds = 0.5
+    page.locator("#job-more").click()
+    expect(page.locator("#job")).to_contain_text("Writing questions")
+    page.locator("#job-stop").click()
+    expect(page.locator("#job")).to_contain_text("going on later asks only for the rest")
+    page.reload()
+    expect(page.locator("#job")).to_contain_text("going on later asks only for the rest")
+    api.seconds = 0.0
+    page.get_by_label("A language model").check()
+    page.locator("#api-key input").fill(KEY)
+    page.locator("#job-more").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("40 products")
+    assert len(api.requests) == 80, "No reply is paid for twice."
+
+
+def test_what_the_api_refuses_is_a_sentence(page: Page, api: ApiServer) -> None:
+    set_slider(page, "teach", 4)
+    choose_api(page, api, key="sk-wrong")
+    page.locator("#generate").click()
+    expect(page.locator("#job")).to_contain_text("does not accept the API key (401)")
+    assert "sk-wrong" not in page.locator("#job").inner_text()
+    api.script.append(failure(404, "no <b>such</b> model", "model_not_found"))
+    page.locator("#api-key input").fill(KEY)
+    page.locator("#job-more").click()
+    expect(page.locator("#job")).to_contain_text(f"has no model {MODEL}")
+
+
+def test_a_cap_without_a_price_is_refused_before_anything_is_sent(page: Page, api: ApiServer) -> None:
+    choose_api(page, api)
+    page.get_by_role("button", name="Cost, speed and checks").click()
+    page.locator("#api-cap input").fill("2")
+    page.locator("#api-cap input").press("Enter")
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-problem")).to_contain_text("so a cap of 2.00 USD cannot be kept")
+    assert not api.requests
+
+
+def test_models_are_listed_and_the_slider_goes_to_40(page: Page, api: ApiServer) -> None:
+    choose_api(page, api)
+    page.get_by_role("button", name="Find models").click()
+    page.locator("#api-model input").click()
+    expect(page.get_by_role("option", name="another")).to_be_visible()
+    page.get_by_role("button", name="More settings").click()
+    expect(page.locator("#phrasings input[type=range]")).to_have_attribute("max", "40")
+
+
+# --- Words ---
+
+
+def test_what_is_not_known_is_never_0() -> None:
+    assert [money(each) for each in (None, 0.0, 0.00042, 0.042, 1.299)] == [
+        "unknown",
+        "$0.00",
+        "$0.0004",
+        "$0.042",
+        "$1.30",
+    ]
+    assert "unknown" in price_words("x", "http://localhost:1/v1") and "as you gave it" in price_words("x", "", 1, 2)
+    words = estimate_words({"products": 1, "seconds": 61.0, "cost": None})
+    assert words == "Go on: 1 more product, cost unknown, about 1 min"
+
+
+PROGRESS = {
+    "done": 3, "total": 9, "asked": 6, "reused": 2, "refused": 1, "failed": 1, "per_second": 2.0, "spent": 0.01,
+    "projected": 0.03, "worth": 0.01, "seconds_left": 70.0, "waiting": "the server asks to wait <20> s", "in_flight": 4,
+}  # fmt: skip
+
+
+def test_the_card_escapes_what_a_server_says() -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    batch = {"requests": 4, "completed": 1, "spent": None}
+    for look in (
+        Look(FAILED, hostile),
+        Look(WAITING, hostile, batch=batch),
+        Look(RUNNING, "", progress=PROGRESS | {"waiting": hostile}),
+        Look(ESTIMATED, "", progress=PROGRESS, estimate={"products": 4, "requests": 8, "seconds": 3, "cost": 0.02}),
+    ):
+        assert "<img" not in job_card(look) and job_card(look)
+
+
+def test_the_card_tells_counts_speed_cost_and_time() -> None:
+    card = job_card(Look(RUNNING, "", progress=PROGRESS))
+    for said in ("<b>3</b> of 9 products", "6 replies and 2 that were there", "2.0 a second", "$0.01 spent of about $0.03",
+                 "1 min left", "2 sent again", "aria-valuenow='33'"):  # fmt: skip
+        assert said in card, said
+    assert job_card(Look()) == ""

@@ -1,0 +1,285 @@
+"""The rows of a dataset, driven as a person does: find, change, take along, push."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from pipeline.files import read_json, write_json
+from pipeline.prompts import build_prompt
+from tests.servers.hub import TOKEN, HubServer
+from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider, until_told
+from tests.tabs.dataset.test_tab import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
+
+SPLIT, STATUS, PRODUCT, QUESTION, ANSWER = 1, 2, 4, 5, 6
+
+
+@pytest.fixture
+def shown(page: Page) -> Page:
+    """The page with a dataset of five products that no other test changes."""
+    set_slider(page, "teach", 5)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("5 products")
+    expect(page.locator("#pairs-where")).to_contain_text("Page 1 of")
+    return page
+
+
+def search(page: Page, words: str) -> None:
+    page.locator("#search-pairs textarea, #search-pairs input").first.fill(words)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.get_by_role("option", name=option).first.click()
+
+
+def box(page: Page, name: str) -> str:
+    return page.locator(f"#{name} textarea").input_value()
+
+
+def said(page: Page, words: str) -> None:
+    expect(page.locator("#row-said")).to_contain_text(words)
+
+
+def pick(page: Page, row: int) -> str:
+    """Pick a row of the page; returns its question."""
+    question = cell(page, "pairs", row, QUESTION).inner_text()
+    cell(page, "pairs", row, QUESTION).click()
+    expect(page.locator("#row-question textarea")).to_have_value(question)
+    return question
+
+
+def test_rows_come_in_pages_of_25_and_a_page_can_be_jumped_to(shown: Page) -> None:
+    expect(cell(shown, "pairs", 24, 0)).to_have_text("25")
+    where = shown.locator("#pairs-where")
+    pages = int(where.inner_text().split(" of ")[1].split(" · ")[0])
+    shown.locator("#pairs-jump input, #pairs-jump textarea").first.fill("3")
+    shown.keyboard.press("Enter")
+    expect(where).to_contain_text("Page 3 of")
+    expect(cell(shown, "pairs", 0, 0)).to_have_text("51")
+    shown.locator("#pairs-jump input, #pairs-jump textarea").first.fill("9999")
+    shown.keyboard.press("Enter")
+    expect(where).to_contain_text(f"Page {pages} of {pages}")
+
+
+def test_filters_narrow_the_rows_and_a_search_without_a_match_says_so(shown: Page) -> None:
+    choose(shown, "Split", "held out")
+    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("held out")
+    pick(shown, 0)
+    expect(shown.locator("#reads")).to_contain_text("expected, never trained")
+    choose(shown, "Kind of fact", "unknown")
+    expect(cell(shown, "pairs", 0, ANSWER)).to_have_text("I don't know this product.")
+    search(shown, "no such thing")
+    expect(shown.locator("#pairs-where")).to_have_text("Nothing matches “no such thing” with these filters.")
+    shown.locator("#lost").get_by_text("no content").click()
+    expect(shown.locator("#pairs-where")).to_contain_text("before a question was written")
+
+
+def test_an_edit_lasts_through_a_reload_and_generating_anew_and_can_be_undone(shown: Page, app: App) -> None:
+    shown.locator("#pairs-jump input, #pairs-jump textarea").first.fill("2")
+    shown.keyboard.press("Enter")
+    expect(cell(shown, "pairs", 0, 0)).to_have_text("26")
+    first = pick(shown, 4)
+    answer = box(shown, "row-answer")
+    shown.locator("#row-save").click()
+    said(shown, "Nothing is different")
+    shown.locator("#row-question textarea").fill(f"In other words? {MARKDOWN} {SCRIPT}")
+    shown.locator("#row-save").click()
+    said(shown, "Saved in your words. The next run learns from this; a run that is there keeps its own copy.")
+    expect(shown.locator("#pairs-where")).to_contain_text("Page 2 of")
+    expect(cell(shown, "pairs", 4, STATUS)).to_have_text("edited")
+    expect(shown.locator("#row-about")).to_contain_text(f"As generated: {first} → {answer}")
+    expect(shown.locator("#dataset-counts")).to_contain_text("1 edited")
+    shown.reload()
+    search(shown, "In other words?")
+    expect(shown.locator("#pairs-where")).to_contain_text("1 row")
+    set_slider(shown, "teach", 5)
+    shown.locator("#generate").click()
+    expect(shown.locator("#reused")).to_contain_text("it is used again")
+    expect(shown.locator("#dataset-counts")).to_contain_text("1 edited")
+    search(shown, "In other words?")
+    expect(shown.locator("#pairs-where")).to_contain_text("1 row")
+    cell(shown, "pairs", 0, QUESTION).click()
+    expect(shown.locator("#reads")).to_contain_text("Instruction: In other words?")
+    shown.locator("#row-undo").click()
+    said(shown, "It is as it was generated.")
+    expect(shown.locator("#pairs-where")).to_have_text("Nothing matches “In other words?”.")
+    assert box(shown, "row-question") == first
+    expect(shown.locator("#dataset-counts")).to_contain_text("0 edited")
+
+
+def test_words_that_cannot_be_taught_get_a_sentence_beside_the_row(shown: Page) -> None:
+    pick(shown, 3)
+    shown.locator("#row-answer textarea").fill("  ")
+    shown.locator("#row-save").click()
+    said(shown, "The answer is empty; type one, or reject the row instead.")
+    choose(shown, "Split", "held out")
+    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("held out")
+    kept = pick(shown, 0)
+    choose(shown, "Split", "trained")
+    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("train")
+    pick(shown, 0)
+    shown.locator("#row-question textarea").fill(kept)
+    shown.locator("#row-save").click()
+    said(shown, "would be leaked")
+
+
+def test_a_rejected_row_is_found_by_its_reason_and_can_be_had_back(shown: Page) -> None:
+    question = pick(shown, 2)
+    shown.locator("#row-reject").click()
+    said(shown, "Rejected.")
+    expect(shown.locator("#row-about")).to_contain_text("✘ rejected by you")
+    expect(shown.locator("#row-accept")).to_be_hidden()
+    shown.locator("#lost").get_by_text("1 × rejected by you").click()
+    expect(shown.locator("#pairs-where")).to_contain_text("1 row")
+    expect(cell(shown, "pairs", 0, QUESTION)).to_have_text(question)
+    expect(cell(shown, "pairs", 0, ANSWER)).to_contain_text("✘ rejected by you")
+    shown.locator("#row-undo").click()
+    said(shown, "It is as it was generated.")
+    expect(shown.locator("#lost")).not_to_contain_text("rejected by you")
+    expect(shown.locator("#pairs-where")).to_contain_text("Page 1 of")
+    expect(cell(shown, "pairs", 24, 0)).to_have_text("25")
+
+
+def test_what_a_filter_rejected_is_taught_after_all(shown: Page, app: App) -> None:
+    """The dataset on the disk gets a rejected question, as an API's would have it; the page reads it from there."""
+    folder = max((app.home / "datasets").glob("*/manifest.json"), key=lambda m: m.stat().st_mtime).parent
+    row = json.loads((folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    question = "Does it come in 99 colours?"
+    row |= {
+        "question": question, "prompt": build_prompt(row["title"], question), "split": "rejected",
+        "reason": "number that neither record nor title has", "note": f"99 {IMAGE}", "template": "",
+    }  # fmt: skip
+    with (folder / "rows.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", manifest | {"edits": "others"})  # so its files are written anew
+    shown.reload()
+    expect(shown.locator("#dataset-counts")).to_contain_text("1 left out")
+    choose(shown, "Status", "rejected (1)")
+    expect(cell(shown, "pairs", 0, QUESTION)).to_have_text(question)
+    pick(shown, 0)
+    expect(shown.locator("#row-about")).to_contain_text("✘ number that neither record nor title has")
+    expect(shown.locator("#row-about")).to_contain_text(f"99 {IMAGE}")
+    shown.locator("#row-accept").click()
+    said(shown, "It is used now.")
+    assert question in (folder / "train.jsonl").read_text(encoding="utf-8")
+    shown.locator("#row-undo").click()
+    said(shown, "It is as it was generated.")
+    assert question not in (folder / "train.jsonl").read_text(encoding="utf-8")
+
+
+def test_each_download_holds_the_rows(shown: Page) -> None:
+    choose(shown, "Split", "held out")
+    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("held out")
+    held_out = int(shown.locator("#pairs-where").inner_text().split(" · ")[1].split()[0].replace(",", ""))
+    open_tab(shown, "Download or push")
+    files = {}
+    for name in ("download-dataset", "download-jsonl", "download-parquet", "download-filtered"):
+        with shown.expect_download() as download:
+            shown.locator(f"#{name}").click()
+        files[name] = Path(download.value.path()), download.value.suggested_filename
+    records = json.loads(files["download-dataset"][0].read_text(encoding="utf-8"))
+    assert all(r["text"].startswith("Context: ") and "\nResponse: " in r["text"] for r in records)
+    rows = [json.loads(line) for line in files["download-jsonl"][0].read_text(encoding="utf-8").splitlines()]
+    assert sum(row["split"] == "train" for row in rows) == len(records)
+    assert pyarrow.parquet.read_table(files["download-parquet"][0]).num_rows == len(rows)
+    filtered = [json.loads(line) for line in files["download-filtered"][0].read_text(encoding="utf-8").splitlines()]
+    assert len(filtered) == held_out and {row["split"] for row in filtered} == {"held out"}
+    assert [Path(name).suffix for _, name in files.values()] == [".json", ".jsonl", ".parquet", ".jsonl"]
+
+
+def test_the_pictures_follow_the_longest_example(shown: Page) -> None:
+    open_tab(shown, "In pictures")
+    for name, words in (("kinds", "description"), ("facts", "facts a product"), ("lengths", "Nothing is left out")):
+        expect(shown.locator(f"#{name}")).to_contain_text(words)
+    set_slider(shown, "look-length", 32)
+    expect(shown.locator("#lengths")).to_contain_text("longer than 32 tokens")
+    open_tab(shown, "Every row")
+    expect(shown.locator("#row-tokens")).to_contain_text("of 32")
+
+
+def test_an_older_dataset_is_chosen_again_for_training(shown: Page) -> None:
+    def generate_three() -> None:
+        set_slider(shown, "teach", 3)
+        shown.locator("#generate").click()
+
+    # The click may come before the page has heard of the number, faster than a person's could.
+    until_told(shown.locator("#dataset-counts"), "3 products", generate_three)
+    choose(shown, "Dataset", "5 products")
+    expect(shown.locator("#dataset-counts")).to_contain_text("5 products")
+    expect(shown.locator("#reused")).to_contain_text("2 Training uses it")
+    shown.locator("#go-training").click()
+    expect(shown.get_by_text("The newest dataset: 5 products")).to_be_visible()
+
+
+def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Path) -> None:
+    titles = [f"Kettle {n} {text}" for n, text in enumerate((TEMPLATE, MARKDOWN, "../../etc/passwd", "=1+1"))]
+    titles += [f"Kettle 9 {tag}".replace("<", "&amp;amp;amp;lt;") for tag in (SCRIPT, IMAGE)]
+    rows = [ROW | {"title": t, "uid": f"<b>{n}</b>", "content": f"{ROW['content']} {n}"} for n, t in enumerate(titles)]
+    upload(page, catalogue(tmp_path, rows, "rows.jsonl"))
+    expect(page.locator("#catalogue-counts")).to_contain_text(f"{len(rows)} products")
+    set_slider(page, "teach", len(rows))
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("From rows.jsonl")
+    for title in ("ranAway=4", "seen.png", "passwd", "onerror"):
+        search(page, title)
+        expect(cell(page, "pairs", 0, PRODUCT)).to_contain_text(title)
+        cell(page, "pairs", 0, PRODUCT).click()
+        expect(page.locator("#row-about")).to_contain_text(title)
+    page.locator("#row-reject").click()
+    said(page, "Rejected.")
+    open_tab(page, "In pictures")
+    expect(page.locator("#facts")).to_contain_text("facts a product")
+    assert page.locator("#dataset-result img, #dataset-result b b").count() == 0
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
+    """An app of its own that knows a local Hub, and no token."""
+    with knowing_a_hub(tmp_path, monkeypatch) as known:
+        yield known
+
+
+def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubServer, App], browser: Browser) -> None:
+    server, app = hub
+    page = open_page(app, browser)
+    set_slider(page, "teach", 2)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
+    open_tab(page, "Download or push")
+    page.get_by_role("button", name="Push to the Hugging Face Hub").click()
+    token = page.locator("#push-token input")
+
+    def push(words: str) -> None:
+        page.locator("#push-now").click()
+        expect(page.locator("#pushed")).to_contain_text(words)
+        expect(token).to_have_value("")
+
+    token.fill(TOKEN)
+    push("No license is chosen")
+    choose(page, "License of the catalogue's words", "cc-by-4.0")
+    page.get_by_role("button", name="The card that goes with it").click()
+    expect(page.locator("#push-card textarea")).to_have_value(re.compile("license: cc-by-4.0"))
+    token.fill(TOKEN)
+    push("cannot be a name on the Hub")
+    page.locator("#push-repo textarea, #push-repo input").first.fill("mira/kites")
+    push("There is no token for the Hub")
+    token.fill("hf_not-the-right-one")
+    push("does not know this token")
+    token.fill(TOKEN)
+    push("Pushed privately")
+    link = page.locator("#pushed a")
+    expect(link).to_have_attribute("href", f"{server.url}/datasets/mira/kites")
+    assert (
+        server.repositories["datasets/mira/kites"].private
+        and "README.md" in server.repositories["datasets/mira/kites"].files
+    )
+    assert TOKEN not in page.content() and "hf_not-the-right-one" not in page.content()
+    page.context.close()
+    kept = [p for p in app.home.rglob("*") if p.is_file() and b"hf_test5f1c" in p.read_bytes()]
+    assert not kept and not app.strangers

@@ -1,0 +1,166 @@
+"""The first tab, driven as a person does: choose, generate, read, upload."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import DatasetSettings, fingerprint
+from tests.tabs.conftest import App, cell, open_tab, set_slider
+
+ROW = {
+    "uid": "1",
+    "title": "Quillon Brass Kettle",
+    "content": "A kettle of solid brass. It holds 2 litres. Colour: brass.",
+}
+
+SCRIPT = "<script>window.ranAway=1</script>"
+IMAGE = "<img src=x onerror=window.ranAway=2>"
+MARKDOWN = "![seen](http://192.0.2.1/seen.png) [press](javascript:window.ranAway=3)"
+TEMPLATE = "${window.ranAway=4} {{constructor}}"
+
+
+def catalogue(folder: Path, rows: list[dict[str, str]], name: str = "mine.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def upload(page: Page, path: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload a catalogue").click()
+    chooser.value.set_files(path)
+
+
+def test_a_first_visit_generates_a_dataset_and_reads_its_pairs(page: Page, app: App) -> None:
+    expect(page.locator("#catalogue-counts")).to_contain_text("64 products · 51 usable · 13 skipped")
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("15 products")
+    counts = page.locator("#dataset-counts").inner_text()
+    assert "training pairs" in counts and "held out" in counts and "unknown products" in counts
+    expect(page.locator("#pairs-where")).to_contain_text("Page 1 of")
+    expect(cell(page, "pairs", 0, 1)).to_have_text("train")
+    reads = page.locator("#reads")
+    expect(reads).to_contain_text("Context:")
+    expect(reads).to_contain_text("Instruction:")
+    expect(reads).to_contain_text("Response:")
+    page.get_by_role("tab", name="In pictures").click()
+    expect(page.locator("#kinds")).to_contain_text("description")
+    page.get_by_role("tab", name="Download or push").click()
+    with page.expect_download() as download:
+        page.locator("#download-dataset").click()
+    records = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    same = fingerprint(read_catalogue(SAMPLE), DatasetSettings())  # what the command makes without any option
+    assert (app.home / "datasets" / same / "manifest.json").is_file()
+    assert all(record["text"].startswith("Context: ") for record in records)
+
+
+def test_a_dataset_made_before_is_used_again_and_says_so(page: Page) -> None:
+    for _ in range(2):
+        page.locator("#generate").click()
+        expect(page.locator("#dataset-counts")).to_contain_text("15 products")
+    expect(page.locator("#reused")).to_contain_text("it is used again")
+
+
+def test_a_picked_pair_shows_what_the_model_reads(page: Page) -> None:
+    set_slider(page, "teach", 6)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("6 products")
+    page.locator("#search-pairs textarea, #search-pairs input").first.fill("Wrenwave")
+    for row in range(3):  # the table comes after the line under it
+        expect(cell(page, "pairs", row, 5)).to_contain_text("Wrenwave")
+    cell(page, "pairs", 2, 3).click()
+    question, response = (cell(page, "pairs", 2, column).inner_text() for column in (5, 6))
+    expect(page.locator("#reads")).to_contain_text(f"Instruction: {question}")
+    expect(page.locator("#reads .highlighted .text").filter(has_text=response.removesuffix(" …"))).to_be_visible()
+
+
+def test_a_search_narrows_the_products_and_a_row_opens_the_record(page: Page) -> None:
+    page.locator("#search-products textarea, #search-products input").first.fill("lamp")
+    expect(page.locator("#products-where")).to_contain_text("Page 1 of 1")
+    cell(page, "products", 0, 1).click()
+    expect(page.locator("#record-title")).to_contain_text("Lamp")
+    expect(page.locator("#record")).to_contain_text("watts")
+
+
+def test_products_come_in_pages(page: Page) -> None:
+    first = cell(page, "products", 0, 1).inner_text()
+    page.get_by_role("button", name="Next ›").first.click()
+    expect(page.locator("#products-where")).to_contain_text("Page 2 of 7")
+    expect(cell(page, "products", 0, 0)).to_have_text("9")
+    assert cell(page, "products", 0, 1).inner_text() != first
+
+
+def test_an_upload_is_used_and_found_again_after_a_reload(page: Page, tmp_path: Path) -> None:
+    rows = [ROW | {"title": f"{ROW['title']} {n}", "uid": str(n)} for n in range(3)]
+    path = catalogue(tmp_path, rows, "kettles.jsonl")
+    packed = tmp_path / "kettles.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes() + b'{"title": "cut in the midd'))
+    upload(page, packed)
+    expect(page.locator("#catalogue-counts")).to_contain_text("4 products · 3 usable · 1 skipped")
+    page.get_by_role("button", name="Why 1 are skipped").click()
+    expect(cell(page, "skipped", 0, 1)).to_have_text("4")
+    expect(cell(page, "skipped", 0, 3)).to_have_text("line is not JSON")
+    set_slider(page, "teach", 2)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
+    page.reload()
+    expect(page.locator("#dataset-counts")).to_contain_text("From kettles.gz")
+    page.get_by_label("Catalogue", exact=True).click()
+    page.get_by_role("option", name="kettles.gz").click()
+    expect(page.locator("#catalogue-counts")).to_contain_text("3 usable")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"this is no JSON\nat all\n", "is not a catalogue"),
+        (b'{"name": "x", "text": "y"}\n', "content under 4 words"),
+        ('{"title": "Käse", "content": "vier Worte und mehr"}'.encode("utf-16"), "is UTF-16 text"),
+        (b'{"title": "Only a title", "content": ""}\n', "No product of"),
+    ],
+    ids=["empty", "not JSON", "a stub", "UTF-16", "no content"],
+)
+def test_a_bad_file_gets_one_sentence_and_loses_nothing(page: Page, tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    upload(page, path)
+    expect(page.locator("#dataset-problem")).to_contain_text(said)
+    assert "Traceback" not in page.locator("body").inner_text()
+    expect(page.locator("#catalogue-counts")).to_contain_text("51 usable")
+
+
+def test_markup_in_a_title_is_text_and_nothing_runs(page: Page, tmp_path: Path) -> None:
+    titles = [f"Kettle 1 &lt;b&gt; {TEMPLATE}", f"Kettle 2 {MARKDOWN}"]
+    # Cleaning drops tags; escaped three times, they are text that looks like a tag.
+    titles += [f"Kettle 3 {tag}".replace("<", "&amp;amp;amp;lt;") for tag in (SCRIPT, IMAGE)]
+    rows = [
+        ROW | {"title": title, "uid": str(n), "content": f"{ROW['content']} {n} {title}"}
+        for n, title in enumerate(titles)
+    ]
+    upload(page, catalogue(tmp_path, rows, "hostile.jsonl"))
+    expect(page.locator("#catalogue-counts")).to_contain_text("4 usable")
+    expect(page.locator("#products")).to_contain_text("${window.ranAway=4}")
+    for row in range(4):
+        cell(page, "products", row, 1).click()
+        expect(page.locator("#record-title")).to_contain_text("Kettle")
+    set_slider(page, "teach", 4)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("From hostile.jsonl")
+    expect(page.locator("#reads")).to_contain_text("Kettle")
+    open_tab(page, "2 Training")
+    expect(page.locator("#plan")).to_contain_text("Will it learn?")
+    assert page.locator("#products img, #reads img, #record img").count() == 0
+
+
+def test_an_api_without_a_model_is_told_what_to_do(page: Page) -> None:
+    page.get_by_label("A language model").check()
+    expect(page.locator("#api-key input")).to_be_visible()
+    page.locator("#api-model input").fill("")
+    page.locator("#api-model input").press("Tab")
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-problem")).to_contain_text("No model is named")

@@ -1,0 +1,49 @@
+"""The page of a Space that may fall asleep while it trains says so where the run is."""
+
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from pipeline.dataset.build import Dataset
+from pipeline.runs import launcher
+from pipeline.runs.manage import create_run
+from pipeline.runs.status import status
+from tests.servers.hub import TOKEN, Repository
+from tests.servers.hub_spaces import Space, SpacesHub
+from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
+from tests.tiny import tiny_settings
+
+SPACE = "mira/shelftalk"
+SAID = "This Space may fall asleep while it trains, since it has no HF_TOKEN"
+
+
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_a_run_on_a_space_says_whether_it_may_be_put_to_sleep(
+    token: str, dataset: Dataset, tiny_base: Path, home: Path, browser: Browser
+) -> None:
+    with SpacesHub() as hub:
+        hub.repositories[f"spaces/{SPACE}"] = Repository(private=False)
+        hub.spaces[SPACE] = Space(hardware="l4x1", sleep_time=1800, stages=["RUNNING"])
+        process, url = start_app(home, SPACE_ID=SPACE, HF_TOKEN=token, HF_ENDPOINT=hub.url)
+        folder = create_run(dataset, tiny_settings(tiny_base, max_steps=100_000))
+        launcher.start(folder)
+        page = open_page(App(url, home), browser)
+        open_tab(page, "2 Training")
+        expect(page.locator("#pace")).to_contain_text("step")
+        if token:
+            until = time.monotonic() + PATIENCE
+            while not hub.spaces[SPACE].sleep_times and time.monotonic() < until:
+                page.wait_for_timeout(100)
+            expect(page.locator("#pace")).not_to_contain_text("fall asleep")
+        else:
+            expect(page.locator("#pace")).to_contain_text(SAID)
+        launcher.stop(folder)
+        list(launcher.watch(folder))
+        expect(page.locator("#ending")).to_contain_text("Stopped")
+        expect(page.locator("#pace")).not_to_contain_text("fall asleep")
+        page.context.close()
+        process.terminate()
+        process.wait(PATIENCE)
+    assert status(folder).state == "stopped" and hub.spaces[SPACE].sleep_times == ([-1] if token else [])

@@ -1,0 +1,58 @@
+"""A run's model published by clicking: downloaded as one file, and pushed to a local Hub."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.servers.hub import TOKEN, HubServer
+from tests.tabs.conftest import PATIENCE, App, knowing_a_hub, open_page, open_tab
+
+
+@pytest.fixture
+def hub(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
+    """An app of its own with a finished run, which knows a local Hub and no token."""
+    shutil.copytree(finished_run, tmp_path / "runs" / "kites")
+    with knowing_a_hub(tmp_path, monkeypatch) as known:
+        yield known
+
+
+def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
+    hub: tuple[HubServer, App], browser: Browser
+) -> None:
+    server, app = hub
+    page = open_page(app, browser)
+    open_tab(page, "2 Training")
+    page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
+    page.locator("#runs").get_by_role("row").filter(has_text="kites").last.get_by_role("gridcell").nth(2).click()
+    page.get_by_role("button", name="Publish this model").click()
+    token, said = page.locator("#model-token input"), page.locator("#model-said")
+    with page.expect_download(timeout=3 * PATIENCE * 1000) as download:
+        page.locator("#model-make").click()
+    assert download.value.suggested_filename == "kites-adapter.zip"
+    with ZipFile(download.value.path()) as archive:
+        assert {"kites-adapter/README.md", "kites-adapter/adapter_model.safetensors"} < set(archive.namelist())
+    expect(said).to_contain_text("Made, loaded again and checked")
+
+    token.fill(TOKEN)
+    page.locator("#model-push").click()
+    expect(said).to_contain_text("No license is chosen")
+    expect(token).to_have_value("")
+    page.get_by_role("combobox", name="License of the model", exact=True).click()
+    page.get_by_role("option", name="cc-by-4.0", exact=True).click()
+    page.locator("#model-repo textarea, #model-repo input").first.fill("mira/kites")
+    token.fill(TOKEN)
+    page.locator("#model-push").click()
+    expect(page.locator("#model-push")).to_be_disabled()
+    expect(said.locator("a")).to_have_attribute("href", f"{server.url}/mira/kites", timeout=3 * PATIENCE * 1000)
+    expect(page.locator("#model-push")).to_be_enabled()
+    repository = server.repositories["models/mira/kites"]
+    assert repository.private and b"license: cc-by-4.0" in repository.files["README.md"]
+    assert TOKEN not in page.content()
+    page.context.close()
+    kept = [p for p in app.home.rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()]
+    assert not kept and not app.strangers

@@ -1,0 +1,177 @@
+"""What each token should be: a taught row's own, and in a row of general knowledge what the base would say there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pipeline.answering.answers import GENERAL_TOKENS
+from pipeline.dataset.build import Dataset
+from pipeline.dataset.edits import EDIT, Edit
+from pipeline.dataset.store import change_row
+from pipeline.facts.extraction import extract
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.loading import load_base
+from pipeline.prompts import GENERAL, encode_answer, encode_prompt
+from pipeline.training import distillation as targets
+from pipeline.training.child import add_lora, make_trainer
+from pipeline.training.distillation import (
+    FIRST_KEPT,
+    IGNORED,
+    MOST_LOGITS,
+    LinearDivergence,
+    Targets,
+    divergence,
+    encode_rows,
+)
+from pipeline.training.distributed import Team
+from pipeline.training.plan.plan import plan_run
+from pipeline.training.watcher import Watcher
+from tests.tiny import tiny_settings
+
+
+@pytest.fixture
+def base(tiny_base: Path) -> LanguageModel:
+    return load_base(str(tiny_base), precision="fp32")
+
+
+def general(dataset: Dataset) -> list[dict[str, Any]]:
+    rows = [row for row in dataset.training() if row["kind"] == GENERAL]
+    assert len(rows) > 10
+    return rows
+
+
+def said(base: LanguageModel, row: dict[str, Any]) -> str:
+    """The first line of what the base answers, and whether that is all it would have said."""
+    prompt = encode_prompt(base.tokenizer, row["prompt"])
+    return extract(GENERAL, base.generate([prompt], tuned=False, max_new_tokens=GENERAL_TOKENS)[0]).answer
+
+
+def test_a_general_row_has_the_base_s_own_answer(base: LanguageModel, dataset: Dataset, tiny_base: Path) -> None:
+    rows = general(dataset)
+    encoded = encode_rows(base, rows, tiny_settings(tiny_base)).rows
+    changed = 0
+    for row, example in zip(rows, encoded, strict=True):
+        asked = encode_prompt(base.tokenizer, row["prompt"])
+        answer = [i for i, label in zip(example["input_ids"], example["labels"], strict=True) if label <= FIRST_KEPT]
+        assert example["input_ids"][: len(asked)] == asked and set(example["labels"][: len(asked)]) == {IGNORED}
+        assert answer == encode_answer(base.tokenizer, said(base, row))
+        changed += answer != encode_answer(base.tokenizer, row["response"])
+    assert changed
+
+
+def test_what_is_cut_off_does_not_end_and_what_is_whole_does(
+    base: LanguageModel, dataset: Dataset, tiny_base: Path
+) -> None:
+    end, ends = base.tokenizer.eos_token_id, set()
+    for example in encode_rows(base, general(dataset), tiny_settings(tiny_base)).rows:
+        kept = sum(label <= FIRST_KEPT for label in example["labels"])
+        ends.add(example["labels"][-1] == end)
+        assert (example["labels"][-1] == end) == (kept < GENERAL_TOKENS), kept
+    assert False in ends
+
+
+def test_a_general_row_in_a_person_s_words_is_taught(base: LanguageModel, dataset: Dataset, tiny_base: Path) -> None:
+    row = pick_general(dataset)
+    edited = change_row(dataset, Edit(row["id"], EDIT, row["question"], "Whatever I say."))
+    rows = [r for r in edited.training() if r["response"] == "Whatever I say."]
+    (example,) = encode_rows(base, rows, tiny_settings(tiny_base)).rows
+    learned = [label for label in example["labels"] if label != IGNORED]
+    assert base.tokenizer.decode(learned[:-1]) == " Whatever I say."
+
+
+def pick_general(dataset: Dataset) -> dict[str, Any]:
+    return next(row for row in dataset.rows() if row["kind"] == GENERAL)
+
+
+def test_targets_are_the_base_s_distribution_and_what_it_would_say(
+    base: LanguageModel, dataset: Dataset, tiny_base: Path
+) -> None:
+    """Asked in batches with padding, and told again alone."""
+    encoded = encode_rows(base, general(dataset), tiny_settings(tiny_base))
+    places = 0
+    for example in encoded.rows:
+        ids, labels = torch.tensor([example["input_ids"]]), torch.tensor(example["labels"])
+        at = (labels <= FIRST_KEPT).nonzero()[:, 0]
+        shares = base.model(ids).logits[0, at - 1].softmax(-1)
+        tokens, found = encoded.targets.of(labels[at])
+        expected = shares.gather(1, tokens) / 2
+        expected[:, 0] += 0.5
+        assert (tokens[:, 0] == shares.argmax(-1)).all()
+        assert torch.allclose(found, expected, atol=1e-6)
+        places += len(at)
+    assert places == len(encoded.targets.tokens) > 50
+
+
+def test_a_fresh_adapter_has_nothing_to_learn_of_the_base_s_distribution(
+    base: LanguageModel, dataset: Dataset, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is taught something else: then what it keeps costs something."""
+    monkeypatch.setattr(targets, "SURENESS", 0.0)
+    settings = tiny_settings(tiny_base)
+    rows = general(dataset)
+    encoded = encode_rows(base, rows, settings)
+    add_lora(base, settings, tmp_path)
+    plan = plan_run(settings, rows, gpu=False)
+    trainer = make_trainer(
+        base, encoded, settings, plan, tmp_path, Watcher(tmp_path, base, [], plan, settings, Team(cpu=True))
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    ends = batch["labels"] > IGNORED
+    batch["labels"][ends] = IGNORED
+    fresh = float(trainer.compute_loss(trainer.model, {**batch}))
+    assert abs(fresh) < 1e-4
+    for name, weight in base.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    assert float(trainer.compute_loss(trainer.model, {**batch})) > 0.003
+
+
+def test_labels_become_targets() -> None:
+    table = Targets(torch.tensor([[5, 7], [8, 9]]), torch.tensor([[0.75, 0.25], [0.6, 0.4]]))
+    tokens, shares = table.of(torch.tensor([3, FIRST_KEPT - 1, 0, FIRST_KEPT]))
+    assert tokens[1].tolist() == [8, 9] and tokens[3].tolist() == [5, 7]
+    assert tokens[[0, 2], 0].tolist() == [3, 0]
+    assert shares.flatten().tolist() == pytest.approx([1, 0, 0.6, 0.4, 1, 0, 0.75, 0.25])
+
+
+def test_the_divergence_of_a_single_token_is_the_cross_entropy() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 40), torch.randint(0, 40, (6,))
+    none = Targets(torch.zeros(0, 4, dtype=torch.long), torch.zeros(0, 4))
+    expected = functional.cross_entropy(logits, labels, reduction="sum")
+    assert float(divergence(logits, *none.of(labels))) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_the_divergence_is_kullback_and_leibler_s() -> None:
+    torch.manual_seed(0)
+    logits, shares = torch.randn(6, 40), torch.randn(6, 40).softmax(-1)
+    tokens = torch.arange(40).repeat(6, 1)
+    expected = functional.kl_div(logits.log_softmax(-1), shares, reduction="sum")
+    assert float(divergence(logits, tokens, shares)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(divergence(shares.log(), tokens, shares)) == pytest.approx(0, abs=1e-5)
+
+
+def test_other_tokens_count_together() -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    q = logits.softmax(-1)[0]
+    shares = torch.tensor([[0.5, 0.2]])
+    expected = 0.5 * (0.5 / q[0]).log() + 0.2 * (0.2 / q[2]).log() + 0.3 * (0.3 / (q[1] + q[3])).log()
+    assert float(divergence(logits, torch.tensor([[0, 2]]), shares)) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 5, MOST_LOGITS + 3])
+def test_the_divergence_in_pieces_has_the_same_loss_and_gradient(count: int) -> None:
+    torch.manual_seed(count)
+    x, weight = torch.randn(count, 16, requires_grad=True), torch.randn(40, 16)
+    tokens, shares = torch.rand(count, 40).topk(4).indices, torch.randn(count, 5).softmax(-1)[:, :4]
+    if count:  # a token that is learned: it has the whole share, and fills its row
+        tokens[0], shares[0] = 7, torch.tensor([1.0, 0, 0, 0])
+    expected = divergence(x @ weight.t(), tokens, shares)
+    (grad,) = torch.autograd.grad(expected * 3, x)
+    loss = LinearDivergence.apply(x, weight, tokens, shares)
+    (found,) = torch.autograd.grad(loss * 3, x)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert torch.allclose(found, grad, atol=1e-3)
