@@ -27,7 +27,7 @@ from tabs.server.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlo
 from tabs.server.sign_in import WhoLine, open_the_button
 from tabs.status_line import StatusLine
 from tabs.training.tab import TrainingTab, make_room
-from tabs.ui.events import QUIET
+from tabs.ui.events import on
 from tabs.ui.theme import theme
 from tabs.ui.watcher import together
 
@@ -52,11 +52,11 @@ def build() -> gr.Blocks:
         status.wire(page.load)
         dataset.wire_refresh([page.load])
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then])
-        training_tab.select(training.get_ready, **QUIET)
+        on(training_tab.select, training.get_ready)
         chat.wire_refresh([page.load, chat_tab.select])
-        chat_tab.select(chat.get_ready, [chat.run, chat.newest], **QUIET)
+        on(chat_tab.select, chat.get_ready, [chat.run, chat.newest])
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
-        gr.Timer(TICK_SECONDS).tick(whole.handler, whole.inputs, whole.outputs, **QUIET)
+        on(gr.Timer(TICK_SECONDS).tick, whole.handler, whole.inputs, whole.outputs)
     open_the_button(page)
     return page.queue(max_size=MOST_EVENTS)
 

@@ -9,7 +9,7 @@ from pipeline.files import home
 from pipeline.machine import cores, free_disk, gpus, on_space, on_zero_gpu, versions
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN
 from pipeline.runs.settings import default_base
-from tabs.ui.events import QUIET, open_to_all
+from tabs.ui.events import on, open_to_all
 from tabs.ui.text import count, memory
 
 
@@ -55,4 +55,4 @@ def add_about() -> None:
             buttons=["copy"],
             elem_id="about-text",
         )
-    panel.expand(about, None, text, **QUIET)
+    on(panel.expand, about, None, text)

@@ -15,7 +15,7 @@ from pipeline.space import keeping
 from pipeline.space.watching import is_on
 from pipeline.writing import job as generation
 from tabs.ui.activity import _doing
-from tabs.ui.events import QUIET, Update, open_to_all
+from tabs.ui.events import Update, on, open_to_all
 from tabs.ui.text import count, duration, escape
 from tabs.ui.watcher import Refresh, recently
 
@@ -88,7 +88,7 @@ class StatusLine:
         """Args:
         load: the event of a page that is opened.
         """
-        load(self.load, None, [self.line, self.shown], **QUIET)
+        on(load, self.load, None, [self.line, self.shown])
 
     def refreshes(self) -> list[Refresh]:
         return [Refresh(self.refresh, [self.shown], [self.line, self.shown])]

@@ -27,8 +27,8 @@ from pipeline.runs.manage import duplicate_run, rename_run
 from pipeline.runs.recipes import command_line
 from pipeline.runs.status import check_whole, status
 from pipeline.runs.view import find_run
-from pipeline.space.keeping import Keeper
 from pipeline.runs.view import look as look_at_run
+from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST
 from pipeline.writing import job as generation
 from pipeline.writing.api.replies import journal

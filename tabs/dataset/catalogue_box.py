@@ -27,7 +27,7 @@ from tabs.dataset.catalogue_view import (
 )
 from tabs.dataset.columns_form import MappingForm
 from tabs.dataset.generate_box import DEFAULTS
-from tabs.ui.events import PICKED, QUIET, Update, guarded, open_to_all, reveal
+from tabs.ui.events import Update, on, open_to_all, reveal
 from tabs.ui.table import PagedTable
 from tabs.ui.text import count, escape, explain, notice
 
@@ -112,42 +112,31 @@ class CatalogueBox:
             self.record, self.record_title, self.timer, self.waits_for, *self.form.outputs,
             *self.skipped.outputs, *self.products.outputs,
         ]  # fmt: skip
-        shown = [problem, *self.outputs]
-        here = [self.catalogue, self.words]
-        self.catalogue.input(guarded(problem, self.open), here, shown, **PICKED)
-        self.upload.upload(
-            guarded(problem, self.uploaded), [self.upload, self.words], shown, api_visibility="private"
+        shown, here = self.outputs, [self.catalogue, self.words]
+        on(self.catalogue.input, self.open, here, shown, problem=problem, picked=True)
+        on(
+            self.upload.upload, self.uploaded, [self.upload, self.words], shown, problem=problem,
+            progress_on=[self.counts, self.products.table],
         )  # fmt: skip
-        gr.on(
-            [self.open_path.click, self.path.submit],
-            guarded(problem, self.opened_path),
-            [self.path, self.words],
-            [*shown, self.path],
-            **QUIET,
-        )
-        self.timer.tick(
-            guarded(problem, self.look, clears=False), [self.waits_for, self.words], shown, **QUIET
-        )  # fmt: skip
-        self._wire_columns(shown)
-        self._wire_removal(shown)
+        opened = [self.open_path.click, self.path.submit]
+        on(opened, self.opened_path, [self.path, self.words], [*shown, self.path], problem=problem)
+        on(self.timer.tick, self.look, [self.waits_for, self.words], shown, problem=problem, clears=False)
+        self._wire_columns()
+        self._wire_removal()
         self._wire_tables()
 
-    def _wire_columns(self, shown: list[Any]) -> None:
+    def _wire_columns(self) -> None:
         form = self.form
-        asked = self.change.click(
-            guarded(self.problem, form.ask_columns), self.catalogue, [self.problem, *form.outputs], **QUIET
-        )  # fmt: skip
+        asked = on(self.change.click, form.ask_columns, self.catalogue, form.outputs, problem=self.problem)
         reveal(asked, "columns-form")
         used = [form.name, self.words, *form.chosen]
-        form.use.click(guarded(self.problem, self.use_columns), used, shown, **QUIET)
-        form.cancel.click(form.close, None, [form.box], **QUIET)
+        on(form.use.click, self.use_columns, used, self.outputs, problem=self.problem)
+        on(form.cancel.click, form.close, None, [form.box])
 
-    def _wire_removal(self, shown: list[Any]) -> None:
-        self.remove.click(
-            guarded(self.problem, self.ask_to_remove), self.catalogue, [self.problem, self.sure, self.lost], **QUIET
-        )
-        self.keep.click(open_to_all(lambda: gr.Column(visible=False)), None, self.sure, **QUIET)
-        self.really.click(guarded(self.problem, self.removed), [self.catalogue, self.words], shown, **QUIET)
+    def _wire_removal(self) -> None:
+        on(self.remove.click, self.ask_to_remove, self.catalogue, [self.sure, self.lost], problem=self.problem)
+        on(self.keep.click, open_to_all(lambda: gr.Column(visible=False)), None, self.sure)
+        on(self.really.click, self.removed, [self.catalogue, self.words], self.outputs, problem=self.problem)
 
     def _wire_tables(self) -> None:
         self.skipped.wire(
@@ -156,11 +145,13 @@ class CatalogueBox:
             [self.reason.input],
         )
         self.products.wire(product_cells, [self.catalogue, self.words], [self.words.change], _nothing)
-        picked = self.products.table.select(
-            guarded(self.problem, self.show_record),
-            [self.catalogue],
-            [self.problem, self.record, self.record_title],
-            **PICKED,
+        picked = on(
+            self.products.table.select,
+            self.show_record,
+            self.catalogue,
+            [self.record, self.record_title],
+            problem=self.problem,
+            picked=True,
         )
         reveal(picked, "record")
 

@@ -18,7 +18,7 @@ from pipeline.errors import HubError
 from pipeline.files import whole_file
 from pipeline.machine import on_space
 from tabs.dataset.rows_view import Filters, dataset_named, filtered_rows
-from tabs.ui.events import PICKED, Update, guarded, open_to_all
+from tabs.ui.events import Update, on, open_to_all
 from tabs.ui.files import served
 from tabs.ui.text import escape, notice
 
@@ -119,28 +119,22 @@ class PublishBox:
         name: the dataset's.
         filters: of the table, in the order of `Filters`.
         """
-        private: dict[str, Any] = {"api_visibility": "private"}
         for form, button in self.files.items():
             self._wire_file(button, partial(self._make, form), [name])
         self._wire_file(self.filtered, self._make_filtered, [name, *filters])
-        preview = guarded(self.pushed, self.preview)
-        described = [name, self.license, self.source]
-        gr.on(
-            [self.license.input, self.source.blur, name.change], preview, described, [self.pushed, self.card],
-            **PICKED,
+        described = [self.license.input, self.source.blur, name.change]
+        on(
+            described, self.preview, [name, self.license, self.source], self.card, problem=self.pushed, picked=True
         )  # fmt: skip
-        self.push.click(
-            guarded(self.pushed, self.send),
-            [name, self.repo, self.license, self.token, self.private, self.source],
-            [self.pushed, self.push, self.token],
-            **private,
-        )
+        typed = [name, self.repo, self.license, self.token, self.private, self.source]
+        on(
+            self.push.click, self.send, typed, [self.push, self.token], problem=self.pushed, progress_on=self.pushed
+        )  # fmt: skip
 
     def _wire_file(self, button: gr.Button, make: Any, inputs: list[Any]) -> None:
-        made = button.click(
-            guarded(self.said, make), inputs, [self.said, self.ready], show_progress_on=button, api_visibility="private"
-        )
-        made.then(None, self.ready, None, js=SAVE).then(lambda: None, None, self.ready, api_visibility="private")
+        made = on(button.click, make, inputs, self.ready, problem=self.said, progress_on=button)
+        saved = on(made.then, None, self.ready, js=SAVE)
+        on(saved.then, lambda: None, None, self.ready)
 
     def _make(self, form: Form, name: str) -> Update:
         return {self.ready: served(export_dataset(dataset_named(name), form))}

@@ -25,7 +25,7 @@ from pipeline.writing.api import DEFAULT_MODEL, MAX_WORKERS, OPENAI_URL, ApiSett
 from pipeline.writing.job import Look
 from pipeline.writing.steps import Job, generator_name, key_for
 from tabs.dataset.generation_card import estimate_words, job_card, price_words
-from tabs.ui.events import QUIET, Update, guarded, open_to_all
+from tabs.ui.events import Update, on, open_to_all
 
 API = "api"
 DEFAULTS = DatasetSettings()
@@ -204,17 +204,17 @@ class GenerateBox:
     def wire(self, problem: gr.HTML) -> None:
         """What the box does by itself; the tab wires `generate`, whose result is not the box's."""
         by_source = [self.api_group, self.api_more, self.generate, self.phrasings]
-        self.source.change(self.follow_source, [self.source, self.phrasings], by_source, **QUIET)
-        self.find.click(
-            guarded(problem, self.find_models), [self.url, self.key], [problem, self.model], api_visibility="private"
-        )
+        on(self.source.change, self.follow_source, [self.source, self.phrasings], by_source)
+        on(
+            self.find.click, self.find_models, [self.url, self.key], self.model, problem=problem,
+            progress_on=self.model,
+        )  # fmt: skip
         prices = [self.model, self.url, self.price_in, self.price_out]
-        gr.on([each.change for each in prices], price_words, prices, self.price, trigger_mode="always_last", **QUIET)
-        told = [problem, *self.job_outputs]
-        self.stop.click(guarded(problem, self.stop_job), None, told, **QUIET)
+        on([each.change for each in prices], price_words, prices, self.price, picked=True)
+        on(self.stop.click, self.stop_job, None, self.job_outputs, problem=problem)
         for button, batch in ((self.more, False), (self.batch, True)):
-            button.click(guarded(problem, self.go_on(batch)), [self.seen, *self.api], told, **QUIET)
-        self.off.click(guarded(problem, self.call_off), self.api, told, **QUIET)
+            on(button.click, self.go_on(batch), [self.seen, *self.api], self.job_outputs, problem=problem)
+        on(self.off.click, self.call_off, self.api, self.job_outputs, problem=problem)
 
     @open_to_all
     def follow_source(self, source: str, phrasings: float) -> Update:

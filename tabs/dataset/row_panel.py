@@ -16,7 +16,7 @@ from pipeline.models.token_counts import LEARNED, TOO_LONG, masked_tokens, row_t
 from pipeline.prompts import GENERAL
 from pipeline.runs.settings import default_base
 from tabs.dataset.rows_view import dataset_named, row_of
-from tabs.ui.events import QUIET, Update, guarded
+from tabs.ui.events import Update, on
 from tabs.ui.text import count, escape, notice
 
 EXPECTED = "expected, never trained"
@@ -137,12 +137,8 @@ class RowPanel:
         """
         inputs = [name, self.key, max_length, self.question, self.response, *others]
         for action, button in ((EDIT, self.save), (REJECT, self.reject), (ACCEPT, self.accept), (UNDO, self.undo)):
-            button.click(
-                guarded(self.said, partial(self._change, action, follow)),
-                inputs,
-                [*self.outputs, *outputs],
-                **QUIET,
-            )
+            change = partial(self._change, action, follow)
+            on(button.click, change, inputs, [*self.outputs, *outputs], problem=self.said)
 
     def _change(
         self, action: str, follow: Callable[..., Update], name: str, key: str, max_length: float, question: str,

@@ -31,7 +31,7 @@ from tabs.dataset.rows_view import (
 )
 from tabs.dataset.token_counts import token_counts
 from tabs.server.identity import serves_owner
-from tabs.ui.events import PICKED, Update, go_to, guarded, open_to_all, reveal
+from tabs.ui.events import Update, go_to, on, open_to_all, reveal
 from tabs.ui.plots import written
 from tabs.ui.table import PagedTable
 from tabs.ui.text import notice
@@ -153,20 +153,26 @@ class RowsBox:
             (self.split.input, self.by_state),
             (self.status.input, self.by_state),
         ):
-            changed(guarded(problem, handler), filters, [problem, *self.filters, *self.table.outputs], **PICKED)
-        shown = self.table.table.select(
-            guarded(self.panel.said, self.pick), [self.name, self.max_length], self.panel.outputs, **PICKED
+            on(changed, handler, filters, [*self.filters, *self.table.outputs], problem=problem, picked=True)
+        shown = on(
+            self.table.table.select,
+            self.pick,
+            [self.name, self.max_length],
+            self.panel.outputs,
+            problem=self.panel.said,
+            picked=True,
         )
         reveal(shown, "picked-row")
         follows = [self.chooser, self.about, *self.filters, *self.table.outputs]
         self.panel.wire(self.name, self.max_length, [self.table.page, *self.filters], self.follow, follows)
-        self.chooser.input(guarded(self.reused, self.choose), self.chooser, self.outputs, **PICKED)
-        gr.on(
+        on(self.chooser.input, self.choose, self.chooser, self.outputs, problem=self.reused, picked=True)
+        on(
             [self.max_length.change, self.pictures.select],
-            guarded(problem, self.measure),
+            self.measure,
             [self.name, self.max_length, self.panel.key],
-            [problem, self.lengths, self.panel.reads, self.panel.tokens],
-            **PICKED,
+            [self.lengths, self.panel.reads, self.panel.tokens],
+            problem=problem,
+            picked=True,
         )
         self.publish.wire(self.name, self.filters)
 

@@ -11,7 +11,7 @@ from pipeline.writing import job as generation
 from tabs.dataset.catalogue_box import CatalogueBox
 from tabs.dataset.generate_box import TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.dataset.rows_box import RowsBox
-from tabs.ui.events import QUIET, Update, for_callers, guarded, open_to_all
+from tabs.ui.events import Update, for_callers, guarded, on, open_to_all
 from tabs.ui.watcher import Refresh
 
 
@@ -32,22 +32,23 @@ class DatasetTab:
         self.shelf.wire(self.problem, self.box.teach)
         self.box.wire(self.problem)
         self.rows.wire(self.problem)
-        self.generated = self.box.generate.click(
-            guarded(self.problem, self.make),
+        self.generated = on(
+            self.box.generate.click,
+            self.make,
             [self.shelf.catalogue, *self.box.settings, *self.box.api],
-            [self.problem, *self.rows.outputs, *self.box.job_outputs],
-            show_progress_on=self.box.generate,
-            api_visibility="private",
+            [*self.rows.outputs, *self.box.job_outputs],
+            problem=self.problem,
+            progress_on=self.box.generate,
         )
         gr.api(for_callers(generate_dataset), api_name="generate_dataset")
-        both = [self.problem, *self.shelf.outputs, *self.rows.outputs, *self.box.job_outputs, *self.box.settings]
+        both = [*self.shelf.outputs, *self.rows.outputs, *self.box.job_outputs, *self.box.settings]
         self.refresh_outputs = list(dict.fromkeys(both))
 
     def wire_refresh(self, triggers: list[Any]) -> None:
         """Show what there is at these moments."""
         inputs = [self.shelf.catalogue, self.shelf.words]
         for trigger in triggers:
-            trigger(guarded(self.problem, self.refresh), inputs, self.refresh_outputs, **QUIET)
+            on(trigger, self.refresh, inputs, self.refresh_outputs, problem=self.problem)
 
     def refreshes(self) -> list[Refresh]:
         """The job, at every tick."""

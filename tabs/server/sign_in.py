@@ -7,7 +7,7 @@ import gradio as gr
 
 from pipeline.machine import on_space
 from tabs.server.identity import caller_now, can_sign_in
-from tabs.ui.events import QUIET, open_to_all
+from tabs.ui.events import on, open_to_all
 from tabs.ui.text import escape
 
 ASK = "Ask the model anything in 3 Chat and compare; training, generating and publishing are the owner's."
@@ -46,7 +46,7 @@ class WhoLine:
         load: the event of a page that is opened.
         """
         if on_space():
-            load(who_line, None, self.line, **QUIET)
+            on(load, who_line, None, self.line)
 
 
 def open_the_button(page: gr.Blocks) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -23,6 +23,56 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 Update = dict[Any, Any]
 """Components and what becomes of them; what is not named stays as it is."""
+
+Event = Callable[..., Any]
+"""`button.click`, `box.input`, …, or (never among several) the `then` of what `on` gave back."""
+
+
+def on(
+    event: Event | Sequence[Event],
+    handler: Callable[..., Any] | None,
+    inputs: Any = None,
+    outputs: Any = None,
+    *,
+    problem: gr.HTML | None = None,
+    clears: bool = True,
+    picked: bool = False,
+    progress_on: Any = None,
+    **options: Any,
+) -> Any:
+    """Call a handler at an event, quietly: nothing spins, and no other program sees an endpoint.
+
+    Who may call it, only its own mark says: `open_to_all`, `open_in_measure`, or none, which means the owner alone.
+
+    Args:
+        event: or several, any of which calls it.
+        handler: None for what the browser does alone (see the option `js`).
+        problem: where its problems are shown as a sentence (see `guarded`); it is one of the outputs by itself.
+        clears: off for what happens by itself: on a busy machine it may come after a button's sentence and wipe it away.
+        picked: for what a person picks or types: what comes while the answer to an earlier one is under way is answered after it.
+            By Gradio's default it would be dropped, and the page would show something else than what is picked.
+        progress_on: the components on which it shows how far it is.
+        options: Gradio's own of an event, such as `js`, `queue` and `concurrency_id`.
+
+    Returns:
+        Gradio's dependency, whose `then` is an event.
+    """
+    if handler is not None and problem is not None:
+        handler = guarded(problem, handler, clears=clears)
+        outputs = list(dict.fromkeys([problem, *_listed(outputs)]))
+    how: dict[str, Any] = QUIET | ({"trigger_mode": "always_last"} if picked else {})
+    if progress_on is not None:
+        how |= {"show_progress": "full", "show_progress_on": progress_on}
+    how |= options
+    if isinstance(event, Sequence):
+        return gr.on(event, handler, inputs, outputs, **how)
+    return event(handler, inputs, outputs, **how)
+
+
+def _listed(components: Any) -> list[Any]:
+    if components is None:
+        return []
+    return list(components) if isinstance(components, Sequence) else [components]
 
 
 def guarded(place: gr.HTML, handler: Callable[..., Any], *, clears: bool = True) -> Callable[..., Any]:
@@ -83,7 +133,7 @@ def open_in_measure(handler: Handler) -> Handler:
 
 def go_to(button: gr.Button, tabs: gr.Tabs, tab: str) -> None:
     """Make a button open another tab."""
-    button.click(open_to_all(lambda: gr.Tabs(selected=tab)), None, tabs, queue=False, api_visibility="private")
+    on(button.click, open_to_all(lambda: gr.Tabs(selected=tab)), None, tabs, queue=False)
 
 
 def reveal(event: Any, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from tabs.ui.events import QUIET, Update, open_to_all
+from tabs.ui.events import Update, on, open_to_all
 from tabs.ui.text import count, escape
 
 
@@ -115,11 +115,11 @@ class PagedTable:
             page = int(typed) - 1 if typed.strip().isdecimal() and len(typed) < 10 else page
             return {self.jump: "", **self.show(cells(*values), page, nothing(*values))}
 
-        self.previous.click(turn(-1), [self.page, *inputs], self.outputs, **QUIET)
-        self.following.click(turn(+1), [self.page, *inputs], self.outputs, **QUIET)
-        self.jump.submit(go, [self.jump, self.page, *inputs], [self.jump, *self.outputs], **QUIET)
+        on(self.previous.click, turn(-1), [self.page, *inputs], self.outputs)
+        on(self.following.click, turn(+1), [self.page, *inputs], self.outputs)
+        on(self.jump.submit, go, [self.jump, self.page, *inputs], [self.jump, *self.outputs])
         if triggers:
-            gr.on(triggers, first, inputs, self.outputs, trigger_mode="always_last", **QUIET)
+            on(triggers, first, inputs, self.outputs, picked=True)
 
 
 def picked(event: gr.SelectData) -> int:
