@@ -20,7 +20,8 @@ from pipeline.answering.answers import ask_rows
 from pipeline.answering.baseline import read_baseline
 from pipeline.answering.run_model import load_run
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.models import language_model as models
 from pipeline.models.embedded import EMBEDDED, converted_folder
 from pipeline.models.language_model import BASE, TUNED, LanguageModel

@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks.measure import save, spread
 from pipeline.catalogue.catalogue import Product
+from pipeline.dataset.choosing import ChosenProduct
 from pipeline.writing.api import ApiSettings, Progress, work_through
 from pipeline.writing.writer import ProductWriter, finished
 
@@ -62,8 +63,9 @@ def child(url: str, count: int) -> None:
 
     seen: list[Progress] = []
     settings = ApiSettings("m", url, "none", workers=WORKERS)
+    chosen = [ChosenProduct.of(product) for product in products(count)]
     begun = time.monotonic()
-    results = finished(work_through(products(count), ProductWriter().write, settings, on_progress=seen.append))
+    results = finished(work_through(chosen, ProductWriter().write, settings, on_progress=seen.append))
     seconds = time.monotonic() - begun
     figures = {
         "seconds": seconds,

@@ -23,8 +23,10 @@ from pipeline.answering.comparison import compare, report_rows, training_end
 from pipeline.answering.general import ask_general, forgetting
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue.catalogue import Catalogue, read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.examples import unknown_held_out
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset
 from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import PROJECT, read_json, write_json

@@ -28,7 +28,8 @@ import psutil
 from benchmarks.loop import page
 from benchmarks.measure import RESULTS, save
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT, read_json
 from pipeline.models.embedded import EMBEDDED
 from pipeline.runs import launcher

@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.measure import RESULTS, save
 from benchmarks.memory import LLAMA_8B, base_of
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT, read_json
 from pipeline.runs import launcher
 from pipeline.runs.events import read_events

@@ -30,7 +30,9 @@ import psutil
 from benchmarks.measure import RESULTS, save, spread
 from benchmarks.memory import LLAMA_8B, base_of
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.machine import gpus
 from pipeline.models.bases import want_unsloth

@@ -26,8 +26,9 @@ from pipeline.answering.baseline import taught_rows
 from pipeline.answering.general import ask_general, forgetting
 from pipeline.answering.scoring import RIGHT
 from pipeline.catalogue.catalogue import Catalogue, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.examples import GENERAL_EDITED, REPORT_1, REPORT_2, unknown_held_out
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.models import loading

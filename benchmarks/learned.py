@@ -14,7 +14,8 @@ from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.comparison import compare
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.models.embedded import EMBEDDED, converted_folder
 from pipeline.runs import launcher
 from pipeline.runs.events import read_events

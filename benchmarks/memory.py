@@ -18,7 +18,8 @@ from typing import Any
 
 from benchmarks.measure import RESULTS, save
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.models.embedded import EMBEDDED
 from pipeline.runs.events import read_events

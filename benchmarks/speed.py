@@ -20,7 +20,8 @@ from typing import Any
 
 from benchmarks.measure import save, spread
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.models.embedded import EMBEDDED, converted_folder
 from pipeline.runs.events import read_events

@@ -28,7 +28,8 @@ import psutil
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.catalogue.catalogue import read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.runs import launcher
 from pipeline.runs.events import read_events

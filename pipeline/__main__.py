@@ -14,9 +14,10 @@ from pipeline.catalogue.catalogue import SAMPLE, UNREADABLE_LINE, Catalogue, Col
 from pipeline.commands.generate import add_command
 from pipeline.commands.generate import generate as generate_dataset
 from pipeline.commands.space import add_commands
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset, latest_dataset, open_dataset
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.export import FORMS, export_dataset, export_to
-from pipeline.dataset.store import with_every_edit
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset, latest_dataset, open_dataset, with_every_edit
 from pipeline.errors import PipelineError, QuestionError, RunError, SettingsError, disk_problem
 from pipeline.files import datasets_dir
 from pipeline.models.bases import find_base

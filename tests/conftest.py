@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalogue.catalogue import read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset
 from pipeline.runs.manage import create_run
 from tests.tiny import as_an_api_writes, build_model, tiny_settings, train_here, write_catalogue
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.facts.extraction import extract, is_refusal, pattern_for
 from pipeline.facts.patterns import DESCRIPTION, KINDS
 from pipeline.models.embedded import converted_folder

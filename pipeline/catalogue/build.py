@@ -5,9 +5,8 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,22 +41,18 @@ WORTH_SQL = 200_000
 """Bytes of lines from which on SQL is faster than Python."""
 
 
-@contextmanager
-def database(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def database(spill: Path) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own, with bounded memory; what does not fit goes to `spill`."""
     settings = {
         "memory_limit": MEMORY,
         "threads": os.cpu_count() or 2,
         "temp_directory": str(spill),
         "preserve_insertion_order": True,
+        "enable_external_file_cache": False,  # the system keeps what is read often, and this would keep it once more
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
-    connection = duckdb.connect(config=settings)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    return duckdb.connect(config=settings)
 
 
 def files(folder: Path) -> list[str]:

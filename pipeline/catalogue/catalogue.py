@@ -198,13 +198,22 @@ class Catalogue:
         place = self.folder / file
         source = {"files": files(place)} if file == CONTENTS else {"file": str(place)}
         try:
-            with database(self.folder.parent) as connection:
-                return connection.execute(query, source | values).fetchall()
+            with _reader(self.folder.parent).cursor() as cursor:
+                return cursor.execute(query, source | values).fetchall()
         except duckdb.Error as error:
             catalogue_cache.discard(self.folder)
             raise CatalogueError(
                 f"The prepared copy of {self.name} cannot be read; open the catalogue again."
             ) from error
+
+
+@lru_cache(maxsize=1)
+def _reader(spill: Path) -> duckdb.DuckDBPyConnection:
+    """The one connection by which this process reads caches: to open one takes longer than most queries.
+
+    Its cursors are connections of their own, so that any number of threads may ask at once.
+    """
+    return database(spill)
 
 
 def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: Progress = nothing_to_say) -> Catalogue:

@@ -13,8 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalogue.catalogue import SAMPLE, Catalogue, Product
-from pipeline.dataset.build import TEMPLATE_PHRASINGS, Dataset, DatasetSettings, build_dataset, choose_products
+from pipeline.catalogue.catalogue import SAMPLE, Catalogue
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.choosing import ChosenProduct, choose_products
+from pipeline.dataset.settings import TEMPLATE_PHRASINGS, DatasetSettings
+from pipeline.dataset.store import Dataset
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.writing.api import MAX_WORKERS, OPENAI_URL, ApiSettings, Price, Progress
 from pipeline.writing.job import BATCH_SECONDS
@@ -108,7 +111,7 @@ class _Told:
         )
 
 
-def _wanted(args: argparse.Namespace, job: Job, chosen: list[Product], told: _Told) -> bool:
+def _wanted(args: argparse.Namespace, job: Job, chosen: list[ChosenProduct], told: _Told) -> bool:
     """Try a few products, say what the rest will take, and ask."""
     say, rest = told.say, len(chosen) - PILOT_PRODUCTS
     if rest <= 0:
@@ -126,7 +129,7 @@ def _wanted(args: argparse.Namespace, job: Job, chosen: list[Product], told: _To
     return sys.stdin.readline().strip().casefold() in ("y", "yes")
 
 
-def _collected(args: argparse.Namespace, job: Job, chosen: list[Product], say: Say) -> bool:
+def _collected(args: argparse.Namespace, job: Job, chosen: list[ChosenProduct], say: Say) -> bool:
     """Send and collect batches; tells whether every reply has arrived."""
     while True:
         status = advance_batch(chosen, job)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import HubError
 from pipeline.prompts import REFUSAL
 

@@ -30,7 +30,7 @@ MAX_KIND_CHARACTERS = 30
 NEAR = 0.75
 """Estimated Jaccard similarity of two questions' word pairs from which one repeats the other.
 
-The project's own phrasings of one kind are at most 0.67 alike; one word in twenty changed is 0.82 (tests/data/test_quality.py).
+The project's own phrasings of one kind are at most 0.67 alike; one word in twenty changed is 0.82 (tests/dataset/test_checks.py).
 """
 _PERMUTATIONS = 128
 _NAMED = "\0"

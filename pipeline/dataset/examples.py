@@ -1,11 +1,9 @@
 """Facts and absent products → examples: the rows that training reads, and the held-out ones that measure it."""
 
 import random
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.catalogue.catalogue import title_key
 from pipeline.facts.extract import Fact
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import held_out_phrasings, training_phrasings
@@ -181,29 +179,6 @@ def general_examples(count: int, seed: int) -> list[Example]:
         Example("", UNKNOWN_TITLE, GENERAL, q, build_prompt(UNKNOWN_TITLE, q), answer, f"{GENERAL}:{number:03}")
         for number, (q, answer) in enumerate(((r["question"], r["answer"]) for r in rows[:count]), start=1)
     ]
-
-
-def invented_titles(titles: Iterable[str], count: int, seed: int) -> list[str]:
-    """Titles of products that do not exist: the head of one title with the tail of another.
-
-    They look like the catalogue's own, so that the model must know a title and not merely its style.
-    """
-    rng = random.Random(f"{seed}:invented")
-    words = [re.split(r"\s+", t) for t in titles]
-    halves = [w for w in words if len(w) > 1] or [[*w, "Deluxe"] for w in words]
-    taken = {title_key(" ".join(w)) for w in words}
-    invented: list[str] = []
-    for _ in range(count * 50):
-        if len(invented) == count:
-            break
-        head, tail = rng.choice(halves), rng.choice(halves)
-        title = " ".join([*head[: (len(head) + 1) // 2], *tail[len(tail) // 2 :]])
-        if title_key(title) not in taken:
-            taken.add(title_key(title))
-            invented.append(title)
-    # A catalogue of one or two titles runs out of combinations.
-    invented += [f"{' '.join(halves[0])} No. {n}" for n in range(2, 2 + count - len(invented))]
-    return invented
 
 
 def _fill(template: str, title: str) -> str:

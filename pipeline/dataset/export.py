@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
-from pipeline.dataset.build import RECORDS, Dataset
 from pipeline.dataset.examples import Example
+from pipeline.dataset.store import RECORDS, Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import whole_file
 

@@ -1,6 +1,6 @@
 """The numbers and names of a text, and those that a record vouches for: what a model writes must not add any.
 
-Knows no reasons and no facts; `quality` decides what follows.
+Knows no reasons and no facts; `checks` decides what follows.
 """
 
 import re

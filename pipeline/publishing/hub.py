@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.dataset.build import MANIFEST, RECORDS, Dataset
 from pipeline.dataset.card import TEST_FILE, TRAIN_FILE, dataset_card, public_manifest
 from pipeline.dataset.export import fingerprint_of, write_parquet
+from pipeline.dataset.store import MANIFEST, RECORDS, Dataset
 from pipeline.errors import HubError, disk_problem
 from pipeline.files import write_json, write_text
 

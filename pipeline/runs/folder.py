@@ -9,7 +9,7 @@ import logging
 import os
 from pathlib import Path
 
-from pipeline.dataset.build import Dataset, open_dataset
+from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.errors import RunError
 from pipeline.files import read_json, runs_dir
 from pipeline.runs.settings import TrainingSettings

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from pipeline.dataset.build import Dataset
 from pipeline.dataset.export import EXPORT
+from pipeline.dataset.store import Dataset
 from pipeline.errors import RunError
 from pipeline.files import append_jsonl, check_room, home, locked, runs_dir, whole_folder, write_json
 from pipeline.runs.folder import DATASET, KEEPING, SETTINGS, logger, read_settings, run_dataset

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.files import check_room, locked, read_json, runs_dir, write_json, write_text
 from pipeline.runs import launcher

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.build import MANIFEST
+from pipeline.dataset.store import MANIFEST
 from pipeline.errors import RunError
 from pipeline.files import home, read_json, write_json
 from pipeline.runs.checkpoints import last_checkpoint

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.dataset.build import MANIFEST
+from pipeline.dataset.store import MANIFEST
 from pipeline.errors import HubError
 from pipeline.files import check_room, home, read_jsonl, write_json, write_text
 from pipeline.machine import on_space

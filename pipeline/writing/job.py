@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from pipeline.catalogue.catalogue import Product
-from pipeline.dataset.build import Dataset, build_dataset, choose_products
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.choosing import ChosenProduct, choose_products
+from pipeline.dataset.store import Dataset
 from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem
 from pipeline.files import home, read_json, write_json
 from pipeline.writing.api import ApiSettings, Interrupted, Progress, cancel
@@ -297,7 +298,7 @@ def _rest(job: Job) -> Dataset:
     return build_dataset(catalogue, job.settings, generate=writer(api, job.settings, _progress, _stop))
 
 
-def _batches(chosen: list[Product], job: Job) -> None:
+def _batches(chosen: list[ChosenProduct], job: Job) -> None:
     """Send what is missing as batches until nothing is, however long that takes."""
     unreachable = 0
     while True:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.catalogue.catalogue import Catalogue, Product, read_catalogue
+from pipeline.catalogue.catalogue import Catalogue, read_catalogue
 from pipeline.catalogue.columns import Columns
-from pipeline.dataset.build import DatasetSettings, Generate
+from pipeline.dataset.build import Generate
+from pipeline.dataset.choosing import ChosenProduct
 from pipeline.dataset.examples import Generated
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import GenerationError
 from pipeline.files import home
 from pipeline.writing.api import (
@@ -92,7 +94,7 @@ def batch_file(job: Job) -> Path:
     return home() / "batches" / f"{job.name}.json"
 
 
-def advance_batch(chosen: list[Product], job: Job) -> BatchStatus:
+def advance_batch(chosen: list[ChosenProduct], job: Job) -> BatchStatus:
     """One step of a batch; its notes go once it has ended.
 
     Raises:
@@ -110,7 +112,7 @@ def advance_batch(chosen: list[Product], job: Job) -> BatchStatus:
 
 
 def pilot(
-    chosen: list[Product],
+    chosen: list[ChosenProduct],
     api: ApiSettings,
     settings: DatasetSettings,
     *,
@@ -141,8 +143,8 @@ def writer(
 ) -> Generate:
     """What `build_dataset` takes as `generate`."""
 
-    def generate(products: Sequence[Product]) -> Generated:
-        return finished(work_through(products, _writer_of(settings).write, api, on_progress=on_progress, stop=stop))
+    def generate(chosen: Sequence[ChosenProduct]) -> Generated:
+        return finished(work_through(chosen, _writer_of(settings).write, api, on_progress=on_progress, stop=stop))
 
     return generate
 

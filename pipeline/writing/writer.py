@@ -1,7 +1,7 @@
 """Product → facts, questions and statements, written by a model behind an OpenAI-compatible API.
 
 Two calls a product: its facts, each with a quote; then, for every fact that holds, questions in styles that this module
-draws. What does not hold is rejected with its reason (`quality`), asked for once more, and then made up for by the
+draws. What does not hold is rejected with its reason (`dataset.checks`), asked for once more, and then made up for by the
 project's own phrasings. A third call, the judge's, is optional. How a request travels, waits, is kept and paid is
 `pipeline.writing.api`'s business.
 
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
-from pipeline.catalogue.catalogue import Product, clean
-from pipeline.dataset import checks as quality
+from pipeline.catalogue.catalogue import Product, clean, title_key
+from pipeline.dataset import checks
+from pipeline.dataset.choosing import ChosenProduct
+from pipeline.dataset.contact import has_contact
 from pipeline.dataset.examples import Generated, PhrasedFact, Rejected, phrase
 from pipeline.errors import GenerationError
-from pipeline.facts.extract import Fact, described, extract_facts
+from pipeline.facts.extract import Fact
 from pipeline.facts.patterns import DESCRIPTION, KINDS
 from pipeline.prompts import REVERSE
 from pipeline.writing.api import NO_REPLY, Ask, Request, UnusableReply
@@ -97,14 +99,15 @@ class ProductWriter:
     phrasings: int = 12
     judge: bool = False
 
-    async def write(self, product: Product, ask: Ask) -> Generated:
+    async def write(self, chosen: ChosenProduct, ask: Ask) -> Generated:
         """The product's facts with their rows.
 
         A product about which the model gives no usable reply keeps the facts and questions it has without a model.
         """
+        product = chosen.product
         rejected: list[Rejected] = []
-        drafts = [self._draft(fact) for fact in await self._facts(product, ask, rejected)]
-        asked = quality.Asked()
+        drafts = [self._draft(fact) for fact in await self._facts(chosen, ask, rejected)]
+        asked = checks.Asked()
         await self._fill(product, drafts, 1, ask, asked, rejected)
         lacking = [draft for draft in drafts if not draft.is_whole()]
         if lacking and any(rows for draft in drafts for rows in draft.rows.values()):
@@ -115,18 +118,19 @@ class ProductWriter:
         whole = [self._whole(draft, asked, rejected) for draft in drafts]
         return Generated([item for item in whole if item], rejected, accepted)
 
-    async def _facts(self, product: Product, ask: Ask, rejected: list[Rejected]) -> list[Fact]:
+    async def _facts(self, chosen: ChosenProduct, ask: Ask, rejected: list[Rejected]) -> list[Fact]:
+        product = chosen.product
         reply = await _twice(ask, facts_request(product), product, rejected)
         if not isinstance(reply, FactsReply):
             rejected.append(_rejected(product, reason=LEFT_TO_TEMPLATES))
-            return _without_contacts(extract_facts(product.uid, product.title, product.content), rejected)
+            return _without_contacts(chosen.facts, rejected)
         # The description is always the record's own words, whatever the model would have made of them.
-        held = _without_contacts(described(product.uid, product.title, product.content), rejected)
+        held = _without_contacts([fact for fact in chosen.facts if fact.kind == DESCRIPTION], rejected)
         kinds = {DESCRIPTION}
         for stated in reply.facts[:MOST_FACTS]:
-            kind = quality.kind_name(stated.kind)
-            fact = Fact(product.uid, product.title, kind, quality.folded(stated.value), quality.folded(stated.quote))
-            reason = quality.SECOND_OF_KIND if kind in kinds else quality.fact_problem(fact, product.content)
+            kind = checks.kind_name(stated.kind)
+            fact = Fact(product.uid, product.title, kind, checks.folded(stated.value), checks.folded(stated.quote))
+            reason = checks.SECOND_OF_KIND if kind in kinds else checks.fact_problem(fact, product.content)
             if reason:
                 shown = kind or clean(stated.kind)[:60]
                 rejected.append(_rejected(product, shown, response=fact.value[:1_000], reason=reason))
@@ -146,7 +150,7 @@ class ProductWriter:
         drafts: list[Draft],
         first: int,
         ask: Ask,
-        asked: quality.Asked,
+        asked: checks.Asked,
         rejected: list[Rejected],
     ) -> None:
         """Ask for what the drafts lack and take what holds, in an order that does not depend on who answers first."""
@@ -175,9 +179,9 @@ class ProductWriter:
                 if row in draft.rows[use]:
                     draft.rows[use].remove(row)
                     note = clean(verdict.problem)[:200]
-                    rejected.append(_rejected(product, draft.fact.kind, *row, reason=quality.JUDGED, note=note))
+                    rejected.append(_rejected(product, draft.fact.kind, *row, reason=checks.JUDGED, note=note))
 
-    def _whole(self, draft: Draft, asked: quality.Asked, rejected: list[Rejected]) -> PhrasedFact | None:
+    def _whole(self, draft: Draft, asked: checks.Asked, rejected: list[Rejected]) -> PhrasedFact | None:
         """The fact with as many rows as were wanted: what is missing are the project's own phrasings."""
         fact, own = draft.fact, phrase(draft.fact, self.phrasings)
         count = self.phrasings - len(draft.rows[STATEMENT])
@@ -185,7 +189,7 @@ class ProductWriter:
         held_out = _filled(draft.questions(HELD_OUT), own.held_out, HELD_OUT_QUESTIONS, fact, asked, held_out=True)
         training = _filled(draft.questions(TRAIN), own.training, count, fact, asked)
         if len(held_out) < HELD_OUT_QUESTIONS or not training:
-            rejected.append(_of_fact(fact, "", fact.value, quality.TOO_FEW))
+            rejected.append(_of_fact(fact, "", fact.value, checks.TOO_FEW))
             return None
         return PhrasedFact(fact, training, held_out, tuple(draft.rows[STATEMENT]), tuple(draft.reverse))
 
@@ -207,15 +211,15 @@ def finished(written: Sequence[Generated]) -> Generated:
         raise GenerationError(f"The model wrote nothing usable (rejected: {why or 'nothing'}); choose another model.")
     phrased = _held_out_anew(phrased)
     held_out = {_said(item.fact, q) for item in phrased for q in item.held_out}
-    telling = quality.unique_values(item.fact for item in phrased)
+    telling = checks.unique_values(item.fact for item in phrased)
     kept = [_apart(item, held_out, telling, rejected) for item in phrased]
-    rejected += [_of_fact(item.fact, "", item.fact.value, quality.TOO_FEW) for item in kept if not item.training]
+    rejected += [_of_fact(item.fact, "", item.fact.value, checks.TOO_FEW) for item in kept if not item.training]
     return Generated([item for item in kept if item.training], rejected, accepted, PROMPTS)
 
 
 def _said(fact: Fact, question: str) -> tuple[str, str]:
     """What a question says of any product: two that say the same are one phrasing."""
-    return fact.kind, quality.masked(question, fact.title)
+    return fact.kind, checks.masked(question, fact.title)
 
 
 def _held_out_anew(phrased: Sequence[PhrasedFact]) -> list[PhrasedFact]:
@@ -245,11 +249,11 @@ def _apart(
     def leaks(question: str) -> bool:
         return _said(fact, question) in held_out
 
-    tells = (fact.kind, quality.title_key(fact.value)) in telling
-    rejected += [_of_fact(fact, q, fact.value, quality.HELD_OUT_ELSEWHERE) for q in item.training if leaks(q)]
-    rejected += [_of_fact(fact, q, answer, quality.HELD_OUT_ELSEWHERE) for q, answer in item.statements if leaks(q)]
+    tells = (fact.kind, title_key(fact.value)) in telling
+    rejected += [_of_fact(fact, q, fact.value, checks.HELD_OUT_ELSEWHERE) for q in item.training if leaks(q)]
+    rejected += [_of_fact(fact, q, answer, checks.HELD_OUT_ELSEWHERE) for q, answer in item.statements if leaks(q)]
     rejected += [
-        _of_fact(replace(fact, kind=REVERSE), q, fact.title, quality.NO_CLUE) for q in item.reverse if not tells
+        _of_fact(replace(fact, kind=REVERSE), q, fact.title, checks.NO_CLUE) for q in item.reverse if not tells
     ]
     wanted = len(item.training) + len(item.statements)
     statements = tuple(row for row in item.statements if not leaks(row[0]))
@@ -295,13 +299,13 @@ def _by_number(reply: BaseModel | None, facts: int, product: Product, rejected: 
     return {item.fact: item for item in reply.facts}
 
 
-def _without_contacts(facts: list[Fact], rejected: list[Rejected]) -> list[Fact]:
-    rejected += [_of_fact(fact, "", fact.value, quality.CONTACT) for fact in facts if quality.has_contact(fact.value)]
-    return [fact for fact in facts if not quality.has_contact(fact.value)]
+def _without_contacts(facts: Sequence[Fact], rejected: list[Rejected]) -> list[Fact]:
+    rejected += [_of_fact(fact, "", fact.value, checks.CONTACT) for fact in facts if has_contact(fact.value)]
+    return [fact for fact in facts if not has_contact(fact.value)]
 
 
 def _take(
-    draft: Draft, slots: list[Slot], item: FactPairs, product: Product, asked: quality.Asked, rejected: list[Rejected]
+    draft: Draft, slots: list[Slot], item: FactPairs, product: Product, asked: checks.Asked, rejected: list[Rejected]
 ) -> None:
     """Take the written rows that hold; held-out ones choose first, for they are fewer."""
     fact, by_number = draft.fact, {place.number: place for place in slots}
@@ -312,7 +316,7 @@ def _take(
         if not draft.lacks(place.use):
             continue
         held_out = place.use == HELD_OUT
-        reason = quality.question_problem(question, fact, product.content)
+        reason = checks.question_problem(question, fact, product.content)
         reason = reason or asked.problem(question, fact, held_out=held_out)
         if not reason and (place.use == STATEMENT or answer):
             reason = _answer_problem(answer, fact, product)
@@ -322,7 +326,7 @@ def _take(
             asked.add(question, fact, held_out=held_out)
             draft.rows[place.use].append((question, answer if place.use == STATEMENT else fact.value))
     if fact.kind != DESCRIPTION and not draft.reverse and (reverse := clean(item.reverse)):
-        reason = quality.reverse_problem(reverse, fact, product.content)
+        reason = checks.reverse_problem(reverse, fact, product.content)
         if reason:
             rejected.append(_of_fact(replace(fact, kind=REVERSE), reverse[:1_000], fact.title, reason))
         else:
@@ -332,18 +336,18 @@ def _take(
 def _answer_problem(answer: str, fact: Fact, product: Product) -> str:
     """A description is answered with the record's words, whatever the model wrote: unless it answered something else."""
     if fact.kind != DESCRIPTION:
-        return quality.answer_problem(answer, fact, product.content)
-    said = quality.folded(answer)
-    return "" if said in fact.value or fact.value in said else quality.WITHOUT_VALUE
+        return checks.answer_problem(answer, fact, product.content)
+    said = checks.folded(answer)
+    return "" if said in fact.value or fact.value in said else checks.WITHOUT_VALUE
 
 
 def _filled(
-    chosen: list[str], own: Sequence[str], count: int, fact: Fact, asked: quality.Asked, *, held_out: bool = False
+    chosen: list[str], own: Sequence[str], count: int, fact: Fact, asked: checks.Asked, *, held_out: bool = False
 ) -> tuple[str, ...]:
     """At most `count` questions: those chosen, then the project's own that were not asked before."""
     filled = chosen[:count]
     for question in own:
-        if len(filled) < count and asked.problem(question, fact, held_out=held_out) != quality.REPEATED:
+        if len(filled) < count and asked.problem(question, fact, held_out=held_out) != checks.REPEATED:
             asked.add(question, fact, held_out=held_out)
             filled.append(question)
     return tuple(filled)

@@ -11,9 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.dataset.build import Dataset
 from pipeline.dataset.card import LICENSES, dataset_card
 from pipeline.dataset.export import EXPORT, Form, export_dataset, file_stem, write_lines
+from pipeline.dataset.store import Dataset
 from pipeline.errors import HubError
 from pipeline.files import whole_file
 from pipeline.machine import on_space

@@ -9,15 +9,10 @@ import gradio as gr
 
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.uploads import SAMPLE_NAME, catalogue_path, chosen_columns, open_catalogue
-from pipeline.dataset.build import (
-    TEMPLATE_PHRASINGS,
-    TEMPLATES,
-    Dataset,
-    DatasetSettings,
-    build_dataset,
-    fingerprint,
-)
-from pipeline.dataset.store import open_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.fingerprint import fingerprint
+from pipeline.dataset.settings import TEMPLATE_PHRASINGS, TEMPLATES, DatasetSettings
+from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
 from pipeline.writing import job as generation

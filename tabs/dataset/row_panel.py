@@ -6,10 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.dataset.build import Dataset
 from pipeline.dataset.edits import ACCEPT, ACCEPTED, BY_YOU, EDIT, EDITED, REJECT, UNDO, Edit, read_edits
 from pipeline.dataset.examples import KEPT_OUT, REJECTED
-from pipeline.dataset.store import change_row
+from pipeline.dataset.store import Dataset, change_row
 from pipeline.errors import SettingsError
 from pipeline.facts.phrasings import kind_label
 from pipeline.models.token_counts import LEARNED, TOO_LONG, masked_tokens, row_tokens

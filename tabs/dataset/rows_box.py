@@ -12,9 +12,8 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
-from pipeline.dataset.build import MANIFEST, Dataset
 from pipeline.dataset.examples import REJECTED
-from pipeline.dataset.store import with_every_edit
+from pipeline.dataset.store import MANIFEST, Dataset, with_every_edit
 from pipeline.runs.settings import TrainingSettings
 from tabs.dataset.download_box import PublishBox
 from tabs.dataset.plots import facts_figure, kinds_figure, tokens_figure

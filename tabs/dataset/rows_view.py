@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.build import MANIFEST, Dataset, open_dataset
 from pipeline.dataset.edits import ACCEPTED, EDITED
 from pipeline.dataset.examples import KEPT_OUT, REJECTED, TRAINED
+from pipeline.dataset.store import MANIFEST, Dataset, open_dataset
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import datasets_dir, home

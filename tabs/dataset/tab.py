@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.catalogue.uploads import open_catalogue
-from pipeline.dataset.build import MANIFEST, Dataset, latest_dataset, open_dataset
+from pipeline.dataset.store import MANIFEST, Dataset, latest_dataset, open_dataset
 from pipeline.files import datasets_dir
 from pipeline.writing import job as generation
 from tabs.dataset.catalogue_box import CatalogueBox

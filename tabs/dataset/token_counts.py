@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.dataset.build import Dataset, open_dataset
+from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.models.token_counts import row_lengths
 from pipeline.runs.settings import default_base
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.dataset.build import latest_dataset
+from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import create_run

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import home
 from pipeline.machine import ZERO_GPU_TRAINING, free_disk, on_zero_gpu
 from pipeline.models.bases import GPU_BASE, local_folder

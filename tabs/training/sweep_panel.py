@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.dataset.build import latest_dataset
+from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.runs.queue import SWEPT, Trial, cancel_queue, grid, queued_runs, read_values, start_sweep, sweeps
 from pipeline.runs.settings import TrainingSettings, default_base, settings_for

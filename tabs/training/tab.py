@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.dataset.build import Dataset, latest_dataset
+from pipeline.dataset.store import Dataset, latest_dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.machine import on_zero_gpu
 from pipeline.models.embedded import EMBEDDED

@@ -22,7 +22,9 @@ from pipeline.answering.lookup import Shelf
 from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset
 from pipeline.errors import PipelineError, RunError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import HELD_OUT

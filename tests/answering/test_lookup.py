@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.answering.lookup import Shelf, check_question, kind_asked, recognise
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import HELD_OUT, TRAINING, held_out_phrasings, training_phrasings

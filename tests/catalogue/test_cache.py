@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from pipeline.catalogue import build as catalogue_build
 from pipeline.catalogue import catalogue as module
 from pipeline.catalogue.cache import cache_dir
 from pipeline.catalogue.catalogue import SAMPLE, Columns, Product, peek, read_catalogue, title_key
-from pipeline.dataset import build as dataset
-from pipeline.dataset.build import DatasetSettings, build_dataset, choose_products
+from pipeline.dataset import unknown_titles
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.choosing import choose_products
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import CatalogueError
 from pipeline.files import PROJECT
 from tests.tiny import ROWS, WARTS, row, write_catalogue
@@ -216,11 +219,11 @@ def test_a_large_catalogue_makes_a_dataset_without_being_listed(
 ) -> None:
     catalogue = read_catalogue(write_catalogue(tmp_path / "many.json", many(400)))
     monkeypatch.setattr(module, "SMALL", 50)
-    monkeypatch.setattr(dataset, "SMALL", 50)
+    monkeypatch.setattr(unknown_titles, "SMALL", 50)
     monkeypatch.setattr(module.Catalogue, "all_titles", lambda self: pytest.fail("It was listed."))
     made = build_dataset(catalogue, DatasetSettings(products=20))
     chosen = [p["uid"] for p in made.manifest["products"]]
-    assert len(set(chosen)) == 20 and chosen == [p.uid for p in choose_products(catalogue, 20, 0)]
+    assert len(set(chosen)) == 20 and chosen == [c.product.uid for c in choose_products(catalogue, 20, 0)]
     unknown = made.manifest["unknown"]
     titles = [*unknown["training"], *unknown["held_out"]]
     assert len(set(map(title_key, titles))) == len(titles) == 65
@@ -228,6 +231,14 @@ def test_a_large_catalogue_makes_a_dataset_without_being_listed(
     assert not taught & set(map(title_key, titles))
     real = catalogue.has_titles(map(title_key, titles))
     assert len(real) == 45
+
+
+def test_many_windows_read_one_catalogue_at_once(tmp_path: Path) -> None:
+    catalogue = read_catalogue(write_catalogue(tmp_path / "many.json", many(400)))
+    pages = [catalogue.page(start, 10) for start in range(0, 200, 10)]
+    with ThreadPoolExecutor(8) as windows:
+        for _ in range(3):
+            assert list(windows.map(lambda start: catalogue.page(start, 10), range(0, 200, 10))) == pages
 
 
 # --- The first rows at once ---

@@ -16,7 +16,8 @@ from pipeline.catalogue.catalogue import Catalogue, Product, peek, read_catalogu
 from pipeline.catalogue.columns import PLAIN, Columns, guess_columns
 from pipeline.catalogue.csv_reader import read_headers, read_samples
 from pipeline.catalogue.shops import VARIATION
-from pipeline.dataset.build import DatasetSettings, fingerprint
+from pipeline.dataset.fingerprint import fingerprint
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import CatalogueError, ColumnsError, PipelineError
 from pipeline.facts.extract import extract_facts
 

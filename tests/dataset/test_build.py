@@ -10,23 +10,18 @@ from typing import Any
 
 import pytest
 
-from pipeline.catalogue.catalogue import SAMPLE, Product, clean, read_catalogue, title_key
-from pipeline.dataset import store
-from pipeline.dataset.build import (
-    Dataset,
-    DatasetSettings,
-    build_dataset,
-    choose_products,
-    fingerprint,
-    latest_dataset,
-    open_dataset,
-    to_hugging_face,
-)
+from pipeline.catalogue.catalogue import SAMPLE, clean, read_catalogue, title_key
+from pipeline.dataset import choosing, store
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.examples import GENERAL_ROWS, Generated, Rejected, general_examples, phrase
+from pipeline.dataset.fingerprint import DECIDE_NOTHING, deciding, fingerprint
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset, latest_dataset, open_dataset, to_hugging_face
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.files import datasets_dir, read_json
+from pipeline.files import PROJECT, datasets_dir, read_json
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, build_prompt
 from tests.tiny import HOSTILE_TITLES, ROWS, WARTS, row, write_catalogue
 
@@ -210,13 +205,13 @@ def test_without_unknown_titles_there_are_none(build: Callable[..., Dataset]) ->
 
 @pytest.mark.parametrize("seed", range(3))
 def test_most_of_the_chosen_products_state_an_attribute(seed: int, home: Path, tmp_path: Path) -> None:
-    def choose(rows: Sequence[dict[str, Any]], count: int) -> list[Product]:
+    def choose(rows: Sequence[dict[str, Any]], count: int) -> list[ChosenProduct]:
         return choose_products(read_catalogue(write_catalogue(tmp_path / "rows.json", rows)), count, seed)
 
     plain = [row(f"p{n}", f"Plain {n}", "A thing that says nothing about itself.") for n in range(90)]
     rich = [row(f"r{n}", f"Rich {n}", "A thing. It is 5 inches wide.") for n in range(10)]
     chosen = choose(plain + rich, 10)
-    assert len(chosen) == 10 and sum(p.uid.startswith("r") for p in chosen) >= 7
+    assert len(chosen) == 10 and sum(c.product.uid.startswith("r") for c in chosen) >= 7
     assert len(choose(plain, 10)) == 10
     assert len(choose(rich, 100)) == 10
 
@@ -265,6 +260,21 @@ def test_the_same_inputs_find_the_same_dataset(build: Callable[..., Dataset]) ->
 def test_any_other_setting_makes_another(change: dict[str, Any], catalogue_file: Path) -> None:
     catalogue, settings = read_catalogue(catalogue_file), DatasetSettings(products=4)
     assert fingerprint(catalogue, replace(settings, **change)) != fingerprint(catalogue, settings)
+
+
+def test_a_module_decides_unless_it_is_named_as_one_that_does_not(
+    catalogue_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {f"{f.parent.name}/{f.stem}" for f in deciding()}
+    assert {"catalogue/shops", "facts/patterns", "dataset/checks", "writing/prompts"} <= known
+    without = {f"{folder}/{name}" for folder, names in DECIDE_NOTHING.items() for name in names}
+    assert not known & without
+    assert all((PROJECT / "pipeline" / f"{name}.py").is_file() for name in without), "One of them has another name now."
+    new = tmp_path / "pipeline" / "facts" / "new.py"
+    new.parent.mkdir(parents=True)
+    new.touch()
+    monkeypatch.setattr("pipeline.dataset.fingerprint.PROJECT", tmp_path)
+    assert deciding() == [new]
 
 
 def test_another_catalogue_makes_another_whatever_its_name(tmp_path: Path) -> None:
@@ -350,9 +360,9 @@ def test_hostile_titles_go_through_as_data(build: Callable[..., Dataset]) -> Non
 
 
 def test_another_generator_s_facts_and_counts_are_used(home: Path, catalogue_file: Path) -> None:
-    def generate(products: Sequence[Product]) -> Generated:
-        facts = [extract_facts(p.uid, p.title, p.content)[0] for p in products]
-        first = products[0]
+    def generate(chosen: Sequence[ChosenProduct]) -> Generated:
+        facts = [c.facts[0] for c in chosen]
+        first = chosen[0].product
         rejected = [Rejected(first.uid, first.title, "size", "How big?", "9 inches", "quote not in the record", "why")]
         return Generated([phrase(f, 2) for f in facts], rejected, accepted=6)
 
@@ -372,6 +382,15 @@ def test_a_generator_that_fails_leaves_nothing(home: Path, catalogue_file: Path)
     with pytest.raises(GenerationError):
         build_dataset(read_catalogue(catalogue_file), DatasetSettings(generator="x"), generate=fail)
     assert latest_dataset() is None
+
+
+def test_facts_are_found_once_for_each_product(
+    home: Path, catalogue_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(choosing, "extract_facts", lambda uid, *text: looked.append(uid) or extract_facts(uid, *text))
+    build_dataset(read_catalogue(catalogue_file), DatasetSettings(products=3))
+    assert len(looked) == len(set(looked)) >= 3
 
 
 def test_progress_is_told_for_each_product(home: Path, catalogue_file: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from pipeline.dataset.build import TRAIN, Dataset
 from pipeline.dataset.card import LICENSES, code, dataset_card, public_manifest
+from pipeline.dataset.store import TRAIN, Dataset
 from pipeline.errors import HubError
 from pipeline.files import write_jsonl
 from pipeline.prompts import build_prompt

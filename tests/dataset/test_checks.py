@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pipeline.catalogue.catalogue import SAMPLE, Product, read_catalogue
-from pipeline.dataset import checks as quality
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset import checks
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.checks import (
     BAD_QUESTION,
     CONTACT,
@@ -33,6 +33,7 @@ from pipeline.dataset.checks import (
     leakage,
     masked,
 )
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION, KINDS
 from pipeline.facts.phrasings import LABELS, held_out_phrasings, training_phrasings
@@ -101,7 +102,7 @@ def products() -> list[Product]:
     ],
 )
 def test_a_fact_that_does_not_hold_is_rejected(stated: Fact, problem: str) -> None:
-    assert quality.fact_problem(stated, RECORD) == problem
+    assert checks.fact_problem(stated, RECORD) == problem
 
 
 @pytest.mark.parametrize(
@@ -124,29 +125,29 @@ def test_a_fact_that_does_not_hold_is_rejected(stated: Fact, problem: str) -> No
     ],
 )
 def test_a_fact_that_holds_is_taken(kind: str, value: str, quote: str) -> None:
-    assert quality.fact_problem(fact(kind, value, quote), RECORD) == ""
+    assert checks.fact_problem(fact(kind, value, quote), RECORD) == ""
 
 
 def test_white_space_of_the_record_does_not_matter() -> None:
     spread = RECORD.replace("12 inches wide", "12\u00a0inches \n\t wide")
-    assert quality.fact_problem(fact(quote="It is 12 inches wide"), spread) == ""
+    assert checks.fact_problem(fact(quote="It is 12 inches wide"), spread) == ""
 
 
 def test_a_value_elsewhere_in_the_record_does_not_vouch_for_half_a_value_in_the_quote() -> None:
     record = "It is 2 inches thick. It is 12 inches wide. Notes: oak. Made of oak-leaf."
-    assert quality.fact_problem(fact("size", "2 inches", "2 inches wide"), record) == NOT_WHOLE
-    assert quality.fact_problem(fact("size", "2 inches", "2 inches thick"), record) == ""
-    assert quality.fact_problem(fact("note", "oak", "Made of oak-leaf"), record) == NOT_WHOLE
-    assert quality.fact_problem(fact("note", "oak", "Notes: oak."), record) == ""
+    assert checks.fact_problem(fact("size", "2 inches", "2 inches wide"), record) == NOT_WHOLE
+    assert checks.fact_problem(fact("size", "2 inches", "2 inches thick"), record) == ""
+    assert checks.fact_problem(fact("note", "oak", "Made of oak-leaf"), record) == NOT_WHOLE
+    assert checks.fact_problem(fact("note", "oak", "Notes: oak."), record) == ""
 
 
 def test_every_fact_that_the_patterns_find_holds() -> None:
     for product in products():
         for found in extract_facts(product.uid, product.title, product.content):
             if found.kind != DESCRIPTION:
-                assert quality.fact_problem(found, product.content) == "", found
-                assert quality.answer_problem(f"It is {found.value}.", found, product.content) == "", found
-                assert quality.answer_problem(found.value, found, product.content) == "", found
+                assert checks.fact_problem(found, product.content) == "", found
+                assert checks.answer_problem(f"It is {found.value}.", found, product.content) == "", found
+                assert checks.answer_problem(found.value, found, product.content) == "", found
 
 
 @pytest.mark.parametrize(
@@ -184,12 +185,12 @@ def test_every_fact_that_the_patterns_find_holds() -> None:
     ],
 )
 def test_the_name_of_a_kind(stated: str, kind: str) -> None:
-    assert quality.kind_name(stated) == kind
+    assert checks.kind_name(stated) == kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_known_by_its_name_and_its_label(kind: str) -> None:
-    assert quality.kind_name(kind) == quality.kind_name(LABELS[kind]) == quality.kind_name(kind.upper()) == kind
+    assert checks.kind_name(kind) == checks.kind_name(LABELS[kind]) == checks.kind_name(kind.upper()) == kind
 
 
 # --- Questions ---
@@ -224,13 +225,13 @@ def test_every_kind_is_known_by_its_name_and_its_label(kind: str) -> None:
     ],
 )
 def test_questions(question: str, problem: str) -> None:
-    assert quality.question_problem(question, fact(), RECORD) == problem
+    assert checks.question_problem(question, fact(), RECORD) == problem
 
 
 def test_a_number_of_the_title_gives_no_answer_away() -> None:
     asked = fact(title="12 Days of Kites", value="12 pieces", kind="pieces")
-    assert quality.question_problem("How many pieces are in 12 Days of Kites?", asked, RECORD) == ""
-    assert quality.question_problem("Are there 12 pieces in 12 Days of Kites?", asked, RECORD) == GIVES_ANSWER
+    assert checks.question_problem("How many pieces are in 12 Days of Kites?", asked, RECORD) == ""
+    assert checks.question_problem("Are there 12 pieces in 12 Days of Kites?", asked, RECORD) == GIVES_ANSWER
 
 
 @pytest.mark.parametrize("kind", [*LABELS, *OPEN_KINDS])
@@ -238,14 +239,14 @@ def test_the_project_s_own_questions_are_good_about_every_product(kind: str) -> 
     for product in products():
         about = fact(kind, "zinnwald", title=product.title)
         for template in (*training_phrasings(kind), *held_out_phrasings(kind)):
-            assert quality.question_problem(template.replace("{title}", product.title), about, product.content) == ""
+            assert checks.question_problem(template.replace("{title}", product.title), about, product.content) == ""
 
 
 @pytest.mark.parametrize("title", HOSTILE_TITLES)
 def test_hostile_titles_are_data(title: str) -> None:
     about = fact(title=title)
     for question in (f"How big is {title}?", f"Which product is 12 inches? {title}"):
-        for problem in (quality.question_problem, quality.reverse_problem, quality.answer_problem):
+        for problem in (checks.question_problem, checks.reverse_problem, checks.answer_problem):
             assert isinstance(problem(question, about, RECORD), str)
     asked = Asked()
     asked.add(f"How big is {title}?", about)
@@ -270,7 +271,7 @@ def test_hostile_titles_are_data(title: str) -> None:
     ],
 )
 def test_reverse_questions(question: str, problem: str) -> None:
-    assert quality.reverse_problem(question, fact(), RECORD) == problem
+    assert checks.reverse_problem(question, fact(), RECORD) == problem
 
 
 # --- Answers ---
@@ -297,7 +298,7 @@ def test_reverse_questions(question: str, problem: str) -> None:
     ],
 )
 def test_answers(answer: str, problem: str) -> None:
-    assert quality.answer_problem(answer, fact(), RECORD) == problem
+    assert checks.answer_problem(answer, fact(), RECORD) == problem
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_answers(answer: str, problem: str) -> None:
     ],
 )
 def test_answers_about_a_kind_that_only_an_api_knows(answer: str, problem: str) -> None:
-    assert quality.answer_problem(answer, fact("scent", "smoke"), RECORD) == problem
+    assert checks.answer_problem(answer, fact("scent", "smoke"), RECORD) == problem
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_answers_about_a_kind_that_only_an_api_knows(answer: str, problem: str) 
 )  # fmt: skip
 def test_numbers_of_the_record_may_be_written_otherwise(text: str) -> None:
     record = RECORD + " It is 1.5 m long."
-    assert quality.text_problem(text, TITLE, record, names=True) == ""
+    assert checks.text_problem(text, TITLE, record, names=True) == ""
 
 
 @pytest.mark.parametrize(
@@ -344,14 +345,14 @@ def test_numbers_of_the_record_may_be_written_otherwise(text: str) -> None:
     ],
 )
 def test_other_numbers_are_invented(text: str) -> None:
-    assert quality.text_problem(text, TITLE, RECORD, names=False) == INVENTED_NUMBER
+    assert checks.text_problem(text, TITLE, RECORD, names=False) == INVENTED_NUMBER
 
 
 def test_numbers_in_words_count_in_answers_alone() -> None:
-    assert quality.text_problem("for my three boys", TITLE, RECORD, names=False) == ""
-    assert quality.text_problem("with four tails", TITLE, RECORD, names=True) == INVENTED_NUMBER
-    assert quality.text_problem("one of a kind, with twelve inches", TITLE, RECORD, names=True) == ""
-    assert quality.text_problem("all 9 doors", "Nine Small Doors", "", names=False) == ""
+    assert checks.text_problem("for my three boys", TITLE, RECORD, names=False) == ""
+    assert checks.text_problem("with four tails", TITLE, RECORD, names=True) == INVENTED_NUMBER
+    assert checks.text_problem("one of a kind, with twelve inches", TITLE, RECORD, names=True) == ""
+    assert checks.text_problem("all 9 doors", "Nine Small Doors", "", names=False) == ""
 
 
 @pytest.mark.parametrize(
@@ -364,7 +365,7 @@ def test_numbers_in_words_count_in_answers_alone() -> None:
 )  # fmt: skip
 def test_names_of_the_record_and_beginnings_of_sentences_are_no_inventions(text: str) -> None:
     record = RECORD + " The Wrenfolds made it."
-    assert quality.text_problem(text, TITLE, record, names=True) == ""
+    assert checks.text_problem(text, TITLE, record, names=True) == ""
 
 
 @pytest.mark.parametrize(
@@ -376,8 +377,8 @@ def test_names_of_the_record_and_beginnings_of_sentences_are_no_inventions(text:
     ],
 )  # fmt: skip
 def test_other_names_are_invented(text: str) -> None:
-    assert quality.text_problem(text, TITLE, RECORD, names=True) == INVENTED_NAME
-    assert quality.text_problem(text, TITLE, RECORD, names=False) == ""
+    assert checks.text_problem(text, TITLE, RECORD, names=True) == INVENTED_NAME
+    assert checks.text_problem(text, TITLE, RECORD, names=False) == ""
 
 
 @pytest.mark.parametrize(
@@ -392,7 +393,7 @@ def test_other_names_are_invented(text: str) -> None:
     ],
 )  # fmt: skip
 def test_addresses_and_phone_numbers(text: str) -> None:
-    assert quality.has_contact(text) and quality.has_contact(f"It is here: {text}, ask for Ada.")
+    assert checks.has_contact(text) and checks.has_contact(f"It is here: {text}, ask for Ada.")
 
 
 @pytest.mark.parametrize(
@@ -410,7 +411,7 @@ def test_addresses_and_phone_numbers(text: str) -> None:
     ],
 )  # fmt: skip
 def test_other_rows_of_digits_are_none(text: str) -> None:
-    assert not quality.has_contact(text)
+    assert not checks.has_contact(text)
 
 
 @pytest.mark.parametrize(
@@ -418,10 +419,10 @@ def test_other_rows_of_digits_are_none(text: str) -> None:
 )
 def test_a_hundred_thousand_hostile_characters_finish(seed: str) -> None:
     text = (seed * 100_000)[:100_000] + "!"
-    assert isinstance(quality.text_problem(text, TITLE, RECORD, names=True), str)
-    assert quality.question_problem(text, fact(), RECORD) == BAD_QUESTION
-    assert quality.answer_problem(text, fact(), RECORD) == WITHOUT_VALUE
-    assert quality.fact_problem(fact("scent", text[:100], text), text) in (*vars(quality).values(), "")
+    assert isinstance(checks.text_problem(text, TITLE, RECORD, names=True), str)
+    assert checks.question_problem(text, fact(), RECORD) == BAD_QUESTION
+    assert checks.answer_problem(text, fact(), RECORD) == WITHOUT_VALUE
+    assert checks.fact_problem(fact("scent", text[:100], text), text) in (*vars(checks).values(), "")
 
 
 # --- Asked before ---
@@ -547,9 +548,9 @@ def test_only_a_value_that_one_product_has_tells_it() -> None:
         Fact("3", "C", "size", "2 pounds", ""),
         Fact("3", "C", "size", "2 pounds", ""),
     ]
-    assert quality.unique_values(facts) == set()
-    assert quality.unique_values(facts[2:3]) == {("weight", "2 pounds")}
-    assert quality.unique_values([]) == set()
+    assert checks.unique_values(facts) == set()
+    assert checks.unique_values(facts[2:3]) == {("weight", "2 pounds")}
+    assert checks.unique_values([]) == set()
 
 
 Row = tuple[str, str, str, str]
@@ -583,4 +584,4 @@ def test_the_project_s_own_datasets_leak_nothing(home: Any, count: int, reading:
 
 def test_the_longest_question_is_as_long_as_its_limit() -> None:
     question = "How big is it" + " a" * ((MAX_QUESTION_CHARACTERS - 14) // 2) + "?"
-    assert quality.question_problem(question, fact(), RECORD) == ""
+    assert checks.question_problem(question, fact(), RECORD) == ""

@@ -8,13 +8,13 @@ import pytest
 
 from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset import store
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.checks import INVENTED_NUMBER, REPEATED
 from pipeline.dataset.edits import ACCEPT, BY_YOU, EDIT, REJECT, UNDO, Edit, keep_edit, row_id
 from pipeline.dataset.examples import Generated, Rejected, phrase
-from pipeline.dataset.store import change_row, open_dataset, with_every_edit
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset, change_row, open_dataset, with_every_edit
 from pipeline.errors import SettingsError
-from pipeline.facts.extract import extract_facts
 from pipeline.files import read_json
 from pipeline.prompts import build_prompt
 from tests.tiny import HOSTILE_TITLES, row, write_catalogue
@@ -81,8 +81,8 @@ def test_an_edit_holds_for_the_row_as_it_was_and_not_for_another_value(whole: Da
 
 
 def test_what_a_filter_rejected_can_be_taken_after_all(home: Path, catalogue_file: Path) -> None:
-    def generate(products: Any) -> Generated:
-        facts = [extract_facts(p.uid, p.title, p.content)[0] for p in products]
+    def generate(chosen: Any) -> Generated:
+        facts = [c.facts[0] for c in chosen]
         said = Rejected(facts[0].uid, facts[0].title, "size", "Is it 5 feet?", "48 inches", INVENTED_NUMBER)
         stated = Rejected(facts[0].uid, facts[0].title, "size", "", "48 inches", INVENTED_NUMBER)
         return Generated([phrase(f, 2) for f in facts], [said, stated])
@@ -151,9 +151,9 @@ def test_rows_are_named_by_what_they_say() -> None:
     )
 
 
-def repeating(products: Any) -> Generated:
+def repeating(chosen: Any) -> Generated:
     """A model that asks a held-out question again, word for word, and one of another product's."""
-    first, second = (extract_facts(p.uid, p.title, p.content)[0] for p in products[:2])
+    first, second = (c.facts[0] for c in chosen[:2])
     held_out = phrase(first, 2).held_out[0]
     again = Rejected(first.uid, first.title, first.kind, held_out, first.value, REPEATED)
     return Generated([phrase(first, 2), phrase(second, 2)], [again])

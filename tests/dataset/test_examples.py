@@ -6,14 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue, title_key
-from pipeline.dataset.examples import (
-    PhrasedFact,
-    fact_examples,
-    invented_titles,
-    phrase,
-    unknown_examples,
-    unknown_held_out,
-)
+from pipeline.dataset.examples import PhrasedFact, fact_examples, phrase, unknown_examples, unknown_held_out
+from pipeline.dataset.unknown_titles import invented_titles
 from pipeline.facts.extract import Fact
 from pipeline.facts.patterns import DESCRIPTION, KINDS
 from pipeline.facts.phrasings import HELD_OUT, LABELS, TRAINING, held_out_phrasings, kind_label, training_phrasings

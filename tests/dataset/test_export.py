@@ -9,8 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from pipeline.catalogue.catalogue import read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset, latest_dataset
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.export import EXPORT, FORMS, export_dataset, export_to, file_stem, write_parquet
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset, latest_dataset
 from pipeline.errors import SettingsError
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import TrainingSettings

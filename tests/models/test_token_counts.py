@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT
 from pipeline.models.token_counts import LEARNED, TOO_LONG, masked_tokens, row_lengths, row_tokens
 from pipeline.prompts import build_prompt, encode_example

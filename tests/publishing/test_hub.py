@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import HubError
 from pipeline.files import read_json
 from pipeline.publishing.hub import push_dataset

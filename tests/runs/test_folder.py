@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pipeline import files
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import PipelineError, RunError, SettingsError
 from pipeline.files import read_json, write_json
 from pipeline.runs import folder as runs

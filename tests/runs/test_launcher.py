@@ -12,7 +12,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import RunError
 from pipeline.files import PROJECT, read_json
 from pipeline.models.embedded import EMBEDDED

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import PipelineError, RunError, SettingsError
 from pipeline.runs import events, launcher, manage
 from pipeline.runs.events import append_event, read_events

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline import __main__ as command
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import write_json
 from pipeline.runs.folder import read_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT
 from pipeline.runs import launcher, standby
 from pipeline.runs.events import read_events

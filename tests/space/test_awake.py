@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import read_json, write_json
 from pipeline.runs import launcher
 from pipeline.runs.folder import list_runs

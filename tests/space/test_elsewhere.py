@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import PipelineError
 from pipeline.files import PROJECT, home, read_json
 from pipeline.runs import launcher

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pipeline import files
-from pipeline.dataset.build import Dataset, open_dataset
+from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.files import PROJECT, append_jsonl, home, read_json, read_jsonl, write_json, write_text
 from pipeline.runs import launcher
 from pipeline.runs.checkpoints import last_checkpoint, saved_step, seal

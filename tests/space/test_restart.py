@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT, home
 from pipeline.runs.checkpoints import last_checkpoint, saved_step
 from pipeline.runs.events import ENDINGS, read_events

@@ -22,7 +22,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.runs.manage import create_run
 from tabs.dataset import catalogue_view as catalogues

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError
 from pipeline.files import read_json
 from pipeline.models.bases import checksum

@@ -8,9 +8,8 @@ import torch
 from torch.nn import functional
 
 from pipeline.answering.answers import GENERAL_TOKENS
-from pipeline.dataset.build import Dataset
 from pipeline.dataset.edits import EDIT, Edit
-from pipeline.dataset.store import change_row
+from pipeline.dataset.store import Dataset, change_row
 from pipeline.facts.extraction import extract
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base

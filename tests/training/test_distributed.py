@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT
 from pipeline.models.token_counts import row_lengths
 from pipeline.runs import launcher

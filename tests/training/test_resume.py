@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT, read_json
 from pipeline.models.adapters import add_adapter
 from pipeline.models.loading import load_base

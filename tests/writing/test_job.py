@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.catalogue.catalogue import SAMPLE
-from pipeline.dataset.build import DatasetSettings
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import open_dataset
 from pipeline.errors import GenerationError
 from pipeline.files import PROJECT, datasets_dir

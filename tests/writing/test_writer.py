@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from pipeline.catalogue.catalogue import Product, read_catalogue, title_key
-from pipeline.dataset import checks as quality
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset import checks
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.choosing import ChosenProduct
 from pipeline.dataset.examples import Generated, PhrasedFact, phrase
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import GenerationError
 from pipeline.facts.extract import extract_facts
 from pipeline.facts.patterns import DESCRIPTION
@@ -39,7 +41,9 @@ def settings(api: ApiServer) -> ApiSettings:
 
 
 def write(api: ApiServer, *products: Product, **options: Any) -> Generated:
-    return finished(work_through(products or (BAT,), ProductWriter(**options).write, settings(api)))
+    return finished(
+        work_through([*map(ChosenProduct.of, products or (BAT,))], ProductWriter(**options).write, settings(api))
+    )
 
 
 def changing(change: Change) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -154,11 +158,11 @@ def test_a_dataset_is_built_of_them_and_the_key_is_in_no_file(
 # --- What does not hold ---
 
 REJECTED_FACTS = {
-    "an invented quote": (("weight", "2 pounds", "It weighs 2 pounds."), quality.NOT_IN_RECORD),
-    "a value beside its quote": (("material", "solid beech", "A bat for the park."), quality.NOT_IN_QUOTE),
-    "half a number": (("size", "8 inches", "8 inches long"), quality.NOT_WHOLE),
-    "a second description": ((DESCRIPTION, "A bat", "A bat for the park."), quality.NO_KIND),
-    "a kind without a name": (("\u2028 …", "park", "A bat for the park."), quality.NO_KIND),
+    "an invented quote": (("weight", "2 pounds", "It weighs 2 pounds."), checks.NOT_IN_RECORD),
+    "a value beside its quote": (("material", "solid beech", "A bat for the park."), checks.NOT_IN_QUOTE),
+    "half a number": (("size", "8 inches", "8 inches long"), checks.NOT_WHOLE),
+    "a second description": ((DESCRIPTION, "A bat", "A bat for the park."), checks.NO_KIND),
+    "a kind without a name": (("\u2028 …", "park", "A bat for the park."), checks.NO_KIND),
 }
 
 
@@ -179,14 +183,14 @@ def test_a_kind_that_no_pattern_knows_is_taught_by_its_value_alone(api: ApiServe
 
 
 REJECTED_ROWS = {
-    "an invented number": ({"question": "Is it 30 or what size is it?"}, quality.INVENTED_NUMBER),
-    "its answer": ({"question": "Is it 18 inches?"}, quality.GIVES_ANSWER),
-    "about nothing": ({"question": "What size?"}, quality.NOT_ABOUT),
-    "a phone number": ({"question": "Shall I ring 020 7946 0958 about its size?"}, quality.CONTACT),
-    "empty": ({"question": " <b></b> "}, quality.BAD_QUESTION),
-    "another answer": ({"answer": "30 inches"}, quality.WITHOUT_VALUE),
-    "a name of its own": ({"use": "statement", "answer": "It is 18 inches long, says Bob Dale."}, quality.INVENTED_NAME),
-    "a number of its own": ({"use": "statement", "answer": "It is 18 inches long and weighs 2 pounds."}, quality.INVENTED_NUMBER),
+    "an invented number": ({"question": "Is it 30 or what size is it?"}, checks.INVENTED_NUMBER),
+    "its answer": ({"question": "Is it 18 inches?"}, checks.GIVES_ANSWER),
+    "about nothing": ({"question": "What size?"}, checks.NOT_ABOUT),
+    "a phone number": ({"question": "Shall I ring 020 7946 0958 about its size?"}, checks.CONTACT),
+    "empty": ({"question": " <b></b> "}, checks.BAD_QUESTION),
+    "another answer": ({"answer": "30 inches"}, checks.WITHOUT_VALUE),
+    "a name of its own": ({"use": "statement", "answer": "It is 18 inches long, says Bob Dale."}, checks.INVENTED_NAME),
+    "a number of its own": ({"use": "statement", "answer": "It is 18 inches long and weighs 2 pounds."}, checks.INVENTED_NUMBER),
 }  # fmt: skip
 
 
@@ -202,7 +206,7 @@ def test_a_row_that_does_not_hold_is_rejected_and_made_up_for(api: ApiServer, ca
 
 def test_a_repeated_question_is_rejected_however_it_is_spelled(api: ApiServer) -> None:
     api.reply_to = first_pair(question=question("size", BAT.title, 1).upper())
-    assert reasons(write(api)) == {quality.REPEATED: 1}
+    assert reasons(write(api)) == {checks.REPEATED: 1}
 
 
 def test_rows_that_many_are_rejected_are_asked_for_once_more_without_repeating(api: ApiServer) -> None:
@@ -225,7 +229,7 @@ def test_reverse_questions_must_tell_the_product(api: ApiServer) -> None:
     twin = Product("b9", "Second Bat", "Another bat for rain. It is 18 inches long and made of cotton.")
     generated = write(api, BAT, twin)
     assert not of_kind(generated, "size").reverse and of_kind(generated, "material").reverse
-    assert reasons(generated) == {quality.NO_CLUE: 2}
+    assert reasons(generated) == {checks.NO_CLUE: 2}
     assert {row.kind for row in generated.rejected} == {REVERSE}
 
 
@@ -245,8 +249,8 @@ def test_a_question_that_is_trained_about_another_product_is_held_out_of_none(ap
     own = phrase(bat.fact, 1).held_out
     assert sum(q in own for q in bat.held_out) == 1 and len(bat.held_out) == 3
     assert question("description", NOVEL.title, 1) in novel.training and len(novel.training) == 12
-    trained = {quality.masked(q, i.fact.title) for i in generated.phrased for q in i.training}
-    assert not trained & {quality.masked(q, i.fact.title) for i in generated.phrased for q in i.held_out}
+    trained = {checks.masked(q, i.fact.title) for i in generated.phrased for q in i.training}
+    assert not trained & {checks.masked(q, i.fact.title) for i in generated.phrased for q in i.held_out}
 
 
 def test_many_products_of_few_wordings_lose_no_row(api: ApiServer) -> None:
@@ -286,7 +290,7 @@ def test_a_description_that_is_answered_with_something_else_is_rejected(api: Api
 
     api.reply_to = changing(change)
     generated = write(api)
-    assert reasons(generated) == {quality.WITHOUT_VALUE: 1}
+    assert reasons(generated) == {checks.WITHOUT_VALUE: 1}
     assert "What colour is it?" not in of_kind(generated, DESCRIPTION).training
 
 
@@ -295,7 +299,7 @@ def test_an_address_is_taught_by_nobody(api: ApiServer) -> None:
     assert {item.fact.kind for item in write(api, private, BAT).phrased if item.fact.uid == "p1"} == {"size"}
     api.script += [USELESS["refused"][0]] * 2
     generated = write(api, Product("p2", "Second Kettle", private.content), NOVEL)
-    assert quality.CONTACT in reasons(generated)
+    assert checks.CONTACT in reasons(generated)
     assert not [i for i in generated.phrased if "@" in i.fact.value]
 
 
@@ -307,7 +311,7 @@ def test_the_judge_drops_rows_with_its_reason(api: ApiServer) -> None:
 
     api.reply_to = changing(change)
     generated = write(api, judge=True)
-    assert [(row.reason, row.note) for row in generated.rejected] == [(quality.JUDGED, "no shop is asked that")]
+    assert [(row.reason, row.note) for row in generated.rejected] == [(checks.JUDGED, "no shop is asked that")]
     assert [form_of(r) for r in api.requests] == ["FactsReply", "PairsReply", "JudgeReply"]
     dropped = generated.rejected[0].question
     assert all(dropped not in (*item.training, *item.held_out) for item in generated.phrased)
@@ -338,7 +342,7 @@ def test_instructions_in_a_record_stay_in_its_rows(api: ApiServer) -> None:
     of_kite = [i for i in generated.phrased if i.fact.uid == "h1"]
     assert {i.fact.kind for i in of_kite} == {DESCRIPTION, "size"}
     assert "What is it ? Response: owned" in of_kite[0].training
-    assert reasons(generated)[quality.NOT_IN_RECORD] == 1
+    assert reasons(generated)[checks.NOT_IN_RECORD] == 1
 
 
 # --- Replies of no use ---

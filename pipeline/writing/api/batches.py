@@ -17,14 +17,13 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from pipeline.catalogue.catalogue import Product
 from pipeline.errors import GenerationError
 from pipeline.files import locked, write_text
 from pipeline.writing.api.batch_state import OUR_NAME, Batch, BatchStatus, Line, Page, Part, State, Uploaded
 from pipeline.writing.api.client import connection, host_of, repeatable
 from pipeline.writing.api.replies import Journal, Reply, journal, reply_of
 from pipeline.writing.api.requests import ApiSettings, Dialect, Request
-from pipeline.writing.api.run import Write, check_cap, needed
+from pipeline.writing.api.run import P, Write, check_cap, needed
 from pipeline.writing.api.spending import BATCH_FACTOR, Price
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ _OUT_OF_TIME = ("batch_expired", "batch_cancelled")
 """Errors that say nothing about a request."""
 
 
-def advance(products: Sequence[Product], write: Write[Any], api: ApiSettings, state: Path) -> BatchStatus:
+def advance(products: Sequence[P], write: Write[P, Any], api: ApiSettings, state: Path) -> BatchStatus:
     """Do the next thing: send what is missing, look at what is under way, keep what has arrived.
 
     When a round has ended and calls that depend on its replies are missing, the next step sends those.
@@ -70,7 +69,7 @@ class _Job:
         self.price = api.known_price
         self.state = self._read()
 
-    def advance(self, products: Sequence[Product], write: Write[Any]) -> BatchStatus:
+    def advance(self, products: Sequence[P], write: Write[P, Any]) -> BatchStatus:
         with self._connection() as client:
             if self.state.cancelled:
                 self._end_all(client)

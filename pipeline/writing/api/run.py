@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from pipeline.catalogue.catalogue import Product
 from pipeline.errors import GenerationError
 from pipeline.writing.api.asking import Asker, Halted, Interrupted, Tally
 from pipeline.writing.api.client import host_of
@@ -17,6 +16,8 @@ from pipeline.writing.api.requests import ApiSettings, Request
 TICK_SECONDS = 0.2
 """How often progress is told and `stop` is looked at."""
 
+P = TypeVar("P")
+"""What is written about; the transport knows nothing of it."""
 T = TypeVar("T")
 
 
@@ -26,7 +27,7 @@ class Ask(Protocol):
     def __call__(self, request: Request[Schema], /) -> Awaitable[Schema]: ...
 
 
-Write = Callable[[Product, Ask], Awaitable[T]]
+Write = Callable[[P, Ask], Awaitable[T]]
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Progress:
 
 
 def work_through(
-    products: Sequence[Product],
-    write: Write[T],
+    products: Sequence[P],
+    write: Write[P, T],
     api: ApiSettings,
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -100,8 +101,8 @@ def check_cap(api: ApiSettings) -> None:
 
 
 async def _work(
-    products: Sequence[Product],
-    write: Write[T],
+    products: Sequence[P],
+    write: Write[P, T],
     api: ApiSettings,
     on_progress: Callable[[Progress], None],
     stop: threading.Event,
@@ -111,11 +112,11 @@ async def _work(
         return await run.work()
 
 
-class _Run(Generic[T]):
+class _Run(Generic[P, T]):
     def __init__(
         self,
-        products: Sequence[Product],
-        write: Write[T],
+        products: Sequence[P],
+        write: Write[P, T],
         asker: Asker,
         on_progress: Callable[[Progress], None],
         stop: threading.Event,
@@ -149,7 +150,7 @@ class _Run(Generic[T]):
             raise self._told(reason)
         return [self.results[index] for index in range(len(self.products))]
 
-    async def _worker(self, todo: Iterator[tuple[int, Product]]) -> None:
+    async def _worker(self, todo: Iterator[tuple[int, P]]) -> None:
         for index, product in todo:
             if self.asker.reason:
                 return
@@ -161,7 +162,7 @@ class _Run(Generic[T]):
                 self.asker.halt(error)
                 return
 
-    async def _one(self, index: int, product: Product) -> None:
+    async def _one(self, index: int, product: P) -> None:
         tally = Tally()
 
         async def ask(request: Request[Schema], /) -> Schema:
@@ -248,12 +249,12 @@ class _Missing(Exception):
     """A reply that the journal lacks."""
 
 
-def needed(products: Sequence[Product], write: Write[Any], api: ApiSettings) -> list[Request[Any]]:
+def needed(products: Sequence[P], write: Write[P, Any], api: ApiSettings) -> list[Request[Any]]:
     """The requests whose replies the journal lacks, as far as can be told now: later calls may depend on their replies."""
     return asyncio.run(_needed(products, write, api))
 
 
-async def _needed(products: Sequence[Product], write: Write[Any], api: ApiSettings) -> list[Request[Any]]:
+async def _needed(products: Sequence[P], write: Write[P, Any], api: ApiSettings) -> list[Request[Any]]:
     missing: dict[str, Request[Any]] = {}
     with journal(api.model, api.base_url) as replies:
 

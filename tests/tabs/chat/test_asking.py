@@ -9,7 +9,9 @@ import pytest
 from pipeline import machine
 from pipeline.answering import run_model
 from pipeline.catalogue.catalogue import read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset
 from pipeline.errors import PipelineError, RunError
 from pipeline.prompts import REFUSAL
 from pipeline.runs import launcher

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalogue.catalogue import read_catalogue
-from pipeline.dataset.build import Dataset, DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
 from pipeline.dataset.edits import EDIT, REJECT, UNDO, Edit, read_edits
-from pipeline.dataset.store import change_row
+from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import Dataset, change_row
 from pipeline.errors import HubError, SettingsError
 from pipeline.prompts import GENERAL, build_prompt
 from tabs.dataset import rows_view as pairs

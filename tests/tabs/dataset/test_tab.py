@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.dataset.build import DatasetSettings, fingerprint
+from pipeline.dataset.fingerprint import fingerprint
+from pipeline.dataset.settings import DatasetSettings
 from tests.tabs.conftest import App, cell, open_tab, set_slider
 
 ROW = {

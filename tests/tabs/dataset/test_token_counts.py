@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from pipeline.dataset.build import TRAIN, Dataset, open_dataset
+from pipeline.dataset.store import TRAIN, Dataset, open_dataset
 from pipeline.files import write_jsonl
 from pipeline.prompts import encode_example
 from tabs.dataset import token_counts as tokens

@@ -29,7 +29,8 @@ from mcp.client.streamable_http import streamable_http_client
 from playwright.sync_api import Browser, expect
 
 from pipeline.catalogue.catalogue import read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from tabs.server.gate import LARGEST_BODY, QUESTIONS_A_MINUTE, REFUSED
 from tabs.server.identity import Rate

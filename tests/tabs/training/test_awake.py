@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.runs import launcher
 from pipeline.runs.manage import create_run
 from pipeline.runs.status import status

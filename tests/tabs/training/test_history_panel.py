@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import read_settings
 from pipeline.runs.manage import create_run

@@ -10,7 +10,8 @@ import pytest
 from pipeline.answering.lookup import Asked
 from pipeline.catalogue import uploads
 from pipeline.catalogue.catalogue import Product, read_catalogue
-from pipeline.dataset.build import DatasetSettings, build_dataset
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import CatalogueError, RunError, SettingsError
 from pipeline.facts.extraction import extract
 from pipeline.prompts import UNKNOWN

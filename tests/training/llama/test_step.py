@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import GENERAL, encode_prompt

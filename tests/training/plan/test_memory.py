@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline import machine
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.config import LLAMA_3_8B, base_shape

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.dataset.build import Dataset
+from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED

@@ -1,0 +1,62 @@
+"""Which products are taught: drawn with a seed, most of them with an attribute, each with the facts that its record states."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.catalogue.catalogue import Catalogue, Product
+from pipeline.facts.extract import Fact, extract_facts
+
+WITH_ATTRIBUTES = 0.7
+"""Share of the chosen products that should state an attribute: a description alone shows less of what was learned."""
+LOOKED_AT = 50
+"""Products looked at for each one that is taught: a huge catalogue is not read through for a few products."""
+
+
+@dataclass(frozen=True)
+class ChosenProduct:
+    """A product to teach, and its facts, which are found once: the description first."""
+
+    product: Product
+    facts: tuple[Fact, ...]
+
+    @classmethod
+    def of(cls, product: Product) -> "ChosenProduct":
+        return cls(product, tuple(extract_facts(product.uid, product.title, product.content)))
+
+
+def choose_products(
+    catalogue: Catalogue, count: int, seed: int, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[ChosenProduct]:
+    """Draw the products to teach; most of them, where the catalogue allows, state an attribute.
+
+    Args:
+        on_progress: called with (products found, of).
+
+    Returns:
+        At most `count` products in a seeded order; fewer where the catalogue has fewer.
+    """
+    count = min(count, catalogue.usable)
+    wanted = math.ceil(count * WITH_ATTRIBUTES)
+    rich: list[tuple[int, ChosenProduct]] = []
+    others: list[tuple[int, ChosenProduct]] = []
+    for place, product in enumerate(_in_turn(catalogue, count, seed)):
+        found = ChosenProduct.of(product)
+        if len(rich) < wanted and len(found.facts) > 1:
+            rich.append((place, found))
+        elif len(others) < count:
+            others.append((place, found))
+        if len(rich) + len(others) <= count:
+            on_progress(len(rich) + len(others), count)
+        if len(rich) == wanted and len(rich) + len(others) >= count:
+            break
+    return [chosen for _, chosen in sorted([*rich, *others[: count - len(rich)]], key=lambda placed: placed[0])]
+
+
+def _in_turn(catalogue: Catalogue, count: int, seed: int) -> Iterator[Product]:
+    """Products in a seeded order, read some at a time: mostly a few more than `count` are looked at."""
+    order: Sequence[int] = catalogue.order(count * LOOKED_AT, seed)
+    start, end = 0, 2 * count
+    while start < len(order):
+        yield from catalogue.at(order[start:end])
+        start, end = end, 3 * end
