@@ -19,7 +19,7 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VENV := $(shell $(PY) -c 'import pip; $(IS_NEW_ENOUGH)' 2>/dev/null || echo venv)
 PIP_FAILED := { echo "The installation failed; pip says why above. Is the package index reachable, and the disk not full? Then run make again." >&2; exit 1; }
 
-.PHONY: run test check bench lock venv
+.PHONY: run test check bench docs lock venv
 
 run: $(APP)
 	@$(PY) app.py
@@ -34,6 +34,10 @@ check: $(DEV)
 
 bench: $(APP)
 	$(PY) -m benchmarks.loop
+
+# docs/CLI.md, from the commands' own help.
+docs: $(APP)
+	@$(PY) -m pipeline.commands.reference
 
 # What a Space installs, to the last file: to be written anew whenever requirements.txt changes.
 lock: $(APP)

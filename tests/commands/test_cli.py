@@ -1,4 +1,7 @@
-"""`python -m pipeline` as a person types it: real processes, their exit codes, and what they print where."""
+"""`python -m pipeline` as a person types it: exit codes, and what is printed where.
+
+What trains or prints results is a real process; what is refused is called in this one, which knows torch already.
+"""
 
 import json
 import os
@@ -6,16 +9,25 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from pipeline.__main__ import main
+from pipeline.commands import dataset as dataset_commands
+from pipeline.commands import publishing, training
+from pipeline.dataset import export
 from pipeline.files import PROJECT, read_json
+from pipeline.publishing import publish
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import read_settings, run_dataset
 from pipeline.runs.manage import create_run
 from pipeline.runs.recipes import command_line, recipe
+from pipeline.runs.settings import PRESETS
 from tests.servers.hub import TOKEN, HubServer
 from tests.tiny import write_catalogue
 
@@ -31,6 +43,15 @@ def pipeline(home: Path, *arguments: str | Path) -> Done:
         text=True,
         timeout=550,
     )
+
+
+def called(home: Path, *arguments: str | Path) -> Done:
+    """The same in this process."""
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv("SHELFTALK_HOME", str(home))
+        code = main([str(argument) for argument in arguments])
+    return Done([], code, out.getvalue(), err.getvalue())
 
 
 def refused(done: Done) -> str:
@@ -85,8 +106,9 @@ def test_ask_prints_both_sides(home: Path, demo: tuple[Path, Done]) -> None:
     base, tuned = done.stdout.splitlines()
     assert base.startswith("Base:  ") and tuned.startswith("Tuned: ")
     assert "About: Brindlewick Kite" in done.stderr
-    titled = pipeline(home, "ask", demo[0], "How wide is it?", "--title", "Brindlewick Kite")
-    assert "About: Brindlewick Kite" in titled.stderr
+    run, question, title = demo[0], "How wide is it?", ("--title", "Brindlewick Kite")
+    for words in ((run, question, *title), (run, *title, question), (*title, run, question)):
+        assert "About: Brindlewick Kite" in called(home, "ask", *words).stderr
 
 
 def test_ask_with_a_file_prints_json_and_nothing_else(home: Path, demo: tuple[Path, Done]) -> None:
@@ -116,13 +138,13 @@ def test_ask_with_a_file_prints_json_and_nothing_else(home: Path, demo: tuple[Pa
         (["text.jsonl"], "is not a catalogue"),
         (["useless.jsonl"], "No product of useless.jsonl can be used"),
         (["--products", "0"], "products is 0"),
-        (["--products", "many"], "Argument --products: invalid int value: 'many'"),
+        (["--products", "many"], "Invalid value for '--products': Input should be a valid integer"),
         (["--questions", "-1"], "questions is -1"),
         (["--seed", "-5"], "seed is -5"),
-        (["--preset", "magic"], "invalid choice: 'magic'"),
+        (["--preset", "magic"], "'magic' is not one of 'quick', 'recall', 'original'"),
         (["--base", "/nowhere/model"], "There is no folder /nowhere/model"),
         (["--base", ""], "No base model is chosen"),
-        (["--frobnicate"], "Unrecognized arguments: --frobnicate"),
+        (["--frobnicate"], "No such option: --frobnicate; `python -m pipeline demo --help` shows what there is."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -133,7 +155,7 @@ def test_demo_refuses_bad_input_in_one_sentence_and_leaves_nothing(
     (tmp_path / "text.jsonl").write_text("no JSON at all\n")
     (tmp_path / "useless.jsonl").write_text('{"title": "Kite", "content": ""}\n')
     paths = [str(tmp_path / a) if a.endswith(".jsonl") else a for a in arguments]
-    done = pipeline(tmp_path, "demo", "--out", tmp_path / "run", *paths)
+    done = called(tmp_path, "demo", "--out", tmp_path / "run", *paths)
     if "--base" in arguments and arguments[-1]:  # the dataset is made by then, and is kept
         assert done.returncode == 2 and said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     else:
@@ -146,32 +168,90 @@ def test_a_folder_that_is_not_empty_is_refused_and_overwrite_spares_it_until_all
 ) -> None:
     run = Path(shutil.copytree(demo[0], tmp_path / "run"))
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    assert "is not empty" in refused(pipeline(home, "demo", home / "catalogue.json", "--out", run))
-    assert "There is no file" in refused(pipeline(home, "demo", home / "none.json", "--out", run, "--overwrite"))
-    done = pipeline(home, "demo", home / "catalogue.json", "--out", run, "--overwrite", "--base", "./nowhere")
+    assert "is not empty" in refused(called(home, "demo", home / "catalogue.json", "--out", run))
+    assert "There is no file" in refused(called(home, "demo", home / "none.json", "--out", run, "--overwrite"))
+    done = called(home, "demo", home / "catalogue.json", "--out", run, "--overwrite", "--base", "./nowhere")
     assert done.returncode == 2 and "There is no folder ./nowhere" in done.stderr
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    assert "is not a run folder" in refused(pipeline(home, "demo", "--out", tmp_path / "mine", "--overwrite"))
+    assert "is not a run folder" in refused(called(home, "demo", "--out", tmp_path / "mine", "--overwrite"))
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
 def test_ask_refuses_what_it_cannot_answer(home: Path, demo: tuple[Path, Done], tmp_path: Path) -> None:
     run = demo[0]
-    assert "is not a run folder" in refused(pipeline(home, "ask", tmp_path, "Who?"))
-    assert "File name too long" in refused(pipeline(home, "demo", "--out", tmp_path / ("x" * 300)))
-    assert "10,000" in refused(pipeline(home, "ask", run, "x" * 10_000))
-    assert "question" in refused(pipeline(home, "ask", run, "   "))
-    assert "cannot be read as JSON" in refused(pipeline(home, "ask", run, "--file", tmp_path / "none.json"))
+    assert "is not a run folder" in refused(called(home, "ask", tmp_path, "Who?"))
+    assert "File name too long" in refused(called(home, "demo", "--out", tmp_path / ("x" * 300)))
+    assert "10,000" in refused(called(home, "ask", run, "x" * 10_000))
+    assert "question" in refused(called(home, "ask", run, "   "))
+    assert "cannot be read as JSON" in refused(called(home, "ask", run, "--file", tmp_path / "none.json"))
     (tmp_path / "wrong.json").write_text('[{"title": "Kite"}]')
-    assert "needs a list" in refused(pipeline(home, "ask", run, "--file", tmp_path / "wrong.json"))
+    assert "needs a list" in refused(called(home, "ask", run, "--file", tmp_path / "wrong.json"))
     untrained = Path(shutil.copytree(run, tmp_path / "untrained", ignore=shutil.ignore_patterns("adapter")))
-    assert "has no adapter" in refused(pipeline(home, "ask", untrained, "Who wrote The Salt Road Atlas?"))
+    assert "has no adapter" in refused(called(home, "ask", untrained, "Who wrote The Salt Road Atlas?"))
     broken = Path(shutil.copytree(run, tmp_path / "broken"))
     (broken / "adapter" / "adapter_model.safetensors").write_bytes(b"\xff" * 100)
-    done = pipeline(home, "ask", broken, "Who wrote The Salt Road Atlas?")
+    done = called(home, "ask", broken, "Who wrote The Salt Road Atlas?")
     assert done.returncode == 2 and "is broken" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+# --- how a command ends ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing command; `python -m pipeline --help` shows what there is."),
+        (["frobnicate"], "No such command 'frobnicate'; `python -m pipeline --help` shows what there is."),
+        (["ask"], "Missing argument 'DIR'; `python -m pipeline ask --help` shows what there is."),
+        (["elsewhere", "x"], "Missing option '--hardware'; `python -m pipeline elsewhere --help` shows what there is."),
+        (["generate", "--price", "1"], "Option '--price' requires 2 arguments; `python -m pipeline generate --help`"),
+        (["demo", "--products", "many"], "a valid integer, unable to parse string as an integer: 'many'; `python"),
+        (["demo", "a.json", "b.json"], "Got unexpected extra argument(s) (b.json); `python -m pipeline demo --help`"),
+        (["demo", "--title-column", "x"], "Only one of --title-column and --content-column is given; name both."),
+        (["generate", "--batch"], "--batch, --judge, --cap and --price need a model; name it with --model."),
+        (["publish", "x", "--form", "zip", "--out", "y"], "'zip' is not one of 'adapter', 'merged', 'gguf'; `python"),
+    ],
+    ids=" ".join,
+)
+def test_what_no_command_understands_is_one_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+    assert said in refused(called(tmp_path, *arguments))
+
+
+def test_a_refusal_waits_neither_for_torch_nor_for_the_database(tmp_path: Path) -> None:
+    lines = [["ask", str(tmp_path), "Who?"], ["demo", "--preset", "magic"], ["publish", "x"], ["resume", str(tmp_path)]]
+    script = f"""
+import sys
+from pipeline.__main__ import main
+assert main(["--help"]) == 0 and not {{"duckdb", "pydantic"}} & set(sys.modules)
+assert [main(line) for line in {lines!r}] == [2] * {len(lines)}
+assert not {{"torch", "transformers", "openai", "gradio", "rich"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stderr.splitlines()) == len(lines), done.stderr
+
+
+def test_a_real_process_exits_as_main_says(tmp_path: Path) -> None:
+    assert "There is no file nowhere.jsonl" in refused(pipeline(tmp_path, "demo", "nowhere.jsonl"))
+    shown = pipeline(tmp_path, "--help")
+    assert shown.returncode == 0 and shown.stderr == "" and "train-kept" in shown.stdout and "╭" not in shown.stdout
+
+
+def test_ctrl_c_exits_with_130_and_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.catalogue.catalogue.read_catalogue", interrupted)
+    done = called(tmp_path, "demo")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Stopped; what was written and every reply that arrived is kept.\n"
+
+
+def test_choices_are_those_of_the_pipeline() -> None:
+    assert get_args(training.Preset) == tuple(PRESETS)
+    assert get_args(dataset_commands.Form) == export.FORMS
+    assert get_args(publishing.Form) == publish.FORMS
 
 
 # --- train ---
@@ -204,7 +284,7 @@ def test_train_repeats_a_run_from_its_command_line_and_from_its_settings_file(
         (["--settings", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["--settings", "bad.yaml"], "'rank' is not a training setting"),
         (["--settings", "bad.yaml", "--preset", "quick"], "leave out --preset and --base"),
-        (["--preset", "magic"], "invalid choice: 'magic'"),
+        (["--preset", "magic"], "'magic' is not one of 'quick', 'recall', 'original'"),
         (["--base", ""], "No base model is chosen"),
         (["--base", "/nowhere/model"], "There is no folder /nowhere/model"),
         (["--set", "lora_r"], "'lora_r' sets nothing"),
@@ -223,14 +303,14 @@ def test_train_refuses_bad_input_in_one_sentence_and_trains_nothing(
     (tmp_path / "here" / "letter.txt").write_text("dear")
     before = sorted((home / "runs").glob("*"))
     paths = [str(tmp_path / a) if a in ("bad.yaml", "here") else a for a in arguments]
-    assert said in refused(pipeline(home, "train", *paths))
+    assert said in refused(called(home, "train", *paths))
     assert sorted((home / "runs").glob("*")) == before and (tmp_path / "here" / "letter.txt").is_file()
 
 
 def test_train_needs_a_dataset_and_spares_the_one_it_trains_on(demo: tuple[Path, Done], tmp_path: Path) -> None:
-    assert "There is no dataset yet" in refused(pipeline(tmp_path, "train"))
+    assert "There is no dataset yet" in refused(called(tmp_path, "train"))
     run = Path(shutil.copytree(demo[0], tmp_path / "run"))
-    said = refused(pipeline(tmp_path, "train", "--dataset", run / "dataset", "--out", run, "--overwrite"))
+    said = refused(called(tmp_path, "train", "--dataset", run / "dataset", "--out", run, "--overwrite"))
     assert "The dataset is inside" in said and (run / "dataset" / "train.jsonl").is_file()
 
 
@@ -246,8 +326,8 @@ def test_resume_goes_on_then_asks_and_reports_and_tells_nothing_twice(
     assert done.returncode == 0, done.stderr
     assert "Step 3 of 3" in done.stderr and "Said when it was on before" not in done.stderr
     assert read_json(folder / "comparison.json")["training"]["steps"] == 3 and (folder / "report.html").is_file()
-    assert refused(pipeline(home, "resume", folder)) == "Run run has finished; duplicate it to train it again."
-    assert "is not a run folder" in refused(pipeline(home, "resume", tmp_path))
+    assert refused(called(home, "resume", folder)) == "Run run has finished; duplicate it to train it again."
+    assert "is not a run folder" in refused(called(home, "resume", tmp_path))
 
 
 # --- export and push ---
@@ -255,15 +335,15 @@ def test_resume_goes_on_then_asks_and_reports_and_tells_nothing_twice(
 
 def test_export_prints_where_the_file_is(demo: tuple[Path, Done], home: Path, tmp_path: Path) -> None:
     dataset = next((home / "datasets").iterdir())
-    done = pipeline(home, "export", dataset)
+    done = called(home, "export", dataset)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{dataset / 'export' / f'catalogue-{dataset.name}.parquet'}\n"
     assert Path(done.stdout.strip()).read_bytes()[:4] == b"PAR1"
-    done = pipeline(home, "export", demo[0] / "dataset", "--form", "jsonl", "--out", tmp_path / "mine.jsonl")
+    done = called(home, "export", demo[0] / "dataset", "--form", "jsonl", "--out", tmp_path / "mine.jsonl")
     assert done.stdout == f"{tmp_path / 'mine.jsonl'}\n" and (tmp_path / "mine.jsonl").read_text().startswith('{"split')
-    assert "There is no whole dataset in nowhere" in refused(pipeline(home, "export", "nowhere"))
-    assert "invalid choice: 'xlsx'" in refused(pipeline(home, "export", dataset, "--form", "xlsx"))
-    assert "cannot be used" in refused(pipeline(home, "export", dataset, "--out", "/proc/no/file.parquet"))
+    assert "There is no whole dataset in nowhere" in refused(called(home, "export", "nowhere"))
+    assert "'xlsx' is not one of 'json'" in refused(called(home, "export", dataset, "--form", "xlsx"))
+    assert "cannot be used" in refused(called(home, "export", dataset, "--out", "/proc/no/file.parquet"))
 
 
 def test_push_prints_the_address_and_asks_for_what_is_missing(
@@ -274,11 +354,11 @@ def test_push_prints_the_address_and_asks_for_what_is_missing(
     push = ("push", demo[0] / "dataset", "--repo", "mira/kites")
     with HubServer() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        assert "No license is chosen" in refused(pipeline(home, *push))
-        assert "There is no token" in refused(pipeline(home, *push, "--license", "mit"))
+        assert "No license is chosen" in refused(called(home, *push))
+        assert "There is no token" in refused(called(home, *push, "--license", "mit"))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         done = pipeline(home, *push, "--license", "mit")
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{hub.url}/datasets/mira/kites\n"
         assert TOKEN not in done.stderr and hub.repositories["datasets/mira/kites"].private
-        assert "cannot be a name" in refused(pipeline(home, *push[:3], "no name!", "--license", "mit"))
+        assert "cannot be a name" in refused(called(home, *push[:3], "no name!", "--license", "mit"))

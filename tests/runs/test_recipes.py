@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
-from pipeline import __main__ as command
+from pipeline.__main__ import app
+from pipeline.commands.training import settings_of
 from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import write_json
@@ -41,9 +43,9 @@ def test_a_run_comes_back_from_its_yaml_and_from_its_command(
     assert read_recipe(file_with(tmp_path, recipe(folder))) == settings
     words = shlex.split(command_line(folder))
     assert words[:4] == ["python", "-m", "pipeline", "train"]
-    arguments = command.parser().parse_args(words[3:])
-    assert command._settings(arguments) == settings
-    assert arguments.dataset.resolve() == (folder / "dataset").resolve()
+    given = typer.main.get_group(app).commands["train"].make_context("train", words[4:]).params
+    assert settings_of(given["preset"], given["base"], given["settings"], given["assignments"]) == settings
+    assert given["dataset"].resolve() == (folder / "dataset").resolve()
 
 
 def test_the_yaml_says_what_differs_and_which_dataset(dataset: Dataset) -> None:
