@@ -77,7 +77,7 @@ def take_lines(
         connection.execute(_tidy(columns), {"file": str(place), "first": block.first})
     finally:
         place.unlink()
-    lines = block.data.split(b"\n")
+    lines = block.data.removesuffix(b"\n").split(b"\n")  # a file mostly ends with the end of a line
     odd, found = connection.execute(
         "SELECT list(line ORDER BY line) FILTER (NOT plain), count(*) FROM part"
     ).fetchall()[0]

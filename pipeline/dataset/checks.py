@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from pipeline.catalogue.catalogue import title_key
 from pipeline.dataset.contact import has_contact
@@ -20,19 +19,15 @@ from pipeline.facts.patterns import ALONE, DESCRIPTION, KIND_TABLE, Kind
 from pipeline.facts.phrasings import LABELS, kind_label
 from pipeline.prompts import NO_FACT, UNKNOWN
 
-if TYPE_CHECKING:
-    from rensa.rensa import RMinHash  # the package itself names none to a type checker
-
 MAX_QUESTION_CHARACTERS = 300
 MAX_VALUE_CHARACTERS = 120
 MAX_KIND_CHARACTERS = 30
 
 NEAR = 0.75
-"""Estimated Jaccard similarity of two questions' word pairs from which one repeats the other.
+"""Jaccard similarity of two questions' word pairs from which one repeats the other.
 
 The project's own phrasings of one kind are at most 0.67 alike; one word in twenty changed is 0.82 (tests/dataset/test_checks.py).
 """
-_PERMUTATIONS = 128
 _NAMED = "\0"
 """Stands for a title where a question names the product: no word of its own."""
 
@@ -231,22 +226,21 @@ class Asked:
     A whole product shares the exact ones, for one question must not have two answers; near ones count within a fact,
     because "What size is it?" and "What price is it?" are near and yet ask for two things. Titles are masked: they would
     make every two questions alike. To name the product is another question than to say "it", and worth a row of its own,
-    but not where one of the two is held out: all but the title would have been shown. Similarity is estimated by MinHash
-    (Broder, 1997).
+    but not where one of the two is held out: all but the title would have been shown.
     """
 
     def __init__(self) -> None:
         self._exact: set[str] = set()
         self._plain: set[str] = set()
         self._held_out: set[str] = set()
-        self._near: dict[str, list[RMinHash]] = {}
+        self._near: dict[str, list[frozenset[tuple[str, str]]]] = {}
 
     def problem(self, question: str, fact: Fact, *, held_out: bool = False) -> str:
         words = masked(question, fact.title, _NAMED)
         if words in self._exact or masked(question, fact.title) in (self._plain if held_out else self._held_out):
             return REPEATED
-        sketch = _sketch(words)
-        if any(sketch.jaccard(other) >= NEAR for other in self._near.get(fact.kind, ())):
+        pairs = _word_pairs(words)
+        if any(len(pairs & other) >= NEAR * len(pairs | other) for other in self._near.get(fact.kind, ())):
             return NEARLY_REPEATED
         return ""
 
@@ -256,18 +250,13 @@ class Asked:
         self._plain.add(plain)
         if held_out:
             self._held_out.add(plain)
-        self._near.setdefault(fact.kind, []).append(_sketch(words))
+        self._near.setdefault(fact.kind, []).append(_word_pairs(words))
 
 
 @lru_cache(maxsize=4096)
-def _sketch(words: str) -> "RMinHash":
-    """Of the pairs of neighbouring words, the ends among them: whole words, for letters make all short questions alike."""
-    from rensa.rensa import RMinHash
-
-    sketch = RMinHash(num_perm=_PERMUTATIONS, seed=0)
-    every = ["", *words.split(), ""]
-    sketch.update([f"{a} {b}" for a, b in pairwise(every)])
-    return sketch
+def _word_pairs(words: str) -> frozenset[tuple[str, str]]:
+    """Pairs of neighbouring words, the ends among them: whole words, for letters make all short questions alike."""
+    return frozenset(pairwise(["", *words.split(), ""]))
 
 
 def unique_values(all_facts: Iterable[Fact]) -> set[tuple[str, str]]:
