@@ -109,7 +109,7 @@ def _write_part(
         odd = plain.take_lines(connection, block, aside / SPILL / f"{number:05}.json", columns)
     fields, rows = checked_rows(parsed(block) if odd is None else parsed_lines(odd), columns)
     _put(connection, rows, new=odd is None)
-    contents = "SELECT line, content FROM part WHERE plain AND reason = ''"
+    contents = "SELECT line, content, attributes FROM part WHERE plain AND reason = ''"
     _copy(connection, contents, aside / CONTENTS / f"{number:05}.parquet")
     heads = "SELECT line, uid, title, key, folded, hash(content) AS said, reason FROM part WHERE plain"
     _copy(connection, heads, aside / HEADS / f"{number:05}.parquet")

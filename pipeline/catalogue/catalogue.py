@@ -21,6 +21,7 @@ from pipeline.catalogue.cleaning import (
     Product,
     Skipped,
     clean,
+    product_of,
     title_key,
 )
 from pipeline.catalogue.columns import PLAIN, Columns, guess_columns, unknown_columns
@@ -183,11 +184,12 @@ class Catalogue:
         if not lines:
             return []
         query = (
-            "SELECT line, content FROM read_parquet($files) WHERE line BETWEEN $first AND $last "
+            "SELECT line, content, attributes FROM read_parquet($files) WHERE line BETWEEN $first AND $last "
             "AND line IN (SELECT unnest($lines::BIGINT[]))"
         )
-        contents = dict(self._rows(query, CONTENTS, lines=lines, first=min(lines), last=max(lines)))
-        return [Product(uid, title, contents[line]) for _, line, uid, title in found]
+        rows = self._rows(query, CONTENTS, lines=lines, first=min(lines), last=max(lines))
+        contents = {line: (content, attributes) for line, content, attributes in rows}
+        return [product_of(uid, title, *contents[line]) for _, line, uid, title in found]
 
     def _rows(self, query: str, file: str, **values: Any) -> list[Any]:
         """Ask a file of the cache.
@@ -248,7 +250,7 @@ def peek(path: Path, count: int = 25, *, columns: Columns | None = None) -> list
     for block in csv_blocks(path, columns, size=PEEK_ROWS) if is_csv(path) else _peeked(path):
         for one in checked_rows(parsed(block), columns)[1]:
             if not one.reason:
-                found.setdefault(one.key, Product(one.uid, one.title, one.content))
+                found.setdefault(one.key, one.product())
             if len(found) == count:
                 return list(found.values())
     return list(found.values())

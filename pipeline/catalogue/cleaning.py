@@ -5,10 +5,11 @@ anything else.
 """
 
 import html
+import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -50,6 +51,12 @@ class Product:
     uid: str
     title: str
     content: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Names and values that the catalogue gives apart from its text; the content ends with them as "Name: value."."""
+
+    def __post_init__(self) -> None:
+        # A manifest has lists, and one of an earlier version has none.
+        object.__setattr__(self, "attributes", tuple((name, value) for name, value in self.attributes))
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,16 @@ class Checked(NamedTuple):
     folded: str | None
     """The title as searching sees it, where that is not merely its ASCII letters in lower case."""
     reason: str
+    attributes: str = ""
+    """JSON, a list of names and values; empty where there is none."""
+
+    def product(self) -> Product:
+        return product_of(self.uid, self.title, self.content, self.attributes)
+
+
+def product_of(uid: str, title: str, content: str, attributes: str) -> Product:
+    """A product from what is stored of it."""
+    return Product(uid, title, content, json.loads(attributes) if attributes else ())
 
 
 def clean(text: str) -> str:
@@ -99,10 +116,29 @@ def title_key(title: str) -> str:
 
 
 def checked(line: int, uid: Any, title: Any, contents: Sequence[Any]) -> Checked:
-    """A row from the values of its fields; several contents become one text."""
+    """A row from the values of its fields; several contents become one text, and a mapping among them its attributes."""
     name = text_of(title)
     content = " ".join(filter(None, map(text_of, contents)))
-    return judged(line, text_of(uid) or str(line), name, content)
+    attributes = _attributes(pair for value in contents if isinstance(value, Mapping) for pair in value.items())
+    row = judged(line, text_of(uid) or str(line), name, _with_attributes(content, attributes))
+    return row._replace(attributes=json.dumps(attributes, ensure_ascii=False)) if attributes else row
+
+
+def _attributes(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:
+    """Names and values, cleaned; of a list the whole of it is the value."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        parts = [text_of(part) for part in value] if isinstance(value, list | tuple) else [text_of(value)]
+        told, label = ", ".join(filter(None, parts)).rstrip(" ."), text_of(name).strip(" .:")
+        if label and told:
+            found.setdefault(label, told)
+    return list(found.items())
+
+
+def _with_attributes(content: str, attributes: Sequence[tuple[str, str]]) -> str:
+    """The record as it is read, by a person or a model: its text, then "Name: value." for each attribute."""
+    text = f"{content}." if content and attributes and content[-1].isalnum() else content
+    return " ".join([*([text] if text else []), *(f"{name}: {value}." for name, value in attributes)])
 
 
 def judged(line: int, uid: str, title: str, content: str) -> Checked:

@@ -147,7 +147,7 @@ WITH texts AS (
 SELECT line, uid, title, content, key, NULL::VARCHAR AS folded,
     CASE WHEN key = '' THEN '{NO_TITLE}' WHEN length(title) > {MAX_TITLE_CHARACTERS} THEN '{TITLE_TOO_LONG}'
     WHEN content = '' THEN '{NO_CONTENT}' WHEN NOT regexp_matches(content, '^[^ ]+ [^ ]+ [^ ]+ [^ ]') THEN '{STUB}'
-    ELSE '' END AS reason,
+    ELSE '' END AS reason, '' AS attributes,
     coalesce(tidy AND (
         content = '' OR NOT starts_with(key, lower(regexp_extract(content[:60], '[A-Za-z0-9_]+')))
     ), false) AS plain
