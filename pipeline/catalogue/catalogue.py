@@ -292,7 +292,7 @@ def _fields_of(path: Path, _changed: int, _size: int) -> tuple[str, ...]:
     if is_csv(path):
         return tuple(read_headers(path))
     rows = (row for _, row in head(path, HEAD_BYTES) if isinstance(row, dict))
-    return tuple({name: None for row in rows for name in reversed(row)})  # rows are read from their end
+    return tuple({name: None for row in rows for name in row})
 
 
 def check_file(path: Path) -> None:

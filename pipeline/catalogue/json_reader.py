@@ -159,8 +159,8 @@ def parsed_line(line: bytes) -> Row:
 
 
 def _first_of_a_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """As DuckDB reads a name that comes twice."""
-    return dict(reversed(pairs))
+    """As DuckDB reads a name that comes twice; in the file's order."""
+    return dict(reversed(dict(reversed(pairs)).items()))
 
 
 def _watched(chunks: Iterator[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
