@@ -35,7 +35,7 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.machine import gpus
-from pipeline.models.bases import want_unsloth
+from pipeline.models import gpu
 from pipeline.models.embedded import EMBEDDED, converted_folder
 from pipeline.models.token_counts import row_lengths
 from pipeline.runs import launcher, processes, standby
@@ -44,7 +44,7 @@ from pipeline.runs.folder import run_dataset
 from pipeline.runs.manage import clear_run, create_run
 from pipeline.runs.settings import preset
 from pipeline.runs.status import log_tail, status
-from pipeline.training import distributed
+from pipeline.training import child, distributed
 
 WARM, STEPS, CAPPED_STEPS = 6, 26, 14
 NEW_TOKENS = 64
@@ -98,18 +98,17 @@ def train_case(case: str, run: Path) -> None:
     """In the child: train a run in one of the ways."""
     distributed.take_own_gpu()
     if case not in ("app", FILES_IN_4_BITS):
-        want_unsloth()
+        child.import_unsloth()
     import torch
 
     from pipeline import machine
-    from pipeline.training import child as train
-    from pipeline.training import trainers
-    from pipeline.training.plan import memory
+    from pipeline.training import train, trainers
+    from pipeline.training.plan import memory, plan
 
     if case in ("packed", "original"):
-        memory.is_lean = lambda *_, **__: False
+        memory.covers_settings = plan.covers_settings = lambda *_, **__: False
     if case in ("unsloth", "packed", "original"):
-        trainers.is_plain = lambda _: False
+        trainers.covers = lambda _: False
     if case == "original":
         planned = train.plan_run
         train.plan_run = lambda *values, **options: planned(*values, **options).split(3)
@@ -119,7 +118,7 @@ def train_case(case: str, run: Path) -> None:
         torch.cuda.set_per_process_memory_fraction(cap / torch.cuda.get_device_properties(0).total_memory)
     train.soften_adapter = lambda *_: 1.0  # it asks many questions, and the weights know nothing
     sys.argv = ["train", str(run)]
-    if train.main():
+    if child.main():
         raise SystemExit(log_tail(run, 20) or "The training failed.")
 
 
@@ -241,12 +240,10 @@ def several_figures(work: Path, runs: int) -> dict[str, Any]:
 
 def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
     """In the child: ask a run's model in one of the ways."""
-    from pipeline.models import bases
-
     if case == "transformers":
-        bases.find_spec = lambda _: None  # as where there are no weights in 4 bits
+        gpu.find_spec = lambda _: None  # as where there are no weights in 4 bits
     if case == "unsloth":
-        want_unsloth()
+        child.import_unsloth()
     from pipeline.answering import run_model
     from pipeline.models.language_model import BASE, TUNED, LanguageModel
     from pipeline.prompts import encode_prompt
@@ -302,9 +299,8 @@ def answer_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, Any
 
 def compare_case(precision: str, run: Path, result: Path) -> None:
     """In the child: 100 questions on both sides, decoded here and by Transformers."""
-    from pipeline.models import bases
 
-    bases.find_spec = lambda _: None
+    gpu.find_spec = lambda _: None
     from pipeline.answering.answers import Answer, score
     from pipeline.models import adapters, loading
     from pipeline.models.language_model import BASE, TUNED, LanguageModel

@@ -1,10 +1,9 @@
 """Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N] [--against plain|uneven]`.
 
-The same steps of `quick` on the sample, alternating between LeanLlama's forward pass with a fused AdamW (lean) and a peer:
-that of Transformers and PEFT (plain), or LeanLlama's with batches of whatever size comes (uneven, see `memory.EVEN`). Each
-run is in a process of its own through the app's own training path. Machines
-are noisy: trust the ratio of pairs more than seconds, and on a machine that does other work the processor's seconds
-more than the clock.
+The same steps of `quick` on the sample, alternating between FastLlama's forward pass with a fused AdamW (fast) and a peer:
+that of Transformers and PEFT (plain), or FastLlama's with batches of whatever size comes (uneven: `TOKEN_MULTIPLE` is 1). Each
+run is in a process of its own through the app's own training path. Machines are noisy: trust the ratio of pairs more than
+seconds, and on a machine that does other work the processor's seconds more than the clock.
 """
 
 import argparse
@@ -36,25 +35,24 @@ WARM = 3
 
 def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
-    from pipeline.training import child as train
-    from pipeline.training import trainers
-    from pipeline.training.llama import step as lean
+    from pipeline.training import child, trainers
+    from pipeline.training.llama import step
 
     if side == "uneven":
-        lean.EVEN = lean.EVEN_ROWS = 1
+        step.TOKEN_MULTIPLE = step.ROW_MULTIPLE = 1
     if side == "plain":
-        trainers.is_plain = lambda _: False
-        del trainers.TargetTrainer.get_optimizer_cls_and_kwargs
+        trainers.covers = lambda _: False
+        del trainers.DistillationTrainer.get_optimizer_cls_and_kwargs
     stamps: list[float] = []
-    compute_loss = trainers.LeanTrainer.compute_loss
+    compute_loss = trainers.PaddingFreeTrainer.compute_loss
 
     def stamped(*args: Any, **kwargs: Any) -> Any:
         stamps.append(time.process_time())
         return compute_loss(*args, **kwargs)
 
-    trainers.LeanTrainer.compute_loss = stamped
+    trainers.PaddingFreeTrainer.compute_loss = stamped
     sys.argv = ["train", str(folder)]
-    if train.main():
+    if child.main():
         raise SystemExit("The training failed.")
     seconds = [end - begin for begin, end in pairwise(stamps)]
     write_json(folder / "processor.json", {"seconds": seconds})
@@ -73,7 +71,7 @@ def one_run(side: str, folder: Path) -> dict[str, Any]:
 
 
 def figures(pairs: int, steps: int, peer: str, home: Path) -> dict[str, Any]:
-    sides = (peer, "lean")
+    sides = (peer, "fast")
     os.environ["SHELFTALK_HOME"] = str(home)
     dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=PRODUCTS))
     settings = preset("quick", base_model=EMBEDDED, max_steps=steps, probes=0, questions=1)
@@ -85,16 +83,16 @@ def figures(pairs: int, steps: int, peer: str, home: Path) -> dict[str, Any]:
             print(f"Pair {number + 1}, {side}: {shown}", file=sys.stderr, flush=True)
 
     def ratios(name: str) -> list[float]:
-        return [lean[name] / other[name] for other, lean in zip(runs[peer], runs["lean"], strict=True)]
+        return [fast[name] / other[name] for other, fast in zip(runs[peer], runs["fast"], strict=True)]
 
-    other, lean = (runs[side][0]["losses"] for side in sides)
+    other, fast = (runs[side][0]["losses"] for side in sides)
     return {
         "steps": steps,
         "tokens_per_second": {side: spread([r["tokens_per_second"] for r in runs[side]]) for side in sides},
         "faster": spread(ratios("tokens_per_second")),
         "processor_faster": spread([1 / ratio for ratio in ratios("processor_seconds_per_step")]),
         "memory_gb": {side: spread([r["memory_gb"] for r in runs[side]]) for side in sides},
-        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(other, lean, strict=True)),
+        "largest_difference_of_losses": max(abs(a - b) for a, b in zip(other, fast, strict=True)),
         "runs": runs,
     }
 
@@ -104,7 +102,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--against", choices=PEERS, default="plain", help="the peer (default: %(default)s)")
-    parser.add_argument("--side", choices=(*PEERS, "lean"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=(*PEERS, "fast"), help=argparse.SUPPRESS)
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:

@@ -41,6 +41,11 @@ def on_zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
+def on_apple_silicon() -> bool:
+    """Whether this is a Mac whose own GPU PyTorch uses, in 16-bit floats."""
+    return platform.system() == "Darwin" and platform.machine() == "arm64"
+
+
 def cores() -> int:
     """The processor cores that this program may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

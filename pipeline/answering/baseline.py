@@ -21,7 +21,7 @@ from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
 from pipeline.prompts import MAX_QUESTION_CHARACTERS, NO_FACT, UNKNOWN, encode_example
-from pipeline.runs.folder import BASELINE, read_settings, run_dataset
+from pipeline.runs.folder import BASELINE, SETTINGS, run_dataset
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
@@ -94,6 +94,9 @@ def ask_baseline(
 
     The file holds `base_model`, `base_sha256`, `questions` (the rows with an `id` and the base's `base` answer) and
     `sha256`, the checksum of the questions with their prompts and of the run's settings.
+
+    Args:
+        settings: as `settings.json` has them.
     """
     answers = ask_rows(language_model, rows, tuned=False)
     questions = [
@@ -126,7 +129,8 @@ def read_baseline(folder: Path) -> dict[str, Any]:
 def is_as_frozen(folder: Path) -> bool:
     """Whether the frozen questions and the settings are those of the beginning; changed questions keep theirs."""
     baseline = read_baseline(folder)
-    found = questions_sha256(baseline["questions"], read_settings(folder).as_dict())
+    # As the file has them: a setting that a later version brings makes no old run another.
+    found = questions_sha256(baseline["questions"], read_json(folder / SETTINGS))
     return baseline.get("sha256", found) == found
 
 

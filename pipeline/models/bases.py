@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.errors import ModelError, disk_problem
 from pipeline.files import models_dir, read_json, write_json
 from pipeline.machine import on_zero_gpu
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
+from pipeline.models.gpu import has_gpu, is_quantised, loads_in_4bit
 
 SAFELY: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
 """How every model is loaded: neither its own code nor a pickle is ever run. Said, not left open, since Transformers would ask
@@ -25,42 +25,6 @@ on the terminal."""
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-
-
-_wants_unsloth = False
-
-
-def want_unsloth() -> None:
-    """Run models on Unsloth in this process, where there is one: before `models` is imported, as Unsloth patches what that
-    imports. It takes half a minute to import, and answers no faster."""
-    global _wants_unsloth
-    _wants_unsloth = True
-
-
-def on_unsloth() -> bool:
-    """Whether models run on Unsloth (it needs an NVIDIA GPU to be imported at all)."""
-    return _wants_unsloth and _on_own_gpu() and find_spec("unsloth") is not None
-
-
-def loads_in_4bit() -> bool:
-    """Whether weights can be loaded in 4 bits."""
-    return _on_own_gpu() and find_spec("bitsandbytes") is not None
-
-
-def in_4_bits(folder: Path, dtype: Any) -> dict[str, Any]:
-    """How Transformers loads a base in 4 bits: at once onto the GPU; as Unsloth quantises it, where its files are not so yet."""
-    if "quantization_config" in read_json(folder / "config.json"):
-        return {"device_map": {"": 0}}
-    from transformers import BitsAndBytesConfig
-
-    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
-    return {"device_map": {"": 0}, "quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
-
-
-def _on_own_gpu() -> bool:
-    import torch
-
-    return not on_zero_gpu() and torch.cuda.is_available()  # ZeroGPU has none to show when models are loaded
 
 
 def find_base(name: str) -> Path:
@@ -137,7 +101,7 @@ def _download(name: str) -> Path:
                 return kept
         info = HfApi().model_info(name, files_metadata=True, timeout=20)
         weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
-        _check_fits(name, int(weights * (0.4 if loads_in_4bit() else 1.0)))
+        _check_fits(name, int(weights * (0.4 if loads_in_4bit(gpu=has_gpu()) else 1.0)))
         return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
     except ModelError:
         raise
@@ -162,7 +126,7 @@ def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: i
     """Refuse a model that the memory has no room for.
 
     Args:
-        four_bit: whether its weights are quantised to 4 bits as they are loaded.
+        four_bit: whether its weights are in 4 bits once they are loaded.
         bytes_per_weight: of the number format that they are loaded in otherwise.
 
     Raises:
@@ -171,7 +135,7 @@ def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: i
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
     config = read_json(folder / "config.json")
     stored = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
-    if "quantization_config" not in config:
+    if not is_quantised(config):
         weights *= 0.8 / stored if four_bit else bytes_per_weight / stored
     _check_fits(name, int(weights))
 

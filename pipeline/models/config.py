@@ -7,9 +7,7 @@ from typing import Any
 
 from pipeline.files import read_json
 from pipeline.models.bases import GPU_BASE, local_folder
-
-FOUR_BITS = 0.5 + 1 / 64 + 1 / 4096
-"""Bytes a weight in bitsandbytes' NF4: a byte for the scale of 64 weights, and 4 bytes for that of 256 scales."""
+from pipeline.models.gpu import FOUR_BITS, is_quantised
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Shape:
     Attributes:
         heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
         tied: whether the input embedding is the output matrix too.
-        llama: whether it is a Llama, which is trained in a way of its own (lean.py).
+        llama: whether it is a Llama that is trained in a way of its own (`training/llama/`).
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
         file_width: bytes a weight in those files, where they are not quantised.
@@ -115,15 +113,19 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         keys=(config.get("num_key_value_heads") or heads) * width,
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings")),
-        llama=_is_plain_llama(config),
-        quantised="quantization_config" in config,
+        llama=is_plain_llama(config),
+        quantised=is_quantised(config),
         file_bytes=file_bytes,
         file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,
     )
 
 
-def _is_plain_llama(config: dict[str, Any]) -> bool:
-    """Whether `LeanLlama` and `decoding` compute a Llama of this configuration."""
+def is_plain_llama(config: dict[str, Any]) -> bool:
+    """Whether this project's own decoding and training steps compute a Llama of this configuration, as `config.json` has it: its
+    gate is SiLU, its positions turn at the same speeds however long the text is, its matrices have no bias.
+
+    Whoever plans a run asks here, and so does whoever trains or answers with the loaded model.
+    """
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     turns = rope.get("rope_type") or rope.get("type") or "default"
     others = ("attention_bias", "mlp_bias", "attention_dropout")

@@ -19,10 +19,12 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from pipeline.models.config import is_plain_llama
+
 ENDED = 1 / 4
 """The share of answers that have ended from which the others go on in a smaller batch: making it copies their keys and values."""
 
-EVEN = 8
+PROMPT_MULTIPLE = 8
 """Prompts are filled up to a multiple of this many tokens: for every shape that it meets, oneDNN compiles code and keeps it, so
 that an app that is asked for days would grow by a gigabyte (benchmarks/RESULTS.md). A GPU's attention wants such rows too."""
 
@@ -36,7 +38,7 @@ OnStep = Callable[[list[list[int]]], bool]
 def decodes(model: Any) -> bool:
     """Whether `decode` computes this model: a Llama of plain matrices, with plain LoRA on its projections and nowhere else."""
     llama = _without_peft(model)
-    if type(llama) is not LlamaForCausalLM or not is_plain_llama(llama.config):
+    if type(llama) is not LlamaForCausalLM or not is_plain_llama(llama.config.to_dict()):
         return False
     ours = [p for layer in llama.model.layers for group in projections(layer) for p in group]
     adapted = [m for m in model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
@@ -76,7 +78,7 @@ def decode(
         ValueError: an adapter is named that the model does not have.
     """
     order = sorted(range(len(prompts)), key=lambda i: by[i] or "")  # so that an adapter's rows lie side by side
-    rows = Rows(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
+    rows = DecodingBatch(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
     said: list[list[int]] = [[] for _ in prompts]
     logits = rows.read(rows.prompts)
     for left in range(max_new_tokens, 0, -1):
@@ -101,11 +103,6 @@ def _picked(logits: Tensor, temperature: float) -> Tensor:
         return logits.argmax(-1)
     likeliest, tokens = logits.float().topk(min(TOP_K, logits.shape[-1]))
     return tokens.gather(1, torch.multinomial((likeliest / temperature).softmax(-1), 1))[:, 0]
-
-
-def is_plain_llama(config: Any) -> bool:
-    """Whether a Llama's gate is SiLU and its positions turn at the same speeds however long the text is."""
-    return config.hidden_act == "silu" and config.rope_parameters["rope_type"] in ("default", "llama3")
 
 
 def turning_speeds(llama: Any) -> Tensor:
@@ -223,7 +220,7 @@ class Projection:
         return y
 
 
-class Rows:
+class DecodingBatch:
     """A batch that is decoded: its prompts, and the keys and values of what has been read.
 
     Attributes:
@@ -246,8 +243,8 @@ class Rows:
         self.keys, self.read_so_far = llama.config.num_key_value_heads, 0
         self.speeds = turning_speeds(llama)
         weight, width = llama.lm_head.weight, max(map(len, prompts))
-        width += -width % EVEN
-        room += -room % EVEN
+        width += -width % PROMPT_MULTIPLE
+        room += -room % PROMPT_MULTIPLE
         self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=weight.device)
         self.first = torch.tensor([[width - len(p)] for p in prompts], device=weight.device)
         hidden = torch.arange(width + room, device=weight.device) < self.first
@@ -255,7 +252,7 @@ class Rows:
         # Zeros: a step that sees all places gives those to come no weight, but nothing times NaN is NaN.
         shape = (2, len(prompts), self.keys, width + room, self.size)
         self.cache = [weight.new_zeros(shape) for _ in self.layers]
-        self.captured: Captured | None = None
+        self.captured: CapturedStep | None = None
 
     def keep(self, going: Sequence[int]) -> None:
         """Go on with these rows alone."""
@@ -272,7 +269,7 @@ class Rows:
         begin, end = self.read_so_far, self.read_so_far + steps
         self.read_so_far = end
         if steps == 1 and ids.is_cuda:
-            self.captured = self.captured or Captured(self, begin)
+            self.captured = self.captured or CapturedStep(self, begin)
             return self.captured.read(ids)
         mask = self.bias[:, None, None, :end]
         if steps > 1:  # a place that holds nothing may see itself, else its shares would be 0 / 0
@@ -322,14 +319,14 @@ class Rows:
         return seen.transpose(1, 2).flatten(2) if steps > 1 else seen.flatten(1)[:, None]
 
 
-class Captured:
-    """A step that reads one token of every row of `Rows`, always by the same operations on the same memory.
+class CapturedStep:
+    """A step that reads one token of every row of `DecodingBatch`, always by the same operations on the same memory.
 
     On a GPU they are captured as a CUDA graph. What changes from step to step is in tensors, and a step sees all places
     that there are, those to come without any weight.
     """
 
-    def __init__(self, rows: Rows, place: int) -> None:
+    def __init__(self, rows: DecodingBatch, place: int) -> None:
         self.rows = rows
         self.ids = rows.prompts.new_zeros(len(rows.prompts), 1)
         self.place = rows.prompts.new_tensor([place])
@@ -337,7 +334,7 @@ class Captured:
         self.logits = torch.empty(0)
 
     def read(self, ids: Tensor) -> Tensor:
-        """As `Rows.read`; what is returned is overwritten by the next step."""
+        """As `DecodingBatch.read`; what is returned is overwritten by the next step."""
         self.ids.copy_(ids)
         if self.graph:
             self.graph.replay()

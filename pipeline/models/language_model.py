@@ -1,6 +1,6 @@
 """A base model by name, and an adapter that is switched on and off.
 
-It runs on Transformers, in a process that trains what `LeanLlama` does not cover on a GPU on Unsloth, and on a GPU in 4
+It runs on Transformers, in a process that trains what `FastLlama` does not cover on a GPU on Unsloth, and on a GPU in 4
 bits where asked. Importing this module imports torch: the page does so only when a model is first needed.
 """
 
@@ -13,17 +13,12 @@ from typing import Any
 
 import psutil
 import torch
-
-from pipeline.models.bases import on_unsloth
-
-if on_unsloth():
-    import unsloth  # noqa: F401  # pyright: ignore[reportMissingImports]  (Unsloth must patch Transformers, PEFT and TRL before they are imported)
-
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GenerationConfig, StoppingCriteriaList
 
 from pipeline.errors import ModelError
 from pipeline.models.decoding import TOP_K, OnStep, decode, decodes
+from pipeline.models.gpu import on_unsloth
 
 ADAPTER_ORIGIN = "base.json"
 """Inside an adapter's folder: the name and checksum of the base it was trained on."""

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.errors import ModelError
 from pipeline.files import read_json
-from pipeline.models.bases import SAFELY, check_memory, checksum, find_base, in_4_bits, loads_in_4bit, on_unsloth
+from pipeline.models.bases import SAFELY, check_memory, checksum, find_base
+from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised, loads_in_4bit, on_unsloth, unpack_weights
 from pipeline.models.language_model import LanguageModel, device, dtype_for
 
 
@@ -34,12 +35,13 @@ def load_base(
         ModelError: no such model, no way to reach it, or no room for it.
     """
     folder = find_base(name)
-    four_bit = load_in_4bit and loads_in_4bit()
     try:
+        quantised = is_quantised(read_json(folder / "config.json"))
+        four_bit = is_in_4bit(quantised=quantised, asked=load_in_4bit, gpu=has_gpu())
         dtype = dtype_for(precision)
         check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)
         model, tokenizer = _load_weights(folder, four_bit, dtype, max_length)
-        if loads_in_4bit():
+        if loads_in_4bit(gpu=has_gpu()):
             unpack_weights(model, dtype, certainly=unpack)
     except ModelError:
         raise
@@ -61,8 +63,7 @@ def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: 
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    is_packed = four_bit or "quantization_config" in read_json(folder / "config.json")
-    how = in_4_bits(folder, dtype) if is_packed and device() == "cuda" else {}
+    how = in_4_bits(folder, dtype) if four_bit and device() == "cuda" else {}
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how, **SAFELY)
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
     # the time of decoding 16 at once); as a fresh tensor they are multiplied in one go.
@@ -70,26 +71,3 @@ def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: 
         lambda _, inputs: (inputs[0].clone(memory_format=torch.contiguous_format),)
     )
     return (model if getattr(model, "is_loaded_in_4bit", False) else model.to(device())).eval(), tokenizer
-
-
-def unpack_weights(model: Any, dtype: torch.dtype, *, certainly: bool | None = None) -> None:
-    """Put matrices of the same values in the place of those in 4 bits.
-
-    Args:
-        certainly: where it is None, only if what they take is at most half of the GPU's memory that is free: others need
-            some too.
-    """
-    from bitsandbytes.functional import dequantize_4bit  # pyright: ignore[reportMissingImports]
-    from bitsandbytes.nn import Linear4bit  # pyright: ignore[reportMissingImports]
-
-    packed = [(m, name, c) for m in model.modules() for name, c in m.named_children() if type(c) is Linear4bit]
-    needed = sum(child.in_features * child.out_features for _, _, child in packed) * dtype.itemsize
-    if not packed or not (needed <= torch.cuda.mem_get_info()[0] / 2 if certainly is None else certainly):
-        return
-    for module, name, child in packed:
-        plain = torch.nn.Linear(child.in_features, child.out_features, child.bias is not None, device="meta")
-        weight = dequantize_4bit(child.weight.data, child.weight.quant_state).to(dtype)
-        plain.weight, plain.bias = torch.nn.Parameter(weight, requires_grad=False), child.bias
-        setattr(module, name, plain)
-    model.is_loaded_in_4bit = False
-    torch.cuda.empty_cache()

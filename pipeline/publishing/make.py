@@ -26,8 +26,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pipeline.errors import ModelError, PipelineError, disk_problem
 from pipeline.files import append_jsonl, check_room, read_json, write_json
-from pipeline.models.bases import SAFELY, find_base, in_4_bits, loads_in_4bit, public_name
+from pipeline.models.bases import SAFELY, find_base, public_name
 from pipeline.models.config import base_shape, merging_bytes
+from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
 from pipeline.prompts import CHAT_TEMPLATE, encode_prompt
 from pipeline.publishing.gguf_file import check_architecture, write_gguf
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
@@ -91,7 +92,8 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     tell("Loading the base model and the adapter")
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     prompts = check_prompts(run, tokenizer, settings.max_length)
-    four_bit = settings.load_in_4bit and loads_in_4bit()
+    quantised = is_quantised(read_json(base / "config.json"))
+    four_bit = is_in_4bit(quantised=quantised, asked=settings.load_in_4bit, gpu=has_gpu())
     source = _Source(adapter, base, settings.base_model, four_bit, form != "adapter", tokenizer, prompts)
     model = source.load()
     tell(f"Asking the run's model {len(prompts)} questions")
@@ -190,11 +192,11 @@ def _tuned(base: Path, adapter: Path, four_bit: bool, whole: bool) -> Any:
     """The base with the adapter on it, in fp32 on the CPU.
 
     Args:
-        four_bit: whether the run's base is quantised as it is loaded.
+        four_bit: whether the run's base is in 4 bits once it is loaded.
         whole: whether a quantised base is needed in full numbers: an adapter cannot be merged into 4 bits without loss.
     """
     model: Any
-    if four_bit or "quantization_config" in read_json(base / "config.json"):
+    if four_bit:
         model = _quantised(base)
         if whole:
             model = model.dequantize(dtype=torch.float32).to("cpu", torch.float32)

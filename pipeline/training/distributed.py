@@ -2,7 +2,7 @@
 
 The first process is the run: it asks, tells, decides and saves. The others follow it. Gradients are averaged once before
 an update and not while they come about, as DistributedDataParallel would: what trains here makes most of them in one
-piece (`lean.Graphs`), without the hooks that would notice.
+piece (`llama.step.Graphs`), without the hooks that would notice.
 """
 
 import os
@@ -15,7 +15,7 @@ from pipeline.runs.processes import COUNT, LOCAL_RANK, RANK
 T = TypeVar("T")
 
 
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """The others wait while the first process asks its questions, however long that takes."""
 
 
@@ -54,12 +54,12 @@ class Team:
 
             # The launcher's store still has the addresses of processes that ended: each start has a part of its own.
             store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-            store.set_timeout(PATIENCE)
+            store.set_timeout(TIMEOUT)
             own = torch.distributed.PrefixStore(f"start {starts()}", store)
-            place = {"rank": int(os.environ[RANK]), "world_size": self.count, "timeout": PATIENCE}
+            place = {"rank": int(os.environ[RANK]), "world_size": self.count, "timeout": TIMEOUT}
             torch.distributed.init_process_group("gloo" if cpu else "nccl", store=own, **place)
             # What is decided travels between processors: a GPU would have to be waited for.
-            self.group: Any = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            self.group: Any = torch.distributed.new_group(backend="gloo", timeout=TIMEOUT)
             if not cpu:
                 torch.distributed.barrier(device_ids=[0])  # NCCL takes its memory now, before it is asked what is free
 

@@ -1,26 +1,35 @@
-"""TRL's trainer with this project's loss (`targets.py`), and without what adds nothing to the update."""
+"""TRL's trainer with this project's loss (`distillation.py`), and without what adds nothing to the update."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from peft.optimizers import create_loraplus_optimizer
 from torch import Tensor
-from trl import SFTTrainer
+from transformers import PrinterCallback
+from trl import SFTConfig, SFTTrainer
 
-from pipeline.training.distillation import IGNORED, LinearDivergence, Targets, divergence
-from pipeline.training.distributed import average_gradients
-from pipeline.training.llama.step import LeanLlama, has_short_rows, is_plain
+from pipeline.models.gpu import on_unsloth
+from pipeline.models.language_model import LanguageModel, device, dtype_for
+from pipeline.runs.folder import CHECKPOINTS
+from pipeline.runs.settings import TrainingSettings
+from pipeline.training.distillation import IGNORED, Encoded, LinearDivergence, Targets, divergence
+from pipeline.training.distributed import TIMEOUT, average_gradients
+from pipeline.training.llama.step import FastLlama, covers, rows_are_short
+from pipeline.training.plan.plan import Plan
+from pipeline.training.watcher import CountingCollator, Follower
 
 
-class TargetTrainer(SFTTrainer):
-    """SFTTrainer with this project's loss, where `LeanLlama` computes it, an AdamW in one pass, and the gradients of several
+class DistillationTrainer(SFTTrainer):
+    """SFTTrainer with this project's loss, where `FastLlama` computes it, an AdamW in one pass, and the gradients of several
     processes averaged in one piece."""
 
     targets: Targets
-    lean: LeanLlama | None = None
+    fast_llama: FastLlama | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,17 +56,17 @@ class TargetTrainer(SFTTrainer):
             average_gradients(list(model.parameters()), self.args.world_size)
         return loss
 
-    def lean_loss(self, model: Any, ids: Tensor, positions: Tensor, following: Tensor, items: Any) -> Tensor | None:
-        """The loss of a plain model's batch, laid out as for `LeanLlama.loss`; None where its rows are too long for that.
+    def fast_loss(self, model: Any, ids: Tensor, positions: Tensor, following: Tensor, items: Any) -> Tensor | None:
+        """The loss of a plain model's batch, laid out as for `FastLlama.loss`; None where its rows are too long for that.
 
         Args:
             items: learned tokens of the whole update; those of the batch when None.
         """
-        if not has_short_rows(positions):
+        if not rows_are_short(positions):
             return None
-        self.lean = self.lean or LeanLlama(model.get_base_model())
+        self.fast_llama = self.fast_llama or FastLlama(model.get_base_model())
         items = (following != IGNORED).sum() if items is None else items
-        return self.lean.loss(ids, positions, following, self.targets) / items
+        return self.fast_llama.loss(ids, positions, following, self.targets) / items
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
@@ -68,11 +77,11 @@ class TargetTrainer(SFTTrainer):
         return kind, options
 
 
-class LeanTrainer(TargetTrainer):
+class PaddingFreeTrainer(DistillationTrainer):
     """The trainer on Transformers.
 
     A batch is one row with borders where a position is 0 (padding-free), and the output matrix, a fifth of a small
-    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `LeanLlama`, everything else
+    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `FastLlama`, everything else
     through Transformers and PEFT, which make a mask with the borders.
     """
 
@@ -87,9 +96,9 @@ class LeanTrainer(TargetTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         following = inputs.pop("labels")[0].roll(-1)  # padding-free: an example's first token has no label
-        if is_plain(model) and not return_outputs:
+        if covers(model) and not return_outputs:
             ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
-            loss = self.lean_loss(model, ids, positions, following, num_items_in_batch)
+            loss = self.fast_loss(model, ids, positions, following, num_items_in_batch)
             if loss is not None:
                 return loss
         learned = (following != IGNORED).nonzero()[:, 0]
@@ -99,10 +108,10 @@ class LeanTrainer(TargetTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
-class UnslothTrainer(TargetTrainer):
+class UnslothTrainer(DistillationTrainer):
     """The trainer on Unsloth, whose layers it keeps and whose loss it does not: that one knows no targets but tokens, and
     computes the logits of every token, learned or not. A Llama with plain LoRA whose weights are not in 4 bits goes through
-    `LeanLlama` here too."""
+    `FastLlama` here too."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -113,10 +122,10 @@ class UnslothTrainer(TargetTrainer):
         )
 
         labels = inputs.pop("labels")
-        if is_plain(model) and not return_outputs and not getattr(self.args, "packing", False):
+        if covers(model) and not return_outputs and not getattr(self.args, "packing", False):
             told = inputs["attention_mask"].bool()
             ids, positions, following = inputs["input_ids"][told], (told.cumsum(1) - 1)[told], labels[told].roll(-1)
-            loss = self.lean_loss(model, ids, positions, following, num_items_in_batch)
+            loss = self.fast_loss(model, ids, positions, following, num_items_in_batch)
             if loss is not None:
                 return loss
         following = labels.flatten().roll(-1)  # a row's first token has no label
@@ -143,3 +152,70 @@ def _hidden_states() -> Iterator[None]:
         yield
     finally:
         os.environ["UNSLOTH_RETURN_HIDDEN_STATES"] = "0"
+
+
+def make_trainer(
+    language_model: LanguageModel,
+    encoded: Encoded,
+    settings: TrainingSettings,
+    plan: Plan,
+    folder: Path,
+    watcher: Follower,
+) -> SFTTrainer:
+    dtype = dtype_for(settings.precision)
+    trainer, padding_free = (UnslothTrainer, False) if on_unsloth() else (PaddingFreeTrainer, True)
+    config = SFTConfig(
+        output_dir=str(folder / CHECKPOINTS),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.micro_batch,
+        gradient_accumulation_steps=plan.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        optim=settings.optim,
+        max_grad_norm=settings.max_grad_norm,
+        max_length=settings.max_length if settings.packing or not padding_free else None,  # encode_rows saw to it
+        packing=settings.packing,
+        padding_free=padding_free,
+        loss_type="nll",  # TRL's own way to skip ignored positions is what these trainers replace
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=device() == "cpu",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,  # it would log 0 where the loss is not a number
+        dataset_num_proc=None if len(encoded.rows) < 10_000 else settings.dataset_num_proc,
+        seed=settings.seed,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_timeout=int(TIMEOUT.total_seconds()),
+    )
+    made = trainer(
+        model=language_model.model,
+        args=config,
+        train_dataset=encoded.rows,
+        processing_class=language_model.tokenizer,
+        callbacks=[watcher],
+        optimizers=(loraplus_optimizer(language_model, config, settings), None),
+    )
+    made.targets = encoded.targets
+    watcher.collator = made.data_collator = CountingCollator(made.data_collator)
+    made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
+    return made
+
+
+def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, settings: TrainingSettings) -> Any:
+    """LoRA+'s optimizer, or None where the trainer's own is wanted."""
+    if settings.loraplus_lr_ratio == 1:
+        return None
+    optimizer, options = SFTTrainer.get_optimizer_cls_and_kwargs(config, language_model.model)
+    return create_loraplus_optimizer(
+        language_model.model,
+        optimizer,
+        loraplus_lr_ratio=settings.loraplus_lr_ratio,
+        loraplus_weight_decay=settings.weight_decay,
+        **options,
+    )

@@ -11,14 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.models import language_model as models
+from pipeline.models.config import is_plain_llama
 from pipeline.models.decoding import (
     TOP_K,
-    Captured,
-    Rows,
+    CapturedStep,
+    DecodingBatch,
     decode,
     decodes,
     has_prepacked_bf16,
-    is_plain_llama,
     plain_matrix,
     prepack,
     projections,
@@ -101,10 +101,10 @@ def test_every_row_says_what_transformers_says(adapters: list[dict[str, Any]], m
 def test_a_step_of_fixed_shape_says_the_same(make: Make) -> None:
     model = make({})
     prompts, by = prompts_for(model), [None] * 3 + ["default"] * 4
-    growing, fixed = Rows(model, prompts, by, 12), Rows(model, prompts, by, 12)
+    growing, fixed = DecodingBatch(model, prompts, by, 12), DecodingBatch(model, prompts, by, 12)
     logits = growing.read(growing.prompts)
     assert torch.equal(logits, fixed.read(fixed.prompts))
-    step = Captured(fixed, fixed.read_so_far)
+    step = CapturedStep(fixed, fixed.read_so_far)
     for _ in range(12):
         tokens = logits.argmax(-1)[:, None]
         logits = growing.read(tokens)
@@ -116,10 +116,10 @@ def test_a_step_of_fixed_shape_says_the_same(make: Make) -> None:
 def test_prepacked_matrices_give_the_same_answers(make: Make) -> None:
     model = make({}, {"r": 2}).to(torch.bfloat16)
     prompts, by = prompts_for(model), [None, "default", "other", None, "default", "other", None]
-    plain = Rows(model, prompts, by, 8)
+    plain = DecodingBatch(model, prompts, by, 8)
     logits = plain.read(plain.prompts)
     prepack(model)
-    fast = Rows(model, prompts, by, 8)
+    fast = DecodingBatch(model, prompts, by, 8)
     assert bool(fast.prepacked) == has_prepacked_bf16()
     assert all((g.prepacked is not None) == has_prepacked_bf16() for _, groups in fast.layers for g in groups)
     assert torch.equal(fast.read(fast.prompts), logits)  # many tokens at once: the plain ones
@@ -147,7 +147,7 @@ def test_positions_turn_as_in_transformers(rope: dict[str, Any]) -> None:
     model: Any = LlamaForCausalLM(config)
     assert torch.equal(turning_speeds(model), model.model.rotary_emb.inv_freq)
     growing = LlamaConfig(rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
-    assert is_plain_llama(config) and not is_plain_llama(growing)
+    assert is_plain_llama(config.to_dict()) and not is_plain_llama(growing.to_dict())
 
 
 def test_answers_end_one_after_another_and_the_others_go_on(make: Make) -> None:

@@ -98,11 +98,11 @@ def hears_sigterm(number: int) -> bool:
 def test_without_enough_memory_it_goes_on_in_smaller_pieces(dataset: Dataset, tiny_base: Path) -> None:
     folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 6}))
     code = (
-        "import sys; from pipeline.training import child as train; from tests.training.small_memory import SmallMemory;"
-        "SmallMemory.most = 2; train.CountingCollator = SmallMemory; train.wait_for_a_run(); sys.exit(train.main())"
+        "import sys; from pipeline.training import child, trainers; from tests.training.small_memory import SmallMemory;"
+        "SmallMemory.most = 2; trainers.CountingCollator = SmallMemory; sys.exit(child.main())"
     )
     told = json.dumps(str(folder.resolve())).encode()
-    subprocess.run([sys.executable, "-c", code], input=told, cwd=PROJECT, check=True)
+    subprocess.run([sys.executable, "-c", code, standby.WAIT, "word"], input=told, cwd=PROJECT, check=True)
     assert status(folder).state == "finished", status(folder).message
     assert any("memory was not enough" in e.get("text", "") for e in read_events(folder)[0])
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from pipeline.training import child as train
-from pipeline.training import distributed, watcher
+from pipeline.training import child, distributed, trainers, watcher
 from tests.training import on_cpu  # noqa: F401  (several processes of it go on from a checkpoint)
 
 
@@ -30,5 +29,5 @@ class SmallMemory(watcher.CountingCollator):
 
 if __name__ == "__main__":
     SmallMemory.most = int(sys.argv.pop(1))
-    train.CountingCollator = SmallMemory  # pyright: ignore[reportPrivateImportUsage]
-    sys.exit(train.main())
+    trainers.CountingCollator = SmallMemory  # pyright: ignore[reportPrivateImportUsage]
+    sys.exit(child.main())

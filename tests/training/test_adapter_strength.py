@@ -11,7 +11,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import build_prompt, encode_example
 from pipeline.training.adapter_strength import MOST_QUESTIONS, STRENGTHS, check_rows, soften
-from pipeline.training.child import add_lora
+from pipeline.training.lora import add_lora
 from tests.tiny import tiny_settings
 
 FACTS = {"Brindlewick Kite": "48 inches", "Oskar Tram": "solid beech", "Nine Small Doors": "1987"}

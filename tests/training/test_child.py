@@ -26,11 +26,13 @@ from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import status
-from pipeline.training import child as module
-from pipeline.training.child import add_lora, explain, make_trainer
+from pipeline.training import lora
 from pipeline.training.distillation import IGNORED, encode_rows
 from pipeline.training.distributed import Team
+from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run
+from pipeline.training.train import explain
+from pipeline.training.trainers import make_trainer
 from pipeline.training.watcher import (
     PROBE_QUESTIONS,
     Watcher,
@@ -388,7 +390,7 @@ def test_a_crash_while_saving_leaves_no_adapter(train: Train, monkeypatch: pytes
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "write_json", full)
+    monkeypatch.setattr(lora, "write_json", full)
     folder = train()
     assert failed(folder).startswith("The disk is full; delete old runs")
     assert not [p for p in folder.iterdir() if "adapter" in p.name]

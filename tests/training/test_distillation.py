@@ -15,7 +15,6 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import GENERAL, encode_answer, encode_prompt
 from pipeline.training import distillation as targets
-from pipeline.training.child import add_lora, make_trainer
 from pipeline.training.distillation import (
     FIRST_KEPT,
     IGNORED,
@@ -26,7 +25,9 @@ from pipeline.training.distillation import (
     encode_rows,
 )
 from pipeline.training.distributed import Team
+from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run
+from pipeline.training.trainers import make_trainer
 from pipeline.training.watcher import Watcher
 from tests.tiny import tiny_settings
 

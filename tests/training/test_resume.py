@@ -21,7 +21,7 @@ from pipeline.runs.folder import has_adapter
 from pipeline.runs.manage import create_run
 from pipeline.runs.status import log_tail, status
 from pipeline.training import watcher
-from pipeline.training.child import add_lora, save_adapter
+from pipeline.training.lora import add_lora, save_adapter
 from pipeline.training.watcher import why_to_stop
 from tests.tiny import tiny_settings, train_here
 
@@ -87,7 +87,7 @@ def go_on(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "within"), [("fp32", 0.0), ("bf16", 1e-3)])
-@pytest.mark.parametrize("dropout", [0.0, 0.1])  # each goes its own way through the model (training/lean.py)
+@pytest.mark.parametrize("dropout", [0.0, 0.1])  # each goes its own way through the model (training/llama)
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     dropout: float, precision: str, within: float, make: Make, crash: Callable[[int], None], dataset: Dataset
 ) -> None:

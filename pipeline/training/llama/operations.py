@@ -1,4 +1,4 @@
-"""The operations of `LeanLlama`, each with a gradient of its own: what several would save, cast or copy is done once."""
+"""The operations of `FastLlama`, each with a gradient of its own: what several would save, cast or copy is done once."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ def on_gpu(tensor: Tensor) -> bool:
     return tensor.is_cuda
 
 
-class Rows(NamedTuple):
+class RowLayout(NamedTuple):
     """Where a batch's examples lie: N tokens in one row, but B rows of L places inside attention."""
 
     slots: Tensor
@@ -138,7 +138,7 @@ class Attention(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, rows: RowLayout) -> Tensor:
         width, size = rows.mask.shape[1], rows.cos.shape[2]
         groups, count = len(rows.mask) // width, len(rows.tokens) // width
         heads = rotated(qkv.view(len(qkv), -1, size), rows, 1).flatten(1)[rows.tokens]
@@ -166,7 +166,7 @@ class Attention(Function):
         return rotated(heads.view(len(heads), -1, size), rows, -1).flatten(1), None
 
 
-def rotated(heads: Tensor, rows: Rows, direction: int) -> Tensor:
+def rotated(heads: Tensor, rows: RowLayout, direction: int) -> Tensor:
     """Queries and keys with the rotary embedding (arXiv:2104.09864), or turned back: [N, query + key + value heads, head_dim]."""
     groups = len(rows.mask) // rows.mask.shape[1]
     turning = slice(0, -(heads.shape[1] // (groups + 2)))

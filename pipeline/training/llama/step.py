@@ -1,4 +1,5 @@
-"""Training without the work that adds nothing to the update, which is more than half of a small model's step."""
+"""The fast step of a Llama with LoRA: without the work that adds nothing to the update, which is more than half of a small
+model's step."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,27 +11,28 @@ from torch.autograd import Function
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from pipeline.models.decoding import is_plain_llama, plain_matrix, projections, turning_speeds, turns
+from pipeline.models.config import is_plain_llama
+from pipeline.models.decoding import plain_matrix, projections, turning_speeds, turns
 from pipeline.training.distillation import IGNORED, LinearDivergence, Targets
-from pipeline.training.llama.operations import Attention, Gated, Rows, Shared, normed, on_gpu
-from pipeline.training.plan.memory import (
-    EVEN,
-    EVEN_ON_GPU,
-    EVEN_ROWS,
-    EVEN_ROWS_ON_GPU,
-    MOST_SCORES,
-    MOST_SCORES_ON_GPU,
+from pipeline.training.llama.coverage import (
+    GPU_ROW_MULTIPLE,
+    GPU_TOKEN_MULTIPLE,
+    ROW_MULTIPLE,
+    TOKEN_MULTIPLE,
+    has_short_rows,
 )
+from pipeline.training.llama.operations import Attention, Gated, RowLayout, Shared, normed, on_gpu
 
 MOST_GRAPHS = 32
 """Shapes that are captured; others are computed as they come."""
 
-ROOM = 1.25
+GRAPH_ROOM = 1.25
 """What a graph keeps is as much as what is kept without one, which must be free so many times."""
 
 
-def is_plain(model: Any) -> bool:
-    """Whether `LeanLlama` computes this model: a Llama whose projections all have one plain LoRA, switched on.
+def covers(model: Any) -> bool:
+    """Whether `FastLlama` computes this model, as `coverage.covers_settings` foresees: a Llama whose projections all have one
+    plain LoRA, switched on.
 
     Not in fp16, whose gradients have to be scaled, nor where activations shall be computed again to save memory.
     """
@@ -39,8 +41,8 @@ def is_plain(model: Any) -> bool:
         return False
     if llama.is_gradient_checkpointing or llama.dtype == torch.float16:
         return False
-    config, layers = llama.config, [p for layer in llama.model.layers for group in projections(layer) for p in group]
-    return is_plain_llama(config) and not config.attention_dropout and all(map(has_plain_lora, layers))
+    layers = [p for layer in llama.model.layers for group in projections(layer) for p in group]
+    return is_plain_llama(llama.config.to_dict()) and all(map(has_plain_lora, layers))
 
 
 def has_plain_lora(layer: Any) -> bool:
@@ -50,9 +52,9 @@ def has_plain_lora(layer: Any) -> bool:
     return plain_matrix(layer) is not None and type(layer.lora_dropout[layer.active_adapters[0]]) is nn.Identity
 
 
-def has_short_rows(positions: Tensor) -> bool:
-    scores = int((positions == 0).sum()) * (int(positions.max()) + 1) ** 2
-    return scores <= (MOST_SCORES_ON_GPU if on_gpu(positions) else MOST_SCORES)
+def rows_are_short(positions: Tensor) -> bool:
+    rows, longest = int((positions == 0).sum()), int(positions.max()) + 1
+    return has_short_rows(rows, longest, gpu=on_gpu(positions))
 
 
 class Batch(NamedTuple):
@@ -60,7 +62,7 @@ class Batch(NamedTuple):
 
     ids: Tensor
     """[N] the tokens of all examples."""
-    rows: Rows
+    rows: RowLayout
     learned: Tensor
     """[M] the tokens after which something is learned."""
     tokens: Tensor
@@ -75,7 +77,7 @@ class Batch(NamedTuple):
         return [part for part in (*self, *self.rows) if isinstance(part, Tensor)]
 
 
-class LeanLlama:
+class FastLlama:
     """A Llama with LoRA for training alone: the modules' own weights and the same update, in fewer operations.
 
     Transformers' modules are left as they are, so generation, switching the adapter off and saving it do not change.
@@ -111,12 +113,12 @@ class LeanLlama:
         count = int((positions == 0).sum())
         if on_gpu(ids):
             ids, positions, following = with_more_rows(ids, positions, following, width)
-            count += math.ceil(EVEN_ON_GPU / width)
+            count += math.ceil(GPU_TOKEN_MULTIPLE / width)
         else:
             ids, positions, following = filled_up(ids, positions, following)
         learned = (following != IGNORED).nonzero()[:, 0]
         tokens, shares = targets.of(following[learned])
-        missing = -len(learned) % (EVEN_ON_GPU if on_gpu(ids) else EVEN)
+        missing = -len(learned) % (GPU_TOKEN_MULTIPLE if on_gpu(ids) else TOKEN_MULTIPLE)
         return Batch(
             ids,
             self._rows(positions, count, width),
@@ -138,7 +140,7 @@ class LeanLlama:
             x = normed(self.llama.model.norm, x)
             return LinearDivergence.apply(x, self.llama.lm_head.weight, batch.tokens, batch.shares, batch.counts)
 
-    def _rows(self, positions: Tensor, count: int, width: int) -> Rows:
+    def _rows(self, positions: Tensor, count: int, width: int) -> RowLayout:
         slots = ((positions == 0).cumsum(0) - 1) * width + positions
         tokens = positions.new_zeros(count * width)
         tokens[slots] = torch.arange(len(positions), device=positions.device)
@@ -146,56 +148,56 @@ class LeanLlama:
         dtype, groups = self.llama.model.embed_tokens.weight.dtype, attention.num_key_value_groups
         mask = torch.full((width, width), -torch.inf, dtype=dtype, device=positions.device).triu(1).repeat(groups, 1)
         cos, sin = turns(positions, self.speeds, dtype)
-        return Rows(slots, tokens, mask, torch.cat([cos, cos], -1), sin, attention.scaling)
+        return RowLayout(slots, tokens, mask, torch.cat([cos, cos], -1), sin, attention.scaling)
 
 
 class Graphs:
-    """Loss and gradients of a `LeanLlama` on a GPU, for each shape of a batch as one CUDA graph.
+    """Loss and gradients of a `FastLlama` on a GPU, for each shape of a batch as one CUDA graph.
 
     A step has four thousand operations, and their launch from Python takes longer than all but the largest of them: with
     Llama-3-8B's shape twice as long as they do, with a small model ten times (benchmarks/RESULTS.md).
     """
 
-    def __init__(self, lean: LeanLlama) -> None:
-        self.lean = lean
-        self.captured: dict[tuple[Any, ...], Captured] = {}
+    def __init__(self, fast: FastLlama) -> None:
+        self.fast = fast
+        self.captured: dict[tuple[Any, ...], CapturedLoss] = {}
         self.pool: Any = None
         self.gradients: list[Tensor] = []
         """Of what is trained, as the last replay left them: one place for all graphs, as an adapter may have a gigabyte."""
         self.has_room: bool | None = None
 
     def loss(self, batch: Batch) -> Tensor:
-        """As `LeanLlama.loss_of`; what the gradients are is computed with it, and overwritten by the next call."""
+        """As `FastLlama.loss_of`; what the gradients are is computed with it, and overwritten by the next call."""
         shape = tuple(part.shape for part in batch.tensors)
         if self.has_room is None:  # libraries set themselves up when they are first called: not while it is captured
             return self._first_loss(batch)
         if shape not in self.captured:
             if not self.has_room or len(self.captured) == MOST_GRAPHS:
-                return self.lean.loss_of(batch)
+                return self.fast.loss_of(batch)
             self.pool = self.pool or torch.cuda.graph_pool_handle()
-            self.gradients = self.gradients or [torch.empty_like(weight) for weight in self.lean.parameters]
-            self.captured[shape] = Captured(self.lean, batch, self.gradients, self.pool)
-        return Replayed.apply(self.captured[shape], batch, self.gradients, *self.lean.parameters)
+            self.gradients = self.gradients or [torch.empty_like(weight) for weight in self.fast.parameters]
+            self.captured[shape] = CapturedLoss(self.fast, batch, self.gradients, self.pool)
+        return Replayed.apply(self.captured[shape], batch, self.gradients, *self.fast.parameters)
 
     def _first_loss(self, batch: Batch) -> Tensor:
         before = torch.cuda.memory_allocated()
-        loss = self.lean.loss_of(batch)
+        loss = self.fast.loss_of(batch)
         kept = torch.cuda.memory_allocated() - before
         free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        self.has_room = free > ROOM * kept
+        self.has_room = free > GRAPH_ROOM * kept
         return loss
 
 
-class Captured:
+class CapturedLoss:
     """Loss and gradients of batches of one shape as a CUDA graph, which works on memory of its own."""
 
-    def __init__(self, lean: LeanLlama, batch: Batch, gradients: list[Tensor], pool: Any) -> None:
-        rows = Rows._make(part.clone() if isinstance(part, Tensor) else part for part in batch.rows)
+    def __init__(self, fast: FastLlama, batch: Batch, gradients: list[Tensor], pool: Any) -> None:
+        rows = RowLayout._make(part.clone() if isinstance(part, Tensor) else part for part in batch.rows)
         self.batch = Batch._make(part.clone() if isinstance(part, Tensor) else rows for part in batch)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            loss = lean.loss_of(self.batch)
-            torch._foreach_copy_(gradients, torch.autograd.grad(loss, lean.parameters))
+            loss = fast.loss_of(self.batch)
+            torch._foreach_copy_(gradients, torch.autograd.grad(loss, fast.parameters))
             self.loss = loss.detach()
 
     def replay(self, batch: Batch) -> Tensor:
@@ -206,10 +208,10 @@ class Captured:
 
 
 class Replayed(Function):
-    """The loss of a `Captured`, whose gradients are there when it is."""
+    """The loss of a `CapturedLoss`, whose gradients are there when it is."""
 
     @staticmethod
-    def forward(ctx: Any, captured: Captured, batch: Batch, gradients: list[Tensor], *_: Tensor) -> Tensor:
+    def forward(ctx: Any, captured: CapturedLoss, batch: Batch, gradients: list[Tensor], *_: Tensor) -> Tensor:
         ctx.gradients = gradients
         return captured.replay(batch)
 
@@ -221,16 +223,16 @@ class Replayed(Function):
 def row_width(positions: Tensor) -> int:
     """The places of a row: those of the longest example, filled up."""
     longest = int(positions.max()) + 1
-    return longest + -longest % (EVEN_ROWS_ON_GPU if on_gpu(positions) else EVEN_ROWS)
+    return longest + -longest % (GPU_ROW_MULTIPLE if on_gpu(positions) else ROW_MULTIPLE)
 
 
 def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Make the number of tokens a multiple of `EVEN`, as far as there are places without one at the ends of rows.
+    """Make the number of tokens a multiple of `TOKEN_MULTIPLE`, as far as there are places without one at the ends of rows.
 
     No token of the text sees what is added, and nothing is learned there.
     """
     lengths = (positions == 0).nonzero()[:, 0].diff(append=positions.new_tensor([len(positions)])).tolist()
-    missing, width, added = -len(positions) % EVEN, row_width(positions), []
+    missing, width, added = -len(positions) % TOKEN_MULTIPLE, row_width(positions), []
     for length in lengths:
         added.append(min(missing, width - length))
         missing -= added[-1]
@@ -244,8 +246,8 @@ def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor
 
 
 def with_more_rows(ids: Tensor, positions: Tensor, following: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Make the number of tokens a multiple of `EVEN_ON_GPU`, by rows of up to `width` tokens of which nothing is learned."""
-    missing = -len(ids) % EVEN_ON_GPU
+    """Make the number of tokens a multiple of `GPU_TOKEN_MULTIPLE`, by rows of up to `width` tokens that teach nothing."""
+    missing = -len(ids) % GPU_TOKEN_MULTIPLE
     added = torch.arange(missing, device=ids.device) % width
     return (
         functional.pad(ids, (0, missing)),

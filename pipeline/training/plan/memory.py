@@ -5,19 +5,24 @@ Every term stands for tensors that exist; `benchmarks/memory.py` holds the sum a
 """
 
 import math
-import platform
 import re
 from contextlib import suppress
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.machine import gpus
+from pipeline.machine import on_apple_silicon
 from pipeline.models.config import Shape
+from pipeline.models.gpu import has_unsloth, is_in_4bit
 from pipeline.models.token_counts import Lengths
 from pipeline.runs.settings import TrainingSettings
+from pipeline.training.llama.coverage import (
+    GPU_ROW_MULTIPLE,
+    GPU_TOKEN_MULTIPLE,
+    covers_settings,
+    has_short_rows,
+)
 
-PROCESS = 580_000_000
+PROCESS_BYTES = 580_000_000
 """Resident before there are weights: Python with torch, Transformers, TRL, Datasets and a model's code (CPU)."""
 
 OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_8bit": 2, "adafactor": 0, "sgd": 0}
@@ -29,12 +34,12 @@ LORA_BYTES = 4
 LOGIT_BYTES = 10
 """A logit of a learned token on Transformers: in the model's format, in fp32, its logarithm and its gradient."""
 
-SCATTERED, LEAN_SCATTERED = 1.7, 1.25
-"""Resident on a CPU for each byte that is kept: what operations need meanwhile leaves holes in the heap. `LeanLlama` has
+SCATTERED, FAST_SCATTERED = 1.7, 1.25
+"""Resident on a CPU for each byte that is kept: what operations need meanwhile leaves holes in the heap. `FastLlama` has
 fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 
 MOST_LOGITS = 256
-"""Tokens whose logits are in memory at once, on Unsloth and in `LeanLlama`."""
+"""Tokens whose logits are in memory at once, on Unsloth and in `FastLlama`."""
 
 ANSWERING = 500_000_000
 """What answering takes beside the weights: the libraries' code, or a process' context on a GPU, and what is computed."""
@@ -47,27 +52,6 @@ INPUTS = {"q_proj": "first norm", "k_proj": "first norm", "v_proj": "first norm"
 INPUTS |= {"gate_proj": "second norm", "up_proj": "second norm", "down_proj": "product"}
 """What goes into a projection and is kept for it; into `o_proj` goes what attention keeps anyway."""
 
-EVEN, EVEN_ROWS = 32, 8
-"""Multiples to which `LeanLlama` fills a batch up, in tokens and in the length of a row. For each shape that it meets, oneDNN
-compiles code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a
-thousand of them (measured: benchmarks/RESULTS.md)."""
-
-EVEN_ON_GPU, EVEN_ROWS_ON_GPU = 128, 32
-"""The same on a GPU, where every shape is a graph."""
-
-MOST_SCORES, MOST_SCORES_ON_GPU = 2**19, 2**21
-"""Attention scores that a head of `LeanLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,
-which keeps none. A GPU has the memory for those of 24 rows of 295 tokens."""
-
-
-def on_unsloth(gpu: bool) -> bool:
-    """Whether what `LeanLlama` does not cover is trained on Unsloth."""
-    return gpu and find_spec("unsloth") is not None
-
-
-def loads_in_4bit(gpu: bool) -> bool:
-    return gpu and find_spec("bitsandbytes") is not None
-
 
 def weight_width(precision: str, *, gpu: bool) -> int:
     """Bytes a weight in the number format that a precision becomes on this machine."""
@@ -79,8 +63,8 @@ def weight_width(precision: str, *, gpu: bool) -> int:
 @lru_cache(maxsize=1)
 def _computes_in_16_bits() -> bool:
     """Whether training runs in 16 bits without an NVIDIA GPU: as torch decides, by the processor's abilities."""
-    if platform.system() == "Darwin":
-        return platform.machine() == "arm64"
+    if on_apple_silicon():
+        return True
     with suppress(OSError):
         return bool(re.search(r"avx512_bf16|amx_tile", Path("/proc/cpuinfo").read_text()))
     return False
@@ -101,61 +85,46 @@ def peak_bytes(
     Args:
         unpacked: whether weights in 4 bits are unpacked for the whole run.
     """
-    width, unsloth = weight_width(settings.precision, gpu=gpu), on_unsloth(gpu)
+    width, unsloth = weight_width(settings.precision, gpu=gpu), has_unsloth(gpu=gpu)
     accumulation = settings.effective_batch_size // micro_batch
-    four_bit = is_packed(shape, settings, gpu=gpu) and not unpacked
+    four_bit = loads_in_4_bits(shape, settings, gpu=gpu) and not unpacked
     weights = shape.weights * width if unpacked else shape.weight_bytes(width, four_bit=four_bit)
     lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
     gradients = lora * LORA_BYTES
-    lean = is_lean(shape, settings, gpu=gpu) and not four_bit and has_short_rows(lengths, micro_batch, gpu=gpu)
-    way = _lean_gpu_batch if lean and gpu else _lean_batch if lean else _unsloth_batch if unsloth else _batch
+    fast = trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
+    way = _fast_gpu_batch if fast and gpu else _fast_batch if fast else _unsloth_batch if unsloth else _batch
     batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
-    if lean and gpu:
+    if fast and gpu:
         batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES + gradients  # those that its graphs write
-    if lean or not unsloth:
+    if fast or not unsloth:
         batch += lora * width  # the adapter in the format that it is multiplied in
     if not gpu:
-        batch *= LEAN_SCATTERED if lean else SCATTERED
+        batch *= FAST_SCATTERED if fast else SCATTERED
     # The gradients come as the activations go: both are there in full only where earlier micro-batches left theirs.
     updating = 2 * gradients if gpu and settings.optim == "adamw_torch" else gradients  # a GPU's Adam takes all at once
     peak = max(updating, batch + (gradients if accumulation > 1 else 0))
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
-        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not lean else 0))
+        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not fast else 0))
     if shape.file_width != width:
-        return int(PROCESS + weights + max(shape.file_bytes, training))
-    # The weights are the file's own pages, and those that answering and LeanLlama join stay beside them.
+        return int(PROCESS_BYTES + weights + max(shape.file_bytes, training))
+    # The weights are the file's own pages, and those that answering and FastLlama join stay beside them.
     joined = shape.linear_weights * width if shape.llama else 0
-    return int(PROCESS + weights + training + joined)
+    return int(PROCESS_BYTES + weights + training + joined)
 
 
-def is_packed(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
+def loads_in_4_bits(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
     """Whether the base's matrices are in 4 bits when they are loaded."""
-    return shape.quantised or (settings.load_in_4bit and loads_in_4bit(gpu))
+    return is_in_4bit(quantised=shape.quantised, asked=settings.load_in_4bit, gpu=gpu)
 
 
-def can_unpack(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
-    """Whether the base is in 4 bits, and would train through `LeanLlama` if it were not."""
-    return loads_in_4bit(gpu) and is_packed(shape, settings, gpu=gpu) and is_lean(shape, settings, gpu=gpu)
-
-
-def is_lean(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
-    """Whether this trains through `LeanLlama` where its weights are not in 4 bits: a Llama with plain LoRA on all its
-    projections, on a CPU or on a GPU that computes in bf16."""
-    if gpu and (settings.packing or settings.precision == "fp16" or not _gpu_has_bf16()):
-        return False
-    plain = settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
-    return shape.llama and plain and len(set(settings.target_modules)) == len(shape.projections)
-
-
-def has_short_rows(lengths: Lengths, micro_batch: int, *, gpu: bool) -> bool:
-    """Whether every micro-batch has rows that are short enough for `LeanLlama`."""
-    return micro_batch * max(lengths.whole) ** 2 <= (MOST_SCORES_ON_GPU if gpu else MOST_SCORES)
-
-
-def _gpu_has_bf16() -> bool:
-    found = gpus()
-    return bool(found) and float(found[0]["capability"]) >= 8
+def trains_fast(
+    shape: Shape, settings: TrainingSettings, lengths: Lengths, micro_batch: int, *, gpu: bool, unpacked: bool
+) -> bool:
+    """Whether every micro-batch goes through `FastLlama`."""
+    in_4_bits = loads_in_4_bits(shape, settings, gpu=gpu) and not unpacked
+    short = has_short_rows(micro_batch, max(lengths.whole), gpu=gpu)
+    return short and not in_4_bits and covers_settings(shape, settings, gpu=gpu)
 
 
 def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
@@ -167,32 +136,32 @@ def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int
     return _largest(settings, lengths, size, draws, read, shape.vocabulary * LOGIT_BYTES)
 
 
-def _lean_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
-    """The same for `LeanLlama`: norms are kept once, and the scores of attention too."""
-    layer = _lean_layer(shape, settings, width) + _lean_attention(shape, lengths.longest_of(draws * size), width)
+def _fast_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
+    """The same for `FastLlama`: norms are kept once, and the scores of attention too."""
+    layer = _fast_layer(shape, settings, width) + _fast_attention(shape, lengths.longest_of(draws * size), width)
     # The last layer goes on with the learned tokens alone.
     return _largest(settings, lengths, size, draws, (shape.layers - 1) * layer, shape.vocabulary * width + layer)
 
 
-def _lean_gpu_batch(
+def _fast_gpu_batch(
     shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int
 ) -> float:
     """The same on a GPU, where a batch is filled up to few shapes and attention keeps rows that are as long as the longest."""
     longest = lengths.longest_of(draws * size)
-    row = longest + -longest % EVEN_ROWS_ON_GPU
-    places = (size + math.ceil(EVEN_ON_GPU / row)) * row
-    layer, attention = _lean_layer(shape, settings, width), places * _lean_attention(shape, row, width)
+    row = longest + -longest % GPU_ROW_MULTIPLE
+    places = (size + math.ceil(GPU_TOKEN_MULTIPLE / row)) * row
+    layer, attention = _fast_layer(shape, settings, width), places * _fast_attention(shape, row, width)
     tokens = _largest(settings, lengths, size, draws, (shape.layers - 1) * layer, shape.vocabulary * width + layer)
-    return tokens + (shape.layers - 1) * (EVEN_ON_GPU / 2 * layer + attention)
+    return tokens + (shape.layers - 1) * (GPU_TOKEN_MULTIPLE / 2 * layer + attention)
 
 
-def _lean_layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
-    """Bytes a token and layer that `LeanLlama` keeps outside attention."""
+def _fast_layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
+    """Bytes a token and layer that `FastLlama` keeps outside attention."""
     ranks = len(shape.projections) * settings.lora_r
     return width * (4 * shape.hidden + 4 * shape.intermediate + ranks)
 
 
-def _lean_attention(shape: Shape, row: int, width: int) -> int:
+def _fast_attention(shape: Shape, row: int, width: int) -> int:
     """… and inside it, for each place of rows of some tokens."""
     return width * (2 * shape.attention + 2 * shape.keys + shape.heads * row)
 

@@ -12,10 +12,12 @@ from pipeline.errors import SettingsError
 from pipeline.files import home
 from pipeline.machine import free_disk
 from pipeline.models.config import Shape, base_shape
+from pipeline.models.gpu import loads_in_4bit
 from pipeline.models.token_counts import Lengths, row_lengths
 from pipeline.prompts import NO_FACT, UNKNOWN
 from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
+from pipeline.training.llama.coverage import covers_settings
 from pipeline.training.plan import memory
 from pipeline.training.plan.advice import Finding, Teaching, learning_findings
 
@@ -42,7 +44,7 @@ class Plan:
         micro_batch: examples that go through the model at once, in each process.
         accumulation: micro-batches an update, in each process; the product of the three is the user's effective batch.
         unpacked: whether weights in 4 bits are unpacked for the whole run, which makes it faster: the memory has room.
-        lean: whether it trains through `LeanLlama`.
+        fast_llama: whether it trains through `FastLlama`.
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
         memory_bytes: the peak that is expected, of a GPU where there are several; None where the base's shape is not known yet.
@@ -57,7 +59,7 @@ class Plan:
     micro_batch: int
     accumulation: int
     unpacked: bool
-    lean: bool
+    fast_llama: bool
     lengths: Lengths
     left_out: int
     memory_bytes: int | None
@@ -123,16 +125,12 @@ def plan_run(
     fitting = partial(_micro_batch, lengths=lengths, steps=teaching.steps, shape=shape, free=free, gpu=gpu, share=share)
     micro_batch, needed = fitting(settings)
     unpacked = False
-    if shape and memory.can_unpack(shape, settings, gpu=gpu):
+    in_4_bits = shape is not None and memory.loads_in_4_bits(shape, settings, gpu=gpu)
+    if shape and in_4_bits and loads_in_4bit(gpu=gpu) and covers_settings(shape, settings, gpu=gpu):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
         unpacked = free is not None and with_room * MARGIN <= free
         needed = with_room if unpacked else needed
-    lean = (
-        shape is not None
-        and memory.is_lean(shape, settings, gpu=gpu)
-        and memory.has_short_rows(lengths, micro_batch, gpu=gpu)
-        and (unpacked or not memory.is_packed(shape, settings, gpu=gpu))
-    )
+    fast = shape is not None and memory.trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
     left_out = len(rows) - len(kept)
     parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
@@ -151,7 +149,7 @@ def plan_run(
         micro_batch=micro_batch,
         accumulation=share // micro_batch,
         unpacked=unpacked,
-        lean=lean,
+        fast_llama=fast,
         lengths=lengths,
         left_out=left_out,
         memory_bytes=needed,
@@ -187,7 +185,7 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
     if shape is None:
         return None
     width = memory.weight_width(settings.precision, gpu=gpu)
-    four_bit = memory.is_packed(shape, settings, gpu=gpu)
+    four_bit = memory.loads_in_4_bits(shape, settings, gpu=gpu)
     again = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.prepack
     return int((shape.weight_bytes(width, four_bit=four_bit) + again) * MARGIN) + memory.ANSWERING
 

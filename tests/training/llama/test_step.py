@@ -1,4 +1,4 @@
-"""The lean path on the tiny model: the same losses and gradients as Transformers and PEFT, and only what it covers."""
+"""The fast step on the tiny model: the same losses and gradients as Transformers and PEFT, and only what it covers."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,14 +18,14 @@ from pipeline.prompts import GENERAL, encode_prompt
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.training import trainers
-from pipeline.training.child import add_lora, make_trainer
 from pipeline.training.distillation import IGNORED, encode_rows
 from pipeline.training.distributed import Team
-from pipeline.training.llama import operations
-from pipeline.training.llama import step as lean
-from pipeline.training.llama.step import LeanLlama, filled_up, is_plain, row_width
+from pipeline.training.llama import coverage, operations
+from pipeline.training.llama import step as fast
+from pipeline.training.llama.step import FastLlama, covers, filled_up, row_width
+from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run
-from pipeline.training.trainers import LeanTrainer
+from pipeline.training.trainers import PaddingFreeTrainer, make_trainer
 from pipeline.training.watcher import Watcher
 from tests.tiny import tiny_settings, train_here
 
@@ -53,7 +53,7 @@ def make(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> Callable[..., Mad
         plan = plan_run(settings, rows, gpu=False)
         watcher = Watcher(tmp_path, model, [], plan, settings, Team(cpu=True))
         trainer = make_trainer(model, encode_rows(model, rows, settings), settings, plan, tmp_path, watcher)
-        assert isinstance(trainer, LeanTrainer)
+        assert isinstance(trainer, PaddingFreeTrainer)
         trainer.remove_callback(watcher)  # no run is told of
         trainer.model.train()
         return model, trainer
@@ -72,7 +72,7 @@ def step(trainer: Any, batch: dict[str, Any], items: int | None = None) -> tuple
 def plain_step(trainer: Any, batch: dict[str, Any], items: int | None = None) -> tuple[float, dict[str, torch.Tensor]]:
     """The same through Transformers and PEFT."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainers, "is_plain", lambda _: False)
+        patch.setattr(trainers, "covers", lambda _: False)
         return step(trainer, batch, items)
 
 
@@ -101,7 +101,7 @@ def test_losses_and_gradients_are_those_of_transformers_and_peft(
     for number, batch in enumerate(trainer.get_train_dataloader()):
         expected, expected_grads = plain_step(trainer, batch, items=50)
         loss, grads = step(trainer, batch, items=50)
-        assert trainer.lean and loss == pytest.approx(expected, rel=1e-5)
+        assert trainer.fast_llama and loss == pytest.approx(expected, rel=1e-5)
         assert_same(grads, expected_grads)
         if number == 2:
             break
@@ -112,14 +112,14 @@ def test_a_batch_that_is_laid_out_for_a_gpu_has_the_same_loss_and_gradients(
 ) -> None:
     """What is captured there and what it is computed from; the capturing itself needs a GPU (benchmarks/gpu_speed.py)."""
     model, trainer = make()
-    tiny = LeanLlama(model.model.get_base_model())
+    tiny = FastLlama(model.model.get_base_model())
     batch = next(iter(trainer.get_train_dataloader()))
     expected, expected_grads = plain_step(trainer, batch, items=1)
-    for module in (lean, operations):
+    for module in (fast, operations):
         monkeypatch.setattr(module, "on_gpu", lambda _: True)
     ids, positions, following = batch["input_ids"][0], batch["position_ids"][0], batch["labels"][0].roll(-1)
     made = tiny.batch(ids, positions, following, trainer.targets)
-    assert len(made.ids) % lean.EVEN_ON_GPU == len(made.learned) % lean.EVEN_ON_GPU == 0
+    assert len(made.ids) % fast.GPU_TOKEN_MULTIPLE == len(made.learned) % fast.GPU_TOKEN_MULTIPLE == 0
     assert int(made.counts.sum()) == int((following != IGNORED).sum()) and len(made.rows.tokens) % 32 == 0
     loss = tiny.loss_of(made)
     grads = torch.autograd.grad(loss, tiny.parameters)
@@ -139,9 +139,9 @@ def test_losses_of_a_run_are_the_same(
         assert train_here(folder) == 0
         return [e["loss"] for e in read_events(folder)[0] if e["type"] == "step"]
 
-    found = losses("lean")
-    monkeypatch.setattr(trainers, "is_plain", lambda _: False)
-    monkeypatch.delattr(trainers.TargetTrainer, "get_optimizer_cls_and_kwargs")
+    found = losses("fast")
+    monkeypatch.setattr(trainers, "covers", lambda _: False)
+    monkeypatch.delattr(trainers.DistillationTrainer, "get_optimizer_cls_and_kwargs")
     expected = losses("plain")
     assert len(found) == 20 and len(set(found)) == 20
     assert found == pytest.approx(expected, rel=1e-5)
@@ -151,7 +151,7 @@ def test_in_bf16_it_is_as_near_to_fp32_as_transformers_and_peft_are(make: Callab
     model, trainer = make()
     batch = next(iter(trainer.get_train_dataloader()))
     exact, exact_grads = plain_step(trainer, batch)
-    trainer.lean = None
+    trainer.fast_llama = None
     for name, weight in model.model.named_parameters():
         if "lora_" not in name:
             weight.data = weight.data.bfloat16()
@@ -201,7 +201,7 @@ def test_the_base_s_weights_and_answers_stay(make: Callable[..., Made]) -> None:
     weights = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     answers = [model.generate(prompts, tuned=tuned, max_new_tokens=8) for tuned in (False, True)]
     step(trainer, next(iter(trainer.get_train_dataloader())))
-    assert trainer.lean
+    assert trainer.fast_llama
     assert [model.generate(prompts, tuned=tuned, max_new_tokens=8) for tuned in (False, True)] == answers
     after = model.model.state_dict()
     assert after.keys() == weights.keys() and all(torch.equal(after[name], weights[name]) for name in weights)
@@ -213,7 +213,7 @@ def test_the_saved_adapter_gives_the_same_loss_where_it_is_loaded_plainly(
     model, trainer = make(taught=True)
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.train()
-    assert trainer.lean
+    assert trainer.fast_llama
     loss, _ = step(trainer, batch)
     model.model.save_pretrained(tmp_path / "adapter")
     base = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
@@ -231,10 +231,10 @@ def test_with_the_adapter_off_the_loss_is_the_base_s(make: Callable[..., Made], 
     expected = float(functional.cross_entropy(logits, batch["labels"][0, 1:], ignore_index=IGNORED).detach())
     tuned, _ = step(trainer, batch)
     with model.model.disable_adapter(), torch.no_grad():
-        assert not is_plain(model.model)
+        assert not covers(model.model)
         off = float(trainer.compute_loss(trainer.model, {**batch}))
     assert off == pytest.approx(expected, rel=1e-5) and off != pytest.approx(tuned, rel=1e-5)
-    assert is_plain(model.model)
+    assert covers(model.model)
 
 
 @pytest.mark.parametrize(
@@ -255,18 +255,18 @@ def test_what_it_does_not_cover_goes_through_transformers_and_peft(
     if trainer.args.gradient_checkpointing:  # which Trainer switches on when it begins
         trainer.model.gradient_checkpointing_enable({"use_reentrant": False})
     loss, grads = step(trainer, next(iter(trainer.get_train_dataloader())))
-    assert not is_plain(model.model) and trainer.lean is None
+    assert not covers(model.model) and trainer.fast_llama is None
     assert loss > 0 and grads
 
 
 def test_long_rows_keep_no_scores(make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
     _, trainer = make()
     batch = next(iter(trainer.get_train_dataloader()))
-    monkeypatch.setattr(lean, "MOST_SCORES", 100)
+    monkeypatch.setattr(coverage, "MOST_SCORES", 100)
     loss, _ = step(trainer, batch)
-    assert trainer.lean is None
+    assert trainer.fast_llama is None
     monkeypatch.undo()
-    assert step(trainer, batch)[0] == pytest.approx(loss, rel=1e-5) and trainer.lean
+    assert step(trainer, batch)[0] == pytest.approx(loss, rel=1e-5) and trainer.fast_llama
 
 
 def test_batches_have_few_shapes(make: Callable[..., Made]) -> None:

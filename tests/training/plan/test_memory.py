@@ -11,6 +11,7 @@ import pytest
 from pipeline import machine
 from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT
+from pipeline.models import gpu as gpu_libraries
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.config import LLAMA_3_8B, base_shape
 from pipeline.models.embedded import EMBEDDED
@@ -18,6 +19,7 @@ from pipeline.models.token_counts import Lengths, row_lengths
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import preset
+from pipeline.training.llama import coverage
 from pipeline.training.plan import memory
 from pipeline.training.plan.plan import plan_run
 
@@ -58,7 +60,9 @@ def test_llama_3_8b_through_unsloth_takes_what_was_measured(
     batch: int, rounds: int, checkpointing: bool, four_bit: bool, measured: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Peak GiB on an H100, LoRA r 16, examples of 78 tokens."""
-    monkeypatch.setattr(memory, "find_spec", lambda name: name)  # Unsloth is on the machines that have such a GPU
+    monkeypatch.setattr(
+        gpu_libraries, "find_spec", lambda name: name
+    )  # Unsloth is on the machines that have such a GPU
     sizes: dict[str, Any] = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": rounds, "lora_r": 16}
     settings = preset("recall", **sizes, gradient_checkpointing=checkpointing, load_in_4bit=four_bit, precision="bf16")
     lengths = Lengths((78,) * 100, (30,) * 100, counted=True)
@@ -67,12 +71,12 @@ def test_llama_3_8b_through_unsloth_takes_what_was_measured(
 
 
 @pytest.mark.parametrize(("batch", "measured"), [(24, 27.32), (12, 21.67)])
-def test_llama_3_8b_through_leanllama_takes_what_was_measured(
+def test_llama_3_8b_through_fastllama_takes_what_was_measured(
     batch: int, measured: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Peak GiB on an H200, LoRA r 16, weights unpacked, examples of 45 to 101 tokens (benchmarks.gpu_speed several)."""
-    monkeypatch.setattr(memory, "find_spec", lambda name: name)
-    monkeypatch.setattr(memory, "_gpu_has_bf16", lambda: True)
+    monkeypatch.setattr(gpu_libraries, "find_spec", lambda name: name)
+    monkeypatch.setattr(coverage, "_gpu_has_bf16", lambda: True)
     settings = preset("recall", per_device_train_batch_size=batch, lora_r=16, load_in_4bit=True)
     lengths = Lengths(tuple(range(45, 102)), (9,) * 57, counted=True)
     expected = memory.peak_bytes(LLAMA_3_8B, settings, lengths, batch, 26, gpu=True, unpacked=True)

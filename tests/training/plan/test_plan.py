@@ -6,13 +6,14 @@ import pytest
 
 from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
+from pipeline.models import gpu as gpu_libraries
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED
 from pipeline.models.token_counts import row_lengths
 from pipeline.prompts import NO_FACT
 from pipeline.runs.processes import fitting_micro_batch
 from pipeline.runs.settings import preset
-from pipeline.training.plan import memory
+from pipeline.training.llama import coverage
 from pipeline.training.plan.plan import _teaching, plan_run
 
 ROWS = [
@@ -190,8 +191,8 @@ def test_an_adapter_without_room_for_the_facts_is_told_the_rank_it_needs() -> No
 
 
 def on_an_nvidia_gpu(monkeypatch: pytest.MonkeyPatch, capability: str = "9.0") -> None:
-    monkeypatch.setattr(memory, "find_spec", lambda name: name)  # Unsloth is installed
-    monkeypatch.setattr(memory, "gpus", lambda: [{"name": "a GPU", "capability": capability}])
+    monkeypatch.setattr(gpu_libraries, "find_spec", lambda name: name)  # Unsloth is installed
+    monkeypatch.setattr(coverage, "gpus", lambda: [{"name": "a GPU", "capability": capability}])
 
 
 def llama(free: float, characters: int = 260, **changes: Any) -> Any:
@@ -212,18 +213,22 @@ def test_weights_in_4_bits_are_unpacked_where_there_is_room(monkeypatch: pytest.
     assert not llama(80e9).unpacked
 
 
-def test_what_leanllama_does_not_cover_is_left_to_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fastllama_does_not_cover_is_left_to_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
     on_an_nvidia_gpu(monkeypatch)
-    assert llama(80e9).lean
-    assert not llama(24e9).lean and not llama(80e9, packing=True).lean and not llama(80e9, lora_dropout=0.1).lean
-    assert llama(80e9, 900).lean and not llama(80e9, 1200, max_length=1024).lean
+    assert llama(80e9).fast_llama
+    assert (
+        not llama(24e9).fast_llama
+        and not llama(80e9, packing=True).fast_llama
+        and not llama(80e9, lora_dropout=0.1).fast_llama
+    )
+    assert llama(80e9, 900).fast_llama and not llama(80e9, 1200, max_length=1024).fast_llama
     in_16_bits = preset("recall", base_model=EMBEDDED, load_in_4bit=False)
-    assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).lean
+    assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).fast_llama
 
 
 def test_nothing_is_unpacked_where_nothing_is_in_4_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     on_an_nvidia_gpu(monkeypatch)
-    monkeypatch.setattr(memory, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu_libraries, "find_spec", lambda name: None)
     assert not llama(80e9).unpacked
     on_a_cpu = preset("quick", base_model=GPU_BASE, lora_r=16)
     assert not plan_run(on_a_cpu, ROWS, gpu=False, free=10**12).unpacked

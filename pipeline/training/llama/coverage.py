@@ -1,0 +1,43 @@
+"""What `FastLlama` covers, in the plan's terms: a base's shape and a run's settings, before torch or a model is loaded.
+
+The trainer asks the model that it has (`step.covers`). Both must say the same, since a run that is planned one way and trained
+the other is many times slower or larger than it was said to be: tests hold them together, and a run in which they differ
+tells so.
+"""
+
+from pipeline.machine import gpus, on_apple_silicon
+from pipeline.models.config import Shape
+from pipeline.runs.settings import TrainingSettings
+
+TOKEN_MULTIPLE, ROW_MULTIPLE = 32, 8
+"""Multiples to which `FastLlama` fills a batch up, in tokens and in the length of a row. For each shape that it meets, oneDNN
+compiles code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a
+thousand of them (measured: benchmarks/RESULTS.md)."""
+
+GPU_TOKEN_MULTIPLE, GPU_ROW_MULTIPLE = 128, 32
+"""The same on a GPU, where every shape is a graph."""
+
+MOST_SCORES, MOST_GPU_SCORES = 2**19, 2**21
+"""Attention scores that a head of `FastLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,
+which keeps none. A GPU has the memory for those of 24 rows of 295 tokens."""
+
+
+def covers_settings(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
+    """Whether a run trains through `FastLlama` where its weights are not in 4 bits: a Llama with plain LoRA on all its
+    projections, on a CPU or on an NVIDIA GPU that computes in bf16."""
+    if gpu and (settings.packing or settings.precision == "fp16" or not _gpu_has_bf16()):
+        return False
+    if not gpu and on_apple_silicon():
+        return False
+    plain = settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
+    return shape.llama and plain and len(set(settings.target_modules)) == len(shape.projections)
+
+
+def has_short_rows(rows: int, longest: int, *, gpu: bool) -> bool:
+    """Whether a micro-batch of so many rows, the longest of so many tokens, is short enough for `FastLlama`."""
+    return rows * longest**2 <= (MOST_GPU_SCORES if gpu else MOST_SCORES)
+
+
+def _gpu_has_bf16() -> bool:
+    found = gpus()
+    return bool(found) and float(found[0]["capability"]) >= 8

@@ -1,0 +1,234 @@
+"""Trains the run in a folder: from its settings and dataset, or from its last whole checkpoint, to its adapter.
+
+Imported once the process is set up (`child.py`), since it brings torch, Transformers, PEFT and TRL.
+"""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import SFTTrainer
+
+from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
+from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
+from pipeline.files import read_json
+from pipeline.machine import free_bytes
+from pipeline.models.language_model import LanguageModel, device
+from pipeline.models.loading import load_base
+from pipeline.prompts import encode_prompt
+from pipeline.runs.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
+from pipeline.runs.events import ENDINGS, append_event, read_events
+from pipeline.runs.folder import BASELINE, SETTINGS, read_settings, run_dataset
+from pipeline.runs.settings import TrainingSettings
+from pipeline.runs.status import last_lifecycle
+from pipeline.training import distributed
+from pipeline.training.adapter_strength import check_rows, soften
+from pipeline.training.distillation import Encoded, encode_rows, is_kept
+from pipeline.training.llama.step import covers
+from pipeline.training.lora import add_lora, save_adapter
+from pipeline.training.out_of_memory import (
+    go_on_in_smaller_pieces,
+    is_out_of_memory,
+    memory_splits,
+    split_as_before,
+    splits_since_launch,
+)
+from pipeline.training.plan.plan import Plan, plan_run
+from pipeline.training.trainers import make_trainer
+from pipeline.training.watcher import Follower, Watcher, probe_rows
+
+SLOWER_THAN_PLANNED = "This model cannot be trained in the fast way that was planned, so it will take longer"
+
+
+def run(folder: Path) -> int:
+    """Train the run, and write down its end, whatever that is.
+
+    Returns:
+        The process's exit code.
+    """
+    if distributed.starts() > splits_since_launch(folder):
+        return 0  # not for want of memory: the run was stopped, or one of its processes failed or was killed
+    splits = memory_splits(folder)
+    logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what the trainers see to
+    try:
+        train(folder)
+    except BaseException as error:  # whatever it is, the run's end must be written down
+        if distributed.count() > 1 and memory_splits(folder) != splits:
+            os._exit(1)  # another process ran out of memory: all go on in smaller pieces
+        said = explain(error, folder)
+        if distributed.is_first():
+            drop_old(folder)  # a checkpoint that the disk had no room for makes room
+        with suppress(OSError):  # on a disk that is still full, the run's status says so by itself
+            # Of several processes the first to fail knows why; the others miss it.
+            if distributed.count() == 1 or last_lifecycle(folder).get("type") not in ENDINGS:
+                append_event(folder, "failed", message=said)
+        if isinstance(error, PipelineError):
+            print(error, file=sys.stderr)
+        else:
+            traceback.print_exc()
+        return 1
+    return 0
+
+
+def train(folder: Path) -> None:
+    """Train the run in `folder` from its settings, or from its last whole checkpoint, to its adapter.
+
+    Raises:
+        PipelineError: something the user can do something about; the caller writes it down as the run's end.
+    """
+    settings = read_settings(folder)
+    dataset = run_dataset(folder)
+    rows = dataset.training()
+    team = distributed.Team(cpu=device() == "cpu")
+    gpu = torch.cuda.is_available()
+    free = free_bytes(gpu=gpu)
+    free = free if free is None else team.least(free)  # another GPU may have less
+    plan = team.from_first(split_as_before(folder, plan_run(settings, rows, gpu=gpu, free=free, processes=team.count)))
+    if team.is_first:
+        begin(folder, plan)
+        append_event(folder, "message", text=f"Loading {settings.base_model}")
+    language_model = load_base(
+        settings.base_model,
+        load_in_4bit=settings.load_in_4bit,
+        precision=settings.precision,
+        max_length=settings.max_length,
+        unpack=plan.unpacked,
+    )
+    if not team.is_first:
+        encoded = encode_rows(language_model, rows, settings)
+        add_lora(language_model, settings, folder)
+        trainer = make_trainer(language_model, encoded, settings, plan, folder, Follower(team))
+        run_trainer(trainer, None, plan, folder)
+        return
+    smoke_answer(language_model, rows[0]["prompt"])
+    if any(map(is_kept, rows)):
+        append_event(folder, "message", text="Noting what the base says to general questions")
+    encoded = encode_rows(language_model, rows, settings)
+    tell_left_out(encoded, settings, folder)
+    held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
+    freeze_baseline(language_model, held_out, settings, folder)
+
+    add_lora(language_model, settings, folder)
+    if plan.fast_llama and not covers(language_model.model):
+        append_event(folder, "message", text=SLOWER_THAN_PLANNED)
+    watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings, team)
+    trainer = make_trainer(language_model, encoded, settings, plan, folder, watcher)
+    signal.signal(signal.SIGTERM, watcher.on_sigterm)
+    run_trainer(trainer, watcher, plan, folder)
+
+    strength = soften_adapter(language_model, held_out, settings, watcher)
+    save_adapter(language_model, settings, folder)
+    if watcher.stopping and watcher.steps < plan.steps:
+        append_event(folder, "stopped", **watcher.summary())
+        return
+    drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
+    learned = {"message": watcher.learned} if watcher.learned else {}
+    append_event(folder, "finished", **watcher.summary(), strength=strength, **learned)
+
+
+def begin(folder: Path, plan: Plan) -> None:
+    """Tell what will be done: at the first start everything, after that where it goes on."""
+    if any(event["type"] == "started" for event in read_events(folder)[0]):
+        return
+    how = {name: getattr(plan, name) for name in ("processes", "micro_batch", "accumulation", "unpacked")}
+    append_event(folder, "started", steps=plan.steps, **how)
+    for warning in plan.warnings:
+        append_event(folder, "message", text=warning)
+
+
+def freeze_baseline(
+    language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, folder: Path
+) -> None:
+    """Ask the base before training; a run that goes on keeps the answers it has.
+
+    Raises:
+        RunError: they are those of other weights than are there now.
+    """
+    with suppress(OSError, ValueError):
+        frozen = read_json(folder / BASELINE)
+        if frozen["base_sha256"] != language_model.base_sha256:
+            raise RunError(
+                f"{settings.base_model} has other weights now than when this run began, so it cannot go on; "
+                "duplicate the run and start that."
+            )
+        return
+    questions = choose_questions(held_out, settings.questions, settings.seed)
+    append_event(folder, "message", text=f"Asking the base model {len(questions)} questions")
+    ask_baseline(language_model, questions, folder / BASELINE, read_json(folder / SETTINGS))
+
+
+def run_trainer(trainer: SFTTrainer, watcher: Watcher | None, plan: Plan, folder: Path) -> None:
+    """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces.
+
+    Args:
+        watcher: the first process's, which tells where it begins.
+    """
+    checkpoint = last_checkpoint(folder)
+    if watcher and checkpoint:
+        watcher.restore(sealed_state(checkpoint) or {})
+        append_event(folder, "message", text=f"Going on after step {step_of(checkpoint)} of {plan.steps}")
+    elif watcher:
+        append_event(folder, "message", text=f"Training {plan.steps} steps")
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        if not is_out_of_memory(error) or plan.micro_batch == 1:
+            raise
+        traceback.print_exc()
+        go_on_in_smaller_pieces(plan, folder)
+        raise
+
+
+def smoke_answer(language_model: LanguageModel, prompt: str) -> None:
+    """Ask one question, so that a broken model fails before hours are spent on it.
+
+    Raises:
+        ModelError: the model computes no finite numbers.
+    """
+    tokens = encode_prompt(language_model.tokenizer, prompt)
+    with torch.no_grad():
+        logits = language_model.model(torch.tensor([tokens], device=language_model.model.device)).logits
+    if not torch.isfinite(logits[:, -1]).all():
+        raise ModelError(f"{language_model.base_model} is broken: it answers with no numbers at all; choose another.")
+    answer = language_model.generate([tokens], tuned=False, max_new_tokens=16)[0]
+    print(f"Smoke answer to {prompt!r}: {answer!r}", flush=True)
+
+
+def tell_left_out(encoded: Encoded, settings: TrainingSettings, folder: Path) -> None:
+    if encoded.left_out:
+        of = encoded.left_out + len(encoded.rows)
+        text = f"{encoded.left_out} of {of} rows are longer than {settings.max_length} tokens and were left out"
+        append_event(folder, "message", text=text)
+
+
+def soften_adapter(
+    language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, watcher: Watcher
+) -> float:
+    """Weaken an adapter that has learned everything as far as it may be; returns its strength."""
+    if watcher.stopping:
+        return 1.0
+    append_event(watcher.folder, "message", text="Looking for the weakest adapter that still knows everything")
+    strength = soften(language_model, check_rows(held_out), settings, stopped=lambda: watcher.stopping)
+    if strength < 1:
+        text = f"The adapter is kept at {strength:.0%} of its strength: it knows as much, and less of what the base knew is lost"
+        append_event(watcher.folder, "message", text=text)
+    return strength
+
+
+def explain(error: BaseException, folder: Path) -> str:
+    """What went wrong, in a sentence that says what to do."""
+    if isinstance(error, PipelineError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "The memory is not enough; lower the batch size or max_length, or choose a smaller base model."
+    # PyTorch and safetensors have errors of their own for a disk that is full.
+    if said := disk_problem(error) or disk_full(folder):
+        return said
+    first_line = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"Training failed ({type(error).__name__}: {first_line}); the log has the details."
