@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """As in pyproject.toml, which does not go everywhere that the app goes."""
 
 PACKAGES = ("gradio", "torch", "transformers", "peft", "trl", "unsloth", "bitsandbytes", "huggingface_hub", "spaces")
