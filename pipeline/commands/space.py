@@ -99,5 +99,5 @@ def agreed_to_pay(words: str) -> bool:
         HubError: there is nobody to ask.
     """
     if not sys.stdin.isatty():
-        raise HubError(f"{words} Add --yes to have it, or --hardware cpu-basic for a free Space.")
+        raise HubError(f"{words} Add --yes to have it, or --hardware cpu-basic for hardware without a price.")
     return confirmed(f"{words} Go on?")

@@ -1,4 +1,4 @@
-"""A run → the card of its model for the Hugging Face Hub, as `data/card.py` makes a dataset's.
+"""A run → the card of its model for the Hugging Face Hub, as `dataset/card.py` makes a dataset's.
 
 It says what the run's files say and nothing else: no path of this machine, no address, no token. Text of a catalogue, a
 model or a user stands in code spans and code blocks alone.

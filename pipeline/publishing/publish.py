@@ -1,6 +1,6 @@
 """A run's model for others: made and checked in a child process, kept in a folder or pushed to the Hugging Face Hub.
 
-A push is one commit. Before it, what was made has been loaded again and asked (`answering/making.py`); after it, the Hub's
+A push is one commit. Before it, what was made has been loaded again and asked (`publishing/make.py`); after it, the Hub's
 own list says whether the files that lie there are those. The token goes to the Hub and nowhere else.
 """
 

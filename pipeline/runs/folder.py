@@ -1,4 +1,4 @@
-"""The run folder: what is in it, its events, its status, and its life: made, renamed, duplicated, deleted.
+"""The run folder: the names of what is in it, its settings, its dataset, and all the runs there are.
 
 Writers append or rename; readers never lock. Only starting, renaming and deleting wait for each other.
 

@@ -1,7 +1,7 @@
 """Writing a dataset's rows with an API: what is to be made, and the steps to it, which the page and the command line share.
 
 First a pilot, by which the rest is estimated; then the rest, at once or as batches. Which job is under way, and how it is
-stopped and gone on with, is `generation`'s business.
+stopped and gone on with, is `job.py`'s business.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""The first tab's pictures of a dataset: kinds of facts, facts a product, tokens a row. They look as `figures` makes them."""
+"""The first tab's pictures of a dataset: kinds of facts, facts a product, tokens a row.
+
+They look as `tabs/ui/plots.py` makes them.
+"""
 
 import math
 from collections import Counter
