@@ -140,12 +140,8 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
             tiles.append((kept, f"general answers kept (now {general['tuned_right']} of {general['total']} right)"))
         if not e["whole"]:
             stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
-    return (
-        '<div class="tiles">'
-        + "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
-        + "</div>"
-        + stopped
-    )
+    shown = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
+    return f'<div class="tiles">{shown}</div>{stopped}'
 
 
 def compared_card(question: dict[str, Any]) -> str:

@@ -206,7 +206,7 @@ class ComparePanel:
         everything = read_everything(folder)
         failures = failures_html(everything, short)
         return update | {
-            self.summary: summary_card(comparison, everything) + self.what_changed(questions),
+            self.summary: f"{summary_card(comparison, everything)}{self.what_changed(questions)}",
             self.failed: gr.Accordion(visible=bool(failures)),
             self.failures: failures,
             self.charts: gr.Row(visible=True),

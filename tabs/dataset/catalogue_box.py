@@ -29,7 +29,7 @@ from tabs.dataset.columns_form import MappingForm
 from tabs.dataset.generate_box import DEFAULTS
 from tabs.ui.events import Update, on, open_to_all, reveal
 from tabs.ui.table import PagedTable
-from tabs.ui.text import count, escape, explain, notice
+from tabs.ui.text import count, escape, explain, html, notice
 
 LOOK_SECONDS = 1.0
 """Between two looks at a catalogue that is being read."""
@@ -227,7 +227,7 @@ class CatalogueBox:
         return {
             self.catalogue: gr.Dropdown(choices=catalogue_choices(), value=name),
             self.brought: gr.Row(visible=brought),
-            self.columns: columns_line(columns, chosen=uploads.chosen_columns(name) is not None),
+            self.columns: escape(columns_line(columns, chosen=uploads.chosen_columns(name) is not None)),
             self.sure: gr.Column(visible=False),
             self.record: gr.HighlightedText(visible=False),
             self.record_title: "",
@@ -264,7 +264,9 @@ class CatalogueBox:
     def _ask(self, name: str, words: str, error: ColumnsError) -> Update:
         """The form, where a catalogue's columns must be chosen before anything of it can be shown."""
         return self._common(name) | {
-            self.counts: f"<b>{count(len(error.headers), 'column')}</b>, and title and description are to be chosen",
+            self.counts: html(
+                "<b>{}</b>, and title and description are to be chosen", count(len(error.headers), "column")
+            ),
             self.why: gr.Accordion(visible=False),
             **self.products.show([], nothing="The products follow when the columns are chosen."),
             **self.form.ask_columns(name),
@@ -279,7 +281,7 @@ class CatalogueBox:
     def show_record(self, name: str | None, event: gr.SelectData) -> Update:
         product = product_of(name, str(event.row_value[-1]))
         return {
-            self.record_title: f"<h3>{escape(product.title)}</h3><p class='small'>uid {escape(product.uid)}</p>",
+            self.record_title: html("<h3>{}</h3><p class='small'>uid {}</p>", product.title, product.uid),
             self.record: gr.HighlightedText(value=marked_record(product), visible=True),
         }
 

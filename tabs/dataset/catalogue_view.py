@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.catalogue import background as reading
 from pipeline.catalogue.background import Reading
 from pipeline.catalogue.catalogue import Catalogue, Product
@@ -12,7 +14,7 @@ from pipeline.errors import CatalogueError
 from pipeline.facts.extract import extract_facts
 from pipeline.facts.patterns import DESCRIPTION
 from tabs.ui.table import LazyRows
-from tabs.ui.text import count, escape, memory, progress_bar
+from tabs.ui.text import count, html, html_of, memory, progress_bar
 
 PREVIEW = 90
 """Characters of a content shown in the list; a picked row shows all of it."""
@@ -20,21 +22,24 @@ SAMPLE_CHARACTERS, SAMPLE_COLUMNS = 80, 30
 """Of a file whose columns are to be chosen: so much of a value, and so many columns."""
 
 
-def catalogue_line(catalogue: Catalogue) -> str:
-    return (
-        f"<b>{count(catalogue.rows, 'product')}</b> · <b>{catalogue.usable:,}</b> usable · "
-        f"<b>{catalogue.skipped_total:,}</b> skipped"
+def catalogue_line(catalogue: Catalogue) -> Markup:
+    return html(
+        "<b>{}</b> · <b>{:,}</b> usable · <b>{:,}</b> skipped",
+        count(catalogue.rows, "product"),
+        catalogue.usable,
+        catalogue.skipped_total,
     )
 
 
-def reading_line(reading: Reading) -> str:
+def reading_line(reading: Reading) -> Markup:
     """How far a reading is."""
     percent = round(100 * reading.done / reading.total) if reading.total else 0
     size = f" of {memory(reading.total)}" if reading.total else ""
     doing = "putting it in order" if percent == 100 else f"{percent}%{size} read"
-    return (
-        f"{progress_bar(reading.done, reading.total)}<b>{doing}</b> · these are its first rows; the rest and the counts "
-        "follow. The page can be left meanwhile."
+    return html(
+        "{}<b>{}</b> · these are its first rows; the rest and the counts follow. The page can be left meanwhile.",
+        progress_bar(reading.done, reading.total),
+        doing,
     )
 
 
@@ -99,28 +104,29 @@ def reason_choices(catalogue: Catalogue) -> list[tuple[str, str]]:
 
 
 def columns_line(columns: Columns | None, *, chosen: bool) -> str:
-    """How the columns are read, in one line."""
+    """How the columns are read, in one line (text)."""
     if columns is None:
         return ""
-    contents = " and ".join(f"“{escape(short(name, 60))}”" for name in columns.content)
-    told = f"title from “{escape(short(columns.title, 60))}”, description from {contents}"
+    contents = " and ".join(f"“{short(name, 60)}”" for name in columns.content)
+    told = f"title from “{short(columns.title, 60)}”, description from {contents}"
     if columns.export:
         return f"Recognised as a {columns.export}: {told}, and what its other columns tell."
     return f"{'Chosen' if chosen else 'Recognised'}: {told}."
 
 
-def samples_table(fields: Sequence[str], samples: Sequence[dict[str, Any]]) -> str:
+def samples_table(fields: Sequence[str], samples: Sequence[dict[str, Any]]) -> Markup:
     """What the columns of a file hold, each with its first values."""
-    rows = "".join(
-        f"<tr><th>{escape(short(name, SAMPLE_CHARACTERS))}</th><td>"
-        + "<br>".join(escape(short(_flat(row.get(name)), SAMPLE_CHARACTERS)) or "–" for row in samples)
-        + "</td></tr>"
+    rows = html_of(
+        html(
+            "<tr><th>{}</th><td>{}</td></tr>",
+            short(name, SAMPLE_CHARACTERS),
+            html_of((short(_flat(row.get(name)), SAMPLE_CHARACTERS) or "–" for row in samples), "<br>"),
+        )
         for name in fields[:SAMPLE_COLUMNS]
     )
     more = len(fields) - SAMPLE_COLUMNS
-    return f"<table class='samples'>{rows}</table>" + (
-        f"<p class='small'>… and {count(more, 'more column')}.</p>" if more > 0 else ""
-    )
+    rest = html("<p class='small'>… and {}.</p>", count(more, "more column")) if more > 0 else ""
+    return html("<table class='samples'>{}</table>{}", rows, rest)
 
 
 def _flat(value: Any) -> str:

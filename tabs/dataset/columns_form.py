@@ -9,7 +9,7 @@ from pipeline.catalogue.catalogue import fields_of
 from pipeline.catalogue.columns import Columns
 from tabs.dataset.catalogue_view import SAMPLE_COLUMNS, samples_table, short
 from tabs.ui.events import Update, open_to_all
-from tabs.ui.text import escape
+from tabs.ui.text import html
 
 NO_ID = ""
 
@@ -44,8 +44,12 @@ class MappingForm:
         return {
             self.name: name,
             self.box: gr.Column(visible=True),
-            self.about: f"<h3>Which columns of {escape(path.name)} hold the products?</h3><p class='small'>"
-            f"A title and a description are needed.{why} Below is what the first rows hold.</p>",
+            self.about: html(
+                "<h3>Which columns of {} hold the products?</h3><p class='small'>"
+                "A title and a description are needed.{} Below is what the first rows hold.</p>",
+                path.name,
+                why,
+            ),
             self.title: gr.Dropdown(choices=choices, value=known.title if known else None),
             self.contents: gr.Dropdown(
                 choices=choices, value=[c for c in known.content if c in fields] if known else []

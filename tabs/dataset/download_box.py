@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.dataset.card import LICENSES, dataset_card
 from pipeline.dataset.export import EXPORT, Form, export_dataset, file_stem, write_lines
@@ -20,7 +21,7 @@ from pipeline.machine import on_space
 from tabs.dataset.rows_view import Filters, dataset_named, filtered_rows
 from tabs.ui.events import Update, on, open_to_all
 from tabs.ui.files import served
-from tabs.ui.text import escape, notice
+from tabs.ui.text import html
 
 FILES: dict[Form, str] = {"json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet"}
 SAVE = """(file) => { if (!file) return; const link = document.createElement('a');
@@ -58,11 +59,14 @@ def token_box(name: str) -> gr.Textbox:
     )  # fmt: skip
 
 
-def pushed_notice(address: str, private: bool) -> str:
+def pushed_notice(address: str, private: bool) -> Markup:
     """What to say of a push that went well, with a link to what was pushed."""
-    who = "privately" if private else "for everybody to see"
-    link = f'<a href="{escape(address)}" target="_blank" rel="noopener noreferrer">{escape(address)}</a>'
-    return notice(f"Pushed {who}:", "done").replace("</div>", f" {link}</div>")
+    return html(
+        '<div class="notice done" role="status">✔ Pushed {}: '
+        '<a href="{address}" target="_blank" rel="noopener noreferrer">{address}</a></div>',
+        "privately" if private else "for everybody to see",
+        address=address,
+    )
 
 
 class PublishBox:

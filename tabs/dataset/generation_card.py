@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.writing import job as generation
 from pipeline.writing.api import PRICES_READ, Price, price_of
 from pipeline.writing.job import Look
 from pipeline.writing.steps import PILOT_PRODUCTS
 from tabs.ui.events import open_to_all
-from tabs.ui.text import count, duration, escape, notice, progress_bar
+from tabs.ui.text import count, duration, html, html_of, notice, progress_bar
 
 UNKNOWN = "unknown"
 PRICES = f"as published in {PRICES_READ}"
@@ -61,9 +63,9 @@ def job_card(now: Look) -> str:
     }[now.state]
     said = "Stopping: what is under way is still awaited and kept." if now.stopping else now.text
     api = now.job.get("api", {})
-    who = f"<p class='small'>{escape(api.get('model', ''))} at {escape(api.get('base_url', ''))}</p>" if api else ""
-    more = f" · {escape(said)}" if said else ""
-    return f"<p class='pace'><b>{head}</b>{more}</p>{who}{_figures(now)}"
+    who = html("<p class='small'>{} at {}</p>", api.get("model", ""), api.get("base_url", "")) if api else ""
+    more = f" · {said}" if said else ""
+    return html("<p class='pace'><b>{}</b>{}</p>{}{}", head, more, who, _figures(now))
 
 
 def _estimated(now: Look) -> str:
@@ -76,24 +78,25 @@ def _estimated(now: Look) -> str:
     )
 
 
-def _figures(now: Look) -> str:
+def _figures(now: Look) -> Markup:
     """A bar and the numbers, as far as the job came."""
     if now.state == generation.WAITING and now.batch:
         b = now.batch
         bar = progress_bar(b["completed"], b["requests"])
-        return f"{bar}<p class='small'>{b['completed']:,} of {count(b['requests'], 'request')} · {money(b['spent'])} spent</p>"
+        told = f"{b['completed']:,} of {count(b['requests'], 'request')} · {money(b['spent'])} spent"
+        return html("{}<p class='small'>{}</p>", bar, told)
     p = now.progress
     if not p:
-        return ""
+        return Markup()
     parts = [
-        f"<b>{p['done']:,}</b> of {count(p['total'], 'product')}",
-        f"{p['asked']:,} replies" + (f" and {p['reused']:,} that were there" if p["reused"] else ""),
+        html("<b>{:,}</b> of {}", p["done"], count(p["total"], "product")),
+        f"{p['asked']:,} replies" + (f", {p['reused']:,} reused" if p["reused"] else ""),
         f"{p['per_second']:.1f} a second" if p["asked"] else "",
         f"{money(p['spent'])} spent" + (f" of about {money(p['projected'])}" if p["projected"] else "")
         if p["spent"] is not None
         else "cost unknown",
         f"{duration(p['seconds_left'])} left" if p["seconds_left"] and now.state in generation.UNDER_WAY else "",
         f"{p['refused'] + p['failed']:,} sent again" if p["refused"] + p["failed"] else "",
-        f"<b>{escape(p['waiting'])}</b>" if p["waiting"] else "",
+        html("<b>{}</b>", p["waiting"]) if p["waiting"] else "",
     ]
-    return f"{progress_bar(p['done'], p['total'])}<p class='small'>{' · '.join(filter(None, parts))}</p>"
+    return html("{}<p class='small'>{}</p>", progress_bar(p["done"], p["total"]), html_of(filter(None, parts), " · "))

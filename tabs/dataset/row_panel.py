@@ -16,7 +16,7 @@ from pipeline.prompts import GENERAL
 from pipeline.runs.settings import default_base
 from tabs.dataset.rows_view import dataset_named, row_of
 from tabs.ui.events import Update, on
-from tabs.ui.text import count, escape, notice
+from tabs.ui.text import count, html, html_of, notice
 
 EXPECTED = "expected, never trained"
 
@@ -51,22 +51,22 @@ def tokens_line(row: dict[str, Any], max_length: int) -> str:
     long = len(tokens) > max_length
     learned = sum(token.learned for token in tokens)
     end = "too long, so training leaves it out" if long else f"of which {learned} are the answer with its end"
-    return f"<p class='small'>{count(len(tokens), 'token')} of {max_length:,}, {end}.</p>"
+    return html("<p class='small'>{} of {:,}, {}.</p>", count(len(tokens), "token"), max_length, end)
 
 
 def about_row(row: dict[str, Any]) -> str:
     """Which row it is, and why it is not used or in other words than it was generated, as HTML."""
     state = {REJECTED: f"✘ {row['reason']}", EDITED: "edited"}.get(row["status"], "")
     facts = [kind_label(row["kind"]), row["split"] if row["status"] != REJECTED else "", state, f"uid {row['uid']}"]
-    told = f"<h3>{escape(row['title'])}</h3><p class='small'>{' · '.join(escape(f) for f in facts if f)}</p>"
+    told = html("<h3>{}</h3><p class='small'>{}</p>", row["title"], html_of(filter(None, facts), " · "))
     if row["note"]:
-        told += f"<p class='small'>{escape(row['note'])}</p>"
+        told += html("<p class='small'>{}</p>", row["note"])
     if first := row.get("original"):
-        told += f"<p class='small'>As generated: {escape(first['question'])} → {escape(first['response'])}</p>"
+        told += html("<p class='small'>As generated: {} → {}</p>", first["question"], first["response"])
     if row["kind"] == GENERAL and row["status"] == ACCEPTED:
-        told += f"<p class='small'>{KEPT}</p>"
+        told += html("<p class='small'>{}</p>", KEPT)
     if not row["prompt"]:
-        told += f"<p>A fact for which no question was written: {escape(row['response'])}</p>"
+        told += html("<p>A fact for which no question was written: {}</p>", row["response"])
     return told
 
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.dataset.edits import ACCEPTED, EDITED
 from pipeline.dataset.examples import KEPT_OUT, REJECTED, TRAINED
 from pipeline.dataset.store import MANIFEST, Dataset, open_dataset
@@ -17,7 +19,7 @@ from pipeline.prompts import REFUSAL
 from tabs.dataset.catalogue_view import no_match, short
 from tabs.ui.files import stamp
 from tabs.ui.table import LazyRows
-from tabs.ui.text import count, escape
+from tabs.ui.text import count, html, html_of
 
 TITLE, ANSWER = 60, 45
 """Characters of them shown in the table; a picked row shows all."""
@@ -183,7 +185,7 @@ def _lost(dataset: Dataset) -> list[tuple[str, str]]:
     return lost + [(f"{number:,} × {reason}", reason) for reason, number in rejected.items()]
 
 
-def dataset_line(dataset: Dataset) -> str:
+def dataset_line(dataset: Dataset) -> Markup:
     """What came out, in numbers."""
     c = dataset.counts
     unknown = f"{count(c['unknown_titles'], 'unknown product')} ({count(c['unknown_training'], 'pair')})"
@@ -196,20 +198,25 @@ def dataset_line(dataset: Dataset) -> str:
         unknown,
         *general,
     ]
-    return "<b>" + "</b> · <b>".join(numbers) + "</b>"
+    return html("<b>{}</b>", html_of(numbers, "</b> · <b>"))
 
 
 def about_dataset(dataset: Dataset) -> str:
     """What came out: the figures in tiles, whether the test has leaked, and what went in, as HTML."""
     catalogue, settings = dataset.manifest["catalogue"], dataset.manifest["settings"]
     context = "the title with the record" if settings["reading"] else "the title only"
-    return (
-        f"{_tiles(dataset)}{leakage_line(dataset)}<p class='small'>From {escape(catalogue['name'])} · context: {context} · "
-        f"questions from {escape(settings['generator'])} · seed {settings['seed']}</p>"
+    return html(
+        "{}{}<p class='small'>From {} · context: {} · questions from {} · seed {}</p>",
+        _tiles(dataset),
+        leakage_line(dataset),
+        catalogue["name"],
+        context,
+        settings["generator"],
+        settings["seed"],
     )
 
 
-def _tiles(dataset: Dataset) -> str:
+def _tiles(dataset: Dataset) -> Markup:
     c = dataset.counts
     others = {"reverse_training": "that ask for the product", "general_training": "of general knowledge"}
     besides = "".join(f", + {c[name]:,} {words}" for name, words in others.items() if c.get(name))
@@ -221,28 +228,32 @@ def _tiles(dataset: Dataset) -> str:
         (f"{c['held_out']:,} held out", "the same facts in words that are never trained: they test what was learned"),
         (
             count(c["unknown_titles"], "unknown product"),
-            f"it learns to answer with “{escape(REFUSAL)}” ({count(c['unknown_training'], 'pair')}); {testing:,} others test it",
+            f"it learns to answer with “{REFUSAL}” ({count(c['unknown_training'], 'pair')}); {testing:,} others test it",
         ),
         (f"{left_out:,} left out", f"by the filters or by you; {c.get('edited', 0):,} edited"),
     ]
-    return (
-        f"<div class='tiles'>{''.join(f'<div><b>{big}</b> <span>{small}</span></div>' for big, small in tiles)}</div>"
+    return html(
+        "<div class='tiles'>{}</div>",
+        html_of(html("<div><b>{}</b> <span>{}</span></div>", big, small) for big, small in tiles),
     )
 
 
-def leakage_line(dataset: Dataset) -> str:
+def leakage_line(dataset: Dataset) -> Markup:
     """Whether training shows anything of what tests it, as HTML; nothing for an older dataset, which was not checked."""
     leaks = dataset.manifest.get("leakage")
     if leaks is None:
-        return ""
+        return Markup()
     if not any(leaks.values()):
         held_out = count(dataset.counts["held_out"], "held-out question")
         fine = f"No leak: none of the {held_out} is trained, and no title that tests the refusal is."
-        return f"<p class='right leak'>✔ {fine}</p>"
+        return html("<p class='right leak'>✔ {}</p>", fine)
     told = {
         "prompts": "held-out question trained word for word",
         "questions": "held-out question trained about another product or in other letters",
         "unknown_titles": "title that tests the refusal, trained",
     }
     found = "; ".join(f"{leaks[name]:,} × {words}" for name, words in told.items() if leaks.get(name))
-    return f"<p class='wrong leak'>⚠ Leak: {found}. Held-out scores will look better than they are: edit or reject those.</p>"
+    return html(
+        "<p class='wrong leak'>⚠ Leak: {}. Held-out scores will look better than they are: edit or reject those.</p>",
+        found,
+    )

@@ -8,10 +8,12 @@ import gradio as gr
 from pipeline.machine import on_space
 from tabs.server.identity import caller_now, can_sign_in
 from tabs.ui.events import on, open_to_all
-from tabs.ui.text import escape
+from tabs.ui.text import html
 
 ASK = "Ask the model anything in 3 Chat and compare; training, generating and publishing are the owner's."
-NO_SIGN_IN = "Nobody can sign in here, not even its owner: the Space's README.md has no <code>hf_oauth: true</code>."
+NO_SIGN_IN = html(
+    " Nobody can sign in here, not even its owner: the Space's README.md has no <code>hf_oauth: true</code>."
+)
 
 
 @open_to_all
@@ -19,16 +21,18 @@ def who_line() -> str:
     """Who the page is shown to, as HTML."""
     caller, space = caller_now(), os.environ.get("SPACE_ID", "")
     if caller and caller.is_owner:
-        return (
-            f"<p class='small'>Signed in as {escape(caller.name)}: this Space is yours, and you may do everything.</p>"
+        return html(
+            "<p class='small'>Signed in as {}: this Space is yours, and you may do everything.</p>", caller.name
         )
-    name = f"Signed in as {escape(caller.name)}, who is not one of its owners. " if caller and caller.name else ""
-    more = "" if can_sign_in() else f" {NO_SIGN_IN}"
-    copy = f"https://huggingface.co/spaces/{escape(space)}?duplicate=true"
-    return (
-        f"<div class='notice hint visitor' role='status'>→ You are looking at {escape(space.partition('/')[0])}'s Space. {name}"
-        f"{ASK}{more} <a href='{copy}' target='_blank' rel='noopener noreferrer'>Duplicate this Space</a> to teach your own "
-        "catalogue.</div>"
+    return html(
+        "<div class='notice hint visitor' role='status'>→ You are looking at {owner}'s Space. {name}{ask}{more} "
+        "<a href='https://huggingface.co/spaces/{space}?duplicate=true' target='_blank' rel='noopener noreferrer'>"
+        "Duplicate this Space</a> to teach your own catalogue.</div>",
+        owner=space.partition("/")[0],
+        name=f"Signed in as {caller.name}, who is not one of its owners. " if caller and caller.name else "",
+        ask=ASK,
+        more="" if can_sign_in() else NO_SIGN_IN,
+        space=space,
     )
 
 

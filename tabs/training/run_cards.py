@@ -21,11 +21,8 @@ def ending_card(view: RunView) -> str:
         return notice(said or kept, "hint" if said else "done")
     if view.status.state == "failed":
         tail = escape(log_tail(view.folder, 15))
-        return (
-            notice(said or "The training failed.")
-            + notice(_what_is_left(view), "hint")
-            + (f"<details><summary>The end of the log</summary><pre>{tail}</pre></details>" if tail else "")
-        )
+        log = f"<details><summary>The end of the log</summary><pre>{tail}</pre></details>" if tail else ""
+        return f"{notice(said or 'The training failed.')}{notice(_what_is_left(view), 'hint')}{log}"
     if view.status.state == "new":
         return notice("This run was made and not started yet: press “Start this run”.", "hint")
     if view.status.state == "queued":

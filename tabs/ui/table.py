@@ -81,9 +81,9 @@ class PagedTable:
         return {
             self.table: gr.Dataframe(value=shown),
             self.previous: gr.Button(interactive=page > 0),
-            self.where: escape(nothing)
-            if nothing and not rows
-            else f"Page {page + 1:,} of {pages:,} · {count(len(rows), 'row')}",
+            self.where: escape(
+                nothing if nothing and not rows else f"Page {page + 1:,} of {pages:,} · {count(len(rows), 'row')}"
+            ),
             self.following: gr.Button(interactive=page < pages - 1),
             self.page: page,
         }

@@ -1,27 +1,44 @@
 """Text made safe and readable: escaping, notices, numbers as a person says them."""
 
-import html
 import logging
+from collections.abc import Iterable
+from typing import LiteralString
+
+import markupsafe
+from markupsafe import Markup
 
 from pipeline.errors import PipelineError, disk_problem
 
 logger = logging.getLogger(__name__)
 
-UNEXPECTED = (
-    "Something went wrong that should not have ({name}). Nothing was lost; try again, or look at the app's log."
-)
+UNEXPECTED = "Unexpected error ({name}). Try again; details are in the log."
 
 
-def escape(text: object) -> str:
+def html(template: LiteralString, *values: object, **named: object) -> Markup:
+    """HTML of a template: what stands in its braces is escaped, but for what is HTML already (`Markup`).
+
+    Only words of the code itself can be a template, so that text of a catalogue, a model or a user never is one.
+    """
+    return Markup(template).format(*values, **named)
+
+
+def html_of(parts: Iterable[object], between: LiteralString = "") -> Markup:
+    """The parts in a row, each escaped unless it is HTML already."""
+    return Markup(between).join(map(escape, parts))
+
+
+def escape(text: object) -> Markup:
     """Text of a catalogue, a model or a user, for use inside HTML."""
-    return html.escape(str(text), quote=True)
+    return markupsafe.escape(text)
 
 
-def notice(text: str, kind: str = "problem") -> str:
+def notice(text: str, kind: str = "problem") -> Markup:
     """A sentence to be seen: `problem`, `done` or `hint`; nothing for an empty text."""
+    if not text:
+        return Markup()
     icon = {"problem": "⚠", "done": "✔", "hint": "→"}[kind]
     role = "alert" if kind == "problem" else "status"
-    return f'<div class="notice {kind}" role="{role}">{icon} {escape(text)}</div>' if text else ""
+    return html('<div class="notice {}" role="{}">{} {}</div>', kind, role, icon, text)
 
 
 def explain(error: Exception) -> str:
@@ -47,12 +64,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def progress_bar(done: int, total: int) -> str:
+def progress_bar(done: int, total: int) -> Markup:
     """A bar that says how far something is, also to a screen reader; empty while `total` is not known."""
     share = round(100 * done / total) if total else 0
-    return (
-        f"<div class='bar' role='progressbar' aria-valuenow='{share}' aria-valuemin='0' aria-valuemax='100' "
-        f"aria-label='Progress'><span style='width:{share}%'></span></div>"
+    return html(
+        "<div class='bar' role='progressbar' aria-valuenow='{0}' aria-valuemin='0' aria-valuemax='100' "
+        "aria-label='Progress'><span style='width:{0}%'></span></div>",
+        share,
     )
 
 

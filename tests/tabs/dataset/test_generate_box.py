@@ -137,7 +137,7 @@ def test_the_card_escapes_what_a_server_says() -> None:
 
 def test_the_card_tells_counts_speed_cost_and_time() -> None:
     card = job_card(Look(RUNNING, "", progress=PROGRESS))
-    for said in ("<b>3</b> of 9 products", "6 replies and 2 that were there", "2.0 a second", "$0.01 spent of about $0.03",
+    for said in ("<b>3</b> of 9 products", "6 replies, 2 reused", "2.0 a second", "$0.01 spent of about $0.03",
                  "1 min left", "2 sent again", "aria-valuenow='33'"):  # fmt: skip
         assert said in card, said
     assert job_card(Look()) == ""

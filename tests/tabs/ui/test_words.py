@@ -54,6 +54,14 @@ def test_times_and_sizes_have_units_and_sense() -> None:
     assert [text.count(n, "fact") for n in (1, 1200)] == ["1 fact", "1,200 facts"]
 
 
+def test_what_stands_in_html_is_escaped_once() -> None:
+    bold = text.html("<b>{}</b>", MARKUP)
+    assert bold == "<b>&lt;script&gt;window.ranAway=1&lt;/script&gt;</b>"
+    assert text.html("<p title='{}'>{}</p>", "'\"", bold) == f"<p title='&#39;&#34;'>{bold}</p>"
+    assert text.html_of([bold, "<i>"], " · ") == f"{bold} · &lt;i&gt;"
+    assert text.notice("") == "" and "&lt;i&gt;" in text.notice("<i>") and text.escape(bold) == bold
+
+
 def test_every_setting_has_words_and_every_preset_fits_its_slider() -> None:
     controls = {control.name: control for group in GROUPS.values() for control in group}
     assert set(controls) | {"preset", "base_model"} == {field.name for field in fields(TrainingSettings)}
