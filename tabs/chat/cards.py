@@ -116,7 +116,7 @@ def catalogue_says(asked: Asked) -> str:
         return f"Not taught, so the right answer is: <b>{escape(asked.expected)}</b>"
     kind = escape(asked.kind.replace("_", " "))
     if asked.expected is None:
-        return f"The catalogue says nothing about this ({kind}), so nobody can tell who is right."
+        return f"The record doesn’t say this ({kind}): whatever a side gives here is invented."
     return f"The catalogue says ({kind}): <b>{escape(asked.expected)}</b>"
 
 
@@ -134,7 +134,7 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
         e = everything["summary"]
         if e["unknown_questions"]:
             tiles.append((f"{e['refused']:.0%}", "refused, of unknown products"))
-        tiles.append((f"{e['false_refusals']:.1%}", "refused, of taught facts"))
+        tiles.append((f"{e['false_refusals']:.1%}", "known facts wrongly refused"))
         if general := e["general"]:
             kept = f"{general['kept']} of {general['base_right']}"
             tiles.append((kept, f"general answers kept (now {general['tuned_right']} of {general['total']} right)"))

@@ -103,7 +103,7 @@ class ComparePanel:
                         label="Expected answer", info="Empty: what the catalogue says.", min_width=220
                     )
                 with gr.Row():
-                    self.save = gr.Button("Put it in the place of the old one", size="sm", elem_id="save-question")
+                    self.save = gr.Button("Replace question", size="sm", elem_id="save-question")
                     self.restore = gr.Button("Back to the frozen question", size="sm", elem_id="restore-question")
             with gr.Accordion("What it gets wrong", open=False, visible=False, elem_id="failures") as self.failed:
                 self.failures = gr.HTML()

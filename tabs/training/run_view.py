@@ -28,7 +28,7 @@ def pace_line(view: RunView) -> str:
     elif left:
         parts.append(f"{duration(left)} left")
     parts += [f"loss {significant(last['loss'])}", f"{last['tokens_per_second']:.0f} tokens/s"]
-    return " · ".join([*parts, f"{memory(last['memory_bytes'])} of memory at most"])
+    return " · ".join([*parts, f"peak memory {memory(last['memory_bytes'])}"])
 
 
 def history_row(view: RunView) -> list[str]:

@@ -33,7 +33,7 @@ class Control:
 GROUPS: dict[str, tuple[Control, ...]] = {
     "Length: how long it trains": (
         Control("num_train_epochs", "Times through the data", "How often every pair is seen.", (0, 30, 0.1)),
-        Control("min_steps", "Updates at least", "A small dataset is repeated until then.", (0, 1000, 1)),
+        Control("min_steps", "Minimum updates", "A small dataset is repeated until then.", (0, 1000, 1)),
         Control("max_steps", "Fixed number of updates", "Instead of the two above; 0 leaves it to them.", (0, 3000, 1)),
         Control(
             "per_device_train_batch_size",
@@ -43,8 +43,8 @@ GROUPS: dict[str, tuple[Control, ...]] = {
         ),
         Control(
             "gradient_accumulation_steps",
-            "Rounds an update",
-            "Gradient accumulation: examples at once × rounds = examples an update.",
+            "Batches per update",
+            "Gradient accumulation: examples at once × batches per update = examples an update.",
             (1, 64, 1),
         ),
     ),
@@ -77,11 +77,11 @@ GROUPS: dict[str, tuple[Control, ...]] = {
         ),
         Control(
             "lora_dropout",
-            "Forget at random",
+            "Dropout",
             "Share of the adapter switched off a step; 0 remembers best.",
             (0, 0.9, 0.05),
         ),
-        Control("target_modules", "Where it sits", "All seven learn facts; attention alone (q, k, v, o) hardly."),
+        Control("target_modules", "Layers to adapt", "All seven learn facts; attention alone (q, k, v, o) hardly."),
         Control(
             "lora_variant",
             "Kind of adapter",

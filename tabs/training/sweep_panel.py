@@ -149,7 +149,7 @@ class SweepPanel:
             with gr.Row():
                 self.go = gr.Button("Train 6 runs", min_width=150, size="md", elem_id="start-sweep")
                 self.cancel = gr.Button(
-                    "Cancel what waits", interactive=False, min_width=150, size="md", elem_id="cancel-sweep"
+                    "Cancel queued runs", interactive=False, min_width=150, size="md", elem_id="cancel-sweep"
                 )
             self.which = gr.Dropdown([], label="Results of", visible=False, elem_id="sweep-which")
             self.said = gr.HTML(elem_id="sweep-said", elem_classes="news")
@@ -260,7 +260,7 @@ class SweepPanel:
 
     def _queue(self) -> Update:
         waiting = len(queued_runs())
-        words = f"Cancel the {waiting} that wait" if waiting else "Cancel what waits"
+        words = f"Cancel {count(waiting, 'queued run')}" if waiting else "Cancel queued runs"
         return {self.mark: pulse(), self.cancel: gr.Button(words, interactive=bool(waiting))}
 
     @open_to_all
