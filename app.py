@@ -20,6 +20,7 @@ from pipeline.machine import on_space
 from pipeline.runs import queue as sweep
 from pipeline.space import awake, keeping
 from tabs.about import add_about
+from tabs.chat import after_training
 from tabs.chat.tab import ChatTab
 from tabs.dataset.tab import DatasetTab
 from tabs.server import health
@@ -71,6 +72,7 @@ def main() -> None:
     keeping.attend()
     sweep.attend(make_room)
     awake.attend()
+    after_training.attend()
     if on_space():
         signal.signal(signal.SIGTERM, keeping.take_the_run_along)
     try:

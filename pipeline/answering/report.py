@@ -23,16 +23,22 @@ SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
 SHOWN_FAILURES = 100
 """Of each sort: `everything.json` has all of them."""
 
-VERDICT_WORDS = {"right": "✔ right", "partial": "◐ partly", "wrong": "✘ wrong", "nothing_found": "– nothing found"}
+VERDICT_WORDS = {
+    "right": "✔ right",
+    "partial": "◐ partly",
+    "wrong": "✘ wrong",
+    "invented": "✱ invented",
+    "nothing_found": "– nothing found",
+}
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
 h1{margin-bottom:0}.big{font-size:1.3rem}table{border-collapse:collapse;width:100%;margin:1rem 0}
 th,td{border-bottom:1px solid #d5dbe3;padding:.45rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-.right{color:#14713d}.wrong{color:#b3261e}.partial{color:#8a5a00}.nothing_found{color:#667080}
+.right{color:#14713d}.wrong{color:#b3261e}.partial{color:#8a5a00}.nothing_found{color:#667080}.invented{color:#7d3c98}
 mark{background:#fde9a9;color:inherit}svg{max-width:100%;height:auto}.small{color:#667080;font-size:.85rem}
 .scroll{overflow-x:auto}@media(prefers-color-scheme:dark){body{background:#14181f;color:#e6e9ee}mark{background:#6b5310}
-th,td{border-color:#343c48}.right{color:#5fd08f}.wrong{color:#ff8a80}.partial{color:#f0c060}.nothing_found{color:#9aa5b4}}
+th,td{border-color:#343c48}.right{color:#5fd08f}.wrong{color:#ff8a80}.partial{color:#f0c060}.invented{color:#c997e0}.nothing_found{color:#9aa5b4}}
 """
 
 

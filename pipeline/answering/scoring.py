@@ -15,6 +15,8 @@ from pipeline.facts.quantities import NO_SYSTEM, Quantity, quantities
 from pipeline.prompts import UNKNOWN
 
 RIGHT, PARTIAL, WRONG, NOTHING_FOUND = "right", "partial", "wrong", "nothing_found"
+INVENTED = "invented"
+"""A value where the record says nothing, or of a product that nobody taught."""
 
 DESCRIPTION_RIGHT, PARTLY_RIGHT = 0.9, 0.5
 """Token F1 from which a description counts as right, and from which it counts as partial."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -156,22 +157,39 @@ _stop_comparing = get_context("fork").Event()
 """Of the kind that a worker process sees too."""
 
 
+_one_comparison = threading.Lock()
+_compared_now: Path | None = None
+
+
+def is_comparing(folder: Path) -> bool:
+    """Whether this process asks the run's questions before and after just now."""
+    return _compared_now == folder
+
+
 def stop_comparing() -> None:
     """Let the comparison that is on end with what has been answered."""
     _stop_comparing.set()
 
 
 def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> dict[str, Any]:
-    """Ask the tuned model the run's questions and everything else, and write the comparison and its report."""
-    _stop_comparing.clear()
+    """Ask the tuned model the run's questions and everything else, and write the comparison and its report.
+
+    One comparison at a time: another one waits.
+    """
+    global _compared_now
     fetch_base(folder)
-    begun = time.monotonic()
-    with doing("asking the questions before and after") as tell, closing(_compared(folder)) as growing:
-        for done, total in growing:
-            tell(done, total)
-            on_progress(done, total)
-    comparison = read_json(folder / COMPARISON)
-    write_report(folder, comparison)
+    with _one_comparison:
+        _stop_comparing.clear()
+        begun, _compared_now = time.monotonic(), folder
+        try:
+            with doing("asking the questions before and after") as tell, closing(_compared(folder)) as growing:
+                for done, total in growing:
+                    tell(done, total)
+                    on_progress(done, total)
+            comparison = read_json(folder / COMPARISON)
+            write_report(folder, comparison)
+        finally:
+            _compared_now = None
     took = round(time.monotonic() - begun, 1)
     logger.info("Questions before and after asked: %s s", took, extra={"run": folder.name, "seconds": took})
     return comparison

@@ -5,10 +5,12 @@ from typing import Any
 
 from pipeline.answering.lookup import Asked
 from pipeline.answering.report import VERDICT_WORDS
-from pipeline.answering.scoring import verdict
-from pipeline.facts.extraction import Extraction, extract, extract_with
+from pipeline.answering.scoring import INVENTED, verdict
+from pipeline.facts.extract import says
+from pipeline.facts.extraction import Extraction, extract, extract_with, is_refusal
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE
+from tabs.dataset.catalogue_view import short
 from tabs.ui.text import count, escape, notice
 
 BASE, TUNED, RECORD, OTHER = "base", "tuned", "record", "other"
@@ -48,10 +50,18 @@ class Exchange:
         return extract_with(self.pattern, raw) if self.pattern.strip() else extract(self.asked.kind, raw)
 
     def verdict(self, side: str) -> str | None:
-        """The verdict on an answer, where the catalogue says what is right."""
-        if self.asked.expected is None or self.raws[side] is None or not self.is_whole:
+        """The verdict on an answer, where the catalogue says what is right; a value that the record does not have is invented."""
+        if self.raws[side] is None or not self.is_whole:
             return None
+        if self.asked.expected is None:
+            answer = self.found(side).answer
+            return INVENTED if answer and self._is_nowhere(answer) else None
         return verdict(self.asked.kind, self.found(side).answer, self.asked.expected)
+
+    def _is_nowhere(self, answer: str) -> bool:
+        """Whether an answer about a taught product is neither a refusal nor to be found in the product's record."""
+        product = self.asked.product
+        return product is not None and not is_refusal(answer) and not says(answer, product.content)
 
     def name(self, side: str) -> str:
         return f"Run {self.other}" if side == OTHER else ALL_SIDES[side][0]
@@ -77,7 +87,8 @@ def answer_card(
         before, inside, after = (
             escape(part) for part in (raw[: found.start], raw[found.start : found.end], raw[found.end :])
         )
-        marked = f"{before}<mark>{inside}</mark>{after}" if inside else before + after
+        mark = f"<mark class='{INVENTED}'>" if said == INVENTED else "<mark>"  # never like a find
+        marked = f"{before}{mark}{inside}</mark>{after}" if inside else before + after
         body = f'<p class="said">{marked or "<i>(no words at all)</i>"}</p>'
         body += f'<p class="verdict {said}">{VERDICT_WORDS[said]}</p>' if said else ""
     name = escape(name or own_name)
@@ -116,7 +127,7 @@ def catalogue_says(asked: Asked) -> str:
         return f"Not taught, so the right answer is: <b>{escape(asked.expected)}</b>"
     kind = escape(asked.kind.replace("_", " "))
     if asked.expected is None:
-        return f"The record doesn’t say this ({kind}): whatever a side gives here is invented."
+        return f"No such fact is in the record ({kind}): a value that does not stand there is invented."
     return f"The catalogue says ({kind}): <b>{escape(asked.expected)}</b>"
 
 
@@ -142,6 +153,28 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
             stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
     shown = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
     return f'<div class="tiles">{shown}</div>{stopped}'
+
+
+def question_card(question: dict[str, Any], change: str) -> str:
+    """A question before and after as a card for a narrow page, as HTML.
+
+    Args:
+        change: the words for what became of it.
+    """
+    said = {"Expected": ("", question["expected"])}
+    for side, (name, _) in SIDES.items():
+        answer = question[side]
+        said[name] = (answer["verdict"], answer["answer"] or answer["raw"]) if answer else ("", "–")
+    rows = "".join(
+        f"<dt>{name}</dt><dd>{escape(short(words))}"
+        + (f' <b class="{verdict}">{VERDICT_WORDS[verdict]}</b>' if verdict else "")
+        + "</dd>"
+        for name, (verdict, words) in said.items()
+    )
+    return (
+        f'<article class="question-card" data-state="{question["change"]}"><h4>{escape(question["question"])}</h4>'
+        f'<p class="small">about: {escape(question["title"])} · {change}</p><dl>{rows}</dl></article>'
+    )
 
 
 def compared_card(question: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The questions before and after: asked, counted, charted, filtered, opened one by one and changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from pipeline.answering.report import VERDICT_WORDS, failures_html
 from pipeline.errors import PipelineError, RunError
 from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset
 from pipeline.runs.view import find_run, read_comparison, read_everything
-from tabs.chat.asking import chosen_run, run_questions, stop_comparing
-from tabs.chat.cards import SIDES, TUNED, compared_card, summary_card
+from tabs.chat.asking import chosen_run, is_comparing, run_questions, stop_comparing
+from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_card
 from tabs.chat.plots import by_kind_figure, comparison_figure
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import MODEL
@@ -22,9 +22,22 @@ from tabs.ui.events import PICKED, QUIET, Update, guarded, open_to_all, reveal
 from tabs.ui.files import served
 from tabs.ui.table import PagedTable
 from tabs.ui.text import count, notice
+from tabs.ui.watcher import Refresh
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
+MOST_CARDS = 50
+"""Questions that a narrow page shows."""
+
 CHANGES = {"fixed": "▲ fixed", "broken": "▼ broken", "same": "= same", "unasked": "… ask again"}
+
+TO_BE_ASKED = (
+    "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "
+    "and general questions: a minute or two on a CPU."
+)
+BEING_ASKED = (
+    "The tuned model is being asked what the base was asked before training, then every fact, unknown products and general "
+    "questions. The line on top says how far it is; “Stop and keep” ends it with what has been answered."
+)
 
 
 def questions_of(folder: Path) -> list[dict[str, Any]]:
@@ -64,34 +77,47 @@ def _side_cell(side: dict[str, str] | None) -> str:
 
 
 class ComparePanel:
-    """The widgets of “Before and after” and what they do.
+    """The widgets of “Before and after” and what they do: the result stands on top of the tab, its questions below.
 
     Args:
         problem: where a problem is said.
-        run: the chosen run's name.
     """
 
-    def __init__(self, problem: gr.HTML, run: gr.Dropdown) -> None:
-        self.problem, self.run = problem, run
-        gr.HTML("<h2>Before and after</h2>")
+    def __init__(self, problem: gr.HTML) -> None:
+        self.problem = problem
+        self.summary = gr.HTML(elem_id="summary", elem_classes="news")
+        with gr.Row(visible=False) as self.charts:
+            self.chart = gr.Plot(label="What was said before and after", elem_id="comparison-plot", min_width=320)
+            self.kinds = gr.Plot(label="Right answers by kind of fact", elem_id="kinds-plot", min_width=320)
         with gr.Row():
             self.go = gr.Button("Ask the questions", min_width=200, elem_id="run-questions")
             self.enough = gr.Button("Stop and keep", variant="stop", visible=False, elem_id="stop-questions")
             self.report_html = gr.DownloadButton("Download report.html", visible=False, elem_id="report-html")
             self.report_md = gr.DownloadButton("Download report.md", visible=False, elem_id="report-md")
-        self.summary = gr.HTML(elem_id="summary", elem_classes="news")
-        with gr.Row(visible=False) as self.charts:
-            self.chart = gr.Plot(label="Verdicts before and after", elem_id="comparison-plot", min_width=320)
-            self.kinds = gr.Plot(label="Right answers by kind of fact", elem_id="kinds-plot", min_width=320)
+
+    def build_questions(self, run: gr.Dropdown) -> None:
+        """The questions one by one, and what all of it does.
+
+        Args:
+            run: the chosen run's name.
+        """
+        self.run = run
         with gr.Column(visible=False) as self.compared:
+            gr.HTML("<h2>The questions before and after</h2>")
             self.filter = gr.Radio(FILTERS, value="all", label="Show", elem_id="filter")
-            self.table = PagedTable(
-                "The questions (pick one to read both answers, or to change it)",
-                ["question", "about", "expected", "base", "tuned", "change"],
-                ["23%", "15%", "15%", "17%", "14%", "9%"],
-                size=15,
-                name="questions",
-            )
+            with gr.Column(elem_classes="wide-only"):
+                self.table = PagedTable(
+                    "The questions (pick one to read both answers, or to change it)",
+                    ["question", "about", "expected", "base", "tuned", "change"],
+                    ["23%", "15%", "15%", "17%", "14%", "9%"],
+                    size=15,
+                    name="questions",
+                )
+            with gr.Column(elem_classes="narrow-only"):
+                self.cards = gr.HTML(elem_id="question-cards")
+                self.pick = gr.Dropdown(
+                    [], label="Pick a question to read both answers, or to change it", elem_id="pick-question"
+                )
             self.detail = gr.HTML(elem_id="detail", elem_classes="news")
             with gr.Accordion("Change this question", open=False, visible=False, elem_id="editing") as self.editing:
                 self.new_question = gr.Textbox(label="Question", elem_id="new-question")
@@ -124,6 +150,8 @@ class ComparePanel:
             self.failed,
             self.failures,
             self.filter,
+            self.cards,
+            self.pick,
             self.seen,
             *self.table.outputs,
         ]
@@ -145,11 +173,19 @@ class ComparePanel:
         )
         self.enough.click(stop_comparing, None, None, queue=False, **QUIET)
         self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
+        self.filter.input(self.show_cards, [self.run, self.filter], [self.cards, self.pick], **PICKED)
         editor = [self.detail, self.editing, self.opened, self.new_question, self.new_title, self.new_expected]
         opened = self.table.table.select(
             guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **PICKED
         )
         reveal(opened, "detail")
+        picked = self.pick.input(
+            guarded(self.problem, self.open_picked),
+            [self.run, self.pick],
+            [self.problem, *editor, self.restore],
+            **PICKED,
+        )
+        reveal(picked, "detail")
         changed = [self.problem, *self.outputs]
         words = [self.new_question, self.new_title, self.new_expected]
         self.save.click(guarded(self.problem, self.change), [self.run, self.opened, *words], changed, **QUIET)
@@ -174,30 +210,29 @@ class ComparePanel:
     def state_of(self, folder: Path) -> str:
         """Changes whenever there is something else to show about a run."""
         times = [p.stat().st_mtime_ns if (p := folder / name).is_file() else 0 for name in (BASELINE, COMPARISON)]
-        return f"{folder.name} {times}"
+        return f"{folder.name} {times} {is_comparing(folder)}"
 
     def show(self, folder: Path) -> Update:
         """What is known about a run."""
         questions, comparison = questions_of(folder), read_comparison(folder)
         label = f"Ask the {count(len(questions), 'question')}{' again' if comparison else ''}"
+        asking = is_comparing(folder)
         update: Update = {
-            self.go: gr.Button(label, interactive=bool(questions)),
-            self.enough: gr.Button(visible=False),
+            self.go: gr.Button(label, interactive=bool(questions) and not asking),
+            self.enough: gr.Button(visible=asking),
             self.detail: "",
             self.editing: gr.Accordion(visible=False),
             self.compared: gr.Column(visible=bool(questions)),
             self.filter: "all",
             self.seen: self.state_of(folder),
             **self.table.show(question_cells(folder.name, "all")),
+            **self.as_cards(questions),
         }
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
         for button, path in reports.items():
             update[button] = gr.DownloadButton(value=served(path) if path.is_file() else None, visible=path.is_file())
         if comparison is None:
-            hint = (
-                "The base was asked before training. Ask the tuned model the same, then every fact, unknown products "
-                "and general questions: a minute or two on a CPU."
-            )
+            hint = BEING_ASKED if asking else TO_BE_ASKED
             return update | {
                 self.summary: notice(hint, "hint"),
                 self.charts: gr.Row(visible=False),
@@ -214,6 +249,22 @@ class ComparePanel:
             self.kinds: by_kind_figure(comparison["questions"], everything),
         }
 
+    @open_to_all
+    def show_cards(self, run: str | None, wanted: str) -> Update:
+        return self.as_cards(filtered(run, wanted))
+
+    def as_cards(self, questions: Sequence[dict[str, Any]]) -> Update:
+        """The same questions for a narrow page: a card each, and a list to pick from."""
+        more = len(questions) - MOST_CARDS
+        cards = "".join(question_card(q, CHANGES[q["change"]]) for q in questions[:MOST_CARDS])
+        cards += (
+            notice(f"{count(more, 'more question')} in report.html, or on a wider page.", "hint") if more > 0 else ""
+        )
+        return {
+            self.cards: cards or notice("No question is of this sort.", "hint"),
+            self.pick: gr.Dropdown(choices=[(q["question"], q["id"]) for q in questions], value=None),
+        }
+
     def what_changed(self, questions: list[dict[str, Any]]) -> str:
         waiting = sum(q["change"] == "unasked" for q in questions)
         if not waiting:
@@ -222,10 +273,26 @@ class ComparePanel:
         said = f"{count(waiting, 'question')} {were} changed since, and the figures are of the old ones: ask again."
         return notice(said, "hint")
 
+    def refreshes(self) -> list[Refresh]:
+        """Notice that questions are being asked, or have been, whoever asks them."""
+        return [Refresh(self.show_news, [self.run, self.seen], self.outputs)]
+
+    @open_to_all
+    def show_news(self, run: str | None, seen: str) -> Update:
+        folder = find_run(run) if run else None
+        return {} if folder is None or self.state_of(folder) == seen else self.show(folder)
+
     @open_to_all
     def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
         asked, title = event.row_value[1:3]
-        question = next((q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title)), None)
+        return self._opened(q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title))
+
+    @open_to_all
+    def open_picked(self, run: str, number: str) -> Update:
+        return self._opened(q for q in filtered(run, "all") if q["id"] == number)
+
+    def _opened(self, found: Iterator[dict[str, Any]]) -> Update:
+        question = next(found, None)
         if question is None:
             raise RunError("The questions have changed meanwhile; reload the page.")
         return {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.report import VERDICT_WORDS
+from pipeline.answering.scoring import INVENTED
 from pipeline.facts.phrasings import kind_label
 from tabs.ui.text import escape
 
@@ -26,6 +27,8 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
     figure = new_figure(230)
     for verdict, words in VERDICT_WORDS.items():
         numbers = [count[verdict] for count in counts.values()]
+        if verdict == INVENTED and not any(numbers):
+            continue
         figure.add_trace(
             Bar(
                 x=numbers,

@@ -45,9 +45,11 @@ class ChatTab:
             self.why = gr.HTML()
             self.to_training = gr.Button("‹ Go to 2 Training", size="md", elem_id="back-to-training")
         with gr.Column(visible=False, elem_id="chat-ready") as self.ready:
+            self.panel = ComparePanel(self.problem)
+            gr.HTML("<h2>Ask</h2>")
             self._build_question()
             self._build_answers()
-            self.panel = ComparePanel(self.problem, self.run)
+            self.panel.build_questions(self.run)
         self._wire(tabs)
 
     def _build_question(self) -> None:
@@ -233,8 +235,8 @@ class ChatTab:
         gr.on(triggers, guarded(self.problem, self.refresh, clears=False), self.state, self.outputs, **QUIET)
 
     def refreshes(self) -> list[Refresh]:
-        """Notice the first run that can be asked."""
-        return [Refresh(self.notice_first, self.state, self.outputs)]
+        """Notice the first run that can be asked, and what becomes of the questions before and after."""
+        return [Refresh(self.notice_first, self.state, self.outputs), *self.panel.refreshes()]
 
     @open_to_all
     def get_ready(self, run: str | None, newest: str) -> None:

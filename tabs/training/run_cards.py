@@ -15,7 +15,10 @@ def ending_card(view: RunView) -> str:
     last, said = view.ending, view.status.message
     if view.status.state == "finished":
         early = f" {said}" if said else ""
-        return notice(f"Finished: {_figures(last)}.{early} Now compare before and after in the third tab.", "done")
+        return notice(
+            f"Finished: {_figures(last)}.{early} The third tab asks the questions of before again and shows what changed.",
+            "done",
+        )
     if view.status.state == "stopped":
         kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept; you may resume."
         return notice(said or kept, "hint" if said else "done")

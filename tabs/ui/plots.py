@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RIGHT, PARTIAL, WRONG, NOTHING, LOSS, ORANGE = "#1a9850", "#e0a100", "#d73027", "#8c96a3", "#4575b4", "#ea6a12"
-VERDICT_COLOURS = {"right": RIGHT, "partial": PARTIAL, "wrong": WRONG, "nothing_found": NOTHING}
+INVENTED = "#8e44ad"
+VERDICT_COLOURS = {"right": RIGHT, "partial": PARTIAL, "wrong": WRONG, "invented": INVENTED, "nothing_found": NOTHING}
 
 MOST_POINTS = 300
 """Points a curve has at most: more cannot be seen, and every update sends them all."""

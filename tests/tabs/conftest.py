@@ -26,6 +26,7 @@ from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.runs.manage import create_run
+from tabs.chat import after_training
 from tabs.dataset import catalogue_view as catalogues
 from tests.children import end
 from tests.servers.hub import HubServer
@@ -67,7 +68,7 @@ def start_app(home: Path, *program: str, **variables: str) -> tuple[subprocess.P
         "PORT": str(port),
         "GRADIO_TEMP_DIR": str(home / "temporary"),
     }
-    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": "", **variables}
+    environment |= {"OPENAI_API_KEY": "", "SPACE_ID": "", after_training.OFF: "0", **variables}
     command = [sys.executable, *(program or ["app.py"])]
     with (home / "app.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)

@@ -21,7 +21,7 @@ from pipeline.runs.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, p
 from pipeline.runs.view import find_run, look
 from pipeline.writing.steps import key_for
 from tabs.chat import asking
-from tabs.chat.cards import Exchange, answer_card, exchange_card
+from tabs.chat.cards import Exchange, answer_card, exchange_card, question_card
 from tabs.dataset import catalogue_view as catalogues
 from tabs.training import history_view as runlist
 from tabs.training import plan_view as plans
@@ -109,7 +109,25 @@ def test_a_question_card_says_what_the_catalogue_says() -> None:
     unknown = Asked("What?", "Zorblax", None, UNKNOWN, "…", "I don't know this product.")
     assert "Not taught" in exchange_card(Exchange(unknown, {}))
     silent = Asked("What colour?", product.title, product, "colour", "…", None)
-    assert "The catalogue says nothing about this" in exchange_card(Exchange(silent, {"base": "red"}))
+    assert "No such fact is in the record (colour)" in exchange_card(Exchange(silent, {"base": "red"}))
+
+
+def test_a_value_that_the_record_does_not_have_is_invented_and_not_marked_as_a_find() -> None:
+    product = Product("1", "Kettle", "A kettle of brushed steel.")
+    silent = Asked("What does it cost?", product.title, product, "price", "…", None)
+    card = exchange_card(Exchange(silent, {"base": "$27.00", "tuned": "I don't know this product."}, is_whole=True))
+    assert card.count("✱ invented") == 1 and "<mark class='invented'>$27.00</mark>" in card
+    elsewhere = Asked("What is it made of?", product.title, product, "material", "…", None)
+    found = exchange_card(Exchange(elsewhere, {"base": "brushed steel"}, is_whole=True))
+    assert "✱ invented" not in found and "<mark>brushed steel</mark>" in found, "it stands in the record"
+
+
+def test_a_question_on_a_narrow_page_is_a_card() -> None:
+    side = {"raw": f"It is red {MARKUP}", "answer": f"red {MARKUP}", "verdict": "wrong"}
+    question = {"question": MARKUP, "title": MARKUP, "expected": "blue", "change": "same", "base": side, "tuned": None}
+    card = question_card(question, "= same")
+    assert "<script>" not in card and 'data-state="same"' in card
+    assert "✘ wrong" in card and "blue" in card and "= same" in card
 
 
 def test_a_blind_card_tells_neither_who_says_it_nor_who_is_right() -> None:
