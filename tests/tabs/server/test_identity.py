@@ -55,7 +55,10 @@ OPEN = {
         "ChatTab.stop_answering",
         "ChatTab.try_pattern",
         "ComparePanel.open",
+        "ComparePanel.open_picked",
+        "ComparePanel.show_cards",
         "ComparePanel.show_chosen",
+        "ComparePanel.show_news",
         "DatasetTab.refresh",
     ),
     *(
