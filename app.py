@@ -5,9 +5,6 @@ import os
 # Before Gradio and the Hub's client are imported: neither tells anyone what is done here.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-# Nor does Gradio count, after each event, how the last 10,000 went: nobody may read that.
-os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
-os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 
 import signal
 import sys
@@ -25,7 +22,8 @@ from tabs.chat.tab import ChatTab
 from tabs.dataset.tab import DatasetTab
 from tabs.server import health
 from tabs.server.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
-from tabs.server.sign_in import WhoLine, open_the_button
+from tabs.server.gradio_internals import open_sign_in
+from tabs.server.sign_in import WhoLine
 from tabs.status_line import StatusLine
 from tabs.training.tab import TrainingTab, make_room
 from tabs.ui.events import on
@@ -58,7 +56,7 @@ def build() -> gr.Blocks:
         on(chat_tab.select, chat.get_ready, [chat.run, chat.newest])
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
         on(gr.Timer(TICK_SECONDS).tick, whole.handler, whole.inputs, whole.outputs)
-    open_the_button(page)
+    open_sign_in(page)
     return page.queue(max_size=MOST_EVENTS)
 
 

@@ -18,8 +18,8 @@ from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_
 from tabs.chat.plots import by_kind_figure, comparison_figure
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import MODEL
+from tabs.server.gradio_internals import served
 from tabs.ui.events import PICKED, QUIET, Update, guarded, open_to_all, reveal
-from tabs.ui.files import served
 from tabs.ui.table import PagedTable
 from tabs.ui.text import count, notice
 from tabs.ui.watcher import Refresh

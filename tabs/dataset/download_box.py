@@ -19,8 +19,8 @@ from pipeline.errors import HubError
 from pipeline.files import whole_file
 from pipeline.machine import on_space
 from tabs.dataset.rows_view import Filters, dataset_named, filtered_rows
+from tabs.server.gradio_internals import served
 from tabs.ui.events import Update, on, open_to_all
-from tabs.ui.files import served
 from tabs.ui.text import html
 
 FILES: dict[Form, str] = {"json": "JSON", "jsonl": "JSON lines", "parquet": "Parquet"}

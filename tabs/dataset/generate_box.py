@@ -142,7 +142,7 @@ class GenerateBox:
             )
         with gr.Accordion("Cost, speed and checks", open=False, visible=False) as self.api_more:
             self.cap = gr.Number(
-                value=None, minimum=0, label="Cost at most, in USD", elem_id="api-cap",
+                value=None, minimum=0, label="Spending limit (USD)", elem_id="api-cap",
                 info="cap · It stops cleanly before the next request could pass it. Empty or 0: no limit.",
             )  # fmt: skip
             with gr.Row():
@@ -165,7 +165,7 @@ class GenerateBox:
             self.stop = gr.Button("Stop", visible=False, elem_id="job-stop", min_width=100)
             self.more = gr.Button("Go on", visible=False, variant="primary", elem_id="job-more", min_width=160)
             self.batch = gr.Button("… as a batch", visible=False, elem_id="job-batch", min_width=160)
-            self.off = gr.Button("Call the batch off", visible=False, elem_id="job-off", min_width=120)
+            self.off = gr.Button("Cancel batch", visible=False, elem_id="job-off", min_width=120)
         self.seen = gr.State(None)
 
     def _build_more(self) -> None:
@@ -291,7 +291,9 @@ class GenerateBox:
             # One orange button at a time: the next step's.
             self.generate: gr.Button(variant="secondary" if waits or resumable else "primary", interactive=not going),
             self.card: job_card(now),
-            self.stop: gr.Button("Leave it alone" if now.state == generation.WAITING else "Stop", visible=going),
+            self.stop: gr.Button(
+                "Stop watching (the batch continues)" if now.state == generation.WAITING else "Stop", visible=going
+            ),
             self.more: gr.Button(
                 "Go on" if resumable else estimate_words(now.estimate), visible=waits or (resumable and not in_batch)
             ),

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import gradio as gr
-from gradio.components.plot import PlotData
 
 from pipeline.dataset.examples import REJECTED
 from pipeline.dataset.store import MANIFEST, Dataset, with_every_edit
@@ -29,9 +28,9 @@ from tabs.dataset.rows_view import (
     row_of,
 )
 from tabs.dataset.token_counts import token_counts
+from tabs.server.gradio_internals import Drawn, written
 from tabs.server.identity import serves_owner
 from tabs.ui.events import Update, go_to, on, open_to_all, reveal
-from tabs.ui.plots import written
 from tabs.ui.table import PagedTable
 from tabs.ui.text import notice
 
@@ -48,17 +47,17 @@ NAMES = ("split", "kind", "status", "reason")
 
 
 @lru_cache(maxsize=8)
-def _kinds(numbers: tuple[tuple[str, int], ...]) -> PlotData:
+def _kinds(numbers: tuple[tuple[str, int], ...]) -> Drawn:
     return written(kinds_figure(dict(numbers)))
 
 
 @lru_cache(maxsize=8)
-def _facts(counts: tuple[int, ...]) -> PlotData:
+def _facts(counts: tuple[int, ...]) -> Drawn:
     return written(facts_figure(counts))
 
 
 @lru_cache(maxsize=8)
-def _tokens(lengths: tuple[int, ...], max_length: int, rows: int, counted: bool) -> PlotData:
+def _tokens(lengths: tuple[int, ...], max_length: int, rows: int, counted: bool) -> Drawn:
     return written(tokens_figure(lengths, max_length, rows=rows, counted=counted))
 
 

@@ -1,6 +1,6 @@
 """What visitors are refused, and how much of the rest they may have: on the server, whatever the page shows.
 
-Every call of a handler, from the page, the API or MCP, goes through `Blocks.process_api`, so it is judged there. Gradio's
+Every call of a handler, from the page, the API or MCP, is judged (see `tabs.server.gradio_internals`). Gradio's
 other addresses are closed unless they are listed here: the page needs few of them.
 """
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.machine import on_space
 from tabs.server.answering_model import MODEL
-from tabs.server.blocks import LeanBlocks
+from tabs.server.gradio_internals import LeanBlocks
 from tabs.server.identity import Caller, Rate, acts_for, caller_of
 from tabs.ui.text import duration
 from tabs.ui.watcher import done_by_owner
@@ -45,7 +45,7 @@ OPEN = re.compile(
     rf"|{API}/(info/?|openapi\.json|app_id/?|user/?|token/?|login_check/?|startup-events|theme\.css|reset/?|cancel)"
     rf"|{API}/(heartbeat/\w+|queue/(join|data|status)|(call|run|api)/.+|upload_progress|mcp(/.*)?|file=(?!\w+:).+)"
 )
-"""Paths that anybody may ask for; what they call is judged in `process_api`. `file=` gives what lies in Gradio's own
+"""Paths that anybody may ask for; what they call is judged. `file=` gives what lies in Gradio's own
 folder and never what another server has. Not here, and so closed: running code of components, recording, streaming, the
 editor, the proxy, monitoring, links to a state of the page, run history and waiting for a reload."""
 UPLOAD = re.compile(rf"{API}/upload/?")
@@ -63,26 +63,21 @@ class GuardedBlocks(LeanBlocks):
         self._questions = Rate(QUESTIONS_A_MINUTE, 60)
         super().__init__(**options)
 
-    async def process_api(
-        self, block_fn: Any, inputs: list[Any], state: Any = None, request: Any = None, iterator: Any = None,
-        *others: Any, **options: Any,
-    ) -> dict[str, Any]:  # fmt: skip
-        """As Gradio's, for those who may.
+    async def before_call(self, handler: Any, requests: list[Any], *, begins: bool) -> None:
+        """Let only those who may call a handler.
 
         Raises:
             gr.Error: the handler is not for visitors, or they have called it too often.
         """
-        called = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
-        callers = [await caller_of(one) for one in (request if isinstance(request, list) else [request])]
+        callers = [await caller_of(request) for request in requests]
         caller = next((one for one in callers if not one.is_owner), callers[0])
-        if iterator is None:  # else it was judged when it began
-            self.judge(called.fn, caller)
+        if begins:
+            self.judge(handler, caller)
         acts_for(caller)
-        try:
-            return await super().process_api(block_fn, inputs, state, request, iterator, *others, **options)
-        finally:
-            if not getattr(called.fn, "open_to_all", False):
-                done_by_owner()
+
+    def after_call(self, handler: Any) -> None:
+        if not getattr(handler, "open_to_all", False):
+            done_by_owner()
 
     def judge(self, handler: Any, caller: Caller) -> None:
         if caller.is_owner:
@@ -91,34 +86,20 @@ class GuardedBlocks(LeanBlocks):
             raise gr.Error(refusal(), print_exception=False)
         if getattr(handler, "in_measure", False) and (wait := self._questions.wait(caller.key)):
             raise gr.Error(
-                f"You asked or voted {QUESTIONS_A_MINUTE} times within a minute, and visitors may no more; go on in "
-                f"{duration(math.ceil(wait))}.",
+                f"Limit: {QUESTIONS_A_MINUTE} a minute. Try again in {duration(math.ceil(wait))}.",
                 print_exception=False,
             )
 
-    def queue(self, *values: Any, **options: Any) -> gr.Blocks:
-        super().queue(*values, **options)
-        push = self._queue.push
-
-        async def push_in_turn(body: Any, request: Any, username: str | None) -> Any:
-            said = await self._no_room(body, request)
-            return (False, said, "error") if said else await push(body, request, username)
-
-        self._queue.push = push_in_turn
-        return self
-
-    async def _no_room(self, body: Any, request: Any) -> str:
+    async def refusal_to_wait(self, line: str, waiting: list[Any], request: Any) -> str:
         """Why a question cannot wait in line for the model; empty where it can, and for all that is no question."""
-        called = self.fns.get(body.fn_index)
-        line = self._queue.event_queue_per_concurrency_id.get(MODEL)
-        if called is None or called.concurrency_id != MODEL or line is None:
+        if line != MODEL or not waiting:
             return ""
         caller = await caller_of(request)
         if caller.is_owner:
             return ""
-        if len(line.queue) >= MOST_WAITING:
-            return f"{len(line.queue)} questions are waiting for the model already; ask again in a minute."
-        own = [event for event in line.queue if (await caller_of(event.request)).key == caller.key]
+        if len(waiting) >= MOST_WAITING:
+            return f"{len(waiting)} questions are waiting for the model already; ask again in a minute."
+        own = [other for other in waiting if (await caller_of(other)).key == caller.key]
         return f"{len(own)} of your questions are waiting; wait for their answers." if len(own) >= MOST_OF_ONE else ""
 
 

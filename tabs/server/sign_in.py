@@ -51,15 +51,3 @@ class WhoLine:
         """
         if on_space():
             on(load, who_line, None, self.line)
-
-
-def open_the_button(page: gr.Blocks) -> None:
-    """Let Gradio's own handler write the button's words for everybody who opens the page, and be no endpoint of the API.
-
-    Args:
-        page: built, since Gradio adds the handler at the end.
-    """
-    check = open_to_all(gr.LoginButton._check_login_status)
-    for function in page.fns.values():
-        if getattr(function.fn, "__func__", None) is check:
-            function.api_visibility = "private"

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from gradio.utils import get_upload_folder
-
 from pipeline.errors import RunError
 from pipeline.files import write_text
 from pipeline.runs.folder import DATASET, QUEUED, list_runs, run_size
 from pipeline.runs.recipes import dataset_name, recipe
 from pipeline.runs.status import is_elsewhere, running_run
 from pipeline.runs.view import RunView, find_run, look
+from tabs.server.gradio_internals import upload_folder
 from tabs.training.run_view import history_row
 from tabs.training.settings_form import TERMS
 from tabs.ui.events import open_to_all
@@ -117,6 +116,6 @@ def _shown(value: Any) -> str:
 
 def export(folder: Path) -> str:
     """The run's settings as a file to download, among Gradio's own: looking at a run writes nothing into its folder."""
-    path = Path(get_upload_folder()) / "settings" / f"{folder.name}.yaml"
+    path = upload_folder() / "settings" / f"{folder.name}.yaml"
     write_text(path, recipe(folder))
     return str(path)

@@ -13,9 +13,9 @@ from pipeline.dataset.card import LICENSES
 from pipeline.runs.folder import has_adapter
 from tabs.dataset.download_box import SAVE, pushed_notice, pushing_token, token_box
 from tabs.server.answering_model import make_room
+from tabs.server.gradio_internals import served
 from tabs.training.history_view import chosen
 from tabs.ui.events import QUIET, Update, guarded
-from tabs.ui.files import served
 from tabs.ui.text import escape, notice, progress_bar
 
 FORMS = {

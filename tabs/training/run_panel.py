@@ -13,11 +13,12 @@ from pipeline.runs.folder import has_adapter
 from pipeline.runs.status import running_run
 from pipeline.runs.view import RunView, find_run, look
 from pipeline.space import awake
+from tabs.server.gradio_internals import written
 from tabs.training.plots import details_figure, training_figure
 from tabs.training.run_cards import ending_card, message_list, probe_cells, run_headline
 from tabs.training.run_view import pace_line
 from tabs.ui.events import QUIET, Update, go_to, guarded, open_to_all
-from tabs.ui.plots import SMOOTHING, written
+from tabs.ui.plots import SMOOTHING
 from tabs.ui.table import PagedTable
 from tabs.ui.text import count, escape, notice
 from tabs.ui.watcher import Refresh, recently

@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gradio.components.plot import PlotData
-
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
@@ -32,11 +30,6 @@ RECALL_AXIS: dict[str, Any] = {
     "showgrid": False,
     "tickvals": [0, 25, 50, 75, 100],
 }
-
-
-def written(figure: Any) -> PlotData:
-    """A figure as the browser gets it. Gradio would write it out anew for every window, while all others wait."""
-    return PlotData(type="plotly", plot=figure.to_json())
 
 
 def thin(points: Sequence[T], most: int = MOST_POINTS) -> list[T]:

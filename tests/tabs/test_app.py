@@ -36,16 +36,6 @@ def test_the_page_is_built_without_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_gradio_counts_no_events(tmp_path: Path) -> None:
-    script = (
-        "import app; queue = app.build()._queue; print(queue.ANALYTICS_MAX_EVENTS, queue.ANAYLTICS_CACHE_FREQUENCY)"
-    )
-    done = run(["-c", script], SHELFTALK_HOME=str(tmp_path))
-    most, after = map(int, done.stdout.split())
-    assert most == 1
-    assert after >= 1e9
-
-
 @pytest.mark.parametrize("port", ["none", "0", "70000"])
 def test_a_port_that_is_none_gets_a_sentence(port: str, tmp_path: Path) -> None:
     done = run(["app.py"], PORT=port, SHELFTALK_HOME=str(tmp_path))

@@ -1,0 +1,191 @@
+"""What the app takes from Gradio's private parts is there and does what it is taken for.
+
+After an upgrade of Gradio, a test that fails here names the part that is not as it was.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.state_holder import SessionState
+from gradio_client import Client
+
+from tabs.server.gradio_internals import LABEL, LOOK_SECONDS, LeanBlocks, open_sign_in, served, upload_folder, written
+
+
+class Page:
+    """A page with one event, of Gradio's Blocks or of ours, and a session of it."""
+
+    def __init__(self, kind: type[gr.Blocks]) -> None:
+        with kind() as self.blocks:
+            self.ticked, self.choice = gr.Checkbox(), gr.Dropdown(["a"])
+            self.text, self.state = gr.Textbox(), gr.State(1)
+            self.outputs = [self.ticked, self.choice, self.text, self.state]
+            self.other = gr.HTML()
+            self.blocks.load(lambda: None, None, self.outputs)
+        self.session = SessionState(self.blocks)
+
+    def told(self, predictions: Any) -> list[Any]:
+        with ThreadPoolExecutor(1) as thread:  # the browser's loop has this one, once a test has opened a browser
+            return thread.submit(
+                asyncio.run, self.blocks.postprocess_data(self.blocks.fns[0], predictions, self.session)
+            ).result()
+
+
+UPDATES = {
+    "one value": lambda page: {page.text: "new"},
+    "one component": lambda page: {page.choice: gr.Dropdown(choices=["a", "b"], value="b")},
+    "a state": lambda page: {page.state: 2},
+    "all": lambda page: {page.state: 2, page.ticked: True, page.text: gr.Textbox(visible=False), page.choice: "a"},
+    "a list": lambda page: [True, "a", "y", 2],
+}
+
+
+@pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES)
+def test_an_update_comes_to_the_page_and_to_the_session_as_by_gradio(update: Any) -> None:
+    plain, lean = Page(gr.Blocks), Page(LeanBlocks)
+    assert lean.told(update(lean)) == plain.told(update(plain))
+    assert lean.session[lean.state._id] == plain.session[plain.state._id]
+    assert lean.session[lean.choice._id].choices == plain.session[plain.choice._id].choices
+
+
+@pytest.mark.parametrize("nothing", [gr.skip(), {}])
+def test_what_stays_as_it_is_is_not_made_anew(nothing: Any) -> None:
+    page = Page(LeanBlocks)
+    assert page.told(nothing) == [gr.skip(), gr.skip(), gr.skip(), None]
+    page.told({page.text: "new"})
+    assert page.session[page.ticked._id] is page.ticked
+    assert page.session[page.choice._id] is page.choice
+    assert page.session[page.state._id] == 1
+
+
+def test_a_component_that_is_no_output_is_a_mistake() -> None:
+    page = Page(LeanBlocks)
+    with pytest.raises(ValueError, match="not specified as output"):
+        page.told({page.text: "new", page.other: "new"})
+
+
+def test_a_session_describes_nothing_and_the_page_everything() -> None:
+    page = Page(LeanBlocks)
+    page.told({page.choice: gr.Dropdown(choices=["a", "b"], value="b")})
+    assert not any(page.session.config_values.values())
+    kinds = {component["type"] for component in page.blocks.get_config_file()["components"]}
+    assert kinds >= {"checkbox", "dropdown", "textbox", "state"}
+
+
+class Judged(LeanBlocks):
+    """Blocks that note what they are asked, and refuse what is called `refused`, or waits in a line of that name."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+        super().__init__()
+
+    async def before_call(self, handler: Any, requests: list[Any], *, begins: bool) -> None:
+        self.calls.append((handler.__name__, begins, [type(request).__name__ for request in requests]))
+        if handler.__name__ == "refused":
+            raise gr.Error("You may not.", print_exception=False)
+
+    def after_call(self, handler: Any) -> None:
+        self.calls.append(f"after {handler.__name__}")
+
+    async def refusal_to_wait(self, line: str, waiting: list[Any], request: Any) -> str:
+        assert request.headers["user-agent"] and not waiting
+        return "The line is full." if line == "full" else ""
+
+
+@pytest.fixture(scope="module")
+def served_page() -> Iterator[tuple[Judged, Client]]:
+    def several(text: str) -> Iterator[str]:
+        yield text
+        yield text + "!"
+
+    def refused() -> None: ...
+
+    def waits() -> None: ...
+
+    with Judged() as page:
+        gr.api(several, api_name="several")
+        gr.api(refused, api_name="refused")
+        gr.api(waits, api_name="waits", concurrency_id="full")
+    page.queue()
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", ssr_mode=False)
+    try:
+        yield page, Client(url, verbose=False)
+    finally:
+        page.close(verbose=False)
+
+
+def test_every_step_of_a_call_is_judged_before_and_told_after(served_page: tuple[Judged, Client]) -> None:
+    page, client = served_page
+    page.calls.clear()
+    assert client.predict("a", api_name="/several") == "a!"
+    first, told, *more = page.calls
+    assert first == ("several", True, ["Request"]) and told == "after several"
+    assert more and all(step == ("several", False, ["Request"]) for step in more[::2])
+
+
+def test_what_is_refused_is_not_called(served_page: tuple[Judged, Client]) -> None:
+    page, client = served_page
+    page.calls.clear()
+    with pytest.raises(Exception, match="You may not"):
+        client.predict(api_name="/refused")
+    assert [call[0] for call in page.calls] == ["refused"]
+
+
+def test_what_may_not_wait_in_line_is_told_why(served_page: tuple[Judged, Client]) -> None:
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        served_page[1].predict(api_name="/waits")
+    assert "The line is full" in refused.value.response.text
+
+
+def test_the_queue_looks_seldom_and_counts_nothing(served_page: tuple[Judged, Client]) -> None:
+    page, client = served_page
+    for _ in range(3):
+        client.predict("a", api_name="/several")
+    queue = page._queue
+    assert len(queue.event_analytics) <= 1
+    assert "sleep_when_free" in vars(queue) and queue.sleep_when_free == LOOK_SECONDS
+    assert set(queue.event_queue_per_concurrency_id) <= {str(fn.concurrency_id) for fn in page.fns.values()}
+
+
+def test_the_sign_in_button_s_own_handler_is_for_everybody_and_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradio.oauth._get_mocked_oauth_info", dict)  # it would ask the Hub, as this is no Space
+    with LeanBlocks() as page:
+        gr.LoginButton()
+    found = [
+        f for f in page.fns.values() if getattr(f.fn, "__name__", "") == gr.LoginButton._check_login_status.__name__
+    ]
+    open_sign_in(page)
+    (function,) = found
+    assert function.api_visibility == "private"
+    assert function.fn is not None and getattr(function.fn, "open_to_all", False) is True
+
+
+def test_a_figure_is_sent_as_it_was_written() -> None:
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure(Scatter(y=[1, 2]))
+    told = gr.Plot().postprocess(written(figure))
+    assert told is not None and (told.type, json.loads(told.plot)) == ("plotly", json.loads(figure.to_json()))
+
+
+def test_a_served_file_is_a_copy_among_gradio_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "own"))
+    assert upload_folder() == tmp_path / "own" == Path(gr.Blocks().GRADIO_CACHE)
+    path = tmp_path / "report.html"
+    for words in ("one", "two, longer"):
+        path.write_text(words)
+        copied = Path(served(path))
+        assert copied.read_text() == words and copied.is_relative_to(tmp_path / "own")
+
+
+def test_a_label_still_has_the_attribute_that_the_style_sheet_names() -> None:
+    name = LABEL.removeprefix('[data-testid="').removesuffix('"]')
+    scripts = (Path(gr.__file__).parent / "templates" / "frontend" / "assets").rglob("*.js")
+    assert any(name in script.read_text(encoding="utf-8", errors="replace") for script in scripts)
