@@ -162,7 +162,7 @@ class Visitor(threading.Thread):
         said = answer(self.client, self.question)
         if said == self.crowd.alone[self.question]:
             self.crowd.seen.answers.append(time.monotonic() - before)
-        elif "visitors may no more" in said:
+        elif "Limit: 10 a minute" in said:
             self.crowd.seen.refused += 1
         elif said in self.crowd.alone.values() or f'"{self.title}"' not in said:
             (self.crowd.seen.crossed if '"raw"' in said else self.crowd.seen.errors).append(said[:200])

@@ -171,7 +171,7 @@ class _Told:
         left = f", {p.seconds_left:.0f} s left" if p.seconds_left else ""
         waiting = f" ({p.waiting})" if p.waiting else ""
         say(
-            f"{p.done} of {p.total} products, {p.asked} replies and {p.reused} that were there, {p.per_second:.1f} a second, "
+            f"{p.done} of {p.total} products, {p.asked} replies, {p.reused} reused, {p.per_second:.1f} a second, "
             f"{_usd(p.spent)} spent{left}{waiting}"
         )
 

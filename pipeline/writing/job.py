@@ -39,7 +39,7 @@ PILOT, ESTIMATED, RUNNING, WAITING = "pilot", "estimated", "running", "waiting"
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 UNDER_WAY = (PILOT, RUNNING, WAITING)
 
-UNEXPECTED = "Something went wrong that should not have ({name}). Every reply that arrived is kept; go on or try again."
+UNEXPECTED = "Unexpected error ({name}). Try again; details are in the log, and every reply that arrived is kept."
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _refuse_while_batch(job: Job, kept: Look) -> None:
     """
     shown = kept.job.get("batch") and kept.state in (STOPPED, FAILED) and batch_file(Job.of(kept.job, "")).exists()
     if shown or batch_file(job).exists():
-        raise GenerationError("A batch is at the API already; go on with it, or call it off first.")
+        raise GenerationError("A batch is at the API already; go on with it, or cancel it first.")
 
 
 def go_on(api: ApiSettings, *, batch: bool = False, begun: str = "") -> None:

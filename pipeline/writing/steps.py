@@ -98,7 +98,7 @@ def advance_batch(chosen: list[ChosenProduct], job: Job) -> BatchStatus:
     """One step of a batch; its notes go once it has ended.
 
     Raises:
-        Interrupted: it was called off.
+        Interrupted: it was cancelled.
         GenerationError: as `api.batches.advance`.
     """
     file = batch_file(job)
@@ -107,7 +107,7 @@ def advance_batch(chosen: list[ChosenProduct], job: Job) -> BatchStatus:
     if status.state in ("done", "cancelled"):
         file.unlink(missing_ok=True)
     if status.state == "cancelled":
-        raise Interrupted("The batch was called off; what it had written is kept, and going on asks only for the rest.")
+        raise Interrupted("The batch was cancelled; what it had written is kept, and going on asks only for the rest.")
     return status
 
 

@@ -66,13 +66,13 @@ def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]
     """What the run will do, as (name, figure in words) in HTML."""
     enough = plan.exposures >= ENOUGH_EXPOSURES
     mark = f"<span class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'}</span>"
-    rounds = "all at once"
+    batches = "all at once"
     if (plan.processes, plan.accumulation) != (1, 1):
         on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
-        rounds = f"{plan.micro_batch} at once{on_each}, {count(plan.accumulation, 'round')}"
+        batches = f"{plan.micro_batch} at once{on_each}, batches per update: {plan.accumulation}"
     rows = [
         ("Repetition", f"{mark} each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"),
-        ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({rounds})"),
+        ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({batches})"),
         ("Left out", left_out_words(settings, plan)),
         ("Memory", memory_words(plan)),
         ("Time", time_words(settings, plan)),

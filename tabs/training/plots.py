@@ -67,7 +67,7 @@ DETAILS = {
     "learning_rate": ("How strongly it learns (learning rate)", 1.0),
     "grad_norm": ("Size of the corrections (gradient norm)", 1.0),
     "tokens_per_second": ("Speed (tokens a second)", 1.0),
-    "memory_bytes": ("Memory at most (GB)", 1e-9),
+    "memory_bytes": ("Peak memory (GB)", 1e-9),
 }
 """What else each step tells: its title, and what the number is multiplied by."""
 

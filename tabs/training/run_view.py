@@ -17,7 +17,7 @@ STATE_WORDS = {
 
 
 def pace_line(view: RunView) -> str:
-    """`step 84 of 160 · 2 min left · 260 tokens/s · 2.1 GB`, or what it is doing before the first step."""
+    """`step 84 of 160 · 2 min left · 260 tokens/s · peak memory 2.1 GB`, or what it is doing before the first step."""
     if not view.steps or (view.status.state == "running" and not view.steps_since_start):
         return view.messages[-1] + " …" if view.messages else "Starting …"
     last = view.steps[-1]

@@ -175,7 +175,8 @@ def test_a_plan_shares_the_update_and_the_page_says_so(dataset: Dataset, monkeyp
     assert (four.steps, four.exposures, four.tokens) == (one.steps, one.exposures, one.tokens)
     assert four.memory_bytes < one.memory_bytes
     told, told_of_one = (dict(plan_figures(settings, plan)) for plan in (four, one))
-    assert "of 24 examples (6 at once on each of 4 GPUs, 1 round)" in told["Length"] and "on each GPU" in told["Memory"]
+    assert "of 24 examples (6 at once on each of 4 GPUs, batches per update: 1)" in told["Length"]
+    assert "on each GPU" in told["Memory"]
     assert "GPU" not in told_of_one["Length"] + told_of_one["Memory"]
 
 

@@ -200,7 +200,7 @@ def test_a_batch_that_is_called_off_keeps_what_it_had_written(api: ApiServer) ->
     ended(WAITING)
     generation.call_off(asking(api))
     api.batches.finish(next(iter(api.batches.batches)), "cancelled", count=2)
-    assert "called off" in ended(STOPPED, FAILED, DONE).text
+    assert "cancelled" in ended(STOPPED, FAILED, DONE).text
     assert not writing.batch_file(job(api)).exists()
 
 

@@ -309,8 +309,8 @@ ATTACKS = [
     Attack("A token of the owner's that may only read", "refused", as_("a token that may only read", "compare"), REFUSED),
     Attack("A token that the owner gave another app", "refused", as_("a token of another app", "compare"), REFUSED),
     Attack("A visitor uploads a file", "refused, nothing written", upload, f"^403 .*{re.escape(REFUSED)}"),
-    Attack("The 11th question in a minute", "told how long to wait", too_many_questions, "may no more; go on in"),
-    Attack("… with another address put before one's own", "the same", a_forged_address, "may no more; go on in"),
+    Attack("The 11th question in a minute", "told how long to wait", too_many_questions, "a minute. Try again in"),
+    Attack("… with another address put before one's own", "the same", a_forged_address, "a minute. Try again in"),
     Attack(
         "A request of more than a megabyte", "cut off",
         lambda world: world.get(f"{API}/call/ask", "POST", content=b"x" * (LARGEST_BODY + 1)), "^413 ",
