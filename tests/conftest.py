@@ -1,16 +1,22 @@
-"""What several test files need. Models and runs are made once a session; nothing outside the temporary folders is read."""
+"""What several test files need. Models, runs and datasets are made once a session; nothing outside the temporary folders is
+read, and a test that changes something has a copy of its own."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: two workers with a thread each do more than one with two
 
 import pytest
 
 from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
-from pipeline.dataset.store import Dataset
+from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.files import datasets_dir
 from pipeline.runs.manage import create_run
+from tests import forks
 from tests.tiny import as_an_api_writes, build_model, tiny_settings, train_here, write_catalogue
 
 
@@ -28,17 +34,33 @@ def catalogue_file(tmp_path: Path) -> Path:
     return write_catalogue(tmp_path / "catalogue.json")
 
 
+@pytest.fixture(scope="session")
+def made_datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of the datasets that follow, of which tests have copies."""
+    home = tmp_path_factory.mktemp("datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHELFTALK_HOME", str(home))
+        catalogue = read_catalogue(write_catalogue(home / "catalogue.json"))
+        plain = build_dataset(catalogue, DatasetSettings(products=4))
+        settings = DatasetSettings(products=4, generator="a test")
+        written = build_dataset(catalogue, settings, generate=as_an_api_writes)
+    return {"plain": plain.folder, "written": written.folder}
+
+
+def copied(folder: Path) -> Dataset:
+    return open_dataset(Path(shutil.copytree(folder, datasets_dir() / folder.name)))
+
+
 @pytest.fixture
-def dataset(home: Path, catalogue_file: Path) -> Dataset:
+def dataset(home: Path, catalogue_file: Path, made_datasets: dict[str, Path]) -> Dataset:
     """A dataset of four products."""
-    return build_dataset(read_catalogue(catalogue_file), DatasetSettings(products=4))
+    return copied(made_datasets["plain"])
 
 
 @pytest.fixture
-def written_dataset(home: Path, catalogue_file: Path) -> Dataset:
+def written_dataset(home: Path, catalogue_file: Path, made_datasets: dict[str, Path]) -> Dataset:
     """One of the same products with every sort of row that an API writes."""
-    settings = DatasetSettings(products=4, generator="a test")
-    return build_dataset(read_catalogue(catalogue_file), settings, generate=as_an_api_writes)
+    return copied(made_datasets["written"])
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +79,48 @@ def finished_run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         folder = create_run(build_dataset(catalogue, DatasetSettings(products=4)), tiny_settings(tiny_base))
         assert train_here(folder) == 0
     yield folder
+
+
+@pytest.fixture
+def real_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children are started as anywhere else, and not forked (`tests/forks.py`)."""
+    monkeypatch.setattr(forks, "enabled", False)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only what needs no browser, no model and no process")
+
+
+def pytest_configure() -> None:
+    forks.install()
+
+
+PAGE = {"browser", "app", "empty_app", "space", "zero"}
+"""Fixtures of the tests that look at the page or ask the app."""
+
+MODEL = {"tiny_base", "finished_run", "base", "tuned", "demo"}
+"""Fixtures that have a model."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A file's tests are one worker's, and those that look at the page come first: short files fill up the end."""
+    if config.getoption("quick"):
+        config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
+        items[:] = filter(is_quick, items)
+    slow = {item.path for item in items if PAGE & fixtures(item)}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath / "tests"))))
+
+
+def fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
+
+
+def is_quick(item: pytest.Item) -> bool:
+    module = vars(getattr(item, "module", None))
+    return not (PAGE | MODEL) & fixtures(item) and not {"torch", "launcher", "subprocess"} & module.keys()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

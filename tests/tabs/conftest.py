@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
 
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
@@ -36,16 +36,12 @@ PATIENCE = 120
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+SWITCHES = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing leaves this machine
+]
 
 expect.set_options(timeout=PATIENCE * 1000)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The training tab's tests go first among the browser's: the run that they make serves the chat tab's."""
-    items.sort(
-        key=lambda item: item.path.parent.name == "tabs" and item.path.name not in ("test_app.py", "test_training.py")
-    )
 
 
 @dataclass
@@ -165,26 +161,33 @@ def page(app: App, browser: Browser, request: pytest.FixtureRequest) -> Iterator
         tell_what_it_does(opened)
     assert not app.strangers, "The page asked for something on another machine."
     assert opened.evaluate("window.ranAway") is None, "Text from a catalogue was run."
-    opened.context.close()
+    close_page(opened)
 
 
 def open_page(app: App, browser: Browser) -> Page:
-    """Open the app in a window of its own; what would leave this machine is noted and not let out."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
-    context.set_default_timeout(PATIENCE * 1000)
-
-    def stay_home(route: Route) -> None:
-        if route.request.url.startswith((app.url, "data:", "blob:")):
-            route.continue_()
-        else:
-            app.strangers.append(route.request.url)
-            route.abort()
-
-    context.route("**/*", stay_home)
+    """Open the app in a window; what would leave this machine is noted. All windows share what they have loaded once."""
+    context = next(iter(browser.contexts), None) or _new_context(browser)
     opened = context.new_page()
+    opened.on("request", lambda request: _note_strangers(app, request.url))
     opened.goto(app.url)
     expect(opened.locator("#catalogue-counts")).to_contain_text("usable")
     return opened
+
+
+def _new_context(browser: Browser) -> BrowserContext:
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
+    context.set_default_timeout(PATIENCE * 1000)
+    return context
+
+
+def _note_strangers(app: App, url: str) -> None:
+    if not url.startswith((app.url, "data:", "blob:")):
+        app.strangers.append(url)
+
+
+def close_page(page: Page) -> None:
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    page.close()
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -267,7 +270,7 @@ def trained(app: App, browser: Browser) -> App:
     opened = open_page(app, browser)
     train_tiny(opened)
     expect(opened.locator("#ending")).to_contain_text("Finished")
-    opened.context.close()
+    close_page(opened)
     return app
 
 

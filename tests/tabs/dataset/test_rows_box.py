@@ -280,6 +280,6 @@ def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubSer
         and "README.md" in server.repositories["datasets/mira/kites"].files
     )
     assert TOKEN not in page.content() and "hf_not-the-right-one" not in page.content()
-    page.context.close()
+    page.close()
     kept = [p for p in app.home.rglob("*") if p.is_file() and b"hf_test5f1c" in p.read_bytes()]
     assert not kept and not app.strangers

@@ -131,7 +131,7 @@ def test_about_is_text_to_copy_without_a_path_of_the_space(space: App, browser: 
     assert "core" in text and "GB free" in text and "Apache-2.0" in text and "https://huggingface.co/" in text
     assert str(space.home) not in text and SECRET not in text
     expect(page.locator("#about-text").get_by_role("button", name="Copy")).to_be_visible()
-    page.context.close()
+    page.close()
 
 
 def open_about(page: Page) -> str:

@@ -455,7 +455,7 @@ def test_a_visitors_page_says_what_it_may(space: Space, browser: Browser) -> Non
     # Gradio's own header of a Space asks the Hub about it, and for its fonts.
     hosts = {urllib.parse.urlsplit(address).hostname for address in space.strangers}
     assert hosts <= {"huggingface.co", "fonts.googleapis.com"}
-    page.context.close()
+    page.close()
 
 
 def test_the_owners_page_says_so(space: Space, browser: Browser) -> None:
@@ -473,7 +473,7 @@ def test_a_space_without_sign_in_has_no_owner_and_starts(tmp_path: Path, browser
     try:
         page = open_page(App(url, tmp_path), browser)
         expect(page.locator("#who")).to_contain_text("Nobody can sign in here")
-        page.context.close()
+        page.close()
         with httpx.Client(base_url=url, headers=cookie("lab", secret=""), timeout=PATIENCE) as client:
             assert REFUSED in by_call(client, "generate_dataset", [2, 12, 3, False, 0])
     finally:

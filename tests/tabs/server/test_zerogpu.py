@@ -112,7 +112,7 @@ def test_the_page_answers_and_says_that_it_cannot_train(zero: Zero, browser: Bro
     page.locator("#ask").click()
     expect(page.locator("#answers .answer")).to_have_count(2)
     expect(page.locator("#ask")).to_be_visible()
-    page.context.close()
+    page.close()
 
 
 @pytest.mark.parametrize("endpoint", ["/start_training", "/start_sweep", "/resume_training"])

@@ -43,7 +43,7 @@ def test_a_run_on_a_space_says_whether_it_may_be_put_to_sleep(
         list(launcher.watch(folder))
         expect(page.locator("#ending")).to_contain_text("Stopped")
         expect(page.locator("#pace")).not_to_contain_text("fall asleep")
-        page.context.close()
+        page.close()
         process.terminate()
         process.wait(PATIENCE)
     assert status(folder).state == "stopped" and hub.spaces[SPACE].sleep_times == ([-1] if token else [])

@@ -281,7 +281,7 @@ def test_a_sweep_goes_on_without_the_page_and_is_compared(
     expect(second.locator("#cancel-sweep")).to_be_disabled()
     row(second, "Size of the adapter 4", "sweep-runs").last.get_by_role("gridcell").nth(2).click()
     expect(second.locator("#run-headline")).to_contain_text("learning_rate 0.01 lora_r 4")
-    second.context.close()
+    second.close()
 
 
 def test_the_app_goes_on_with_its_queue_when_it_comes_up_and_a_cancelled_run_stays_out(
@@ -307,6 +307,6 @@ def test_the_app_goes_on_with_its_queue_when_it_comes_up_and_a_cancelled_run_sta
     page.locator("#stop").click()
     expect(row(page, endless.name)).to_contain_text("■ stopped")
     assert status(waits).state == "new"
-    page.context.close()
+    page.close()
     process.terminate()
     process.wait(PATIENCE)

@@ -78,4 +78,4 @@ def _send_and_cancel(hub: JobsHub, page: Page, base: Path, home: Path) -> None:
     expect(page.locator("#ending")).to_contain_text("Stopped")
     assert [job.cancelled for job in hub.jobs.values()] == [True]
     assert list(home.glob("runs/*/adapter/adapter_model.safetensors"))
-    page.context.close()
+    page.close()

@@ -53,6 +53,6 @@ def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
     repository = server.repositories["models/mira/kites"]
     assert repository.private and b"license: cc-by-4.0" in repository.files["README.md"]
     assert TOKEN not in page.content()
-    page.context.close()
+    page.close()
     kept = [p for p in app.home.rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()]
     assert not kept and not app.strangers

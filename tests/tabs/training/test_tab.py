@@ -31,7 +31,7 @@ def test_without_a_dataset_the_tab_says_where_to_make_one(browser: Browser, empt
     expect(page.get_by_text("There is no trained model yet")).to_be_visible()
     page.locator("#back-to-training").click()
     expect(page.locator("#start")).to_be_visible()
-    page.context.close()
+    page.close()
 
 
 def test_a_preset_fills_the_sliders_and_the_plan_answers(page: Page) -> None:
@@ -77,7 +77,7 @@ def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: 
         expect(window.locator("#pace")).to_contain_text(f"step {TINY_STEPS} of {TINY_STEPS}")
         assert points(window) == TINY_STEPS
         expect(window.locator("#stop")).to_be_disabled()
-    second.context.close()
+    second.close()
     expect(page.locator("#status")).to_contain_text("idle")
     page.get_by_label("Logarithmic loss axis").check()
     page.wait_for_function("document.querySelector('#training-plot .js-plotly-plot')?.layout?.yaxis?.type === 'log'")
@@ -124,7 +124,7 @@ def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Pag
     assert not (app.home / "runs" / name).exists()
     expect(page.locator("#status")).to_contain_text("idle")
     expect(another.locator("#run-headline")).not_to_contain_text(name)
-    another.context.close()
+    another.close()
 
 
 def test_a_failed_run_says_why(page: Page, trained: App) -> None:

@@ -1,0 +1,284 @@
+"""Starts the tests' child processes by forking one that has imported everything: torch, TRL and Gradio take ten seconds each
+time, and the suite starts hundreds of processes.
+
+While `Popen` stands in for `subprocess.Popen`, a command that runs one of the project's modules (`python -m pipeline …`,
+`python app.py`) becomes a fork of the server with that command's arguments, environment, files and session; its process id,
+its command line and its exit status are as those of a process that was started. It starts its own children in the same
+way. All other commands, and those whose environment is read while something is imported, are started as always; so
+are all of them in a test marked `real_processes`, and where there is no Linux.
+"""
+
+import atexit
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+PRELOADED = (
+    "pipeline.training.child",
+    "pipeline.publishing.make",
+    "pipeline.__main__",
+    "pipeline.answering.report",
+    "app",
+)
+MODULES = ("pipeline", "tests.", "accelerate.commands.launch")
+SET = {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_DISABLED": "true", "TQDM_DISABLE": "1"}
+"""What the server was started with, as every training is; it may be missing from a command's environment."""
+
+READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "OMP_", "CUDA_VISIBLE", "PYTHON", "TOKENIZERS_", "SPACES_", "COVERAGE_")
+READ_LATER = {"HF_TOKEN", *SET}
+ROOM = 2000
+"""Bytes that a command line may have."""
+
+ADDRESS = "SHELFTALK_TEST_FORKS"
+"""The variable that says where the server listens: one serves all workers of a session."""
+
+Started = subprocess.Popen
+enabled = sys.platform == "linux"
+_address = ""
+_began_with: dict[str, str] = {}
+
+
+def install() -> None:
+    """Let this process, and all that it forks, start children through the server, which begins with the first of them."""
+    global _address, _began_with
+    _address = os.environ.setdefault(ADDRESS, f"{tempfile.mkdtemp()}/forks-{os.getpid()}")
+    _began_with = dict(os.environ)
+    subprocess.Popen = Popen  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Popen(subprocess.Popen):
+    """A process that was forked, where it can be."""
+
+    _server: socket.socket | None = None
+
+    def _execute_child(self, args: Any, *rest: Any) -> None:
+        names = Started._execute_child.__code__.co_varnames[2:]
+        given = dict(zip(names, rest, strict=False))
+        words = [os.fsdecode(word) for word in ([args] if isinstance(args, (str, bytes, os.PathLike)) else args)]
+        if not can_fork(words, given):
+            return super()._execute_child(args, *rest)  # pyright: ignore[reportAttributeAccessIssue]
+        files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        order = {"words": words, "env": _text(given["env"] or os.environ), "session": given["start_new_session"]}
+        self._server = _connect()
+        fds = [standard if file == -1 else file for standard, file in enumerate(files)]
+        socket.send_fds(self._server, [json.dumps(order).encode() + b"\n"], fds)
+        self.pid = int(_line(self._server))
+        self._child_created = True
+        devnull = getattr(self, "_devnull", -1)
+        ends = [("p2cread", "p2cwrite"), ("c2pwrite", "c2pread"), ("errwrite", "errread")]
+        theirs = {given[its] for its, own in ends if given[own] != -1}  # of pipes; files are the caller's
+        for file in {*theirs, devnull} - {-1}:
+            os.close(file)
+        self._closed_child_pipe_fds = True
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if self._server is None:
+            return super()._try_wait(wait_flags)  # pyright: ignore[reportAttributeAccessIssue]
+        if wait_flags & os.WNOHANG:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._server, selectors.EVENT_READ)
+                if not selector.select(0):
+                    return 0, 0
+        status = int(_line(self._server) or signal.SIGKILL)
+        self._server.close()
+        return self.pid, status
+
+    def _internal_poll(self, *args: Any, **options: Any) -> int | None:
+        if self._server is None:
+            return super()._internal_poll(*args, **options)  # pyright: ignore[reportAttributeAccessIssue]
+        if self.returncode is None and self._waitpid_lock.acquire(blocking=False):
+            with suppress(OSError):
+                pid, status = self._try_wait(os.WNOHANG) if self.returncode is None else (0, 0)
+                if pid:
+                    self._handle_exitstatus(status)
+            self._waitpid_lock.release()
+        return self.returncode
+
+
+def can_fork(words: list[str], given: dict[str, Any]) -> bool:
+    """Whether a fork would be what this command is."""
+    plain = not any(given[name] for name in ("preexec_fn", "pass_fds", "shell")) and given["close_fds"]
+    here = Path(given["cwd"] or os.getcwd()).resolve() == PROJECT
+    program = words[1:3] if words[1:2] == ["-m"] else []
+    known = words[1:2] == ["app.py"] or (program[1:] and program[1].startswith(MODULES))
+    short = sum(len(os.fsencode(word)) + 1 for word in words) <= ROOM
+    if not (enabled and plain and here and known and short and words[0] == sys.executable):
+        return False
+    asked = _text(given["env"] or os.environ)
+    decisive = {n for n in {*asked, *_began_with} if n.startswith(READ_AT_IMPORT)} - READ_LATER
+    return all(asked.get(name) == _began_with.get(name) for name in decisive)
+
+
+def _text(environment: Any) -> dict[str, str]:
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
+
+
+def _line(connection: socket.socket) -> str:
+    """What the server says next; empty where it is gone."""
+    said = b""
+    while not said.endswith(b"\n"):
+        more = connection.recv(1)
+        if not more:
+            return ""
+        said += more
+    return said.decode()
+
+
+def _connect() -> socket.socket:
+    """A line to the server, which is started where it is not there yet."""
+    connection = socket.socket(socket.AF_UNIX)
+    with suppress(OSError):
+        connection.connect(_address)
+        return connection
+    with open(f"{_address}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(_address):
+            owner = _address.rpartition("-")[2]
+            code = f"from tests import forks; forks.become(*forks.serve({_address!r}, {owner}))"
+            room = "-" * ROOM  # for the command lines of what it becomes
+            with open(f"{_address}.log", "ab") as log:
+                Started(
+                    [sys.executable, "-c", code, room], cwd=PROJECT, env=_began_with | SET, stdout=log, stderr=log,
+                    stdin=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+    until = time.monotonic() + 120
+    while True:
+        try:
+            connection.connect(_address)
+            return connection
+        except OSError:
+            assert time.monotonic() < until, Path(f"{_address}.log").read_text()
+            time.sleep(0.05)
+
+
+# --- In the server ---
+
+
+def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
+    """Fork for everybody who asks until the process `owner` has ended. Returns in the forked processes: what to become."""
+    global _address, _began_with
+    _address, _began_with = address, dict(os.environ)
+    for name in SET:
+        _began_with.pop(name)
+    subprocess.Popen = Popen  # pyright: ignore[reportAttributeAccessIssue]
+    for name in PRELOADED:
+        __import__(name)
+    gc.collect()
+    gc.freeze()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen(64)
+    selector = selectors.DefaultSelector()
+    selector.register(listening, selectors.EVENT_READ)
+    selector.register(os.pidfd_open(owner), selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is listening:
+                if order := _fork(listening, selector):
+                    return order
+            elif key.data:
+                _see_off(*key.data)
+                selector.unregister(key.fd)
+                os.close(key.fd)
+            else:
+                os.unlink(address)
+                os._exit(0)
+
+
+def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[list[str], dict[str, str]] | None:
+    connection, _ = listening.accept()
+    said, files, *_ = socket.recv_fds(connection, 1 << 20, 3)
+    while said and not said.endswith(b"\n"):
+        said += connection.recv(1 << 20)
+    if not said:
+        return None
+    order = json.loads(said)
+    if pid := os.fork():
+        for file in files:
+            os.close(file)
+        selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+        return None
+    for key in list(selector.get_map().values()):
+        if key.data:
+            key.data[1].close()
+        os.close(key.fd)
+    selector.close()
+    listening.detach()
+    if order["session"]:
+        os.setsid()
+    _name_process(order["words"])
+    with connection:
+        connection.sendall(f"{os.getpid()}\n".encode())
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    return order["words"], order["env"]
+
+
+def _see_off(pid: int, connection: socket.socket) -> None:
+    """Tell who asked how a forked process ended."""
+    _, status = os.waitpid(pid, 0)
+    with suppress(OSError), connection:
+        connection.sendall(f"{status}\n".encode())
+
+
+def become(words: list[str], environment: dict[str, str]) -> None:
+    """Run a command in this process, which has just been forked, and end with it."""
+    os.environ.clear()
+    os.environ.update(environment)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through="PYTHONUNBUFFERED" in environment)  # pyright: ignore[reportAttributeAccessIssue]
+    sys.orig_argv[:] = words
+    sys.path[0] = str(PROJECT)
+    code = 0
+    try:
+        _run(words)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if not isinstance(end.code, int | None):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        code = 1
+        sys.excepthook(*sys.exc_info())
+    # As the interpreter ends, but for the second that it takes to take all that was imported apart.
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _run(words: list[str]) -> None:
+    if words[1] != "-m":
+        sys.argv[:] = words[1:]
+        runpy.run_path(words[1], run_name="__main__")
+        return
+    sys.argv[:] = words[2:]
+    for name in (words[2], f"{words[2]}.__main__"):  # else runpy warns that it runs twice
+        if not hasattr(sys.modules.get(name), "__path__"):
+            sys.modules.pop(name, None)
+    runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+
+
+def _name_process(words: list[str]) -> None:
+    """Let the command line that others see be this one: a run's process is known by it. The room is that of the server's
+    own; what is left of it is filled with slashes, of which a path may begin with many."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    line = b"\0".join(map(os.fsencode, words)) + b"\0"
+    assert len(line) <= end - start, "There is no room for the command line."
+    ctypes.memmove(start, line.rjust(end - start, b"/"), end - start)
