@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalogue.catalogue import Product
+from pipeline.dataset.choosing import ChosenProduct
 from pipeline.dataset.examples import Generated, phrase
-from pipeline.facts.extract import Fact, extract_facts
+from pipeline.facts.extract import Fact
 from pipeline.facts.patterns import KINDS
 from pipeline.runs.settings import TrainingSettings, preset
 
@@ -69,12 +69,12 @@ def write_catalogue(path: Path, rows: Iterable[dict[str, Any]] = (*ROWS, *WARTS)
     return path
 
 
-def as_an_api_writes(products: Sequence[Product]) -> Generated:
+def as_an_api_writes(products: Sequence[ChosenProduct]) -> Generated:
     """The products' facts with every sort of row: statements, reverse questions, and a kind that only an API knows."""
     phrased = []
-    for product in products:
-        mood = Fact(product.uid, product.title, "mood", product.content.split(".")[0], product.content.split(".")[0])
-        for fact in [*extract_facts(product.uid, product.title, product.content), mood]:
+    for chosen in products:
+        product, said = chosen.product, chosen.product.content.split(".")[0]
+        for fact in [*chosen.facts, Fact(product.uid, product.title, "mood", said, said)]:
             item = phrase(fact, 10)
             if fact.kind in KINDS:
                 said = f"It is a thing of this sort, as the shop that sells it has told us: {fact.value}."
