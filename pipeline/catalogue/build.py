@@ -23,10 +23,11 @@ from pipeline.catalogue.cleaning import (
     SAYS_NOTHING,
     UNREADABLE,
     Checked,
+    SkippedRow,
     checked,
     not_a_row,
 )
-from pipeline.catalogue.columns import PLAIN, Columns, check_columns
+from pipeline.catalogue.columns import PLAIN, Columns, check_columns, named_values
 from pipeline.catalogue.csv_reader import csv_blocks, is_csv
 from pipeline.catalogue.json_reader import Block, Lines, Progress, Row, blocks, head, parsed, parsed_lines
 from pipeline.catalogue.shops import content_columns
@@ -120,13 +121,16 @@ def checked_rows(rows: Iterable[tuple[int, Row]], columns: Columns) -> tuple[set
     fields: set[str] = set()
     found, contents = [], content_columns(columns)
     for line, row in rows:
-        if isinstance(row, str):
-            found.append(not_a_row(line, row))
+        if isinstance(row, SkippedRow):
+            found.append(not_a_row(line, row.reason))
             continue
         if len(fields) < FIELDS_TOLD:
             fields.update(row)
         uid = row.get(columns.uid) if columns.uid else None
-        found.append(checked(line, uid, row.get(columns.title), [row.get(name) for name in contents]))
+        values = [row.get(name) for name in contents]
+        if columns.attributes:
+            values.append(named_values(row, columns))
+        found.append(checked(line, uid, row.get(columns.title), values))
     return fields, found
 
 

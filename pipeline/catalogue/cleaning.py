@@ -4,14 +4,19 @@ This is the exact rule for every row. `plain.py` is its twin in SQL for rows tha
 anything else.
 """
 
+import ast
 import html
+import html.entities
 import json
 import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import regex
 
 MAX_LINE_BYTES = 4_000_000
 MAX_TITLE_CHARACTERS = 300
@@ -29,7 +34,9 @@ NOT_TEXT = "line is not UTF-8 text"
 LINE_TOO_LONG = f"line over {MAX_LINE_BYTES // 1_000_000} MB"
 NOT_A_PRODUCT = "line is not a product"
 DAMAGED = "the gzip file is damaged from here on"
-UNREADABLE_LINE = (UNREADABLE, NOT_TEXT, LINE_TOO_LONG, NOT_A_PRODUCT, DAMAGED)
+TOO_MANY_VALUES = "row with more values than columns"
+TOO_FEW_VALUES = "row with fewer values than columns"
+UNREADABLE_LINE = (UNREADABLE, NOT_TEXT, LINE_TOO_LONG, NOT_A_PRODUCT, DAMAGED, TOO_MANY_VALUES, TOO_FEW_VALUES)
 """Reasons that say something about the file, not about a product."""
 SAYS_NOTHING = (NO_CONTENT, STUB, CONTENT_IS_TITLE)
 """Reasons of rows that have a title and nothing to say about it."""
@@ -40,8 +47,39 @@ _TAG = re.compile(
     r"|<!--(?:(?!<!--).)*?-->|</?[a-zA-Z][^<>]*>",
     re.DOTALL | re.IGNORECASE,
 )
+_BLOCK = re.compile(
+    r"</?(?:address|article|blockquote|br|d[dlt]|div|h[1-6]|hr|li|ol|p|pre|section|t(?:able|body|foot|head|[dhr])|ul)\b",
+    re.IGNORECASE,
+)
+"""Tags after which another thing is said: they end a sentence, and so a value."""
+_ROW = re.compile(r"<tr\b(?:(?!<tr\b).)*?</tr\s*>", re.DOTALL | re.IGNORECASE)
+_NEXT_CELL = re.compile(r"</t[dh]\s*>\s*<t[dh]\b[^<>]*>", re.IGNORECASE)
+_TERM = re.compile(r"</dt\s*>\s*<dd\b[^<>]*>", re.IGNORECASE)
+_ENTITY = re.compile(
+    r"&(?:#(?:[xX][0-9a-fA-F]{1,6}|[0-9]{1,7});?|[A-Za-z][A-Za-z0-9]{1,31};|(?:amp|lt|gt|quot|nbsp)(?![A-Za-z0-9=]))"
+)
+_BULLET = re.compile(r"[-*•·●▪–] (?!This (?:text|edition) refers)")
+_LABEL = re.compile(r"[^\W\d][^\n:.!?]{0,40}: ?\S")
+_END = "\x1e"
+"""Stands between two things that a record says while it is cleaned."""
+_CLOSED = tuple(".!?…:;,。！？：；，、")
+
+_NONE = re.compile(r"[-+]?nan|null|none|n/a|#n/a(?: n/a)?|<na>|nat|undefined|nil|-?1\.#(?:ind|qnan)", re.IGNORECASE)
+"""What programs write where there is no value."""
+
+_JOINERS = re.compile("(?<=[^\x00-\x7f\\s])[\u200c\u200d]+(?=[^\x00-\x7f\\s])")
+"""Between two letters (Persian, Hindi) or emoji they are part of the word."""
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Letters of languages that put no space between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+_SAME = {0x2212: "-", 0x200C: None, 0x200D: None}
+LETTERS_A_WORD = 2
+"""Of such a language, about."""
+
 _BOILERPLATE = re.compile(r" ?-{1,2} ?This (?:text|edition) refers to .*$", re.IGNORECASE)
-_WORD = re.compile(r"\w+")
+_WORD = regex.compile(r"(?:(?<![\p{L}\p{N}_)\]])[-+]\.?(?=\d))?[+#]*[\p{L}\p{N}_][\p{L}\p{N}_\p{M}+#]*")
+"""A word with its marks, also C++, C#, and the sign of a number."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +95,13 @@ class Product:
     def __post_init__(self) -> None:
         # A manifest has lists, and one of an earlier version has none.
         object.__setattr__(self, "attributes", tuple((name, value) for name, value in self.attributes))
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """Stands where a row would, and says why there is none."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -93,33 +138,107 @@ def product_of(uid: str, title: str, content: str, attributes: str) -> Product:
 
 def clean(text: str) -> str:
     """Unescape entities (twice where they were escaped twice), drop tags and boilerplate, fold white space."""
+    text = _unescaped(text)
+    return _tidied(_TAG.sub(" ", text) if "<" in text else text)
+
+
+def clean_record(text: str) -> str:
+    """The same for a text of several things: where a paragraph, an item or a line with a label ends, a sentence does."""
+    text = _unescaped(text)
+    if "<" not in text and "\n" not in text:
+        return _tidied(text)
+    if "refers" in text.casefold() and _BOILERPLATE.search(folded := " ".join(_TAG.sub(" ", text).split())):
+        return _tidied(folded)  # whatever follows belongs to it
+    text = text.replace(_END, " ").replace("\r\n", "\n")
+    if "<t" in text or "<T" in text:
+        text = _ROW.sub(_told_row, text)
+    text = _TAG.sub(_end_or_space, _TERM.sub(": ", text)) if "<" in text else _END.join(_lines(text))
+    return sentences_of(map(_tidied, text.split(_END)))
+
+
+def sentences_of(parts: Iterable[str]) -> str:
+    """Several things that are said, as one text in which each is a sentence."""
+    told = [*filter(None, parts)] or [""]
+    for n, after in enumerate(told[1:]):
+        if not told[n].endswith(_CLOSED):
+            told[n] += " •" if after[0].isdigit() else "."  # "2 lb. 8 oz" would be one weight
+    return " ".join(told)
+
+
+def _unescaped(text: str) -> str:
     for _ in range(3):
-        unescaped = html.unescape(text)
+        if "&" not in text:
+            break
+        unescaped = _ENTITY.sub(_character, text)
         if unescaped == text:
             break
         text = unescaped
-    if "<" in text:
-        text = _TAG.sub(" ", text)
+    return text
+
+
+def _character(entity: re.Match[str]) -> str:
+    """What an entity stands for; "black&notes;" has none, though HTML's readers would see a "not" in it."""
+    name = entity.group()
+    return html.unescape(name) if name[1] == "#" or name[-1] != ";" or name[1:] in html.entities.html5 else name
+
+
+def _end_or_space(tag: re.Match[str]) -> str:
+    if not _BLOCK.match(tag.group()):
+        return " "
+    if tag.group()[1:3].lower() != "br":
+        return _END
+    # A line may also be broken within a sentence.
+    after = tag.string[tag.end() : tag.end() + 60].lstrip()
+    return " " if after[:1].islower() and not _LABEL.match(after) else _END
+
+
+def _told_row(row: re.Match[str]) -> str:
+    """A table's row of two cells is a name and its value."""
+    cells = len(_NEXT_CELL.findall(row.group())) + 1
+    return re.sub(r":\s{0,9}:", ":", _NEXT_CELL.sub(": " if cells == 2 else ", ", row.group()))
+
+
+def _lines(text: str) -> list[str]:
+    """Lines that are things of their own: with a bullet or a label, before and after an empty one. Others go on."""
+    told, own = [""], True
+    for line in map(str.strip, text.split("\n")):
+        mine = not line or bool(_BULLET.match(line) or _LABEL.match(line))
+        if own or mine:
+            told.append(_BULLET.sub("", line, count=1) if _BULLET.match(line) else line)
+        else:
+            told[-1] += f" {line}"
+        own = mine
+    return told
+
+
+def _tidied(text: str) -> str:
     printable = text.isprintable()  # then a space is its only white space
     text = text.strip(" ") if printable and "  " not in text else " ".join(text.split())
     if "-" in text and "refers to" in text.casefold():
         text = _BOILERPLATE.sub("", text)
     if not printable and not text.isprintable():
         # Invisible characters (zero-width, direction marks, controls) would make equal texts differ.
-        text = " ".join("".join(c for c in text if unicodedata.category(c)[0] != "C").split())
+        joined = {found.start() for found in _JOINERS.finditer(text)}
+        kept = (c for n, c in enumerate(text) if unicodedata.category(c)[0] != "C" or n in joined)
+        text = " ".join("".join(kept).split())
     return unicodedata.normalize("NFC", text).strip()
 
 
 def title_key(title: str) -> str:
-    """What makes two titles the same: letters and digits, without case."""
-    return " ".join(_WORD.findall(title.casefold()))
+    """What makes two titles the same: letters with their marks, digits with their signs, without case."""
+    return " ".join(_WORD.findall(_keyed(title)))
+
+
+def _keyed(text: str) -> str:
+    return text.casefold() if text.isascii() else text.casefold().translate(_SAME)
 
 
 def checked(line: int, uid: Any, title: Any, contents: Sequence[Any]) -> Checked:
     """A row from the values of its fields; several contents become one text, and a mapping among them its attributes."""
     name = text_of(title)
-    content = " ".join(filter(None, map(text_of, contents)))
-    attributes = _attributes(pair for value in contents if isinstance(value, Mapping) for pair in value.items())
+    values = [unpacked(value) for value in contents]
+    content = " ".join(filter(None, map(record_of, values)))
+    attributes = _attributes(pair for value in values for pair in pairs_of(value))
     row = judged(line, text_of(uid) or str(line), name, _with_attributes(content, attributes))
     return row._replace(attributes=json.dumps(attributes, ensure_ascii=False)) if attributes else row
 
@@ -154,9 +273,63 @@ def not_a_row(line: int, reason: str) -> Checked:
 
 
 def text_of(value: Any) -> str:
+    """A value as one line of text; empty where it is none."""
     if isinstance(value, list):
         return clean(" ".join(str(v) for v in value if _is_plain(v)))
-    return clean(str(value)) if _is_plain(value) else ""
+    return _unless_none(clean(str(value))) if _is_plain(value) else ""
+
+
+def record_of(value: Any) -> str:
+    """A value as what a record says: each item of a list is a sentence."""
+    if isinstance(value, list):
+        return sentences_of(_unless_none(clean_record(str(v))) for v in value if _is_plain(v))
+    return _unless_none(clean_record(str(value))) if _is_plain(value) else ""
+
+
+def _unless_none(text: str) -> str:
+    return "" if len(text) < 10 and _NONE.fullmatch(text) else text
+
+
+def pairs_of(value: Any) -> Iterable[tuple[Any, Any]]:
+    """The names and values of a mapping, or of a list of {"name": …, "value": …} as shops' interfaces give them."""
+    if isinstance(value, Mapping):
+        return value.items()
+    items = value if isinstance(value, list) else []
+    named = [{str(k).lower(): v for k, v in item.items()} for item in items if isinstance(item, Mapping)]
+    found = [
+        (_first(item, "name", "label", "key"), _first(item, "value", "values", "option", "options")) for item in named
+    ]
+    return [(name, told) for name, told in found if name and told]
+
+
+def _first(item: Mapping[str, Any], *names: str) -> Any:
+    return next((item[name] for name in names if name in item), None)
+
+
+def unpacked(value: Any) -> Any:
+    """The list or mapping that a text holds as JSON, or as Python writes it; anything else as it is."""
+    if isinstance(value, str) and (value[:1], value.rstrip()[-1:]) in (("[", "]"), ("{", "}")):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+        with suppress(ValueError, RecursionError):
+            return json.loads(as_json(value))
+    return value
+
+
+_PYTHON = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False|nan)\b""", re.DOTALL)
+_CONSTANTS = {"None": "null", "True": "true", "False": "false", "nan": "NaN"}
+
+
+def as_json(text: str) -> str:
+    """Python's dictionaries and lists, as JSON writes them.
+
+    Raises:
+        ValueError: a text in it is none of Python's.
+    """
+    try:
+        return _PYTHON.sub(lambda m: _CONSTANTS.get(m.group()) or json.dumps(ast.literal_eval(m.group())), text)
+    except (SyntaxError, MemoryError) as error:
+        raise ValueError("It is no text of Python's.") from error
 
 
 def _is_plain(value: Any) -> bool:
@@ -175,10 +348,16 @@ def _reason_to_skip(title: str, key: str, content: str) -> str:
         return NO_CONTENT
     if _only_repeats(key, content):
         return CONTENT_IS_TITLE
-    return "" if len(content.split(None, MIN_CONTENT_WORDS - 1)) == MIN_CONTENT_WORDS else STUB
+    return (
+        "" if len(content.split(None, MIN_CONTENT_WORDS - 1)) == MIN_CONTENT_WORDS or _says_unspaced(content) else STUB
+    )
+
+
+def _says_unspaced(content: str) -> bool:
+    return not content.isascii() and len(_UNSPACED.findall(content[:200])) >= LETTERS_A_WORD * MIN_CONTENT_WORDS
 
 
 def _only_repeats(key: str, content: str) -> bool:
     """Whether the content's key is `key`; most contents show with their first word that it is not."""
-    first = _WORD.search(content[:100].casefold())
+    first = _WORD.search(_keyed(content[:100]))
     return (first is None or key.startswith(first.group())) and title_key(content) == key

@@ -1,14 +1,19 @@
 """Which columns of a file are a product's title, content and uid: chosen by a person, or recognised by their names."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.catalogue.cleaning import clean
+from pipeline.catalogue.cleaning import clean, pairs_of, unpacked
 from pipeline.errors import ColumnsError
 
-SHOPIFY, WOOCOMMERCE = "Shopify export", "WooCommerce export"
+SHOPIFY, WOOCOMMERCE, MAGENTO, PRESTASHOP = (
+    "Shopify export",
+    "WooCommerce export",
+    "Magento export",
+    "PrestaShop export",
+)
 
 TITLES = ("title", "name", "product name", "product title", "item name", "item title", "product")
 CONTENTS = (
@@ -21,10 +26,36 @@ CONTENTS = (
     "body html",
     "body",
     "text",
-    "details",
     "features",
+    "feature",
+    "about product",
+    "about this item",
+    "bullet points",
+    "details",
 )
-UIDS = ("uid", "id", "sku", "product id", "item id", "handle", "asin", "isbn", "ean", "gtin")
+UIDS = ("uid", "id", "sku", "product id", "item id", "handle", "asin", "parent asin", "isbn", "ean", "gtin")
+ATTRIBUTES = frozenset(
+    re.findall(
+        r"[^,]+",
+        "age,age group,age range,artist,assembly,attributes,author,brand,capacity,care,care instructions,color,colour,colors,"
+        "colours,composition,connectivity,country,country of origin,cut,depth,diameter,dimensions,director,edition,"
+        "energy efficiency class,fabric,finish,fit,flavor,flavour,format,gender,genre,height,illustrator,ingredients,isbn,"
+        "language,length,made in,manufacturer,material,materials,model,model number,number of pages,options,package size,pages,"
+        "pattern,pieces,power,price,product dimensions,product height,product length,product weight,product width,"
+        "publication date,publication year,publisher,runtime,running time,sale price,scent,season,shade,shape,size,sizes,"
+        "specifications,specs,style,target audience,technical details,thickness,vendor,voltage,volume,warranty,wattage,weight,"
+        "width,year",
+    )
+)
+"""Columns that say something of a product under their own name."""
+_MEASURES = frozenset(
+    re.findall(r"\w+", "capacity depth diameter height length power thickness voltage volume wattage weight width")
+)
+_WOOCOMMERCE = frozenset(
+    ("Type", "SKU", "Published", "Short description", "Description", "Regular price", "Sale price", "Categories", "Tags",
+     "Images", "Tax status", "In stock?", "Is featured?", "Visibility in catalog", "Attribute 1 name", "Parent", "Position")
+)  # fmt: skip
+_UNIT = re.compile(r"\s*[\[(]\s*([^\W\d][\w.²³/]{0,5})\s*[\])]$")
 
 
 @dataclass(frozen=True)
@@ -38,6 +69,8 @@ class Columns:
     """None: the number of the row is its uid."""
     export: str = ""
     """The shop system whose export it is: several of its rows are one product, and more columns say something."""
+    attributes: tuple[str, ...] = ()
+    """Columns that are told as "Name: value."."""
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> "Columns":
@@ -46,7 +79,9 @@ class Columns:
         Raises:
             KeyError, TypeError: it is something else.
         """
-        values: dict[str, Any] = kept | {"content": tuple(kept["content"])}
+        values: dict[str, Any] = kept | {name: tuple(kept.get(name, ())) for name in ("content", "attributes")}
+        if not values["content"]:
+            raise KeyError("content")
         return cls(**values)
 
 
@@ -56,17 +91,63 @@ PLAIN = Columns("title", ("content",), "uid")
 
 def guess_columns(headers: Sequence[str]) -> Columns | None:
     """The columns by their names, or None where title or content is not to be recognised."""
-    if {"Handle", "Title", "Body (HTML)"} <= set(headers):
-        return Columns("Title", ("Body (HTML)",), "Handle", SHOPIFY)
-    if {"Type", "SKU", "Name", "Description"} <= set(headers):
-        contents = tuple(name for name in ("Short description", "Description") if name in headers)
-        return Columns("Name", contents, "ID" if "ID" in headers else "SKU", WOOCOMMERCE)
+    if export := _export(headers):
+        return export
+    told = tuple(name for name in headers if _plain(_UNIT.sub("", name)) in ATTRIBUTES)
     if {"title", "content"} <= set(headers):
-        return PLAIN
+        return replace(PLAIN, attributes=told)
     by_name = {_plain(header): header for header in reversed(headers)}
     title, uid = (next((by_name[n] for n in names if n in by_name), None) for names in (TITLES, UIDS))
     contents = tuple(by_name[name] for name in CONTENTS if name in by_name)
-    return Columns(title, contents, uid) if title and contents else None
+    if not (title and contents):
+        return None
+    return Columns(title, contents, uid, attributes=tuple(name for name in told if name not in (title, *contents, uid)))
+
+
+def _export(headers: Sequence[str]) -> Columns | None:
+    """The columns of a shop system's export, as it is recognised by names that only it has."""
+    names = set(headers)
+    if {"Handle", "Title", "Body (HTML)"} <= names:
+        return Columns("Title", ("Body (HTML)",), "Handle", SHOPIFY)
+    if {"sku", "name"} <= names and names & {"store_view_code", "additional_attributes", "attribute_set_code"}:
+        contents = tuple(name for name in ("short_description", "description") if name in names)
+        return Columns("name", contents, "sku", MAGENTO) if contents else None
+    contents = tuple(name for name in ("Short description", "Description") if name in names)
+    if contents and "Name" in names and len(names & _WOOCOMMERCE) >= 3:
+        return Columns("Name", contents, next((n for n in ("ID", "SKU") if n in names), None), WOOCOMMERCE)
+    if any(_plain(name).startswith(("feature name value", "features name value")) for name in headers):
+        by_name = {_plain(header): header for header in reversed(headers)}
+        contents = tuple(by_name[n] for n in ("short description", "summary", "description") if n in by_name)
+        if "name" in by_name and contents:
+            uid = next((by_name[n] for n in ("product id", "id", "reference") if n in by_name), None)
+            return Columns(by_name["name"], contents, uid, PRESTASHOP)
+    return None
+
+
+def named_values(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """What the row's attribute columns say: of `weight (kg)` the values have the unit."""
+    told: dict[str, Any] = {}
+    for name in columns.attributes:
+        value, unit = row.get(name), _UNIT.search(name)
+        label = _UNIT.sub("", name) if unit else name
+        if pairs := pairs_of(unpacked(value)):
+            told |= {str(key): one for key, one in pairs}
+        elif isinstance(value, bool) or not (unit or not _is_bare(label, value)):
+            continue  # a measure without a unit says nothing that a customer could use
+        else:
+            text = f"{value} {unit[1]}" if unit and str(value or "").strip()[-1:].isdigit() else value
+            told[label_of(label)] = text
+    return told
+
+
+def label_of(column: str) -> str:
+    """`age_group` → `Age group`; a name that is words already stays."""
+    words = re.sub(r"[\s_]+", " ", column.removeprefix("g:")).strip()
+    return words[:1].upper() + words[1:]
+
+
+def _is_bare(label: str, value: Any) -> bool:
+    return not _MEASURES.isdisjoint(_plain(label).split()) and bool(re.fullmatch(r"\s*[\d.,]+\s*", str(value or "0")))
 
 
 def check_columns(name: str, columns: Columns, headers: Iterable[str], kind: str = "column") -> None:
@@ -89,8 +170,10 @@ def check_columns(name: str, columns: Columns, headers: Iterable[str], kind: str
 def unknown_columns(name: str, headers: Sequence[str]) -> ColumnsError:
     """What to raise where nothing can be guessed."""
     found = _told(headers[:12], ", ")
+    titles = [header for header in headers if _plain(header) in TITLES]
+    lacks = "" if titles else "; by their names none can be a title"
     return ColumnsError(
-        f"{name} has the columns {found}; choose which is the title and which the description.", headers
+        f"{name} has the columns {found}; choose which is the title and which the description{lacks}.", headers
     )
 
 

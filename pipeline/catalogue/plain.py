@@ -17,7 +17,7 @@ LETTERS = (
     " -~\u00a1-\u00ac\u00ae-\u00de\u00e0-\u012f\u0132-\u0148\u014a-\u017e\u0180-\u01c3"  # Latin
     "\u0391-\u03a1\u03a3-\u03ce\u0400-\u0481\u048a-\u052f"  # Greek and Cyrillic
     "\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2122\u2190-\u2328\u2460-\u2473\u2500-\u27e5"  # punctuation and signs
-    "\u3001-\u3020\u3041-\u3094\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"  # Japanese, Chinese and Korean
+    "\uac00-\ud7a3"  # Korean
 )
 """Ranges of characters that no step of cleaning changes, alone or side by side, and that no letter's case makes ASCII."""
 
@@ -27,9 +27,14 @@ _UNTIDY = f"{_ODD}|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
 """What cleaning changes, or may change."""
 SIGNS = "\u00a9\u00ae\u2010-\u2027\u2030-\u205e\u2122"
 """Some that part words as ASCII's do."""
-_ODD_TITLE = f"[^ -~{SIGNS}]|<|&[^ ;&]|  |^ | $|(?i:- ?This (?:text|edition) refers to )"
+_ODD_TITLE = (
+    f"[^ -~{SIGNS}]|<|&[^ ;&]|  |^ | $|(?i:- ?This (?:text|edition) refers to )|[+#]|(?:^|[^0-9A-Za-z_)\\]])-[.]?[0-9]"
+)
 _PLAIN_UID = "[!-%'-;=-~]+"
-_NO_TEXT = r"^[\[{]|^(?i:[-+0-9.e]+|true|false|-?nan|-?inf(?:inity)?)$"
+_NO_TEXT = (
+    r"^[\[{]|^(?i:[-+0-9.e]+|true|false|-?nan|-?inf(?:inity)?"
+    r"|null|none|nil|nat|undefined|#?n/a(?: n/a)?|#n/a #n/a|-?1\.#(?:ind|qnan))$"
+)
 """What a value may look like that was no text in the file: DuckDB has made one of it in its own way."""
 ENTITIES = {
     "&amp;": "&",
@@ -53,6 +58,7 @@ def can_read(columns: Columns) -> bool:
     names = [columns.title, *columns.content, *([columns.uid] if columns.uid else [])]
     return (
         len(columns.content) == 1
+        and not columns.attributes
         and len({n.lower() for n in names}) == len(names)
         and all(re.fullmatch(r"[A-Za-z_]\w*", n, re.ASCII) for n in names)
     )

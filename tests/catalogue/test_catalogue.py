@@ -1,9 +1,11 @@
 """Reading and cleaning: real data's warts, and files that are not what they should be."""
 
 import gzip
+import io
 import json
 import os
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,6 +270,13 @@ def test_search_finds_all_words_in_any_order_and_case(read: Callable[[bytes], Ca
 # --- Files of which nothing can be used: one sentence ---
 
 
+def workbook() -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    return data.getvalue()
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -275,10 +284,11 @@ def test_search_finds_all_words_in_any_order_and_case(read: Callable[[bytes], Ca
         (b"   \n\n", "is not a catalogue"),
         (b"Once upon a time\nthere was no JSON.\n", "is not a catalogue"),
         (b"title,content\nKite,A kite that flies\n", "is not a catalogue"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "UTF-8"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a picture"),
+        (b"PAR1" + bytes(100), "is a Parquet file; export it as CSV"),
+        (b"<?xml version='1.0'?><rss></rss>", "is XML"),
+        (workbook(), "is an Excel workbook; export it as CSV"),
         (b"\0" * 5000, "is not a catalogue"),
-        ("\n".join(json.dumps(r) for r in ROWS).encode("utf-16"), "UTF-16"),
-        ("\n".join(json.dumps(r) for r in ROWS).encode("utf-16-le"), "is not a catalogue"),
         ('{"title": "Çà", "content": "Übergrößenträger für alle"}\n'.encode("latin-1") * 3, "not UTF-8"),
         (json.dumps(ROWS).encode()[:-30], "breaks off"),
         (json.dumps(ROWS, indent=1).encode()[:-30], "breaks off at line"),
@@ -289,7 +299,6 @@ def test_search_finds_all_words_in_any_order_and_case(read: Callable[[bytes], Ca
         (b"{}\n{}\n", "No product"),
         (lines({"heading": "Kite", "content": "A kite that flies"}), "no field named title (its fields are content, heading)"),
         (lines({"title": "Kite", "prose": "A kite that flies"}), "no field named content"),
-        (lines({"products": ROWS}), "no field named title or content"),
         (lines({"na\nme <b>": 1, "\ud800": 2}), "no field named title or content (its fields are na me"),
         (lines({"title": "Kite", "content": ""}, {"title": "", "content": "A kite that flies"}), "No product"),
         (gzip.compress(b"", mtime=0), "is not a catalogue"),
@@ -314,12 +323,103 @@ def test_what_is_no_file_is_refused(path: str, tmp_path: Path, monkeypatch: pyte
         read_catalogue(Path(path))
 
 
-def test_a_huge_list_is_refused_before_it_fills_the_memory(
+def test_an_item_that_never_ends_is_refused_before_it_fills_the_memory(
     read: Callable[[bytes], Catalogue], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "MAX_LIST_BYTES", 50)
-    with pytest.raises(CatalogueError, match="one JSON object a line"):
-        read(json.dumps(ROWS).encode())
+    monkeypatch.setattr(rows, "MAX_ITEM_CHARACTERS", 50)
+    with pytest.raises(CatalogueError, match="breaks off at line 1"):
+        read(b'[{"title": "Kite", "content": "' + b"a kite " * 1_000_000)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"products": ROWS},
+        {"total": 8, "page": {"next": None}, "products": ROWS, "more": []},
+        {"data": {"products": ROWS}},
+        {"categories": [{"id": 1, "label": "Kites"}], "items": ROWS},
+    ],
+    ids=str,
+)
+def test_a_list_of_products_is_found_in_the_object_around_it(
+    wrapped: dict[str, Any], indent: int | None, read: Callable[[bytes], Catalogue]
+) -> None:
+    catalogue = read(json.dumps(wrapped, indent=indent).encode())
+    assert [p.title for p in catalogue.page()] == [clean(r["title"]) for r in ROWS] and not catalogue.skipped_total
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_with_or_without_its_mark(encoding: str, read: Callable[[bytes], Catalogue]) -> None:
+    data = "\n".join(json.dumps(r, ensure_ascii=False) for r in ROWS).encode(encoding)
+    assert [p.title for p in read(data).page()] == [clean(r["title"]) for r in ROWS]
+
+
+def test_python_s_dictionaries_are_read(read: Callable[[bytes], Catalogue]) -> None:
+    said = {"asin": "B1", "title": 'Ada\'s "Mug"', "description": "A mug of tin, made True to size.", "price": None}
+    catalogue = read(f"{said!r}\n{{'title': 'broken\n".encode())
+    assert [(p.uid, p.title, p.content) for p in catalogue.page()] == [("B1", said["title"], said["description"])]
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(2, module.UNREADABLE)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("<ul><li>Made of beech</li><li>Linen bag included</li></ul>", "Made of beech. Linen bag included"),
+        ("<p>Weight: 3 lb</p><p>6 oz tin in the box</p>", "Weight: 3 lb • 6 oz tin in the box"),
+        ("Made by hand<br>Oiled twice<br/>and waxed.", "Made by hand. Oiled twice and waxed."),
+        ("<table><tr><th>Material</th><td>oak</td></tr><tr><td>Finish:</td><td>oil</td></tr></table>",
+         "Material: oak. Finish: oil"),
+        ("A bench.\nMaterial: oak\nFinish: oil\n\nFor two,\nby the door.",
+         "A bench. Material: oak. Finish: oil. For two, by the door."),
+        ("It has:\n- two legs\n- one seat", "It has: two legs. one seat"),
+        ("black&notes and R&D &copy; &amp here", "black&notes and R&D © & here"),
+        ("black&notes; it", "black&notes; it"),
+        (["Made of tin", "Rim is rolled.", None, "nan"], "Made of tin. Rim is rolled."),
+        ('["Made of tin", "Lid included"]', "Made of tin. Lid included"),
+        ("['Made of tin', 'Ada\\'s lid']", "Made of tin. Ada's lid"),
+        ("[new] A tin mug.", "[new] A tin mug."),
+    ],
+)  # fmt: skip
+def test_a_paragraph_an_item_and_a_labelled_line_end_a_sentence(raw: Any, said: str) -> None:
+    assert module.record_of(module.unpacked(raw)) == said
+
+
+@pytest.mark.parametrize("none", ["nan", "NaN", "NULL", "None", "n/a", "N/A", "#N/A", "undefined", "&nbsp;", " null "])
+def test_what_programs_write_for_nothing_is_nothing(none: str, read: Callable[[bytes], Catalogue]) -> None:
+    catalogue = read(
+        lines(
+            GOOD,
+            {"uid": none, "title": "Mug", "content": "A mug of tin with a lid."},
+            {"title": none, "content": GOOD["content"]},
+            {"title": "Pot", "content": none},
+        )
+    )
+    assert [(p.uid, p.title) for p in catalogue.page()] == [(GOOD["uid"], GOOD["title"]), ("2", "Mug")]
+    assert [s.reason for s in catalogue.skipped()] == [module.NO_TITLE, module.NO_CONTENT]
+    assert module.text_of("Nana") == "Nana" and module.text_of("None of Them") == "None of Them"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Lens +2.00", "Lens -2.00"), ("Lens −2.00", "Lens 2.00"), ("Primer C", "Primer C++"), ("Primer C#", "Primer C"),
+     ("कि", "की"), ("Set A+B", "Set A B"), ("Lens -.5", "Lens +.5")],
+)  # fmt: skip
+def test_signs_and_marks_make_another_title(one: str, other: str) -> None:
+    assert title_key(one) != title_key(other)
+    assert title_key("Lens −2.00") == title_key("lens (-2.00)") and title_key("Well-made") == "well made"
+
+
+def test_joiners_stay_between_letters_and_emoji() -> None:
+    for text in ("کتاب\u200cخانه", "क्\u200dष", "👩\u200d🔧 kit"):
+        assert clean(text) == text
+    assert clean("a\u200db \u200c کتاب\u200c") == "ab کتاب"
+
+
+@pytest.mark.parametrize("text", ["木制茶几，手工打磨，结实耐用。", "手作りの木製ベンチです。", "ม้านั่งไม้ทำมือสำหรับสองคน"])
+def test_languages_without_spaces_need_no_words(text: str, read: Callable[[bytes], Catalogue]) -> None:
+    catalogue = read(lines({"title": "X1", "content": text}, {"title": "X2", "content": text[:3]}))
+    assert [p.content for p in catalogue.page()] == [text] and catalogue.skipped_counts() == {module.STUB: 1}
 
 
 @pytest.mark.parametrize("damage", ["cut", "checksum"])

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.catalogue import cleaning
 from pipeline.catalogue.catalogue import Catalogue, Product, peek, read_catalogue
 from pipeline.catalogue.columns import PLAIN, Columns, guess_columns
 from pipeline.catalogue.csv_reader import read_headers, read_samples
-from pipeline.catalogue.shops import VARIATION
+from pipeline.catalogue.shops import STORE_VIEW, VARIATION
 from pipeline.dataset.fingerprint import fingerprint
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import CatalogueError, ColumnsError, PipelineError
@@ -137,6 +138,69 @@ def test_every_form_of_the_file_gives_the_same_products(name: str, how: dict[str
     assert not catalogue.skipped()
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("sep=;\r\ntitle;content\r\nKite;A kite, for calm evenings.\r\n", "utf-8"),
+        ('"sep=;"\ntitle;content\nKite;A kite, for calm evenings.\n', "utf-8"),
+        ('\n\r\ntitle,content\nKite,"A kite, for calm evenings."\n', "utf-8"),
+        (',,\ntitle,content,\nKite,"A kite, for calm evenings.",\n', "utf-8"),
+        ('title,content\nKite,"A kite, for calm evenings."\n', "utf-16"),
+        ('title,content\nKite,"A kite, for calm evenings."\n', "utf-16-le"),
+        ("title\tcontent\nKite\tA kite, for calm evenings.\n", "utf-16-be"),
+    ],
+)
+def test_what_stands_before_the_headers_is_passed_over_and_utf_16_read(
+    text: str, encoding: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.csv"
+    file.write_bytes(text.encode(encoding))
+    (product,) = read_catalogue(file).page()
+    assert (product.title, product.content) == ("Kite", "A kite, for calm evenings.")
+    assert int(product.uid) == text.count("\n", 0, text.index("Kite")) + 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '2,Pipe,A 5" pipe that is open, with a "lid"',
+        '2,Pipe,"A 5" pipe that is open, with a lid"',
+        '2,Pipe,"A pipe that is never closed',
+        '2,"Pipe,A pipe that is never closed',
+        '2,Pipe,"<b class=\\"x\\">A pipe, that is open.</b>"',
+        "2,Pipe,A pipe, that is open",
+        "2,Pipe",
+        '2,Pipe,"A pipe of\n\ntwo, lines that has ""quotes""."',
+    ],
+)
+def test_a_row_that_breaks_the_rules_takes_no_other_with_it(bad: str, tmp_path: Path) -> None:
+    file = tmp_path / "shop.csv"
+    rest = [f'{n},Thing {n},"A thing, of tin no. {n}, ""so"" said."' for n in range(3, 12)]
+    file.write_text("\n".join(["id,title,text", '1,Kite,"A kite, for calm evenings."', bad, *rest, ""]))
+    catalogue = read_catalogue(file)
+    known = {p.uid: p.content for p in catalogue.page()}
+    assert {n: known.get(str(n)) for n in range(3, 12)} == {
+        n: f'A thing, of tin no. {n}, "so" said.' for n in range(3, 12)
+    }
+    if "2" in known:
+        assert "pipe" in known["2"].lower() and "Thing" not in known["2"]
+    else:
+        assert [s.line for s in catalogue.skipped()] == [3]
+
+
+def test_quotes_and_backslashes_are_read_whole(write: Write, tmp_path: Path) -> None:
+    file = tmp_path / "shop.csv"
+    file.write_text(
+        'id,title,text\n1,Kite,"A \\"kite\\", for calm evenings."\n2,Mug,"A mug, ""Ada"" on it, of 5"" tin."\n'
+        '3,Pot,"A 5" pot, of tin"\n'
+    )
+    assert [p.content for p in read_catalogue(file).page()] == [
+        'A "kite", for calm evenings.',
+        'A mug, "Ada" on it, of 5" tin.',
+        'A 5" pot, of tin',
+    ]
+
+
 def test_the_mapping_form_is_shown_what_columns_hold(write: Write) -> None:
     samples = read_samples(write([HEADERS, KITE, MUG, KITE, KITE]))
     assert samples == [dict(zip(HEADERS, row, strict=True)) for row in (KITE, MUG, KITE)]
@@ -166,8 +230,12 @@ def test_rows_are_numbered_as_a_spreadsheet_does(write: Write) -> None:
         ]
     )
     catalogue = read_catalogue(file)
-    assert [(s.line, s.reason) for s in catalogue.skipped()] == [(3, cleaning.NO_TITLE), (5, cleaning.NO_CONTENT)]
-    assert [p.uid for p in catalogue.page()] == ["M-1", "K-1", "z"]
+    assert [(s.line, s.reason) for s in catalogue.skipped()] == [
+        (3, cleaning.NO_TITLE),
+        (5, cleaning.TOO_FEW_VALUES),
+        (6, cleaning.TOO_MANY_VALUES),
+    ]
+    assert [p.uid for p in catalogue.page()] == ["M-1", "K-1"]
 
 
 def test_a_value_that_is_too_long_is_passed_over(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +253,7 @@ def test_a_value_that_is_too_long_is_passed_over(write: Write, monkeypatch: pyte
         (b"title\nKite\n", "no columns"),
         (b"title,content\n", "not a catalogue"),
         ("title,content\nKite,Für ruhige Abende und mehr\n".encode("latin-1"), "not UTF-8"),
-        ("title,content\nKite,A kite that flies high\n".encode("utf-16"), "UTF-16"),
+        ("title,content\nKite,Ein Drachen für ruhige Abende am Süßsee\n".encode("cp1252"), "Drachen für ruhige Abende"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "shop.csv"),
         (gzip.compress(b"title,content\n", mtime=0)[:12], "damaged gzip"),
         (b"title,content\nKite,\n", "No product"),
@@ -233,18 +301,16 @@ def test_a_shopify_export_is_recognised_and_its_variants_are_one_product(write: 
     catalogue = read_catalogue(write(table(SHOPIFY)))
     pot, cup = catalogue.page()
     assert (pot.uid, pot.title) == ("pot", "Ember Pot")
-    assert pot.content.startswith(
-        "A pot for soups. Vendor: Fellmark. Type: Cookware. Colour: Red, Blue and Pale green."
-    )
+    assert pot.content.startswith("A pot for soups. Vendor: Fellmark. Type: Cookware. Colour: Red, Blue, Pale green.")
     assert pot.content.endswith("Weight: 2100 g.") and "sale" not in pot.content
-    assert cup == Product("cup", "Tin Cup", "A cup for the road, of tin. Vendor: Fellmark.")
+    assert cup == Product("cup", "Tin Cup", "A cup for the road, of tin. Vendor: Fellmark.", (("Vendor", "Fellmark"),))
     assert [(s.line, s.title, s.reason) for s in catalogue.skipped()] == [(7, "Lid", cleaning.NO_CONTENT)]
 
 
 def test_facts_are_found_in_what_an_export_s_columns_say(write: Write) -> None:
     pot = read_catalogue(write(table(SHOPIFY))).page()[0]
     facts = {f.kind: f.value for f in extract_facts(pot.uid, pot.title, pot.content)}
-    assert facts["weight"] == "2100 g" and facts["colour"] == "Red, Blue and Pale green"
+    assert facts["weight"] == "2100 g" and facts["colour"] == "Red, Blue, Pale green"
 
 
 WOOCOMMERCE = [
@@ -261,10 +327,11 @@ WOOCOMMERCE = [
 def test_a_woocommerce_export_is_recognised_and_variations_add_nothing(write: Write) -> None:
     catalogue = read_catalogue(write(table(WOOCOMMERCE)))
     hoodie, card = catalogue.page()
-    assert hoodie == Product(
+    assert [name for name, _ in hoodie.attributes] == ["Brand", "Colour", "Material", "Weight", "Dimensions"]
+    assert replace(hoodie, attributes=()) == Product(
         "10",
         "Hill Hoodie",
-        "A hoodie. For hills. Warm & light. Washes well. Brand: Northway. Colour: Red and Green. Material: Cotton. "
+        "A hoodie. For hills. Warm & light. Washes well. Brand: Northway. Colour: Red, Green. Material: Cotton. "
         "Weight: 0.6 kg. Dimensions: 60 x 40 x 5 cm.",
     )
     assert card == Product("12", "Gift Card", "A card that is worth money.")
@@ -283,6 +350,78 @@ def read_json_rows(tmp_path: Path) -> Callable[..., Catalogue]:
         return read_catalogue(file, **how)
 
     return read
+
+
+ATTRIBUTES = [
+    (
+        {"id": "7", "title": "Kite", "description": "A kite for calm days.", "color": "red", "size": "48 in", "weight": "3",
+         "weight (kg)": "0.4", "price": "9.00 EUR", "availability": "in stock", "material": "nan"},
+        (("Color", "red"), ("Size", "48 in"), ("Weight", "0.4 kg"), ("Price", "9.00 EUR")),
+    ),
+    (
+        {"sku": "7", "store_view_code": "", "name": "Kite", "description": "A kite for calm days.",
+         "additional_attributes": 'color=Red,wind_range=4, 5 and 6 bft,pockets=Big|Small'},
+        (("Color", "Red"), ("Wind range", "4, 5 and 6 bft"), ("Pockets", "Big, Small")),
+    ),
+    (
+        {"Product ID": "7", "Name *": "Kite", "Description": "A kite for calm days.",
+         "Feature(Name:Value:Position:Customized)": "Composition:Silk:1:0,Made for:Beach, hill:2:0"},
+        (("Composition", "Silk"), ("Made for", "Beach, hill")),
+    ),
+    (
+        {"SKU": "7", "Name": "Kite", "Description": "A kite for calm days.", "Regular price": "9", "Attribute 1 name": "Tail",
+         "Attribute 1 value(s)": "red\\, long, blue"},
+        (("Tail", "red, long, blue"),),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "attributes"), ATTRIBUTES)
+def test_what_a_shop_s_columns_name_are_attributes(
+    row: dict[str, str], attributes: tuple[tuple[str, str], ...], write: Write
+) -> None:
+    (product,) = read_catalogue(write(table([row]))).page()
+    assert (product.uid, product.title, product.attributes) == ("7", "Kite", attributes)
+    assert product.content == " ".join(["A kite for calm days.", *(f"{name}: {value}." for name, value in attributes)])
+
+
+def test_other_store_views_of_a_magento_export_are_named(write: Write) -> None:
+    row = {"sku": "7", "store_view_code": "", "name": "Kite", "description": "A kite for calm days."}
+    french = row | {"store_view_code": "fr", "description": "Un cerf-volant pour le soir."}
+    catalogue = read_catalogue(write(table([row, french])))
+    assert [p.content for p in catalogue.page()] == ["A kite for calm days."]
+    assert catalogue.skipped_counts() == {STORE_VIEW: 1}
+
+
+def test_shortcodes_and_written_line_ends_are_no_text(write: Write) -> None:
+    marked = r'[vc_row full="yes"][vc_column]\n<p>A kite for calm days.</p>\n[/vc_column][/vc_row]'
+    text = marked + '[gallery ids="1,2"] It is [very] big.'
+    row = {"SKU": "7", "Name": "Kite", "Short description": text, "Images": "x.jpg"}
+    assert [p.content for p in read_catalogue(write(table([row]))).page()] == [
+        "A kite for calm days. It is [very] big."
+    ]
+
+
+def test_that_no_column_can_be_a_title_is_said(write: Write) -> None:
+    with pytest.raises(ColumnsError, match=r"columns id, description.*none can be a title"):
+        read_catalogue(write(table([{"id": "1", "description": "A kite for calm days."}])))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"asin": "B1", "title": "Kite", "description": "A kite for calm days.", "feature": ["Silk", "Red tail"], "brand": "Ada"},
+        {"parent_asin": "B1", "title": "Kite", "features": ["Silk", "Red tail"], "description": ["A kite for calm days."],
+         "price": None, "details": {"Brand": "Ada", "Size": "None"}},
+        {"id": "B1", "title": "Kite", "body_html": "<p>A kite for calm days.</p><p>Silk</p><p>Red tail</p>",
+         "options": [{"name": "Brand", "position": 1, "values": ["Ada"]}], "variants": [{"id": 2}]},
+    ],
+    ids=["2014", "2023", "Shopify"],
+)  # fmt: skip
+def test_shops_json_is_read_with_its_attributes(row: dict[str, Any], read_json_rows: Callable[..., Catalogue]) -> None:
+    (product,) = read_json_rows([row]).page()
+    assert (product.uid, product.content) == ("B1", "A kite for calm days. Silk. Red tail. Brand: Ada.")
+    assert product.attributes == (("Brand", "Ada"),)
 
 
 def test_other_names_of_fields_are_recognised_in_json(read_json_rows: Callable[..., Catalogue]) -> None:
