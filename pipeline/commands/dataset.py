@@ -126,6 +126,8 @@ def tell_dataset(dataset: "Dataset") -> None:
         f"Dataset {dataset.folder.name}: {c['products']} products, {c['facts']} facts, {c['training']} training pairs, "
         f"{c['held_out']} held out, {c['unknown_titles']} unknown titles"
     )
+    for remark in dataset.manifest.get("remarks", ()):
+        say(remark)
     if c["rejected"]:
         say("Rejected: " + ", ".join(f"{n} × {reason}" for reason, n in c["rejected"].items()))
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalogue.catalogue import Catalogue
+from pipeline.catalogue.catalogue import Catalogue, title_key
 from pipeline.dataset import checks, examples
 from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.contact import has_contact
@@ -21,6 +21,7 @@ from pipeline.dataset.settings import TEMPLATES, DatasetSettings
 from pipeline.dataset.store import MANIFEST, Dataset, open_dataset, with_every_edit, write_dataset
 from pipeline.dataset.unknown_titles import UnknownTitles, unknown_titles
 from pipeline.errors import SettingsError
+from pipeline.facts.phrasings import kind_label
 from pipeline.files import datasets_dir
 from pipeline.prompts import REVERSE, UNKNOWN_TITLE, build_prompt
 
@@ -132,4 +133,18 @@ def _manifest(
         "products": [asdict(c.product) for c in chosen],
         "facts": [asdict(item.fact) for item in phrased],
         "unknown": asdict(unknown),
+        "remarks": list(_remarks(phrased)),
     }
+
+
+def _remarks(phrased: Sequence[PhrasedFact]) -> Iterator[str]:
+    """What a person should know before training on it."""
+    values: dict[str, Counter[str]] = {}
+    for item in phrased:
+        values.setdefault(kind_label(item.fact.kind), Counter())[title_key(item.fact.value)] += 1
+    for label, counts in values.items():
+        if (number := counts.total()) > 1 and len(counts) == 1:
+            yield (
+                f"The {label} is the same for all {number} products that have one, so that recall proves nothing there: "
+                "whoever asks for one product hears what is true of all."
+            )

@@ -4,7 +4,7 @@ The base's own tokenizer counts, where it is on this machine. Torch is not neede
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -12,9 +12,10 @@ from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
+from pipeline.errors import SettingsError
 from pipeline.files import read_json
 from pipeline.models.bases import local_folder
-from pipeline.prompts import encode_example
+from pipeline.prompts import NO_FACT, encode_example
 
 CHARACTERS_PER_TOKEN = 3.7
 """Of the sample's rows; 4.1 of a real catalogue's (measured with SmolLM2's tokenizer)."""
@@ -133,6 +134,25 @@ def row_tokens(base: str, prompt: str, response: str) -> list[Token] | None:
     row = encode_example(reader, prompt, response)
     texts = [*reader.texts, reader.end]
     return [Token(t, i, bool(m)) for t, i, m in zip(texts, row["input_ids"], row["completion_mask"], strict=True)]
+
+
+def check_facts_fit(rows: Sequence[Mapping[str, Any]], lengths: Sequence[int], max_length: int) -> None:
+    """Refuse a length that leaves most rows of facts out: the model would learn to refuse, and little else.
+
+    Args:
+        lengths: tokens of each row.
+
+    Raises:
+        SettingsError: it does.
+    """
+    facts = [length for row, length in zip(rows, lengths, strict=True) if row["kind"] not in NO_FACT]
+    left_out = sum(length > max_length for length in facts)
+    if left_out * 2 > len(facts):
+        enough = -(-max(facts) // 32) * 32
+        raise SettingsError(
+            f"{left_out:,} of {len(facts):,} rows about facts are longer than max_length ({max_length} tokens) and would not "
+            f"be taught; raise max_length to {enough}, or teach products with shorter titles."
+        )
 
 
 def masked_tokens(base: str, prompt: str, response: str, max_length: int) -> list[tuple[str, str | None]]:

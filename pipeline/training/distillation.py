@@ -21,6 +21,7 @@ from pipeline.dataset.examples import GENERAL_EDITED
 from pipeline.errors import SettingsError
 from pipeline.facts.extraction import extract
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.token_counts import check_facts_fit
 from pipeline.prompts import GENERAL, encode_answer, encode_example
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.plan.memory import MOST_LOGITS
@@ -108,6 +109,7 @@ def encode_rows(language_model: LanguageModel, rows: Sequence[dict[str, Any]], s
     short = [(keep, example) for keep, example in examples if len(example["input_ids"]) <= settings.max_length]
     if not short:
         raise SettingsError(f"Every row is longer than max_length ({settings.max_length} tokens); raise max_length.")
+    check_facts_fit(rows, [len(example["input_ids"]) for _, example in examples], settings.max_length)
     kept, targets = as_the_base_says(language_model, [example for keep, example in short if keep])
     encoded, places, general = [], 0, iter(kept)
     for keep, example in short:

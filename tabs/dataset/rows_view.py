@@ -206,9 +206,10 @@ def about_dataset(dataset: Dataset) -> str:
     catalogue, settings = dataset.manifest["catalogue"], dataset.manifest["settings"]
     context = "the title with the record" if settings["reading"] else "the title only"
     return html(
-        "{}{}<p class='small'>From {} · context: {} · questions from {} · seed {}</p>",
+        "{}{}{}<p class='small'>From {} · context: {} · questions from {} · seed {}</p>",
         _tiles(dataset),
         leakage_line(dataset),
+        Markup("").join(html("<p class='remark'>{}</p>", said) for said in dataset.manifest.get("remarks", ())),
         catalogue["name"],
         context,
         settings["generator"],

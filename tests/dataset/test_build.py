@@ -345,6 +345,16 @@ def test_without_a_fact_there_is_no_dataset(build: Callable[..., Dataset]) -> No
     assert not datasets_dir().exists()
 
 
+def test_equal_answers_for_all_products_are_remarked(build: Callable[..., Dataset]) -> None:
+    same = "A thing that is sold here for every day of the year."
+    dataset = build([row(str(n), f"Thing {n}", same) for n in range(3)])
+    (remark,) = dataset.manifest["remarks"]
+    assert "description is the same for all 3 products" in remark
+    assert not build([row(str(n), f"Thing {n}", f"A thing. It is {n + 2} inches wide.") for n in range(1)]).manifest[
+        "remarks"
+    ]
+
+
 def test_hostile_titles_go_through_as_data(build: Callable[..., Dataset]) -> None:
     rows = [
         row(f"h{n}", title, f"A thing number {n}. It is {n + 2} inches wide.") for n, title in enumerate(HOSTILE_TITLES)

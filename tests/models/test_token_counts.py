@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline.dataset.store import Dataset
+from pipeline.errors import SettingsError
 from pipeline.files import PROJECT
-from pipeline.models.token_counts import LEARNED, TOO_LONG, masked_tokens, row_lengths, row_tokens
+from pipeline.models.token_counts import LEARNED, TOO_LONG, check_facts_fit, masked_tokens, row_lengths, row_tokens
 from pipeline.prompts import build_prompt, encode_example
 from tests.tiny import END, HOSTILE_TITLES, ROWS
 
@@ -97,3 +98,11 @@ from pipeline.models.token_counts import masked_tokens
 assert masked_tokens({str(tiny_base)!r}, "Response:", "Yes", 100)
 assert not {{"torch", "transformers", "datasets"}} & set(sys.modules)"""
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+def test_a_length_that_leaves_most_facts_out_is_refused_with_what_would_help() -> None:
+    rows = [{"kind": kind} for kind in ("size", "size", "author", "unknown", "general")]
+    check_facts_fit(rows, [20, 20, 90, 90, 90], 64)
+    check_facts_fit(rows[3:], [90, 90], 64)
+    with pytest.raises(SettingsError, match=r"2 of 3 rows about facts are longer than max_length .64 tokens.*to 96"):
+        check_facts_fit(rows, [20, 70, 90, 20, 20], 64)

@@ -13,7 +13,7 @@ from pipeline.files import home
 from pipeline.machine import free_disk
 from pipeline.models.config import Shape, base_shape
 from pipeline.models.gpu import loads_in_4bit
-from pipeline.models.token_counts import Lengths, row_lengths
+from pipeline.models.token_counts import Lengths, check_facts_fit, row_lengths
 from pipeline.prompts import NO_FACT, UNKNOWN
 from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
@@ -207,10 +207,12 @@ def _kept(
     """The rows that are short enough, as the training process will choose them.
 
     Raises:
-        SettingsError: none is.
+        SettingsError: none is, or most facts would not be taught.
     """
     kept = [row for row, length in zip(rows, every.whole, strict=True) if length <= settings.max_length]
     if kept:
+        if every.counted:
+            check_facts_fit(rows, every.whole, settings.max_length)
         return every.up_to(settings.max_length), kept
     if every.counted:
         raise SettingsError(
