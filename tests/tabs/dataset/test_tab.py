@@ -121,10 +121,10 @@ def test_an_upload_is_used_and_found_again_after_a_reload(page: Page, tmp_path: 
         (b"", "is empty"),
         (b"this is no JSON\nat all\n", "is not a catalogue"),
         (b'{"name": "x", "text": "y"}\n', "content under 4 words"),
-        ('{"title": "Käse", "content": "vier Worte und mehr"}'.encode("utf-16"), "is UTF-16 text"),
+        (b"PAR1" + bytes(200), "is a Parquet file"),
         (b'{"title": "Only a title", "content": ""}\n', "No product of"),
     ],
-    ids=["empty", "not JSON", "a stub", "UTF-16", "no content"],
+    ids=["empty", "not JSON", "a stub", "Parquet", "no content"],
 )
 def test_a_bad_file_gets_one_sentence_and_loses_nothing(page: Page, tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "bad.jsonl"
