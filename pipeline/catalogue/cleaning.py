@@ -78,7 +78,7 @@ LETTERS_A_WORD = 2
 """Of such a language, about."""
 
 _BOILERPLATE = re.compile(r" ?-{1,2} ?This (?:text|edition) refers to .*$", re.IGNORECASE)
-_WORD = regex.compile(r"(?:(?<![\p{L}\p{N}_)\]])[-+]\.?(?=\d))?[+#]*[\p{L}\p{N}_][\p{L}\p{N}_\p{M}+#]*")
+_WORD = regex.compile(r"(?:(?<![\p{L}\p{N}_)\]])[-+]\.?(?=\d))?[+#]{0,3}[\p{L}\p{N}_][\p{L}\p{N}_\p{M}+#]*")
 """A word with its marks, also C++, C#, and the sign of a number."""
 
 

@@ -127,6 +127,13 @@ def test_hostile_text_is_cleaned_in_linear_time(seed: str) -> None:
     clean(seed * (1_000_000 // len(seed)) + " end")  # in quadratic time: minutes
 
 
+@pytest.mark.parametrize("seed", ["+", "#", "-1", "</td> <td>", "<li>", "\n- ", "A: b\n", "<br>a", "é\u200c"])
+def test_hostile_records_and_titles_are_read_in_linear_time(seed: str) -> None:
+    text = seed * (300_000 // len(seed)) + " end"
+    module.clean_record(text)
+    title_key(text)
+
+
 def test_entities_leave_no_digits_behind() -> None:
     assert "8217" not in clean("Oskar&#8217;s, Oskar&amp;#8217;s, Oskar&amp;amp;#8217;s")
 
