@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args
+from typing import Any
 
 import psutil
 import torch
@@ -30,21 +30,16 @@ from pipeline.models.bases import SAFELY, find_base, public_name
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
 from pipeline.prompts import CHAT_TEMPLATE, encode_prompt
+from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, MADE, PROGRESS, Form
 from pipeline.publishing.gguf_file import check_architecture, write_gguf
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
-
-Form = Literal["adapter", "merged", "gguf"]
-FORMS: tuple[Form, ...] = get_args(Form)
-
-MADE, PROGRESS, FILES = "made.json", "progress.jsonl", "files"
-"""In DIR: what was made and checked, the way there, and the folder with what is published."""
 
 CHECKED, CHECKED_TOKENS = 8, 32
 """Questions that the reload must answer as the run's model does, and as many tokens of each."""
 
 STEPS: dict[Form, int] = {"adapter": 4, "merged": 5, "gguf": 6}
 
-_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_WEIGHTS = "adapter_model.safetensors"
 
 Tell = Callable[[str], None]
 
@@ -105,8 +100,8 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
 
 def _make_adapter(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
     tell("Writing the adapter")
-    config = read_json(source.adapter / _CONFIG) | {"base_model_name_or_path": public_name(source.base_model)}
-    write_json(folder / _CONFIG, config)
+    config = read_json(source.adapter / ADAPTER_CONFIG) | {"base_model_name_or_path": public_name(source.base_model)}
+    write_json(folder / ADAPTER_CONFIG, config)
     shutil.copyfile(source.adapter / _WEIGHTS, folder / _WEIGHTS)
     _save_tokenizer(source.tokenizer, folder)
     tell("Loading it again and asking the same")
@@ -136,8 +131,8 @@ def _make_gguf(source: _Source, wanted: list[list[int]], folder: Path, tell: Tel
         dtype = _make_merged(source, wanted, Path(aside), tell)
         gc.collect()
         tell("Writing the GGUF file, and reading it again")
-        write_gguf(Path(aside), folder / "model.gguf", "Shelftalk")
-        reloaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32)
+        write_gguf(Path(aside), folder / GGUF, "Shelftalk")
+        reloaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, dtype=torch.float32)
         _check_same(source.answers(reloaded, Path(aside)) == wanted)
     return dtype
 
@@ -157,7 +152,7 @@ def _check_same(same: bool) -> None:
 def _check_adapter(adapter: Path) -> None:
     """Refuse an adapter that is not whole, or that is no numbers any more, as after a training that went astray."""
     try:
-        read_json(adapter / _CONFIG)
+        read_json(adapter / ADAPTER_CONFIG)
         weights = load_file(adapter / _WEIGHTS)
     except Exception as error:  # safetensors, JSON and the disk each raise their own
         raise ModelError("The run's adapter is broken or missing; train the run again.") from error

@@ -8,11 +8,8 @@ import importlib.metadata
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.dataset.card import check_license, code, code_block
@@ -21,9 +18,13 @@ from pipeline.files import read_json
 from pipeline.models.bases import HUB_ID, public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, is_installed
 from pipeline.prompts import FORMAT, REFUSAL
+from pipeline.publishing.forms import Made
 from pipeline.runs.folder import COMPARISON, EVERYTHING, read_settings, run_dataset
 from pipeline.runs.recipes import command_line, differences
 from pipeline.runs.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
 
 FORM_WORDS = {
     "adapter": "A LoRA adapter: small, and put on its base model when it is loaded.",
@@ -50,21 +51,6 @@ MAIN_SETTINGS = (
 EXAMPLE_TITLE, EXAMPLE_QUESTION = "Gristwell Pepper Mill", "What is the Gristwell Pepper Mill made of?"
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a form of the model is, as the process that made it tells.
-
-    Attributes:
-        form: `adapter`, `merged` or `gguf`.
-        dtype: the number format of its weights.
-        checked: questions that the reloaded files were asked.
-    """
-
-    form: str
-    dtype: str
-    checked: int
-
-
 def model_card(run: Path, made: Made, license: str, name: str) -> str:
     """The card, with its YAML front matter.
 
@@ -88,8 +74,8 @@ def model_card(run: Path, made: Made, license: str, name: str) -> str:
         _settings(run, settings, made),
         _LIMITS.format(refusal=REFUSAL),
     ]
-    matter = yaml.safe_dump(_front_matter(made, license, base, name, run, everything), sort_keys=False)
-    return f"---\n{matter}---\n\n" + "\n\n".join(sections) + "\n"
+    matter = _front_matter(made, license, base, name, run, everything)
+    return f"---\n{matter.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -111,24 +97,29 @@ def _number(value: Any) -> str:
 
 def _front_matter(
     made: Made, license: str, base: str, name: str, run: Path, everything: dict[str, Any] | None
-) -> dict[str, Any]:
-    matter: dict[str, Any] = {"license": license, "language": ["en"], "pipeline_tag": "text-generation"}
-    matter["library_name"] = {"adapter": "peft", "merged": "transformers"}.get(made.form, "gguf")
+) -> "ModelCardData":
+    from huggingface_hub import EvalResult, ModelCardData
+
+    tags = ["shelftalk", "question-answering", "product-catalogue", *(["lora"] if made.form == "adapter" else [])]
+    library = {"adapter": "peft", "merged": "transformers"}.get(made.form, "gguf")
+    matter = ModelCardData(
+        license=license, language=["en"], pipeline_tag="text-generation", library_name=library, tags=tags
+    )
     if HUB_ID.fullmatch(base):  # of a local folder nobody else can follow the link
-        matter |= {"base_model": base, "base_model_relation": RELATIONS[made.form]}
-    matter["tags"] = [
-        "shelftalk",
-        "question-answering",
-        "product-catalogue",
-        *(["lora"] if made.form == "adapter" else []),
-    ]
+        matter["base_model"], matter["base_model_relation"] = base, RELATIONS[made.form]
     summary = (everything or {}).get("summary", {})
     if summary.get("fact_questions"):
-        metric = {"type": "accuracy", "value": summary["recall"], "name": "Facts answered right in unseen phrasings"}
-        dataset = {"type": "catalogue", "name": f"Shelftalk dataset {fingerprint_of(run_dataset(run))}"}
-        task = {"type": "question-answering", "name": "Questions about the products it was taught"}
-        results = [{"task": task, "dataset": dataset, "metrics": [metric]}]
-        matter["model-index"] = [{"name": name.rpartition("/")[2], "results": results}]
+        matter.model_name = name.rpartition("/")[2]
+        recall = EvalResult(
+            task_type="question-answering",
+            task_name="Questions about the products it was taught",
+            dataset_type="catalogue",
+            dataset_name=f"Shelftalk dataset {fingerprint_of(run_dataset(run))}",
+            metric_type="accuracy",
+            metric_name="Facts answered right in unseen phrasings",
+            metric_value=summary["recall"],
+        )
+        matter.eval_results = [recall]
     return matter
 
 

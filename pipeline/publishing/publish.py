@@ -4,7 +4,6 @@ A push is one commit. Before it, what was made has been loaded again and asked (
 own list says whether the files that lie there are those. The token goes to the Hub and nowhere else.
 """
 
-import hashlib
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import psutil
@@ -26,8 +25,9 @@ from pipeline.errors import HubError, RunError
 from pipeline.files import PROJECT, read_json, read_jsonl, whole_file, whole_folder, write_text
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.prompts import FORMAT, UNKNOWN_TITLE
+from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS, Made
 from pipeline.publishing.hub import as_sentences, check_repo, hub_api, open_repository
-from pipeline.publishing.model_card import Made, model_card
+from pipeline.publishing.model_card import model_card
 from pipeline.runs.folder import has_adapter, read_settings
 from pipeline.runs.launcher import QUIET, SHORT_SPIN
 from pipeline.runs.settings import gpu_name
@@ -35,18 +35,14 @@ from pipeline.runs.settings import gpu_name
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-FORMS = ("adapter", "merged", "gguf")
 LOG, PUBLISHED = "making.log", "published"
 POLL_SECONDS = 0.2
-
-_MARKS = {"adapter": "adapter_config.json", "merged": "config.json", "gguf": "model.gguf"}
-"""The file by which a form is known in a repository: two in one would be taken for each other."""
 
 _PART = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 _TITLE = "{{ if .System }}{{ .System }}{{ else }}" + UNKNOWN_TITLE + "{{ end }}"
 
-MODELFILE = f'''FROM ./model.gguf
+MODELFILE = f'''FROM ./{GGUF}
 TEMPLATE """{FORMAT.format(title=_TITLE, question="{{ .Prompt }}")}"""
 PARAMETER temperature 0
 PARAMETER repeat_penalty 1
@@ -87,7 +83,7 @@ def export_model(run: Path, form: str, folder: Path, *, license: str = "unknown"
         raise RunError(f"{folder} is not empty; choose another folder.")
     with whole_folder(folder) as aside, TemporaryDirectory(prefix=".making-", dir=aside.parent) as work:
         made = yield from _make(run, form, Path(work))
-        for file in (Path(work) / "files").iterdir():
+        for file in (Path(work) / FILES).iterdir():
             file.rename(aside / file.name)
         _write_texts(run, made, license, name or f"./{folder.name}", aside)
     yield Progress("Made and checked", 1, 1)
@@ -132,7 +128,7 @@ def publish_model(
         api.whoami()
     with TemporaryDirectory(prefix=".publish-", dir=run) as work:
         made = yield from _make(run, form, Path(work))
-        files = Path(work) / "files"
+        files = Path(work) / FILES
         _write_texts(run, made, license, repo, files)
         size = sum(file.stat().st_size for file in files.iterdir())
         yield Progress(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
@@ -165,7 +161,7 @@ def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
         told = 0
         while True:
             ended = child.poll() is not None  # before the look, so that nothing it wrote last is missed
-            events = list(read_jsonl(work / "progress.jsonl")) if (work / "progress.jsonl").is_file() else []
+            events = list(read_jsonl(work / PROGRESS)) if (work / PROGRESS).is_file() else []
             for event in events[told:]:
                 if "error" in event:
                     raise RunError(event["error"])
@@ -174,11 +170,11 @@ def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
             if ended:
                 break
             time.sleep(POLL_SECONDS)
-    if not (work / "made.json").is_file():
+    if not (work / MADE).is_file():
         raise RunError(
             "The model could not be made: its process was killed, perhaps for want of memory; free some, then try again."
         )
-    return Made(form=form, **read_json(work / "made.json"))
+    return Made(form=form, **read_json(work / MADE))
 
 
 @contextmanager
@@ -219,7 +215,7 @@ def _push(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> str
 
     open_repository(api, repo, private, kind="model")
     there = api.list_repo_files(repo)
-    if other := next((mark for kind, mark in _MARKS.items() if kind != form and mark in there), ""):
+    if other := next((mark for kind, mark in MARKS.items() if kind != form and mark in there), ""):
         raise HubError(f"{repo} holds another form of a model already ({other}); choose another name for this one.")
     added = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in sorted(files.iterdir())]
     names = {operation.path_in_repo for operation in added}
@@ -229,23 +225,11 @@ def _push(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> str
 
 
 def _check_arrived(api: "HfApi", repo: str, files: Path, commit: str) -> None:
-    """Compare the commit's files with the local ones, by size and checksum.
+    """Compare the commit's files with the local ones, by their checksums.
 
     Raises:
         HubError: one is missing or another.
     """
-    found: dict[str, Any] = {entry.path: entry for entry in api.list_repo_tree(repo, recursive=True, revision=commit)}
-    for file in files.iterdir():
-        entry = found.get(file.name)
-        if entry is None or entry.size != file.stat().st_size or not _is_same(file, entry):
-            raise HubError(f"{file.name} on the Hub is not what was sent; push again.")
-
-
-def _is_same(file: Path, entry: Any) -> bool:
-    """Large files have their SHA-256 on the Hub, small ones git's own checksum."""
-    size = file.stat().st_size
-    digest = hashlib.sha256() if entry.lfs else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    with file.open("rb") as data:
-        while chunk := data.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest() == (entry.lfs.sha256 if entry.lfs else entry.blob_id)
+    checked = api.verify_repo_checksums(repo, revision=commit, local_dir=files)
+    if wrong := [*(mismatch["path"] for mismatch in checked.mismatches), *checked.extra_paths]:
+        raise HubError(f"{wrong[0]} on the Hub is not what was sent; push again.")

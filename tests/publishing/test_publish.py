@@ -24,10 +24,11 @@ from pipeline.models.bases import public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder
 from pipeline.prompts import CHAT_TEMPLATE, build_prompt
 from pipeline.publishing import make as making
+from pipeline.publishing.forms import Made
 from pipeline.publishing.gguf_file import check_architecture, pre_tokenizer
 from pipeline.publishing.hub import hub_api
 from pipeline.publishing.make import make
-from pipeline.publishing.model_card import Made, model_card
+from pipeline.publishing.model_card import model_card
 from pipeline.publishing.publish import MODELFILE, export_model, publish_model, push_files
 from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING
 from tests.servers.hub import TOKEN, HubServer, Repository

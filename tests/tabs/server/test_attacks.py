@@ -32,8 +32,9 @@ from pipeline.files import PROJECT, read_json, write_json
 from pipeline.logs import MaskedRecord
 from pipeline.models.loading import load_base
 from pipeline.prompts import build_prompt, encode_prompt
+from pipeline.publishing.forms import Made
 from pipeline.publishing.hub import check_repo, hub_api
-from pipeline.publishing.model_card import Made, model_card
+from pipeline.publishing.model_card import model_card
 from pipeline.runs.manage import check_name
 from pipeline.runs.recipes import read_recipe
 from pipeline.runs.status import status

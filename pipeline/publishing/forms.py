@@ -1,0 +1,30 @@
+"""The forms in which a run's model can be published, and what the child that makes one leaves in its folder."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Form = Literal["adapter", "merged", "gguf"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+ADAPTER_CONFIG, GGUF = "adapter_config.json", "model.gguf"
+
+MARKS: dict[Form, str] = {"adapter": ADAPTER_CONFIG, "merged": "config.json", "gguf": GGUF}
+"""The file by which a form is known in a repository: two in one would be taken for each other."""
+
+MADE, PROGRESS, FILES = "made.json", "progress.jsonl", "files"
+"""In the child's folder: what was made and checked, the way there, and the folder with what is published."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a form of the model is, as the process that made it tells.
+
+    Attributes:
+        form: one of `FORMS`.
+        dtype: the number format of its weights.
+        checked: questions that the reloaded files were asked.
+    """
+
+    form: str
+    dtype: str
+    checked: int
