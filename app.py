@@ -14,7 +14,7 @@ import gradio as gr
 from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.machine import on_space
-from pipeline.runs import queue as sweep
+from pipeline.runs import queue
 from pipeline.space import awake, keeping
 from tabs.about import add_about
 from tabs.chat import after_training
@@ -68,7 +68,7 @@ def main() -> None:
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
     keeping.attend()
-    sweep.attend(make_room)
+    queue.attend(make_room)
     awake.attend()
     after_training.attend()
     if on_space():

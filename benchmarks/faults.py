@@ -87,10 +87,10 @@ def said(run: Path) -> str:
     """What the page says about a run that has ended (without Gradio, as on a machine that only trains: the sentence)."""
     if not find_spec("gradio"):
         return status(run).message
-    from pipeline.runs.view import look
+    from pipeline.runs.view import view_run
     from tabs.training.run_cards import ending_card
 
-    view = look(run.name)
+    view = view_run(run.name)
     card = ending_card(view) if view else ""
     return " ".join(html.unescape(part) for part in re.findall(r'role="(?:alert|status)">(.*?)</div>', card, re.DOTALL))
 

@@ -10,7 +10,7 @@ from pipeline.runs.folder import list_runs
 from pipeline.runs.queue import queued_runs
 from pipeline.runs.settings import default_base, gpu_name
 from pipeline.runs.status import running_run
-from pipeline.runs.view import look, trained_runs
+from pipeline.runs.view import trained_runs, view_run
 from pipeline.space import keeping
 from pipeline.space.watching import is_on
 from pipeline.writing import job as generation
@@ -32,7 +32,7 @@ def activity() -> str:
     running = running_run()
     said = list(_doing.values())
     if running:
-        view = look(running.name)
+        view = view_run(running.name)
         last = view.steps[-1] if view and view.steps else None
         said.insert(0, f"training, step {last['step']} of {last['total']}" if last else "training is starting")
     job = generation.look()
@@ -50,7 +50,7 @@ def activity() -> str:
 
 def kept() -> str:
     """Whether what is here is kept elsewhere too; empty where it need not be said."""
-    look = keeping.look()
+    look = keeping.state()
     if not look.text or look.since is None:
         return look.text
     passed = duration(time.time() - look.since)
@@ -59,7 +59,7 @@ def kept() -> str:
 
 def status_line() -> str:
     """The whole line, as HTML."""
-    newest = next((look(folder.name) for folder in list_runs()), None)
+    newest = next((view_run(folder.name) for folder in list_runs()), None)
     trained = trained_runs()
     parts = {
         "model": newest.settings.base_model if newest else default_base(),

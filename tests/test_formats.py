@@ -26,8 +26,7 @@ from pipeline.runs.folder import has_adapter, list_runs, read_settings, run_data
 from pipeline.runs.manage import duplicate_run, rename_run
 from pipeline.runs.recipes import command_line
 from pipeline.runs.status import check_whole, status
-from pipeline.runs.view import find_run
-from pipeline.runs.view import look as look_at_run
+from pipeline.runs.view import find_run, view_run
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST
 from pipeline.writing import job as generation
@@ -126,7 +125,7 @@ def test_an_old_runs_events_tell_steps_probes_and_the_end(run: Path) -> None:
 
 
 def test_the_page_shows_an_old_run(run: Path) -> None:
-    view = look_at_run("first")
+    view = view_run("first")
     assert view and len(view.steps) == 60 and len(view.probes) == 4 and view.total == 60 and not view.can_go_on
     cells = history_row(view)
     assert "first" in cells and any("finished" in cell for cell in cells), cells

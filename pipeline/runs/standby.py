@@ -25,10 +25,10 @@ from pipeline.runs.folder import LOG, STOPPED_EARLY
 WAIT = "--wait"
 """Before the last word of a waiting process's command line, by which it is known again once it has a run."""
 
-PATIENCE = 900.0
+LONGEST_WAIT = 900.0
 """Seconds that it waits: half a gigabyte is not kept for a page that nobody looks at any more."""
 
-ROOM = 4 * 10**9
+ROOM_TO_WAIT = 4 * 10**9
 """Bytes that must be free before a process begins that may never be needed."""
 
 
@@ -66,7 +66,7 @@ def prepare(environment: dict[str, str]) -> None:
         if _waiting:
             end(_waiting)
             _waiting = None
-        if (free_bytes(gpu=False) or 0) < ROOM:
+        if (free_bytes(gpu=False) or 0) < ROOM_TO_WAIT:
             return
         word = uuid.uuid4().hex
         process = subprocess.Popen(
@@ -109,7 +109,7 @@ def end(waiting: Waiting) -> None:
 
 def be_told() -> Path:
     """Wait for a run, whose log this process writes from then on; it ends where none comes."""
-    folder = _told(PATIENCE)
+    folder = _read_run(LONGEST_WAIT)
     if folder is None:
         os._exit(0)
     log = os.open(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -123,12 +123,12 @@ def be_told() -> Path:
 
 def stop_untold(*_: Any) -> None:
     """SIGTERM while the imports are under way: a run that has been told meanwhile has ended before it began."""
-    if folder := _told(0):
+    if folder := _read_run(0):
         append_event(folder, "stopped", message=STOPPED_EARLY)
     os._exit(0)
 
 
-def _told(seconds: float) -> Path | None:
+def _read_run(seconds: float) -> Path | None:
     """The run, which is written in one piece; None where none has been told in this time."""
     readable, _, _ = select.select([0], [], [], seconds)
     told = os.read(0, 65536) if readable else b""

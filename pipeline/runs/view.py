@@ -94,7 +94,7 @@ class RunView:
         return next((e for e in reversed(self.events) if e["type"] in ("finished", "stopped", "failed")), {})
 
 
-def look(name: str = "") -> RunView | None:
+def view_run(name: str = "") -> RunView | None:
     """The run of that name, or the one that is training, or else the newest that does not wait; None when there is none."""
     folder = find_run(name) if name else running_run() or _newest()
     if folder is None:

@@ -59,16 +59,16 @@ def attend(seconds: float = LOOK_SECONDS, grace: float = GRACE_SECONDS) -> threa
     if not space:
         return None
 
-    def look() -> None:
+    def work() -> None:
         attendant = Attendant(space, grace)
         while True:
             try:
-                attendant.look()
+                attendant.attend()
             except Exception:  # a full disk, for one, must not end this for good
                 logger.exception("The Space's sleep time could not be looked after")
             time.sleep(seconds)
 
-    thread = threading.Thread(target=look, name="awake", daemon=True)
+    thread = threading.Thread(target=work, name="awake", daemon=True)
     thread.start()
     return thread
 
@@ -84,7 +84,7 @@ class Attendant:
         self._first = True
         self._told = ""
 
-    def look(self) -> None:
+    def attend(self) -> None:
         """See whether a run is on, and do what is due."""
         busy = running_run() is not None or bool(queued_runs())
         now = time.monotonic()

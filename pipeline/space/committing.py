@@ -133,7 +133,7 @@ class Writer:
             Moved: somebody else committed meanwhile.
         """
         store = self.store
-        head = store.look()
+        head = store.head()
         stored = store.listing(head, thing.there(record.name), thing.kind)
         files = {name: pin.file for name, pin in pins.items()} | stays
         if stored is not None and stored.files == files:
@@ -184,7 +184,7 @@ class Writer:
     def _delete(self, thing: Thing) -> None:
         record, store = self.records[thing.key], self.store
         folder = thing.there(record.name)
-        head = store.look()
+        head = store.head()
         stored = store.listing(head, folder, thing.kind)
         if stored is not None and stored in (record.seen, record.sent):
             self._commit(head, f"Delete {folder}", {}, [f"{folder}/"])

@@ -263,14 +263,14 @@ def cancel_elsewhere(folder: Path) -> None:
     if job is None or not is_elsewhere(folder):
         raise RunError(f"Run {folder.name} is not training elsewhere, so there is nothing to cancel.")
     with as_sentences(check_store(), _special(job.hardware)):
-        found = job if job.id else look(job)
+        found = job if job.id else ask_job(job)
         if found is None:
             raise HubError(f"The Hub does not know the job of run {folder.name} yet; try again in a minute.")
         Store(check_store()).api.cancel_job(job_id=found.id, namespace=found.owner)
     logger.info("The job of run %s is cancelled", folder.name, extra={"run": folder.name})
 
 
-def look(job: Job) -> Job | None:
+def ask_job(job: Job) -> Job | None:
     """The job as the Hub knows it; None where it does not."""
     api = hub_api()
     if not job.id:

@@ -73,7 +73,7 @@ def send_code(store: Store) -> None:
 
 def _send_code(store: Store) -> None:
     files = {f"{CODE}/{name}": data for name, data in files_for_space(PROJECT, read_space()).items()}
-    head = store.look()
+    head = store.head()
     there = store.files(head, CODE)
     sent, _ = differences(files, there)
     gone = [file.path for file in there if file.path not in files]

@@ -18,8 +18,7 @@ from pipeline.errors import PipelineError, disk_problem
 from pipeline.files import home, locked, on_volume
 from pipeline.machine import on_space
 from pipeline.publishing.hub import http_status
-from pipeline.runs import launcher
-from pipeline.runs import queue as sweep
+from pipeline.runs import launcher, queue
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import GOING_DOWN, KEEPING, list_runs
 from pipeline.runs.status import running_run
@@ -45,7 +44,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
 
 @dataclass(frozen=True)
-class Look:
+class KeepingState:
     """What the page says of keeping.
 
     Attributes:
@@ -65,7 +64,7 @@ class Keeper:
     def __init__(self, repo: str) -> None:
         self.repo = repo
         self.doing = "looking at the Hub"
-        self.problem = Look()
+        self.problem = KeepingState()
         self.last = 0.0
         self.begun = time.monotonic()
         self.closing, self.closed = threading.Event(), threading.Event()
@@ -121,14 +120,14 @@ class Keeper:
             raise failed
         if self.problem.text:
             logger.info("The Hub can be reached again: everything is kept")
-        self.doing, self.problem, self.last = "", Look(), self.writer.last or time.time()
+        self.doing, self.problem, self.last = "", KeepingState(), self.writer.last or time.time()
 
     def fetch(self, seconds: float = SECONDS) -> Iterator[None]:
         """Bring back what the store has and this disk has not, file by file; what is made meanwhile is kept meanwhile."""
         writer, late = self.writer, time.monotonic() - self.begun > HANDOVER_SECONDS
         if self.closing.is_set() or (writer.known and late):
             return
-        head = writer.store.look()
+        head = writer.store.head()
         if head == writer.known:
             return
         kept = time.monotonic()
@@ -143,12 +142,12 @@ class Keeper:
     def _note(self, sentence: str) -> None:
         if sentence != self.problem.text:
             logger.warning("Nothing is lost, but it is not on the Hub yet: %s It is tried again and again.", sentence)
-            self.problem = Look(sentence, self.problem.since or time.time())
+            self.problem = KeepingState(sentence, self.problem.since or time.time())
 
-    def look(self) -> Look:
+    def state(self) -> KeepingState:
         if self.problem.text:
-            return Look(f"waiting for the Hub: {self.problem.text}", self.problem.since)
-        return Look(self.doing) if self.doing else Look("on the Hub", self.last, done=True)
+            return KeepingState(f"waiting for the Hub: {self.problem.text}", self.problem.since)
+        return KeepingState(self.doing) if self.doing else KeepingState("on the Hub", self.last, done=True)
 
     def finish(self, seconds: float = FAREWELL_SECONDS) -> bool:
         """Have the thread do a last round; whether it was done in that time."""
@@ -186,19 +185,19 @@ def attend() -> None:
         threading.Thread(target=_keeper.attend, name="keeping", daemon=True).start()
 
 
-def look() -> Look:
+def state() -> KeepingState:
     """What the page says of it."""
     if _keeper:
-        return _keeper.look()
+        return _keeper.state()
     if on_space() and not on_volume():
-        return Look("nowhere else: what is made here is lost when this Space restarts, as there is no HF_TOKEN")
-    return Look()
+        return KeepingState("nowhere else: what is made here is lost when this Space restarts, as there is no HF_TOKEN")
+    return KeepingState()
 
 
 def take_the_run_along(*_: Any) -> None:
     """A Space that goes down ends everything in it: let the run save what it has, and keep that. Elsewhere a run outlives
     the app."""
-    with sweep.queue_held():
+    with queue.queue_held():
         if running := running_run():
             text = "The Space is going down: the run stops after this step, and goes on when the Space is back."
             append_event(running, "message", text=text, **{GOING_DOWN: True})

@@ -108,7 +108,7 @@ def restore_run(store: Store, records: Records, name: str) -> Path:
         HubError: the store has none of that name.
         Damaged: a file of it is not what its list says.
     """
-    thing, head = Thing(RUNS, name), store.look()
+    thing, head = Thing(RUNS, name), store.head()
     there = thing.there(name)
     listing = store.listing(head, there, RUNS)
     if listing in (None, FOREIGN):

@@ -91,7 +91,7 @@ class Store:
         """
         open_repository(self.api, self.repo, True, kind="dataset")
 
-    def look(self) -> str:
+    def head(self) -> str:
         """The newest commit, which the reads below are told as `head`, so that they all see the same."""
         return self.api.repo_info(self.repo, repo_type="dataset", timeout=TIMEOUT_SECONDS).sha or ""
 

@@ -15,7 +15,7 @@ from pipeline.runs.events import ENDINGS, append_event, read_events
 from pipeline.runs.folder import JOB, list_runs
 from pipeline.runs.status import is_elsewhere
 from pipeline.space.committing import Writer
-from pipeline.space.elsewhere import Job, look, read_job, write_job
+from pipeline.space.elsewhere import Job, ask_job, read_job, write_job
 from pipeline.space.kept import RUNS, Listing, Record, Thing, part_of
 from pipeline.space.restoring import is_here, place_part
 from pipeline.space.store import FOREIGN, staging
@@ -62,7 +62,7 @@ def _watch(writer: Writer, folder: Path) -> None:
     record = writer.records.get(Thing(RUNS, folder.name).key)
     if job is None or (record and not record.whole):  # a damaged file, or a run that is on its way back itself
         return
-    now = look(job)
+    now = ask_job(job)
     if now is None and time.time() - job.asked < LATE_SECONDS:
         return
     now = now or replace(job, stage="DELETED")
@@ -86,7 +86,7 @@ def _bring(writer: Writer, folder: Path, job: Job, over: bool) -> None:
     """Bring back what the job has kept since the last look; the adapter and a checkpoint when it is over."""
     store, thing = writer.store, Thing(RUNS, folder.name)
     name = job.kept or folder.name
-    head = store.look()
+    head = store.head()
     listing = store.listing(head, thing.there(name), RUNS)
     record = writer.records.get(thing.key) or Record(name)
     if listing is None or listing is FOREIGN or (listing == record.seen and not over):

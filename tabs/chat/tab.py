@@ -18,7 +18,7 @@ from pipeline.facts.patterns import ANSWER_PATTERNS
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN
 from pipeline.runs.folder import SETTINGS, run_dataset
-from pipeline.runs.view import before_after, find_run, look, trained_runs
+from pipeline.runs.view import before_after, find_run, trained_runs, view_run
 from tabs.chat.asking import ALIKE, all_questions, answering, ask, chosen_run, compare, example_questions, vote, votes
 from tabs.chat.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
@@ -288,7 +288,7 @@ class ChatTab:
         return next((folder for folder in runs if folder.name == run and known), runs[0])
 
     def why_not(self) -> str:
-        view = look()
+        view = view_run()
         if view and view.status.state == "running":
             return notice("The model is still training. When it has finished, you can ask it here.", "hint")
         return notice("There is no trained model yet. The second tab trains it; then you can ask it here.", "hint")
@@ -413,7 +413,7 @@ def kind_choices(others: Sequence[str] = ()) -> list[tuple[str, str]]:
 
 
 def base_of(folder: Path) -> str:
-    view = look(folder.name)
+    view = view_run(folder.name)
     return view.settings.base_model if view else ""
 
 
@@ -429,6 +429,6 @@ def score_words(folder: Path | None, against: str) -> str:
 
 def run_words(folder: Path) -> str:
     """A run in the list of runs: its name, its preset, and how it did where that is known."""
-    view = look(folder.name)
+    view = view_run(folder.name)
     did = before_after(folder)
     return " · ".join([folder.name, view.settings.preset if view else "?", *([did] if did != "–" else [])])

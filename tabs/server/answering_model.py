@@ -14,7 +14,7 @@ from pipeline.prompts import UNKNOWN_TITLE, build_prompt, encode_prompt
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
 from pipeline.runs.settings import gpu_name
 from pipeline.runs.status import running_run
-from pipeline.runs.view import look, seconds_left
+from pipeline.runs.view import seconds_left, view_run
 from pipeline.training.plan.plan import answering_bytes, room_left
 from tabs.ui.activity import doing
 from tabs.ui.text import duration, memory
@@ -105,7 +105,7 @@ def check_room(folder: Path) -> None:
     Raises:
         RunError: it does not fit beside the run that is training.
     """
-    view = look()
+    view = view_run()
     if view is None or view.status.state != "running" or model_in_memory():
         return  # one that is there was kept because both fit (see `tabs.training.tab.make_room`)
     used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)

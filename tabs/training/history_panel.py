@@ -16,7 +16,7 @@ from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import command_line
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import status
-from pipeline.runs.view import find_run, forget, look
+from pipeline.runs.view import find_run, forget, view_run
 from tabs.training.history_view import (
     COLUMNS,
     HistoryRows,
@@ -229,7 +229,7 @@ class HistoryPanel:
 
     def _open(self, name: str, *how: Any) -> Update:
         """Show a run above, and below what can be done with it."""
-        update = self.panel.show(look(name) or look(), *how) | {self.panel.opened: name}
+        update = self.panel.show(view_run(name) or view_run(), *how) | {self.panel.opened: name}
         return update | self.show_details(name) | self.close_boxes()
 
     def _changed(self, name: str, compared: list[str], *how: Any) -> Update:
@@ -237,7 +237,7 @@ class HistoryPanel:
 
     @open_to_all
     def use_settings(self, name: str) -> Update:
-        view = look(chosen(name).name)
+        view = view_run(chosen(name).name)
         if view is None:
             raise RunError(f"The settings of run {name} cannot be read; pick another.")
         return self.fill(view.settings)
@@ -275,7 +275,7 @@ class HistoryPanel:
     @open_to_all
     def show_compared(self, names: Sequence[str]) -> Update:
         """The curves of the runs in one plot, and what differs; hidden for fewer than two."""
-        views = [view for name in names[:MOST_COMPARED] if (view := look(name))]
+        views = [view for name in names[:MOST_COMPARED] if (view := view_run(name))]
         if len(views) < 2:
             return {self.curves: gr.Plot(visible=False), self.differences: gr.Dataframe(visible=False)}
         table = {"headers": ["", *(view.name for view in views)], "data": differing(views)}

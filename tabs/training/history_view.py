@@ -9,7 +9,7 @@ from pipeline.files import write_text
 from pipeline.runs.folder import DATASET, QUEUED, list_runs, run_size
 from pipeline.runs.recipes import dataset_name, recipe
 from pipeline.runs.status import is_elsewhere, running_run
-from pipeline.runs.view import RunView, find_run, look
+from pipeline.runs.view import RunView, find_run, view_run
 from tabs.server.gradio_internals import upload_folder
 from tabs.training.run_view import history_row
 from tabs.training.settings_form import TERMS
@@ -50,7 +50,7 @@ class HistoryRows(Sequence[list[str]]):
 
 
 def _row(folder: Path) -> list[str]:
-    view = look(folder.name)
+    view = view_run(folder.name)
     if view is None:
         return [folder.name, *["–"] * 6, memory(run_size(folder)), "✘ damaged"]
     *told, state = history_row(view)
@@ -60,7 +60,7 @@ def _row(folder: Path) -> list[str]:
 def pulse() -> tuple[Any, ...]:
     """Changes when a run is made, renamed or deleted, begins or ends here or elsewhere, waits no more, or measures recall."""
     running = running_run()
-    view = look(running.name) if running else None
+    view = view_run(running.name) if running else None
     runs = tuple((folder.name, (folder / QUEUED).is_file(), is_elsewhere(folder)) for folder in list_runs())
     return runs, running.name if running else "", len(view.probes) if view else 0
 
@@ -71,7 +71,7 @@ recent_pulse = recently(pulse)
 @open_to_all
 def training_runs() -> list[dict[str, Any]]:
     """Every run, the newest first: its state, settings that name it, last loss, last recall check and size in bytes."""
-    return [_told(view) for folder in list_runs() if (view := look(folder.name))]
+    return [_told(view) for folder in list_runs() if (view := view_run(folder.name))]
 
 
 def _told(view: RunView) -> dict[str, Any]:

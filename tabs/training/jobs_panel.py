@@ -16,7 +16,7 @@ from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import is_elsewhere, log_tail
-from pipeline.runs.view import look
+from pipeline.runs.view import view_run
 from pipeline.space.elsewhere import Job, cancel_elsewhere, machines, read_job, start_elsewhere
 from pipeline.space.watching import JOB_LOG
 from tabs.training.run_panel import RunPanel
@@ -131,7 +131,7 @@ class AwayPanel:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return self.show() | self.panel.show(look(folder.name)) | {self.panel.opened: folder.name}
+        return self.show() | self.panel.show(view_run(folder.name)) | {self.panel.opened: folder.name}
 
     def end(self) -> Update:
         found = newest_job()

@@ -9,7 +9,7 @@ from pipeline.models.bases import GPU_BASE, local_folder
 from pipeline.models.embedded import EMBEDDED
 from pipeline.runs.folder import list_runs
 from pipeline.runs.settings import TrainingSettings, gpu_name
-from pipeline.runs.view import look
+from pipeline.runs.view import view_run
 from pipeline.training.plan.advice import ENOUGH_EXPOSURES, Finding, plain
 from pipeline.training.plan.plan import Plan, plan_run
 from tabs.dataset.rows_view import pairs_of
@@ -117,7 +117,7 @@ def time_words(settings: TrainingSettings, plan: Plan) -> str:
 
 def last_pace(base_model: str) -> dict[str, Any]:
     """The figures of the last run that ended with this base, with what a recall check took; empty when there is none."""
-    views = (look(folder.name) for folder in list_runs()[:10])
+    views = (view_run(folder.name) for folder in list_runs()[:10])
     ended = ((v, v.ending) for v in views if v and v.settings.base_model == base_model)
     view, last = next(((v, e) for v, e in ended if e.get("tokens_per_second")), (None, {}))
     if view is None or not view.probes or not last.get("probe_seconds"):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.runs.queue import Trial
+from pipeline.runs.sweep import Trial
 from pipeline.runs.view import RunView
 from tabs.training.run_view import STATE_WORDS
 from tabs.training.settings_form import TERMS

@@ -11,7 +11,7 @@ from pipeline.errors import RunError
 from pipeline.runs import launcher
 from pipeline.runs.folder import has_adapter
 from pipeline.runs.status import running_run
-from pipeline.runs.view import RunView, find_run, look
+from pipeline.runs.view import RunView, find_run, view_run
 from pipeline.space import awake
 from tabs.server.gradio_internals import written
 from tabs.training.plots import details_figure, training_figure
@@ -23,21 +23,21 @@ from tabs.ui.table import PagedTable
 from tabs.ui.text import count, escape, notice
 from tabs.ui.watcher import Refresh, recently
 
-_recent_look = recently(lambda name: look(name) or look())
+_recent_look = recently(lambda name: view_run(name) or view_run())
 """At the run of that name, or else at the one that is shown when none is named."""
 
 
 @lru_cache(maxsize=16)
 def _figure(mark: tuple[str, int, str], smoothing: float, log: bool) -> Any:
     """The plot of a run as it was at `mark`: drawn and written out once, however many windows are watching."""
-    view = look(mark[0])
+    view = view_run(mark[0])
     return written(training_figure(view, smoothing, log)) if view else None
 
 
 @lru_cache(maxsize=4)
 def _details(mark: tuple[str, int, str]) -> Any:
     """The small plots, as above."""
-    view = look(mark[0])
+    view = view_run(mark[0])
     return written(details_figure(view)) if view else None
 
 
@@ -62,7 +62,7 @@ def shown_run(name: str) -> RunView:
     Raises:
         RunError: there is none.
     """
-    view = look(name)
+    view = view_run(name)
     if view is None:
         raise RunError("There is no such run any more." if name else "There is no run yet.")
     return view
@@ -182,7 +182,7 @@ class RunPanel:
             self.redraw, [self.opened, *self.how], redrawn, **QUIET
         )
         self.details.collapse(open_to_all(lambda: False), None, self.unfolded, **QUIET)
-        self.answers.wire(lambda name: probe_cells(look(name)), [self.opened], [])
+        self.answers.wire(lambda name: probe_cells(view_run(name)), [self.opened], [])
 
     def refreshes(self) -> list[Refresh]:
         return [Refresh(self.refresh, [self.opened, self.seen, *self.how], [*self.outputs, self.more])]
@@ -206,7 +206,7 @@ class RunPanel:
     def go_on(self, opened: str, *how: Any) -> Update:
         name = shown_run(opened).name
         self._resume(name)
-        return self.show(look(name), *how)
+        return self.show(view_run(name), *how)
 
     def ask_to_discard(self, opened: str) -> Update:
         view = shown_run(opened)
@@ -219,11 +219,11 @@ class RunPanel:
         folder = find_run(shown_run(opened).name)
         if folder:
             launcher.discard(folder)
-        return self.show(look(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
+        return self.show(view_run(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
 
     @open_to_all
     def redraw(self, opened: str, smoothing: float, log: bool, unfolded: bool) -> Update:
-        view = look(opened) or look()
+        view = view_run(opened) or view_run()
         return self._curves(view, smoothing, log, unfolded) if view else gr.skip()
 
     def news(self, view: RunView, seen: "Seen | None", *how: Any) -> Update:

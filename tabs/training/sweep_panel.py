@@ -10,9 +10,10 @@ import gradio as gr
 
 from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError, SettingsError
-from pipeline.runs.queue import SWEPT, Trial, cancel_queue, grid, queued_runs, read_values, start_sweep, sweeps
+from pipeline.runs.queue import cancel_queue, queued_runs
 from pipeline.runs.settings import TrainingSettings, default_base, settings_for
-from pipeline.runs.view import RunView, look
+from pipeline.runs.sweep import SWEPT, Trial, grid, read_values, start_sweep, sweeps
+from pipeline.runs.view import RunView, view_run
 from tabs.training.history_view import pulse, recent_pulse
 from tabs.training.plan_view import default_preset
 from tabs.training.plots import sweep_figure
@@ -85,7 +86,7 @@ def sweep_status(sweep: str = "") -> dict[str, Any]:
     name = sweep or next(iter(found), "")
     if name not in found:
         raise RunError("There is no such sweep." if sweep else "There is no sweep yet.")
-    return {"sweep": name, "runs": [_told(trial, look(trial.folder.name)) for trial in found[name]]}
+    return {"sweep": name, "runs": [_told(trial, view_run(trial.folder.name)) for trial in found[name]]}
 
 
 def _told(trial: Trial, view: RunView | None) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def cancel_sweep() -> dict[str, Any]:
 
 def trial_rows(trials: list[Trial]) -> list[list[str]]:
     """A row for each run of a sweep: its values, how far it is, and what it recalls."""
-    return [_row(trial, look(trial.folder.name)) for trial in trials]
+    return [_row(trial, view_run(trial.folder.name)) for trial in trials]
 
 
 def _row(trial: Trial, view: RunView | None) -> list[str]:
@@ -239,7 +240,7 @@ class SweepPanel:
     @open_to_all
     def pick(self, name: str, smoothing: float, log: bool, unfolded: bool, event: gr.SelectData) -> Update:
         trial = sweeps()[name][int(event.row_value[0]) - 1]
-        view = look(trial.folder.name)
+        view = view_run(trial.folder.name)
         return self.panel.show(view, smoothing, log, unfolded) | {self.panel.opened: trial.folder.name} if view else {}
 
     def news(self, name: str | None) -> Update:
@@ -268,7 +269,7 @@ class SweepPanel:
         """What came of the sweep of that name, or of the newest one."""
         found = sweeps()
         trials = found.get(name or "") or next(iter(found.values()), [])
-        views = [look(trial.folder.name) for trial in trials]
+        views = [view_run(trial.folder.name) for trial in trials]
         return {
             self.said: _progress(views)
             if trials

@@ -17,7 +17,7 @@ from pipeline.runs.folder import list_runs, read_settings, run_dataset
 from pipeline.runs.manage import create_run
 from pipeline.runs.recipes import read_recipe
 from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, settings_for
-from pipeline.runs.view import look
+from pipeline.runs.view import view_run
 from pipeline.training.plan.plan import fits_beside, plan_run
 from tabs.dataset.rows_view import dataset_line
 from tabs.server import answering_model
@@ -249,12 +249,12 @@ class TrainingTab:
 
     def begin(self, *values: Any) -> Update:
         start_run(self.settings(*values), latest_dataset())
-        return self.panel.show(look()) | self.history.show_rows() | {self.panel.opened: ""}
+        return self.panel.show(view_run()) | self.history.show_rows() | {self.panel.opened: ""}
 
     @open_to_all
     def refresh(self, *values: Any) -> Update:
         *widgets, opened, smoothing, log, unfolded = values
-        update = self.panel.show(look(opened) or look(), smoothing, log, unfolded)
+        update = self.panel.show(view_run(opened) or view_run(), smoothing, log, unfolded)
         try:
             return update | self.show_plan(*widgets)
         except Exception as error:
@@ -277,4 +277,4 @@ class TrainingTab:
 def known_bases() -> set[str]:
     """The base models of the list and those of the runs there are: a visitor's page asks for no other, which could be a
     folder of this machine."""
-    return {*base_choices(), *(view.settings.base_model for folder in list_runs() if (view := look(folder.name)))}
+    return {*base_choices(), *(view.settings.base_model for folder in list_runs() if (view := view_run(folder.name)))}

@@ -16,20 +16,10 @@ from pipeline.runs import events, launcher, manage
 from pipeline.runs.events import append_event, read_events
 from pipeline.runs.folder import list_runs, read_settings
 from pipeline.runs.manage import create_run, delete_run
-from pipeline.runs.queue import (
-    MOST_RUNS,
-    SWEPT,
-    cancel_queue,
-    enqueue,
-    grid,
-    queued_runs,
-    read_values,
-    start_next,
-    start_sweep,
-    sweeps,
-)
+from pipeline.runs.queue import cancel_queue, enqueue, queued_runs, start_next
 from pipeline.runs.settings import TrainingSettings, preset
 from pipeline.runs.status import is_alive, status
+from pipeline.runs.sweep import MOST_RUNS, SWEPT, grid, read_values, start_sweep, sweeps
 from tests.children import end, starting, wait_for
 from tests.tiny import tiny_settings
 

@@ -210,6 +210,6 @@ def test_it_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
 
 
 def test_with_little_memory_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standby, "ROOM", psutil.virtual_memory().total)
+    monkeypatch.setattr(standby, "ROOM_TO_WAIT", psutil.virtual_memory().total)
     launcher.prepare()
     assert standby.waiting_pid() is None

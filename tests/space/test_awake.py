@@ -78,41 +78,41 @@ def test_a_run_that_waits_counts_too_and_nothing_is_asked_twice(dataset: Dataset
     attending, space = awake.Attendant(SPACE, grace=0), hub.spaces[SPACE]
     queued(dataset)
     for _ in range(3):
-        attending.look()
+        attending.attend()
     assert space.sleep_times == [-1] and len(hub.requests) == 2
     cancel_queue()
     for _ in range(3):
-        attending.look()
+        attending.attend()
     assert space.sleep_times == [-1, 1800] and len(hub.requests) == 4
 
 
 def test_what_a_run_made_has_time_to_be_kept(dataset: Dataset, hub: SpacesHub) -> None:
     attending = awake.Attendant(SPACE, grace=3600)
     queued(dataset)
-    attending.look()
+    attending.attend()
     cancel_queue()
-    attending.look()
+    attending.attend()
     assert hub.spaces[SPACE].sleep_times == [-1]
     queued(dataset)  # the next run begins meanwhile, and what was before it is not forgotten
-    attending.look()
+    attending.attend()
     cancel_queue()
-    awake.Attendant(SPACE, grace=0).look()
+    awake.Attendant(SPACE, grace=0).attend()
     assert hub.spaces[SPACE].sleep_times == [-1, 1800]
 
 
 def test_a_time_that_somebody_has_set_meanwhile_stays(dataset: Dataset, hub: SpacesHub, home: Path) -> None:
     attending = awake.Attendant(SPACE, grace=0)
     queued(dataset)
-    attending.look()
+    attending.attend()
     hub.spaces[SPACE].sleep_time = 7200
     cancel_queue()
-    attending.look()
+    attending.attend()
     assert hub.spaces[SPACE].sleep_times == [-1] and not (home / awake.REMEMBERED).exists()
 
 
 def test_a_crash_that_took_the_disk_along_leaves_no_space_that_never_sleeps(hub: SpacesHub) -> None:
     hub.spaces[SPACE].sleep_time = None
-    awake.Attendant(SPACE).look()
+    awake.Attendant(SPACE).attend()
     assert hub.spaces[SPACE].sleep_times == [read_space().sleep_time] == [3600]
 
 
@@ -120,7 +120,7 @@ def test_a_crash_that_took_the_disk_along_leaves_no_space_that_never_sleeps(hub:
 def test_what_another_space_left_or_a_damaged_record_says_nothing(record: Any, hub: SpacesHub, home: Path) -> None:
     hub.spaces[SPACE].sleep_time = None
     write_json(home / awake.REMEMBERED, record)
-    awake.Attendant(SPACE).look()
+    awake.Attendant(SPACE).attend()
     assert hub.spaces[SPACE].sleep_times == [3600] and not (home / awake.REMEMBERED).exists()
 
 
@@ -132,7 +132,7 @@ def test_where_nothing_can_or_need_be_lifted_nothing_is_called(
     queued(dataset)
     for token in (TOKEN, ""):
         monkeypatch.setenv("HF_TOKEN", token)
-        awake.Attendant(SPACE).look()
+        awake.Attendant(SPACE).attend()
         assert calls(hub) == [] and awake.warning() == ""
 
 
@@ -161,26 +161,26 @@ def test_what_is_in_the_way_is_told_once_and_tried_again(
     attending = awake.Attendant(SPACE, grace=0)
     queued(dataset)
     for _ in range(3):
-        attending.look()
+        attending.attend()
     assert awake.warning().startswith(f"This Space may fall asleep while it trains, since {why}; keep this page open")
     assert caplog.text.count("may fall asleep") == 1 and TOKEN not in caplog.text
     hub.failures.clear()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    attending.look()
+    attending.attend()
     assert awake.warning() == "" and hub.spaces[SPACE].sleep_times == [-1]
     hub.failures["/sleeptime"] = 500
     cancel_queue()
     for _ in range(2):
-        attending.look()
+        attending.attend()
     assert caplog.text.count("The Space never sleeps, since the Hub cannot be asked now") == 1
     hub.failures.clear()
-    attending.look()
+    attending.attend()
     assert hub.spaces[SPACE].sleep_times == [-1, 1800]
 
 
 def test_without_a_token_and_without_a_run_nothing_is_asked(hub: SpacesHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "")
-    awake.Attendant(SPACE).look()
+    awake.Attendant(SPACE).attend()
     assert hub.requests == []
 
 

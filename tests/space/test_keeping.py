@@ -440,18 +440,18 @@ def test_what_cannot_be_sent_waits_and_is_said(
     keeper = Keeper(REPO)
     threading.Thread(target=keeper.attend, args=(0.05,), daemon=True).start()
     wait_for(lambda: keeper.problem.text)
-    assert keeper.look().text == "waiting for the Hub: It cannot be reached (ConnectError)."
-    assert keeper.look().since and not keeper.look().done
+    assert keeper.state().text == "waiting for the Hub: It cannot be reached (ConnectError)."
+    assert keeper.state().since and not keeper.state().done
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    wait_for(lambda: keeper.look().done)
+    wait_for(lambda: keeper.state().done)
     assert runs_of(hub) == {"run"}
     hub.failures = {"/commit/": 403}
     append_event(home() / "runs" / "run", "message", text="kept later")
     wait_for(lambda: keeper.problem.text)
-    assert f"HF_TOKEN may not write to {REPO}" in keeper.look().text
+    assert f"HF_TOKEN may not write to {REPO}" in keeper.state().text
     hub.failures = {}
     assert keeper.finish(PATIENCE)
-    assert keeper.look().done and b"kept later" in hub.store.files["runs/run/events.jsonl"]
+    assert keeper.state().done and b"kept later" in hub.store.files["runs/run/events.jsonl"]
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len([text for text in warned if "not on the Hub yet" in text]) == 2  # once for each reason
     assert "Traceback" not in caplog.text and TOKEN not in caplog.text
@@ -462,8 +462,8 @@ def test_of_two_apps_with_one_home_one_keeps_and_the_next_takes_over(hub: Hub, d
     first, second = Keeper(REPO), Keeper(REPO)
     for keeper in (first, second):
         threading.Thread(target=keeper.attend, args=(0.05,), daemon=True).start()
-        wait_for(lambda: first.look().done)
-    assert not second.look().done
+        wait_for(lambda: first.state().done)
+    assert not second.state().done
     left = home() / ".kept" / "left over"
     left.mkdir()
     first.finish(PATIENCE)
@@ -601,16 +601,16 @@ def test_where_things_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     for name in ("SPACE_ID", "HF_TOKEN", "SHELFTALK_STORE", "SHELFTALK_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(files, "VOLUME", tmp_path / "data")
-    assert (keeping.store_name(), files.home(), keeping.look().text) == ("", PROJECT, "")
+    assert (keeping.store_name(), files.home(), keeping.state().text) == ("", PROJECT, "")
     monkeypatch.setenv("SPACE_ID", "mira/shop")
-    assert keeping.store_name() == "" and "lost when this Space restarts" in keeping.look().text
+    assert keeping.store_name() == "" and "lost when this Space restarts" in keeping.state().text
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert keeping.store_name() == REPO
     monkeypatch.setenv("SHELFTALK_STORE", "mira/other")
     assert keeping.store_name() == "mira/other"
     monkeypatch.delenv("SHELFTALK_STORE")
     (tmp_path / "data").mkdir()
-    assert (keeping.store_name(), files.home(), keeping.look().text) == ("", tmp_path / "data", "")
+    assert (keeping.store_name(), files.home(), keeping.state().text) == ("", tmp_path / "data", "")
     monkeypatch.setenv("SHELFTALK_HOME", str(tmp_path / "mine"))
     assert files.home() == tmp_path / "mine"
 
@@ -672,7 +672,7 @@ def test_no_token_is_left_anywhere(hub: Hub, dataset: Dataset, on_disk: OnDisk, 
         keeper = Keeper(REPO)
         keeper.closing.set()
         keeper.attend()
-        assert TOKEN not in repr(keeper.look()) and keeper.look().done == (not failing)
+        assert TOKEN not in repr(keeper.state()) and keeper.state().done == (not failing)
     on_disk("fresh")
     Keeper(REPO).round()
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -38,7 +38,7 @@ from pipeline.publishing.model_card import model_card
 from pipeline.runs.manage import check_name
 from pipeline.runs.recipes import read_recipe
 from pipeline.runs.status import status
-from pipeline.runs.view import RunView, find_run, look
+from pipeline.runs.view import RunView, find_run, view_run
 from pipeline.space.kept import Listing
 from pipeline.writing.api.client import host_of
 from tabs.chat.cards import Exchange, answer_card, exchange_card
@@ -183,7 +183,7 @@ def in_a_title(_: World) -> str:
 
 
 def in_a_plot(world: World) -> str:
-    view = look(world.run.name)
+    view = view_run(world.run.name)
     assert view
     named = RunView(Path(MARKUP), view.settings, status(world.run), view.events)
     return f"<img {str(runs_figure([named, named]).to_json()).count('<img')}"

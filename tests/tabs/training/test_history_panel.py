@@ -16,7 +16,7 @@ from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import read_recipe
 from pipeline.runs.settings import preset
 from pipeline.runs.status import status
-from pipeline.runs.view import RunView, forget, look
+from pipeline.runs.view import RunView, forget, view_run
 from tabs.dataset import catalogue_view as catalogues
 from tabs.training import history_view as runlist
 from tabs.training.history_view import HistoryRows, differing
@@ -51,7 +51,7 @@ def make_run(name: str, steps: int = 0, **changes: object) -> Path:
 
 
 def seen(*names: str) -> list[RunView]:
-    return [view for name in names if (view := look(name))]
+    return [view for name in names if (view := view_run(name))]
 
 
 def test_only_a_shown_row_is_read_and_a_damaged_run_is_a_row_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_only_a_shown_row_is_read_and_a_damaged_run_is_a_row_too(home: Path, mon
         make_run(f"run {number}")
     (home / "runs" / "run 0" / "settings.json").write_text("{")
     read: list[str] = []
-    monkeypatch.setattr(runlist, "look", lambda name: read.append(name) or look(name))
+    monkeypatch.setattr(runlist, "look", lambda name: read.append(name) or view_run(name))
     rows = HistoryRows()
     assert len(rows) == 5 and read == []
     shown = rows[0:2]
@@ -104,7 +104,7 @@ def test_a_name_that_is_free_again_shows_the_run_that_has_it_now(home: Path) -> 
 
 
 def test_a_sweep_s_cells_say_recall_or_state(home: Path) -> None:
-    from pipeline.runs.queue import start_sweep, sweeps
+    from pipeline.runs.sweep import start_sweep, sweeps
 
     dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
     name = start_sweep(dataset, preset("quick"), {"learning_rate": [1e-3, 1e-4], "lora_r": [8]})
@@ -112,7 +112,7 @@ def test_a_sweep_s_cells_say_recall_or_state(home: Path) -> None:
     append_event(first.folder, "probe", step=1, right=2, total=3, answers=[])
     append_event(first.folder, "finished")
     (second.folder / "settings.json").write_text("{")
-    views = [look(trial.folder.name) for trial in (first, second)]
+    views = [view_run(trial.folder.name) for trial in (first, second)]
     heat = sweep_figure([first, second], views).data[0]
     assert (list(heat.x), list(heat.y)) == (["0.001", "0.0001"], ["8"])
     assert [list(row) for row in heat.z] == [[66.67, None]]

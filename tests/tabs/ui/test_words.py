@@ -18,7 +18,7 @@ from pipeline.prompts import UNKNOWN
 from pipeline.runs.events import append_event
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
-from pipeline.runs.view import find_run, look
+from pipeline.runs.view import find_run, view_run
 from pipeline.writing.steps import key_for
 from tabs.chat import asking
 from tabs.chat.cards import Exchange, answer_card, exchange_card, question_card
@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_as_such() -> None:
 def test_a_run_stopped_before_its_first_step_claims_no_adapter(home: Path, catalogue_file: Path) -> None:
     folder = create_run(build_dataset(read_catalogue(catalogue_file), DatasetSettings(products=2)), preset("quick"))
     append_event(folder, "stopped", message="Stopped before the first step, so there is no adapter.")
-    view = look(folder.name)
+    view = view_run(folder.name)
     assert view and "so there is no adapter" in ending_card(view) and "kept" not in ending_card(view)
 
 
@@ -188,7 +188,7 @@ def test_a_traceback_in_the_log_is_not_shown(home: Path, catalogue_file: Path) -
     log = 'Loading\nTraceback (most recent call last):\n  File "x.py", line 1, in f\n    g()\nRuntimeError: no room\n'
     (folder / "train.log").write_text(log)
     append_event(folder, "failed", message="It failed.")
-    view = look(folder.name)
+    view = view_run(folder.name)
     assert view and "RuntimeError: no room" in ending_card(view) and "Traceback" not in ending_card(view)
 
 
@@ -226,19 +226,19 @@ def test_a_run_is_read_on_from_where_the_last_look_ended(home: Path) -> None:
     folder = make_run()
     append_event(folder, "started", steps=10)
     append_event(folder, "message", text=f"Loading {MARKUP}")
-    view = look()
+    view = view_run()
     assert view and (view.name, view.total) == (folder.name, 10)
     assert runview.pace_line(view) == f"Loading {MARKUP} …"
     assert "<script>" not in message_list(view)
     for step in (1, 2):
         append_event(folder, "step", step=step, total=10, loss=4.0 / step, tokens_per_second=250.0, memory_bytes=10**9)
     append_event(folder, "probe", step=2, right=1, total=4, answers=[])
-    view = look(folder.name)
+    view = view_run(folder.name)
     assert view and len(view.steps) == 2
     assert "step 2 of 10" in runview.pace_line(view) and "250 tokens/s" in runview.pace_line(view)
     assert "25%" in runlist.HistoryRows()[0]
     (folder / "events.jsonl").write_text(json.dumps({"type": "started", "steps": 3}) + "\n")
-    again = look()
+    again = view_run()
     assert again and (again.total, again.steps) == (3, [])
 
 
@@ -246,7 +246,7 @@ def test_a_failed_run_shows_its_sentence_and_the_end_of_its_log(home: Path) -> N
     folder = make_run()
     (folder / "train.log").write_text(f"a line {MARKUP}\n")
     append_event(folder, "failed", message="The memory is not enough; lower the batch size.")
-    view = look()
+    view = view_run()
     assert view
     card = ending_card(view)
     assert "The memory is not enough" in card and "a line &lt;script&gt;" in card
