@@ -29,7 +29,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 PRELOADED = (
-    "pipeline.training.child",
+    "pipeline.training.train",
     "pipeline.publishing.make",
     "pipeline.__main__",
     "pipeline.answering.report",

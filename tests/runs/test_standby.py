@@ -35,7 +35,7 @@ def waits(number: int | None) -> bool:
     return bool(number) and psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_run_is_trained_by_the_process_that_waited(dataset: Dataset, tiny_base: Path) -> None:
+def test_a_run_is_trained_by_the_process_that_waited(dataset: Dataset, tiny_base: Path, real_processes: None) -> None:
     launcher.prepare()
     waiting = standby.waiting_pid()
     assert waits(waiting) and standby.waiting_pid() == waiting

@@ -30,7 +30,7 @@ from tabs.chat import after_training
 from tabs.dataset import catalogue_view as catalogues
 from tests.children import end
 from tests.servers.hub import HubServer
-from tests.tiny import tiny_settings, train_here
+from tests.tiny import build_model, tiny_settings, train_here
 
 PATIENCE = 120
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
@@ -194,13 +194,17 @@ def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
+TRIES = (2, 4, 8, 16, 32, PATIENCE)
+"""Seconds that the page may take to tell of what was done before it is done again: in the moment in which a part unfolds,
+Gradio passes over what is clicked or typed there, faster than a person could."""
+
+
 def until_told(place: Locator, text: str, action: Callable[[], None]) -> None:
-    """Do something again until the page has heard of it: in the moment in which a part unfolds, Gradio passes over what is
-    clicked or typed there, faster than a person could."""
-    for _ in range(10):
+    """Do something again until the page has heard of it."""
+    for seconds in TRIES[:-1]:
         action()
         with suppress(AssertionError):
-            expect(place).to_contain_text(text, timeout=10_000)
+            expect(place).to_contain_text(text, timeout=seconds * 1000)
             return
     expect(place).to_contain_text(text)
 
@@ -228,8 +232,8 @@ def cell(page: Page, table: str, row: int, column: int) -> Locator:
     return page.locator(f"#{table} [data-testid=cell-{row}-{column}]")
 
 
-TINY_STEPS = 8
-TINY = {
+FEW_STEPS = 40
+FEW = {
     "set-lora_r": (8, "Size of the adapter 8"),
     "set-questions": (3, "Questions before and after 3"),
     "set-probes": (1, "Recall checks while it trains 1"),
@@ -238,39 +242,35 @@ TINY = {
 
 
 def change_setting(page: Page, name: str, value: float, words: str) -> None:
-    """Set a slider until the plan knows of it: Gradio can drop what is typed at the very moment that a group unfolds."""
-    for _ in range(3):
-        set_slider(page, name, value)
-        try:
-            expect(page.locator("#plan")).to_contain_text(words, timeout=20_000)
-            return
-        except AssertionError:
-            continue
-    raise AssertionError(f"The plan never said {words!r}.")
+    """Set a slider until the plan knows of it."""
+    until_told(page.locator("#plan"), words, lambda: set_slider(page, name, value))
 
 
-def train_tiny(page: Page, steps: int = TINY_STEPS) -> None:
+def train_small(page: Page, base: Path, steps: int = FEW_STEPS) -> None:
     """Generate a dataset of two products and start a training of a few steps, all by clicking."""
     set_slider(page, "teach", 2)
     page.locator("#generate").click()
     expect(page.locator("#dataset-counts")).to_contain_text("2 products")
     page.locator("#go-training").click()
     expect(page.locator("#plan")).to_contain_text("Will it learn?")
-    for name, (value, words) in (TINY | {"set-max_steps": (steps, f"Fixed number of updates {steps}")}).items():
+    page.get_by_label("Base model").fill(str(base))
+    page.get_by_label("Base model").press("Enter")
+    for name, (value, words) in (FEW | {"set-max_steps": (steps, f"Fixed number of updates {steps}")}).items():
         change_setting(page, name, value, words)
     page.locator("#start").click()
     expect(page.locator("#run-headline")).to_contain_text("training")
 
 
 @pytest.fixture(scope="session")
-def trained(app: App, browser: Browser) -> App:
-    """The app with one finished run, made through the page, by a test of the training tab or else here."""
-    if any((app.home / "runs").glob("*/adapter")):
-        return app
-    opened = open_page(app, browser)
-    train_tiny(opened)
-    expect(opened.locator("#ending")).to_contain_text("Finished")
-    close_page(opened)
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random base of five million weights: its steps are slow enough to be watched."""
+    return build_model(tmp_path_factory.mktemp("models") / "small", hidden_size=256, layers=6)
+
+
+@pytest.fixture(scope="session")
+def trained(app: App, tiny_base: Path) -> App:
+    """The app with a finished run."""
+    make_trained(app, tiny_base)
     return app
 
 
@@ -279,7 +279,7 @@ def make_trained(app: App, base: Path, **changes: Any) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHELFTALK_HOME", str(app.home))
         dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
-        folder = create_run(dataset, tiny_settings(base, questions=1, **changes))
+        folder = create_run(dataset, tiny_settings(base, **{"questions": 1, **changes}))
         assert train_here(folder) == 0
     return folder
 

@@ -75,7 +75,7 @@ def others_of(folder: Path) -> list[psutil.Process]:
     return [p for p in psutil.Process(pid(folder)).children() if distributed.RANK in p.environ()]
 
 
-def test_two_processes_do_the_updates_of_one_and_are_one_run(make: Make) -> None:
+def test_two_processes_do_the_updates_of_one_and_are_one_run(make: Make, real_processes: None) -> None:
     one, two = make(), make()
     train_here(one)
     launcher.start(two)

@@ -2,11 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.tabs.conftest import TINY_STEPS, App, open_page, open_tab, set_slider, train_tiny
+from tests.tabs.conftest import FEW_STEPS, App, open_page, open_tab, set_slider, train_small
 
 
 def points(page: Page) -> int:
@@ -58,15 +59,17 @@ def test_settings_that_cannot_work_get_a_sentence(page: Page) -> None:
     expect(page.locator("#training-problem")).not_to_contain_text("Steps and epochs")
 
 
-def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: App, browser: Browser) -> None:
-    train_tiny(page)
+def test_the_plot_grows_survives_a_reload_and_the_run_finishes(
+    page: Page, app: App, browser: Browser, small_base: Path
+) -> None:
+    train_small(page, small_base)
     expect(page.locator("#stop")).to_be_enabled()
     expect(page.locator("#status")).to_contain_text("training")
     page.locator("#start").click()
     expect(page.locator("#training-problem")).to_contain_text("is still training; wait for it or stop it first")
     wait_for_points(page, 2)
     axes = page.evaluate("document.querySelector('#training-plot .js-plotly-plot').layout.xaxis.range")
-    assert axes == pytest.approx([0, TINY_STEPS * 1.03])
+    assert axes == pytest.approx([0, FEW_STEPS * 1.03])
     page.reload()
     open_tab(page, "2 Training")
     wait_for_points(page, 3)
@@ -74,8 +77,8 @@ def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: 
     open_tab(second, "2 Training")
     for window in (page, second):
         expect(window.locator("#ending")).to_contain_text("Finished")
-        expect(window.locator("#pace")).to_contain_text(f"step {TINY_STEPS} of {TINY_STEPS}")
-        assert points(window) == TINY_STEPS
+        expect(window.locator("#pace")).to_contain_text(f"step {FEW_STEPS} of {FEW_STEPS}")
+        assert points(window) == FEW_STEPS
         expect(window.locator("#stop")).to_be_disabled()
     second.close()
     expect(page.locator("#status")).to_contain_text("idle")
@@ -91,8 +94,10 @@ def test_the_plot_grows_survives_a_reload_and_the_run_finishes(page: Page, app: 
     expect(page.locator("#question")).to_be_visible()
 
 
-def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(page: Page, app: App, browser: Browser) -> None:
-    train_tiny(page, steps=500)
+def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(
+    page: Page, app: App, browser: Browser, small_base: Path
+) -> None:
+    train_small(page, small_base, steps=500)
     wait_for_points(page, 1)
     page.locator("#stop").click()
     expect(page.locator("#ending")).to_contain_text("Stopped as you asked")

@@ -83,7 +83,7 @@ def test_llama_3_8b_through_fastllama_takes_what_was_measured(
     assert expected / GIB == pytest.approx(measured, rel=0.05)
 
 
-def test_the_embedded_model_takes_what_was_expected(dataset: Dataset, home: Path) -> None:
+def test_the_embedded_model_takes_what_was_expected(dataset: Dataset, home: Path, real_processes: None) -> None:
     settings = preset("quick", max_steps=2, probes=0, questions=1)
     planned = plan_run(settings, dataset.training(), gpu=False)
     run = create_run(dataset, settings)
