@@ -41,6 +41,9 @@ SET = {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_DISABLED
 
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "OMP_", "CUDA_VISIBLE", "PYTHON", "TOKENIZERS_", "SPACES_", "COVERAGE_")
 READ_LATER = {"HF_TOKEN", *SET}
+PATIENCE = 240
+"""Seconds that all those imports may take on a busy machine."""
+
 ROOM = 2000
 """Bytes that a command line may have."""
 
@@ -141,29 +144,45 @@ def _line(connection: socket.socket) -> str:
 
 def _connect() -> socket.socket:
     """A line to the server, which is started where it is not there yet."""
-    connection = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
-        connection.connect(_address)
-        return connection
-    with open(f"{_address}.lock", "w") as lock:
+        return _line_to_server()
+    with open(f"{_address}.lock", "w") as lock:  # one worker starts it, and the others wait
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.exists(_address):
-            owner = _address.rpartition("-")[2]
-            code = f"from tests import forks; forks.become(*forks.serve({_address!r}, {owner}))"
-            room = "-" * ROOM  # for the command lines of what it becomes
-            with open(f"{_address}.log", "ab") as log:
-                Started(
-                    [sys.executable, "-c", code, room], cwd=PROJECT, env=_began_with | SET, stdout=log, stderr=log,
-                    stdin=subprocess.DEVNULL, start_new_session=True,
-                )  # fmt: skip
-    until = time.monotonic() + 120
-    while True:
-        try:
-            connection.connect(_address)
-            return connection
-        except OSError:
+        with suppress(OSError):
+            return _line_to_server()
+        _start_server()
+        until = time.monotonic() + PATIENCE
+        while True:
+            with suppress(OSError):
+                return _line_to_server()
             assert time.monotonic() < until, Path(f"{_address}.log").read_text()
             time.sleep(0.05)
+
+
+def _line_to_server() -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(_address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _start_server() -> None:
+    owner = _address.rpartition("-")[2]
+    code = f"from tests import forks; forks.become(*forks.serve({_address!r}, {owner}))"
+    room = "-" * ROOM  # for the command lines of what it becomes
+    with open(f"{_address}.log", "ab") as log:
+        Started(
+            [sys.executable, "-c", code, room],
+            cwd=PROJECT,
+            env=_began_with | SET,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 # --- In the server ---
