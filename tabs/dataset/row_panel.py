@@ -14,8 +14,8 @@ from pipeline.facts.phrasings import kind_label
 from pipeline.models.token_counts import LEARNED, TOO_LONG, masked_tokens, row_tokens
 from pipeline.prompts import GENERAL
 from pipeline.runs.settings import default_base
-from tabs.dataset.rows_view import dataset_named, row_of
-from tabs.ui.events import Update, on
+from tabs.dataset.rows_view import dataset_named, phrasings_of, row_of
+from tabs.ui.events import Update, on, open_to_all
 from tabs.ui.text import count, html, html_of, notice
 
 EXPECTED = "expected, never trained"
@@ -77,6 +77,7 @@ class RowPanel:
         self.key = gr.State("")
         with gr.Column(elem_id="picked-row"):
             self.about = gr.HTML(elem_id="row-about")
+            self.phrasings = gr.Radio([], label="Phrasings", visible=False, elem_id="phrasings-of")
             self.reads = gr.HighlightedText(
                 label="Exactly what the model reads; it learns the marked part",
                 color_map={LEARNED: "#ea6a12", EXPECTED: "#8c96a3", TOO_LONG: "#d73027"},
@@ -94,7 +95,7 @@ class RowPanel:
             self.said = gr.HTML(elem_id="row-said", elem_classes="news")
         self.buttons = [self.save, self.reject, self.accept, self.undo]
         self.outputs = [
-            self.key, self.about, self.reads, self.tokens, self.question, self.response, self.said, *self.buttons,
+            self.key, self.about, self.phrasings, self.reads, self.tokens, self.question, self.response, self.said, *self.buttons,
         ]  # fmt: skip
 
     def show(self, dataset: Dataset, key: str, max_length: float, said: str = "") -> Update:
@@ -105,6 +106,7 @@ class RowPanel:
         return self.read(row, length) | {
             self.key: key,
             self.about: about_row(row),
+            self.phrasings: self._phrasings(dataset, key),
             self.question: gr.Textbox(value=row["question"], interactive=has_question),
             self.response: gr.Textbox(value=row["response"], interactive=has_question),
             self.save: gr.Button(visible=has_question),
@@ -117,8 +119,25 @@ class RowPanel:
     def read(self, row: dict[str, Any], max_length: int) -> Update:
         return {self.reads: what_the_model_reads(row, max_length), self.tokens: tokens_line(row, max_length)}
 
+    def _phrasings(self, dataset: Dataset, key: str) -> gr.Radio:
+        choices = phrasings_of(dataset, key)
+        label = f"Its {count(len(choices), 'phrasing')}"
+        return gr.Radio(choices=choices, value=key, label=label, visible=len(choices) > 1)
+
+    @open_to_all
+    def pick_phrasing(self, name: str, key: str | None, max_length: float) -> Update:
+        return self.show(dataset_named(name), key or "", max_length)
+
     def clear(self) -> Update:
-        nothing = {self.about: "", self.reads: [], self.tokens: "", self.question: "", self.response: "", self.said: ""}
+        nothing: Update = {
+            self.about: "",
+            self.reads: [],
+            self.tokens: "",
+            self.question: "",
+            self.response: "",
+            self.said: "",
+        }
+        nothing[self.phrasings] = gr.Radio(choices=[], value=None, visible=False)
         return {self.key: "", **nothing} | {button: gr.Button(visible=False) for button in self.buttons}
 
     def wire(
@@ -134,6 +153,10 @@ class RowPanel:
         others: inputs of `follow`, which gets the changed dataset before them and tells what else changes.
         outputs: what `follow` may change.
         """
+        on(
+            self.phrasings.input, self.pick_phrasing, [name, self.phrasings, max_length], self.outputs,
+            problem=self.said, picked=True,
+        )  # fmt: skip
         inputs = [name, self.key, max_length, self.question, self.response, *others]
         for action, button in ((EDIT, self.save), (REJECT, self.reject), (ACCEPT, self.accept), (UNDO, self.undo)):
             change = partial(self._change, action, follow)

@@ -22,9 +22,9 @@ from tabs.dataset.rows_view import (
     about_dataset,
     dataset_choices,
     dataset_named,
+    fact_cells,
     filter_choices,
     nothing_found,
-    pair_cells,
     row_of,
 )
 from tabs.dataset.token_counts import token_counts
@@ -36,9 +36,9 @@ from tabs.ui.text import notice
 
 PAGE = 25
 COLUMNS = {
-    "split": "8%", "status": "10%", "kind": "13%", "product": "18%", "question": "24%", "answer": "20%", "key": "0%",
+    "kind": "18%", "product": "27%", "answer": "27%", "phrasings": "21%", "key": "0%",
 }  # fmt: skip
-"""The table's columns; the last one is the row's key, which the style sheet hides."""
+"""The table's columns; the last one is the key of a fact's first row, which the style sheet hides."""
 
 NAMES = ("split", "kind", "status", "reason")
 
@@ -71,7 +71,7 @@ class RowsBox:
         with gr.Column(visible=False, elem_id="dataset-result") as self.result:
             self._build_result()
             with gr.Tabs(elem_id="dataset-views", overflow_behavior="wrap"):
-                with gr.Tab("Every row", id="rows"):
+                with gr.Tab("Every fact", id="rows"):
                     self._build_rows()
                 with gr.Tab("In pictures", id="pictures") as self.pictures:
                     self._build_pictures()
@@ -112,7 +112,7 @@ class RowsBox:
         with gr.Row(equal_height=False):
             with gr.Column(scale=9, min_width=340):
                 self.table = PagedTable(
-                    "Rows (pick one to see what the model reads, and to change it)",
+                    "A fact a row (pick one to see its phrasings and what the model reads)",
                     list(COLUMNS),
                     list(COLUMNS.values()),
                     size=PAGE,
@@ -186,7 +186,7 @@ class RowsBox:
         """
         dataset = with_every_edit(dataset)
         name, length = dataset.folder.name, TrainingSettings().max_length
-        cells = pair_cells(name, Filters())
+        cells = fact_cells(name, Filters())
         text = "The same dataset was there already, so it is used again." if reused else ""
         per_product = Counter(fact["uid"] for fact in dataset.manifest["facts"])
         return {
@@ -229,7 +229,7 @@ class RowsBox:
         }
 
     def _cells(self, name: str, *filters: str | None) -> Any:
-        return pair_cells(name, _filters(*filters))
+        return fact_cells(name, _filters(*filters))
 
     def _nothing(self, name: str, *filters: str | None) -> str:
         return nothing_found(_filters(*filters))
@@ -249,7 +249,7 @@ class RowsBox:
 
     def _filtered(self, name: str, filters: Filters) -> Update:
         states = {self.split: filters.split, self.status: filters.status, self.reason: filters.reason}
-        return states | self.table.show(pair_cells(name, filters), nothing=nothing_found(filters))
+        return states | self.table.show(fact_cells(name, filters), nothing=nothing_found(filters))
 
     @open_to_all
     def pick(self, name: str, max_length: float, event: gr.SelectData) -> Update:
@@ -258,7 +258,7 @@ class RowsBox:
     def follow(self, dataset: Dataset, page: int, *values: str | None) -> Update:
         """After a change of a row: counts and table, on the same page."""
         update, filters = self._standing(dataset, _filters(*values))
-        cells = pair_cells(dataset.folder.name, filters)
+        cells = fact_cells(dataset.folder.name, filters)
         return update | self.table.show(cells, page, nothing_found(filters))
 
     @open_to_all

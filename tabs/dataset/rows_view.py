@@ -15,7 +15,7 @@ from pipeline.dataset.store import MANIFEST, Dataset, open_dataset
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import datasets_dir, home
-from pipeline.prompts import REFUSAL
+from pipeline.prompts import GENERAL, REFUSAL
 from tabs.dataset.catalogue_view import no_match, short
 from tabs.ui.files import stamp
 from tabs.ui.table import LazyRows
@@ -23,6 +23,8 @@ from tabs.ui.text import count, html, html_of
 
 TITLE, ANSWER = 60, 45
 """Characters of them shown in the table; a picked row shows all."""
+
+SPLITS = {TRAINED: "trained", KEPT_OUT: "held out", REJECTED: "rejected"}
 
 IN_CATALOGUE = "catalogue: "
 """Before the reason for which the catalogue's reader skipped a row: there is no row of the dataset then."""
@@ -120,21 +122,58 @@ def filtered_rows(dataset: Dataset, filters: Filters) -> list[dict[str, Any]]:
     return [rows[place] for place in _chosen(_state(dataset.folder), filters)]
 
 
-def pair_cells(name: str, filters: Filters) -> LazyRows:
-    """The rows that pass, as cells; the last one of each is its key (see `row_of`)."""
+def fact_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """What rows have in common that are phrasings of one question; a general question has one phrasing alone."""
+    return row["uid"], row["title"], row["kind"], row["question"] if row["kind"] == GENERAL else ""
+
+
+@lru_cache(maxsize=16)
+def _facts(state: tuple[str, int, tuple[str, int, int]], filters: Filters) -> list[list[int]]:
+    """The places of the rows that pass, those of each fact together."""
+    rows, facts = _pairs(*state), dict[tuple[str, ...], list[int]]()
+    for place in _chosen(state, filters):
+        facts.setdefault(fact_of(rows[place]), []).append(place)
+    return list(facts.values())
+
+
+def fact_cells(name: str, filters: Filters) -> LazyRows:
+    """The facts of which a row passes, as cells; the last cell is the key of the first such row (see `row_of`)."""
     if not name:
         return LazyRows(0, lambda start, stop: [])
     dataset = dataset_named(name)
-    rows, places = pairs_of(dataset), _chosen(_state(dataset.folder), filters)
-    return LazyRows(len(places), lambda start, stop: [_cells(rows[place], place) for place in places[start:stop]])
+    rows, facts = pairs_of(dataset), _facts(_state(dataset.folder), filters)
+    return LazyRows(
+        len(facts), lambda start, stop: [_cells([rows[p] for p in places], places[0]) for places in facts[start:stop]]
+    )
 
 
-def _cells(row: dict[str, Any], place: int) -> list[str]:
-    said = short(row["response"], ANSWER)
-    if row["split"] == REJECTED:
-        said = f"✘ {row['reason']}" + (f" · {said}" if said else "")
-    words = [row["split"], row["status"], kind_label(row["kind"]), short(row["title"], TITLE), row["question"], said]
-    return [*words, f"{place}-{row['id']}"]
+def _cells(phrasings: list[dict[str, Any]], place: int) -> list[str]:
+    first = phrasings[0]
+    said = short(first["response"], ANSWER)
+    if all(row["split"] == REJECTED for row in phrasings):
+        said = f"✘ {first['reason']}" + (f" · {said}" if said else "")
+    about = first["question"] if first["kind"] == GENERAL else first["title"]
+    words = [kind_label(first["kind"]), short(about, TITLE), said, _phrasings_line(phrasings)]
+    return [*words, f"{place}-{first['id']}"]
+
+
+def _phrasings_line(phrasings: list[dict[str, Any]]) -> str:
+    """How many phrasings there are of each split, and of them edited."""
+    splits = Counter(row["split"] for row in phrasings)
+    told = [f"{splits[split]:,} {words}" for split, words in SPLITS.items() if splits[split]]
+    edited = sum(row["status"] == EDITED for row in phrasings)
+    return " · ".join([*told, f"{edited:,} edited"] if edited else told)
+
+
+def phrasings_of(dataset: Dataset, key: str) -> list[tuple[str, str]]:
+    """Every phrasing of the fact that a row of this key is one of, and its key."""
+    rows, fact = pairs_of(dataset), fact_of(row_of(dataset, key))
+    marks = {KEPT_OUT: "held out · ", REJECTED: "✘ "}
+    return [
+        (marks.get(row["split"], "") + (row["question"] or "(no question)"), f"{place}-{row['id']}")
+        for place, row in enumerate(rows)
+        if fact_of(row) == fact
+    ]
 
 
 def row_of(dataset: Dataset, key: str) -> dict[str, Any]:
@@ -168,9 +207,8 @@ def filter_choices(dataset: Dataset) -> dict[str, list[tuple[str, str]]]:
     rows = pairs_of(dataset)
     counted = {name: Counter(row[name] for row in rows) for name in ("split", "status", "kind")}
     kinds = [kind for kind, _ in counted["kind"].most_common()]
-    splits = {TRAINED: "trained", KEPT_OUT: "held out", REJECTED: "rejected"}
     return {
-        "split": [("all", ""), *((f"{words} ({counted['split'][s]:,})", s) for s, words in splits.items())],
+        "split": [("all", ""), *((f"{words} ({counted['split'][s]:,})", s) for s, words in SPLITS.items())],
         "kind": [("every kind", ""), *((f"{kind_label(kind)} ({counted['kind'][kind]:,})", kind) for kind in kinds)],
         "status": [("any", ""), *((f"{s} ({counted['status'][s]:,})", s) for s in (ACCEPTED, EDITED, REJECTED))],
         "reason": [("everything", ""), *_lost(dataset)],

@@ -15,7 +15,7 @@ from tests.servers.hub import TOKEN, HubServer
 from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider, until_told
 from tests.tabs.dataset.test_tab import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
 
-SPLIT, STATUS, PRODUCT, QUESTION, ANSWER = 1, 2, 4, 5, 6
+KIND, PRODUCT, ANSWER, PHRASINGS = 1, 2, 3, 4
 
 
 @pytest.fixture
@@ -46,11 +46,13 @@ def said(page: Page, words: str) -> None:
 
 
 def pick(page: Page, row: int) -> str:
-    """Pick a row of the page; returns its question."""
-    question = cell(page, "pairs", row, QUESTION).inner_text()
-    cell(page, "pairs", row, QUESTION).click()
-    expect(page.locator("#row-question textarea")).to_have_value(question)
-    return question
+    """Pick a fact of the page; returns its first question."""
+    kind, about = (cell(page, "pairs", row, column).inner_text() for column in (KIND, PRODUCT))
+    cell(page, "pairs", row, PRODUCT).click()
+    expect(page.locator("#row-about")).to_contain_text(kind)
+    if kind != "general":
+        expect(page.locator("#row-about")).to_contain_text(about.removesuffix(" …"))
+    return box(page, "row-question")
 
 
 def test_rows_come_in_pages_of_25_and_a_page_can_be_jumped_to(shown: Page) -> None:
@@ -68,7 +70,7 @@ def test_rows_come_in_pages_of_25_and_a_page_can_be_jumped_to(shown: Page) -> No
 
 def test_filters_narrow_the_rows_and_a_search_without_a_match_says_so(shown: Page) -> None:
     choose(shown, "Split", "held out")
-    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("held out")
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("3 held out")
     pick(shown, 0)
     expect(shown.locator("#reads")).to_contain_text("expected, never trained")
     choose(shown, "Kind of fact", "unknown")
@@ -91,7 +93,7 @@ def test_an_edit_lasts_through_a_reload_and_generating_anew_and_can_be_undone(sh
     shown.locator("#row-save").click()
     said(shown, "Saved in your words. The next run learns from this; a run that is there keeps its own copy.")
     expect(shown.locator("#pairs-where")).to_contain_text("Page 2 of")
-    expect(cell(shown, "pairs", 4, STATUS)).to_have_text("edited")
+    expect(cell(shown, "pairs", 4, PHRASINGS)).to_contain_text("1 edited")
     expect(shown.locator("#row-about")).to_contain_text(f"As generated: {first} → {answer}")
     expect(shown.locator("#dataset-counts")).to_contain_text("1 edited")
     shown.reload()
@@ -103,7 +105,7 @@ def test_an_edit_lasts_through_a_reload_and_generating_anew_and_can_be_undone(sh
     expect(shown.locator("#dataset-counts")).to_contain_text("1 edited")
     search(shown, "In other words?")
     expect(shown.locator("#pairs-where")).to_contain_text("1 row")
-    cell(shown, "pairs", 0, QUESTION).click()
+    cell(shown, "pairs", 0, PRODUCT).click()
     expect(shown.locator("#reads")).to_contain_text("Instruction: In other words?")
     shown.locator("#row-undo").click()
     said(shown, "It is as it was generated.")
@@ -118,11 +120,12 @@ def test_words_that_cannot_be_taught_get_a_sentence_beside_the_row(shown: Page) 
     shown.locator("#row-save").click()
     said(shown, "The answer is empty; type one, or reject the row instead.")
     choose(shown, "Split", "held out")
-    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("held out")
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("3 held out")
     kept = pick(shown, 0)
     choose(shown, "Split", "trained")
-    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("train")
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_contain_text("trained")
     pick(shown, 0)
+    expect(shown.locator("#row-question textarea")).not_to_have_value(kept)
     shown.locator("#row-question textarea").fill(kept)
     shown.locator("#row-save").click()
     said(shown, "would be leaked")
@@ -136,8 +139,9 @@ def test_a_rejected_row_is_found_by_its_reason_and_can_be_had_back(shown: Page) 
     expect(shown.locator("#row-accept")).to_be_hidden()
     shown.locator("#lost").get_by_text("1 × rejected by you").click()
     expect(shown.locator("#pairs-where")).to_contain_text("1 row")
-    expect(cell(shown, "pairs", 0, QUESTION)).to_have_text(question)
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("1 rejected")
     expect(cell(shown, "pairs", 0, ANSWER)).to_contain_text("✘ rejected by you")
+    assert box(shown, "row-question") == question
     shown.locator("#row-undo").click()
     said(shown, "It is as it was generated.")
     expect(shown.locator("#lost")).not_to_contain_text("rejected by you")
@@ -161,8 +165,9 @@ def test_what_a_filter_rejected_is_taught_after_all(shown: Page, app: App) -> No
     shown.reload()
     expect(shown.locator("#dataset-counts")).to_contain_text("1 left out")
     choose(shown, "Status", "rejected (1)")
-    expect(cell(shown, "pairs", 0, QUESTION)).to_have_text(question)
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("1 rejected")
     pick(shown, 0)
+    expect(shown.locator("#row-question textarea")).to_have_value(question)
     expect(shown.locator("#row-about")).to_contain_text("✘ number that neither record nor title has")
     expect(shown.locator("#row-about")).to_contain_text(f"99 {IMAGE}")
     shown.locator("#row-accept").click()
@@ -175,8 +180,10 @@ def test_what_a_filter_rejected_is_taught_after_all(shown: Page, app: App) -> No
 
 def test_each_download_holds_the_rows(shown: Page) -> None:
     choose(shown, "Split", "held out")
-    expect(cell(shown, "pairs", 0, SPLIT)).to_have_text("held out")
-    held_out = int(shown.locator("#pairs-where").inner_text().split(" · ")[1].split()[0].replace(",", ""))
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("3 held out")
+    told = re.search(r"([\d,]+) held out", shown.locator("#dataset-counts").inner_text())
+    assert told
+    held_out = int(told[1].replace(",", ""))
     open_tab(shown, "Download or push")
     files = {}
     for name in ("download-dataset", "download-jsonl", "download-parquet", "download-filtered"):
@@ -199,7 +206,7 @@ def test_the_pictures_follow_the_longest_example(shown: Page) -> None:
         expect(shown.locator(f"#{name}")).to_contain_text(words)
     set_slider(shown, "look-length", 32)
     expect(shown.locator("#lengths")).to_contain_text("longer than 32 tokens")
-    open_tab(shown, "Every row")
+    open_tab(shown, "Every fact")
     expect(shown.locator("#row-tokens")).to_contain_text("of 32")
 
 

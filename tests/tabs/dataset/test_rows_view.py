@@ -16,7 +16,16 @@ from pipeline.prompts import GENERAL, build_prompt
 from tabs.dataset import rows_view as pairs
 from tabs.dataset.download_box import export_rows, pushing_token
 from tabs.dataset.row_panel import EXPECTED, KEPT, _edit, about_row, tokens_line, what_the_model_reads
-from tabs.dataset.rows_view import IN_CATALOGUE, Filters, filter_choices, nothing_found, pair_cells, row_of
+from tabs.dataset.rows_view import (
+    IN_CATALOGUE,
+    Filters,
+    fact_cells,
+    fact_of,
+    filter_choices,
+    nothing_found,
+    phrasings_of,
+    row_of,
+)
 from tabs.ui.table import LazyRows
 from tabs.ui.text import escape
 from tests.tiny import END, HOSTILE_TITLES
@@ -26,10 +35,10 @@ MARKUP = "<img src=x onerror=window.ranAway=1>"
 
 def test_a_page_of_many_rows_makes_that_page_alone(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr(pairs, "_cells", lambda row, place: made.append(place) or [str(place)])
-    cells = pair_cells(dataset.folder.name, Filters())
-    assert len(cells) == len(dataset.rows()) > 60 and not made
-    assert cells[25:50] == [[str(place)] for place in range(25, 50)] and len(made) == 25
+    monkeypatch.setattr(pairs, "_cells", lambda phrasings, place: made.append(place) or [phrasings[0]["id"]])
+    cells, facts = fact_cells(dataset.folder.name, Filters()), {fact_of(row): row["id"] for row in dataset.rows()[::-1]}
+    assert len(cells) == len(facts) > 20 and not made
+    assert {cell for (cell,) in cells[5:15]} <= set(facts.values()) and len(made) == 10
     assert LazyRows(2, lambda start, stop: [[n] for n in range(start, stop)])[1] == [1]
 
 
@@ -37,12 +46,13 @@ def test_rows_are_found_by_every_filter(dataset: Dataset) -> None:
     name, rows = dataset.folder.name, dataset.rows()
     for field in ("split", "kind", "status"):
         for value in {row[field] for row in rows}:
-            assert len(pair_cells(name, Filters(**{field: value}))) == sum(row[field] == value for row in rows)
+            passing = {fact_of(row) for row in rows if row[field] == value}
+            assert len(fact_cells(name, Filters(**{field: value}))) == len(passing)
     row = rows[0]
     for words in (row["uid"], row["title"].upper(), row["question"], row["response"]):
-        assert row["id"] in {cells[-1].partition("-")[2] for cells in pair_cells(name, Filters(words=words))}
-    assert len(pair_cells(name, Filters(words="kite nothing-of-that-name"))) == 0
-    assert len(pair_cells("", Filters())) == 0
+        assert row["id"] in {cells[-1].partition("-")[2] for cells in fact_cells(name, Filters(words=words))}
+    assert len(fact_cells(name, Filters(words="kite nothing-of-that-name"))) == 0
+    assert len(fact_cells("", Filters())) == 0
 
 
 def test_counts_of_the_filters_follow_an_edit_and_name_what_the_catalogue_lost(dataset: Dataset) -> None:
@@ -60,8 +70,21 @@ def test_counts_of_the_filters_follow_an_edit_and_name_what_the_catalogue_lost(d
     assert ("catalogue: 2 × one title with different contents", f"{IN_CATALOGUE}one title with different contents") in (
         choices["reason"]
     )
-    lost = pair_cells(changed.folder.name, Filters(reason="rejected by you"))
-    assert [cells[-2].partition(" ·")[0] for cells in lost] == ["✘ rejected by you"]
+    lost = fact_cells(changed.folder.name, Filters(reason="rejected by you"))
+    assert [(cells[2].partition(" ·")[0], cells[3]) for cells in lost] == [("✘ rejected by you", "1 rejected")]
+
+
+def test_a_fact_s_phrasings_are_folded_into_its_row(dataset: Dataset) -> None:
+    rows = dataset.rows()
+    same = [place for place, row in enumerate(rows) if fact_of(row) == fact_of(rows[0])]
+    (cells,) = [c for c in fact_cells(dataset.folder.name, Filters()) if c[-1] == f"0-{rows[0]['id']}"]
+    trained = sum(rows[place]["split"] == "train" for place in same)
+    assert cells[3] == f"{trained} trained · {len(same) - trained} held out"
+    choices = phrasings_of(dataset, f"0-{rows[0]['id']}")
+    assert [key for _, key in choices] == [f"{place}-{rows[place]['id']}" for place in same]
+    assert sum(words.startswith("held out · ") for words, _ in choices) == len(same) - trained
+    general = [row for row in rows if row["kind"] == GENERAL]
+    assert len({fact_of(row) for row in general}) == len(general)
 
 
 def test_an_empty_search_says_what_was_searched_for() -> None:

@@ -43,7 +43,7 @@ def test_a_first_visit_generates_a_dataset_and_reads_its_pairs(page: Page, app: 
     counts = page.locator("#dataset-counts").inner_text()
     assert "training pairs" in counts and "held out" in counts and "unknown products" in counts
     expect(page.locator("#pairs-where")).to_contain_text("Page 1 of")
-    expect(cell(page, "pairs", 0, 1)).to_have_text("train")
+    expect(cell(page, "pairs", 0, 4)).to_contain_text("3 held out")
     reads = page.locator("#reads")
     expect(reads).to_contain_text("Context:")
     expect(reads).to_contain_text("Instruction:")
@@ -72,9 +72,14 @@ def test_a_picked_pair_shows_what_the_model_reads(page: Page) -> None:
     expect(page.locator("#dataset-counts")).to_contain_text("6 products")
     page.locator("#search-pairs textarea, #search-pairs input").first.fill("Wrenwave")
     for row in range(3):  # the table comes after the line under it
-        expect(cell(page, "pairs", row, 5)).to_contain_text("Wrenwave")
-    cell(page, "pairs", 2, 3).click()
-    question, response = (cell(page, "pairs", 2, column).inner_text() for column in (5, 6))
+        expect(cell(page, "pairs", row, 2)).to_contain_text("Wrenwave")
+    kind, response = (cell(page, "pairs", 2, column).inner_text() for column in (1, 3))
+    cell(page, "pairs", 2, 2).click()
+    expect(page.locator("#row-about")).to_contain_text(kind)
+    phrasing = page.locator("#phrasings-of label").nth(3)
+    phrasing.click()
+    question = phrasing.inner_text().strip()
+    expect(page.locator("#row-question textarea")).to_have_value(question)
     expect(page.locator("#reads")).to_contain_text(f"Instruction: {question}")
     expect(page.locator("#reads .highlighted .text").filter(has_text=response.removesuffix(" …"))).to_be_visible()
 

@@ -75,7 +75,7 @@ OPEN = {
     ),
     *("MappingForm.close", "PagedTable.wire.<locals>.first", "PagedTable.wire.<locals>.go", "PublishBox.preview"),
     *("PagedTable.wire.<locals>.turn.<locals>.<lambda>", "RowsBox.by_reason", "RowsBox.by_state", "RowsBox.choose"),
-    *("RowsBox.measure", "RowsBox.pick", "RunPanel.redraw", "SweepPanel.count"),
+    *("RowPanel.pick_phrasing", "RowsBox.measure", "RowsBox.pick", "RunPanel.redraw", "SweepPanel.count"),
     *("SweepPanel.pick", "SweepPanel.show", "SweepPanel.show_results", "TrainingTab.refresh"),
     *(
         "TrainingTab.show_plan",
