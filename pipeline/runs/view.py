@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, RunError
 from pipeline.files import read_json
 from pipeline.runs.checkpoints import saved_step
 from pipeline.runs.events import read_events, since_start, told
@@ -121,9 +121,47 @@ def find_run(name: str) -> Path | None:
     return next((folder for folder in list_runs() if folder.name == name), None)
 
 
+def get_run(name: str) -> Path:
+    """The run folder of that name.
+
+    Raises:
+        RunError: there is none (any more), or no name.
+    """
+    folder = find_run(name)
+    if folder is None:
+        raise RunError("There is no such run any more; pick one in the table." if name else "Pick a run in the table.")
+    return folder
+
+
+def get_view(name: str = "") -> RunView:
+    """What `view_run` finds.
+
+    Raises:
+        RunError: there is none.
+    """
+    view = view_run(name)
+    if view is None:
+        raise RunError("There is no such run any more." if name else "There is no run yet.")
+    return view
+
+
 def trained_runs() -> list[Path]:
     """The runs that have an adapter, the newest first."""
     return [folder for folder in list_runs() if has_adapter(folder)]
+
+
+def get_trained_run(name: str | None) -> Path:
+    """The trained run of that name, or the newest one where none is named.
+
+    Raises:
+        RunError: there is none.
+    """
+    found = find_run(name) if name else next(iter(trained_runs()), None)
+    if found is None and name:
+        raise RunError(f"Run {name} is gone: it was renamed or deleted. Reload the page and choose another.")
+    if found is None:
+        raise RunError("There is no trained model yet; train one in the second tab.")
+    return found
 
 
 def seconds_left(view: RunView) -> float | None:

@@ -18,13 +18,12 @@ from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import Asked, Shelf
 from pipeline.answering.report import write_report
 from pipeline.dataset.examples import REPORT_1
-from pipeline.errors import RunError
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import append_jsonl, read_json, read_jsonl
 from pipeline.machine import on_zero_gpu
 from pipeline.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
 from pipeline.runs.folder import COMPARISON, read_settings, run_dataset
-from pipeline.runs.view import find_run, trained_runs
+from pipeline.runs.view import get_trained_run
 from tabs.chat.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import load
@@ -52,20 +51,6 @@ ALIKE = "alike"
 
 SHOW_EVERY = 0.25
 """Seconds between two looks at a growing answer: every token would keep the browser busy with drawing."""
-
-
-def chosen_run(name: str | None) -> Path:
-    """The trained run of that name, or the newest one.
-
-    Raises:
-        RunError: there is none.
-    """
-    found = find_run(name) if name else next(iter(trained_runs()), None)
-    if found is None and name:
-        raise RunError(f"Run {name} is gone: it was renamed or deleted. Reload the page and choose another.")
-    if found is None:
-        raise RunError("There is no trained model yet; train one in the second tab.")
-    return found
 
 
 def answering(
@@ -222,7 +207,7 @@ def _compared(folder: Path) -> Generator[tuple[int, int], None, None]:
 @open_in_measure
 def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
-    folder = chosen_run(run)
+    folder = get_trained_run(run)
     asked = Shelf(run_dataset(folder).manifest).ask(question, title)
     *_, (warnings, raws) = answering(folder, asked)
     exchange = Exchange(asked, raws, is_whole=True)
@@ -235,7 +220,7 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
 
 def compare(run: str = "") -> dict[str, Any]:
     """Ask the run's questions after tuning (the base was asked before) and return the whole comparison."""
-    return run_questions(chosen_run(run), lambda done, total: None)
+    return run_questions(get_trained_run(run), lambda done, total: None)
 
 
 def all_questions(held_out: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -12,8 +12,8 @@ from pipeline.answering.lookup import Shelf
 from pipeline.answering.report import VERDICT_WORDS, failures_html
 from pipeline.errors import PipelineError, RunError
 from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset
-from pipeline.runs.view import find_run, read_comparison, read_everything
-from tabs.chat.asking import chosen_run, is_comparing, run_questions, stop_comparing
+from pipeline.runs.view import find_run, get_trained_run, read_comparison, read_everything
+from tabs.chat.asking import is_comparing, run_questions, stop_comparing
 from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_card
 from tabs.chat.plots import by_kind_figure, comparison_figure
 from tabs.dataset.catalogue_view import short
@@ -192,7 +192,7 @@ class ComparePanel:
         self.restore.click(guarded(self.problem, self.go_back), [self.run, self.opened], changed, **QUIET)
 
     def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
-        folder = chosen_run(run)
+        folder = get_trained_run(run)
         room = '<div class="room"></div>'
         yield {
             self.summary: room,
@@ -205,7 +205,7 @@ class ComparePanel:
 
     @open_to_all
     def show_chosen(self, run: str) -> Update:
-        return self.show(chosen_run(run))
+        return self.show(get_trained_run(run))
 
     def state_of(self, folder: Path) -> str:
         """Changes whenever there is something else to show about a run."""
@@ -306,7 +306,7 @@ class ComparePanel:
         }
 
     def change(self, run: str, number: str, question: str, title: str, expected: str) -> Update:
-        folder = chosen_run(run)
+        folder = get_trained_run(run)
         before = next((q for q in questions_of(folder) if q["id"] == number), None)
         if before and (question, title) != (before["question"], before["title"]):
             shelf = Shelf(run_dataset(folder).manifest)
@@ -316,6 +316,6 @@ class ComparePanel:
         return self.show(folder)
 
     def go_back(self, run: str, number: str) -> Update:
-        folder = chosen_run(run)
+        folder = get_trained_run(run)
         restore_question(folder, number)
         return self.show(folder)

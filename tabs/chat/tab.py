@@ -18,8 +18,8 @@ from pipeline.facts.patterns import ANSWER_PATTERNS
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN
 from pipeline.runs.folder import SETTINGS, run_dataset
-from pipeline.runs.view import before_after, find_run, trained_runs, view_run
-from tabs.chat.asking import ALIKE, all_questions, answering, ask, chosen_run, compare, example_questions, vote, votes
+from pipeline.runs.view import before_after, find_run, get_trained_run, trained_runs, view_run
+from tabs.chat.asking import ALIKE, all_questions, answering, ask, compare, example_questions, vote, votes
 from tabs.chat.cards import BASE, OTHER, RECORD, TUNED, Exchange, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
 from tabs.server.answering_model import MODEL, get_ready
@@ -309,8 +309,8 @@ class ChatTab:
         request: gr.Request,
     ) -> Iterator[Update]:
         self.stopped.discard(request.session_hash)
-        folder = chosen_run(run)
-        other = chosen_run(against) if against != BASE else None
+        folder = get_trained_run(run)
+        other = get_trained_run(against) if against != BASE else None
         shelf = Shelf(run_dataset(folder).manifest)
         asked = shelf.ask(question, about)
         sides = [OTHER if other else BASE, TUNED]
@@ -394,7 +394,7 @@ class ChatTab:
             return {}
         asked = exchange.asked
         if kind and kind != asked.kind:
-            values = Shelf(run_dataset(chosen_run(exchange.run)).manifest).values
+            values = Shelf(run_dataset(get_trained_run(exchange.run)).manifest).values
             expected = REFUSAL if kind in NO_FACT else values.get((asked.title, kind))
             asked = replace(asked, kind=kind, expected=expected)
         return self.show_answers(replace(exchange, asked=asked), pattern)

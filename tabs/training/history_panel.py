@@ -16,11 +16,10 @@ from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import command_line
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import status
-from pipeline.runs.view import find_run, forget, view_run
+from pipeline.runs.view import find_run, forget, get_run, view_run
 from tabs.training.history_view import (
     COLUMNS,
     HistoryRows,
-    chosen,
     differing,
     export,
     pulse,
@@ -237,23 +236,23 @@ class HistoryPanel:
 
     @open_to_all
     def use_settings(self, name: str) -> Update:
-        view = view_run(chosen(name).name)
+        view = view_run(get_run(name).name)
         if view is None:
             raise RunError(f"The settings of run {name} cannot be read; pick another.")
         return self.fill(view.settings)
 
     def enqueue(self, name: str, *shown: Any) -> Update:
-        enqueue(chosen(name))
+        enqueue(get_run(name))
         return self._changed(name, *shown)
 
     def duplicate(self, name: str, *shown: Any) -> Update:
-        return self._changed(duplicate_run(chosen(name)).name, *shown)
+        return self._changed(duplicate_run(get_run(name)).name, *shown)
 
     def ask_name(self, name: str) -> Update:
-        return self.close_boxes() | {self.naming: gr.Row(visible=True), self.name: chosen(name).name}
+        return self.close_boxes() | {self.naming: gr.Row(visible=True), self.name: get_run(name).name}
 
     def give_name(self, wanted: str, name: str, compared: list[str], *how: Any) -> Update:
-        old = chosen(name)
+        old = get_run(name)
         new = rename_run(old, wanted)
         forget(old)
         forget(new)
@@ -261,12 +260,12 @@ class HistoryPanel:
         return self._changed(new.name, [new.name if other == name else other for other in compared], *how)
 
     def ask_whether(self, name: str) -> Update:
-        folder = chosen(name)
+        folder = get_run(name)
         lost = f"Delete run {name} for good? Its adapter, curve and report go with it: {memory(run_size(folder))}."
         return self.close_boxes() | {self.sure: gr.Column(visible=True), self.lost: notice(lost)}
 
     def remove(self, name: str, *shown: Any) -> Update:
-        folder = chosen(name)
+        folder = get_run(name)
         delete_run(folder)
         forget(folder)
         forget_plots()

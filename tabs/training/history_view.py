@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from pipeline.errors import RunError
 from pipeline.files import write_text
 from pipeline.runs.folder import DATASET, QUEUED, list_runs, run_size
 from pipeline.runs.recipes import dataset_name, recipe
 from pipeline.runs.status import is_elsewhere, running_run
-from pipeline.runs.view import RunView, find_run, view_run
+from pipeline.runs.view import RunView, view_run
 from tabs.server.gradio_internals import upload_folder
 from tabs.training.run_view import history_row
 from tabs.training.settings_form import TERMS
@@ -71,28 +70,16 @@ recent_pulse = recently(pulse)
 @open_to_all
 def training_runs() -> list[dict[str, Any]]:
     """Every run, the newest first: its state, settings that name it, last loss, last recall check and size in bytes."""
-    return [_told(view) for folder in list_runs() if (view := view_run(folder.name))]
+    return [_as_dict(view) for folder in list_runs() if (view := view_run(folder.name))]
 
 
-def _told(view: RunView) -> dict[str, Any]:
+def _as_dict(view: RunView) -> dict[str, Any]:
     last, probe = (view.steps or [{}])[-1], (view.probes or [{}])[-1]
     return {
         "run": view.name, "state": view.status.state, "preset": view.settings.preset,
         "base_model": view.settings.base_model, "step": last.get("step", 0), "loss": last.get("loss"),
         "right": probe.get("right"), "asked": probe.get("total"), "bytes": run_size(view.folder),
     }  # fmt: skip
-
-
-def chosen(name: str) -> Path:
-    """The run of that name.
-
-    Raises:
-        RunError: there is none (any more).
-    """
-    folder = find_run(name)
-    if folder is None:
-        raise RunError("There is no such run any more; pick one in the table." if name else "Pick a run in the table.")
-    return folder
 
 
 def differing(views: Sequence[RunView]) -> list[list[str]]:

@@ -11,10 +11,10 @@ import gradio as gr
 
 from pipeline.dataset.card import LICENSES
 from pipeline.runs.folder import has_adapter
+from pipeline.runs.view import get_run
 from tabs.dataset.download_box import SAVE, pushed_notice, pushing_token, token_box
 from tabs.server.answering_model import make_room
 from tabs.server.gradio_internals import served
-from tabs.training.history_view import chosen
 from tabs.ui.events import QUIET, Update, guarded
 from tabs.ui.text import escape, notice, progress_bar
 
@@ -75,7 +75,7 @@ class PublishModelBox:
     def download(self, name: str, form: str, license: str | None) -> Iterator[Update]:
         from pipeline.publishing.publish import export_zip
 
-        run = chosen(name)
+        run = get_run(name)
         yield from self._following(run, form, export_zip(run, form, license=license or "unknown"))
         yield {
             self.ready: served(run / "published" / f"{run.name}-{form}.zip"),
@@ -86,7 +86,7 @@ class PublishModelBox:
         from pipeline.publishing.publish import publish_model
 
         yield {self.token: ""}
-        run = chosen(name)
+        run = get_run(name)
         steps = publish_model(
             run, form, repo.strip(), license=license or "", token=pushing_token(token), private=private
         )

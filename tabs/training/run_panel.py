@@ -11,7 +11,7 @@ from pipeline.errors import RunError
 from pipeline.runs import launcher
 from pipeline.runs.folder import has_adapter
 from pipeline.runs.status import running_run
-from pipeline.runs.view import RunView, find_run, view_run
+from pipeline.runs.view import RunView, get_view, view_run
 from pipeline.space import awake
 from tabs.server.gradio_internals import written
 from tabs.training.plots import details_figure, training_figure
@@ -54,18 +54,6 @@ def stop_training() -> dict[str, Any]:
         raise RunError("No training is running, so there is nothing to stop.")
     launcher.stop(folder)
     return {"run": folder.name}
-
-
-def shown_run(name: str) -> RunView:
-    """The run of that name, or the one that is shown when none is named.
-
-    Raises:
-        RunError: there is none.
-    """
-    view = view_run(name)
-    if view is None:
-        raise RunError("There is no such run any more." if name else "There is no run yet.")
-    return view
 
 
 @dataclass(frozen=True)
@@ -204,21 +192,19 @@ class RunPanel:
         return {self.stop: gr.Button("Stopping after this step …", interactive=False)}
 
     def go_on(self, opened: str, *how: Any) -> Update:
-        name = shown_run(opened).name
+        name = get_view(opened).name
         self._resume(name)
         return self.show(view_run(name), *how)
 
     def ask_to_discard(self, opened: str) -> Update:
-        view = shown_run(opened)
+        view = get_view(opened)
         lost = "its curve, its checkpoints and its adapter" if has_adapter(view.folder) else "its curve and checkpoints"
         training = " It is training now and is ended at once." if view.status.state == "running" else ""
         said = f"Discard run {view.name}?{training} This deletes {lost} ({count(len(view.steps), 'step')} told)."
         return {self.question: gr.Column(visible=True), self.asked: notice(said)}
 
     def throw_away(self, opened: str, *how: Any) -> Update:
-        folder = find_run(shown_run(opened).name)
-        if folder:
-            launcher.discard(folder)
+        launcher.discard(get_view(opened).folder)
         return self.show(view_run(), *how) | {self.opened: "", self.question: gr.Column(visible=False)}
 
     @open_to_all

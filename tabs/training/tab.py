@@ -17,16 +17,15 @@ from pipeline.runs.folder import list_runs, read_settings, run_dataset
 from pipeline.runs.manage import create_run
 from pipeline.runs.recipes import read_recipe
 from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, settings_for
-from pipeline.runs.view import view_run
+from pipeline.runs.view import get_run, get_view, view_run
 from pipeline.training.plan.plan import fits_beside, plan_run
 from tabs.dataset.rows_view import dataset_line
 from tabs.server import answering_model
 from tabs.server.identity import serves_owner
 from tabs.training.history_panel import HistoryPanel
-from tabs.training.history_view import chosen
 from tabs.training.jobs_panel import AwayPanel
 from tabs.training.plan_view import default_preset, training_rows, will_it_learn
-from tabs.training.run_panel import RunPanel, shown_run, stop_training
+from tabs.training.run_panel import RunPanel, stop_training
 from tabs.training.settings_form import (
     base_choices,
     make_controls,
@@ -81,7 +80,7 @@ def resume_run(name: str) -> Path:
     Raises:
         PipelineError: there is no such run, it has finished, or another one is training.
     """
-    folder = chosen(name)
+    folder = get_run(name)
     with _starting:
         launcher.check_idle()
         make_room(folder)
@@ -98,7 +97,7 @@ def start_training(preset: str = "", base_model: str = "") -> dict[str, Any]:
 @open_to_all
 def training_status(run: str = "") -> dict[str, Any]:
     """The state of a run (the newest when none is named): its step, loss, recall and how it ended."""
-    view = shown_run(run)
+    view = get_view(run)
     last = view.steps[-1] if view.steps else {}
     probe = view.probes[-1] if view.probes else {}
     return {
@@ -109,7 +108,7 @@ def training_status(run: str = "") -> dict[str, Any]:
 
 def resume_training(run: str = "") -> dict[str, Any]:
     """Go on with a run after its last checkpoint (the newest run when none is named)."""
-    return {"run": resume_run(shown_run(run).name).name}
+    return {"run": resume_run(get_view(run).name).name}
 
 
 class TrainingTab:

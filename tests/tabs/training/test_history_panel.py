@@ -59,7 +59,7 @@ def test_only_a_shown_row_is_read_and_a_damaged_run_is_a_row_too(home: Path, mon
         make_run(f"run {number}")
     (home / "runs" / "run 0" / "settings.json").write_text("{")
     read: list[str] = []
-    monkeypatch.setattr(runlist, "look", lambda name: read.append(name) or view_run(name))
+    monkeypatch.setattr(runlist, "view_run", lambda name: read.append(name) or view_run(name))
     rows = HistoryRows()
     assert len(rows) == 5 and read == []
     shown = rows[0:2]

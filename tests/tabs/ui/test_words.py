@@ -18,9 +18,8 @@ from pipeline.prompts import UNKNOWN
 from pipeline.runs.events import append_event
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
-from pipeline.runs.view import find_run, view_run
+from pipeline.runs.view import find_run, get_trained_run, view_run
 from pipeline.writing.steps import key_for
-from tabs.chat import asking
 from tabs.chat.cards import Exchange, answer_card, exchange_card, question_card
 from tabs.dataset import catalogue_view as catalogues
 from tabs.training import history_view as runlist
@@ -206,7 +205,7 @@ def test_names_are_looked_up_and_never_paths(home: Path) -> None:
         catalogues.open_catalogue("../secret.jsonl")
     assert find_run("..") is None
     with pytest.raises(RunError, match="is gone"):
-        asking.chosen_run("../..")
+        get_trained_run("../..")
 
 
 def test_an_upload_that_is_no_catalogue_is_not_kept(home: Path, tmp_path: Path) -> None:
