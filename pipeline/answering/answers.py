@@ -30,11 +30,15 @@ BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt, and which kind of fact its answer is (`description`, an attribute's name, or `unknown`)."""
+    """A prompt, and which kind of fact its answer is (`description`, an attribute's name, or `unknown`).
+
+    `expected` is the record's value, where it is known: what has no shape of its own is looked for in another way.
+    """
 
     prompt: str
     kind: str = DESCRIPTION
     max_new_tokens: int = MAX_NEW_TOKENS
+    expected: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,9 @@ class Answer:
     answer: str
 
     @classmethod
-    def of(cls, kind: str, raw: str) -> "Answer":
-        """The answer in a raw text, to a question about a fact of this kind."""
-        return cls(raw, extract(kind, raw).answer)
+    def of(cls, kind: str, raw: str, expected: str = "") -> "Answer":
+        """The answer in a raw text, to a question about a fact of this kind; `expected` is the record's value, if known."""
+        return cls(raw, extract(kind, raw, expected).answer)
 
     def as_dict(self) -> dict[str, str]:
         return asdict(self)
@@ -75,7 +79,7 @@ def ask(
         room = max(asked[i].max_new_tokens for i in batch)
         raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room)
         for i, raw in zip(batch, raws, strict=True):
-            answers[i] = Answer.of(asked[i].kind, raw)
+            answers[i] = Answer.of(asked[i].kind, raw, asked[i].expected)
         if on_progress:
             on_progress(len(answers), len(asked))
     return [answers[i] for i in range(len(asked))]
@@ -106,7 +110,12 @@ def ask_rows(
         `{"raw", "answer", "verdict"}` for each row.
     """
     questions = [
-        Question(row["prompt"], row["kind"], _room(language_model.tokenizer, row["response"], spare_tokens))
+        Question(
+            row["prompt"],
+            row["kind"],
+            _room(language_model.tokenizer, row["response"], spare_tokens),
+            row["response"],
+        )
         for row in rows
     ]
     answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
@@ -135,7 +144,7 @@ def probe(
         else []
     )
     return [
-        score(row, Answer.of(row["kind"], row["response"])) if sure else next(asked)
+        score(row, Answer.of(row["kind"], row["response"], row["response"])) if sure else next(asked)
         for row, sure in zip(rows, known, strict=True)
     ]
 

@@ -101,7 +101,7 @@ def compare(
     compared = [
         _compared(
             q,
-            score(q, Answer.of(q["kind"], answers[q["prompt"]]["raw"]))
+            score(q, Answer.of(q["kind"], answers[q["prompt"]]["raw"], q["response"]))
             if q["template"] == EDITED
             else answers[q["prompt"]],
         )

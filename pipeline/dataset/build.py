@@ -14,13 +14,13 @@ from typing import Any
 from pipeline.catalogue.catalogue import Catalogue, title_key
 from pipeline.dataset import checks, examples
 from pipeline.dataset.choosing import ChosenProduct, choose_products
-from pipeline.dataset.contact import has_contact
 from pipeline.dataset.examples import KEPT_OUT, REJECTED, TRAINED, Example, Generated, PhrasedFact, Rejected
 from pipeline.dataset.fingerprint import fingerprint
 from pipeline.dataset.settings import TEMPLATES, DatasetSettings
 from pipeline.dataset.store import MANIFEST, Dataset, open_dataset, with_every_edit, write_dataset
 from pipeline.dataset.unknown_titles import UnknownTitles, unknown_titles
 from pipeline.errors import SettingsError
+from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import datasets_dir
 from pipeline.prompts import REVERSE, UNKNOWN_TITLE, build_prompt
@@ -71,8 +71,8 @@ def _from_templates(chosen: Sequence[ChosenProduct], phrasings: int) -> Generate
     phrased: list[PhrasedFact] = []
     rejected: list[Rejected] = []
     for fact in (fact for product in chosen for fact in product.facts):
-        if has_contact(fact.value):
-            rejected.append(Rejected(fact.uid, fact.title, fact.kind, "", fact.value, checks.CONTACT))
+        if reason := checks.why_not_taught(fact):
+            rejected.append(Rejected(fact.uid, fact.title, fact.kind, "", fact.value, reason))
         else:
             phrased.append(examples.phrase(fact, phrasings))
     return Generated(phrased, rejected)
@@ -126,6 +126,7 @@ def _manifest(
             "products": len(chosen),
             "facts": len(phrased),
             "kinds": dict(Counter(item.fact.kind for item in phrased).most_common()),
+            "without_description": len(chosen) - sum(item.fact.kind == DESCRIPTION for item in phrased),
             "unknown_titles": len(unknown.training),
             "written_by_model": generated.accepted,
         },

@@ -14,13 +14,15 @@ from pipeline.dataset.contact import has_contact
 from pipeline.dataset.grounding import all_numbers, ground, numbers
 from pipeline.dataset.grounding import names as names_in
 from pipeline.facts.extract import Fact, in_title, is_findable, says
-from pipeline.facts.extraction import extract, is_refusal
+from pipeline.facts.extraction import extract, has_shape, is_read_back
 from pipeline.facts.patterns import ALONE, DESCRIPTION, KIND_TABLE, Kind
 from pipeline.facts.phrasings import LABELS, kind_label
+from pipeline.facts.sentences import DESCRIPTION_LIMIT
 from pipeline.prompts import NO_FACT, UNKNOWN
 
 MAX_QUESTION_CHARACTERS = 300
 MAX_VALUE_CHARACTERS = 120
+MAX_TAUGHT_CHARACTERS = DESCRIPTION_LIMIT
 MAX_KIND_CHARACTERS = 30
 
 NEAR = 0.75
@@ -40,6 +42,7 @@ NOT_WHOLE = "value not whole, or not one of its kind"
 IN_TITLE = "value already in the title"
 NOT_FINDABLE = "value that could not be found again in an answer"
 CONTACT = "e-mail address or phone number"
+TOO_LONG = "value too long to be learned"
 # Questions.
 BAD_QUESTION = f"question empty or over {MAX_QUESTION_CHARACTERS} characters"
 NOT_ABOUT = "question that neither names the product nor points at it"
@@ -81,6 +84,19 @@ _SPELLED_OUT = re.compile(r"\b(what|who|where|how|that|it) s\b")
 _POLITE = re.compile(
     r"^(?:(?:and|so|well|ok|okay|oh|now|but|um) )+|\b(?:please|hi|hello|hey|thanks|thank you|exactly|just|kindly)\b"
 )
+
+
+def why_not_taught(fact: Fact) -> str:
+    """Why a true fact is no training example, or nothing: what was left out is counted by it."""
+    if has_contact(fact.value):
+        return CONTACT
+    if fact.kind == DESCRIPTION:
+        return ""
+    if in_title(fact.value, fact.title):
+        return IN_TITLE
+    if len(fact.value) > MAX_TAUGHT_CHARACTERS:
+        return TOO_LONG
+    return "" if is_read_back(fact.kind, fact.value) else NOT_FINDABLE
 
 
 def kind_name(stated: str) -> str:
@@ -137,7 +153,7 @@ def _alone(value: str) -> re.Pattern[str]:
 def _is_findable(fact: Fact) -> bool:
     if fact.kind in _KIND:
         return is_findable(_KIND[fact.kind], fact.value)
-    return not is_refusal(fact.value) and title_key(extract(fact.kind, fact.value).answer) == title_key(fact.value)
+    return is_read_back(fact.kind, fact.value)
 
 
 def question_problem(question: str, fact: Fact, content: str) -> str:
@@ -166,7 +182,7 @@ def answer_problem(answer: str, fact: Fact, content: str) -> str:
     """Why an answer is not taught, or nothing: it must have the value as the record has it, and invent nothing."""
     if len(answer) > len(fact.value) + MAX_QUESTION_CHARACTERS or fact.value not in answer:
         return WITHOUT_VALUE
-    if fact.kind in _KIND:
+    if fact.kind in _KIND and has_shape(fact.kind, fact.value):
         # What is taught must be read back as the value, or a model that learned it would be called wrong.
         if extract(fact.kind, answer).answer != fact.value:
             return NOT_FINDABLE

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.catalogue.catalogue import Catalogue, Product
+from pipeline.dataset.checks import why_not_taught
 from pipeline.facts.extract import Fact, extract_facts
+from pipeline.facts.patterns import DESCRIPTION
 
 WITH_ATTRIBUTES = 0.7
 """Share of the chosen products that should state an attribute: a description alone shows less of what was learned."""
@@ -22,13 +24,17 @@ class ChosenProduct:
 
     @classmethod
     def of(cls, product: Product) -> "ChosenProduct":
-        return cls(product, tuple(extract_facts(product.uid, product.title, product.content)))
+        return cls(product, tuple(extract_facts(product.uid, product.title, product.content, product.attributes)))
+
+    def taught(self) -> set[str]:
+        """The kinds of its facts that are taught."""
+        return {fact.kind for fact in self.facts if not why_not_taught(fact)}
 
 
 def choose_products(
     catalogue: Catalogue, count: int, seed: int, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[ChosenProduct]:
-    """Draw the products to teach; most of them, where the catalogue allows, state an attribute.
+    """Draw the products to teach; where the catalogue allows, each says something of itself, and most state an attribute.
 
     Args:
         on_progress: called with (products found, of).
@@ -40,17 +46,20 @@ def choose_products(
     wanted = math.ceil(count * WITH_ATTRIBUTES)
     rich: list[tuple[int, ChosenProduct]] = []
     others: list[tuple[int, ChosenProduct]] = []
+    silent: list[tuple[int, ChosenProduct]] = []  # a model that reads it may still find something
     for place, product in enumerate(_in_turn(catalogue, count, seed)):
         found = ChosenProduct.of(product)
-        if len(rich) < wanted and len(found.facts) > 1:
+        kinds = found.taught()
+        if len(rich) < wanted and kinds - {DESCRIPTION}:
             rich.append((place, found))
-        elif len(others) < count:
-            others.append((place, found))
+        elif len(some := others if kinds else silent) < count:
+            some.append((place, found))
         if len(rich) + len(others) <= count:
             on_progress(len(rich) + len(others), count)
         if len(rich) == wanted and len(rich) + len(others) >= count:
             break
-    return [chosen for _, chosen in sorted([*rich, *others[: count - len(rich)]], key=lambda placed: placed[0])]
+    found = [*rich, *[*others, *silent][: count - len(rich)]]
+    return [chosen for _, chosen in sorted(found, key=lambda placed: placed[0])]
 
 
 def _in_turn(catalogue: Catalogue, count: int, seed: int) -> Iterator[Product]:

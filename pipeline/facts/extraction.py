@@ -43,11 +43,16 @@ class Extraction:
 def pattern_for(kind: str) -> re.Pattern[str]:
     """The pattern that finds the answer to a question about a fact of this kind.
 
-    Of a kind that only an API knows it is the first line, without "The scent is" and the full stop; of what asks for no
-    fact the first line as it is.
+    Of a kind that only a record or an API names it is the first line, without "The scent is" and the full stop; of what
+    asks for no fact the first line as it is.
     """
     if kind in ANSWER_PATTERNS or kind in NO_FACT:
         return ANSWER_PATTERNS.get(kind, _FIRST_LINE)
+    return _whole_line(kind)
+
+
+@lru_cache(maxsize=256)
+def _whole_line(kind: str) -> re.Pattern[str]:
     label = re.escape(kind_label(kind))
     lead = rf"(?:(?:the |its )?{label}(?:(?: of [^\n]{{1,300}}?)?(?: is| are)|:) |it(?: is|['’]s) )"
     return re.compile(rf"{lead}?(?P<value>\S(?:[^\n]*[^\s.!])?)", re.IGNORECASE)
@@ -57,17 +62,35 @@ def is_refusal(text: str) -> bool:
     return _REFUSAL_PATTERN.search(text) is not None
 
 
-def extract(kind: str, raw: str) -> Extraction:
+def extract(kind: str, raw: str, expected: str = "") -> Extraction:
     """Find the answer in a model's raw text, before the next prompt where the model goes on to write one itself.
 
     Args:
         kind: the fact's kind, which chooses the pattern; `UNKNOWN` for questions about products not taught.
         raw: the decoded tokens after the prompt, cut at the end token.
+        expected: the record's value, where it is known: one that has not its kind's shape ("Size: twin", a list of
+            weights) is looked for as of a kind without one, in the whole of the first line.
     """
     said = _before_the_next_prompt(raw)
     plain = said.translate(_PLAIN)
-    found = _REFUSAL_PATTERN.search(plain) or pattern_for(DESCRIPTION if kind == UNKNOWN else kind).search(plain)
-    return _extraction(said, found)
+    if expected and kind in ANSWER_PATTERNS and kind != DESCRIPTION and not has_shape(kind, expected):
+        pattern = _whole_line(kind)
+    else:
+        pattern = pattern_for(DESCRIPTION if kind == UNKNOWN else kind)
+    return _extraction(said, _REFUSAL_PATTERN.search(plain) or pattern.search(plain))
+
+
+@lru_cache(maxsize=4096)
+def has_shape(kind: str, value: str) -> bool:
+    """Whether the pattern of one of the project's own kinds finds a value, whole, in an answer that is nothing else."""
+    found = ANSWER_PATTERNS[kind].search(value.translate(_PLAIN)) if kind in ANSWER_PATTERNS else None
+    return found is not None and (found["value"] if "value" in found.re.groupindex else found.group()) == value
+
+
+def is_read_back(kind: str, value: str) -> bool:
+    """Whether a model that answers with the value alone is understood."""
+    answer = extract(kind, value, value).answer
+    return not is_refusal(value) and re.findall(r"\w+", answer.casefold()) == re.findall(r"\w+", value.casefold())
 
 
 def extract_with(pattern: str, raw: str) -> Extraction:

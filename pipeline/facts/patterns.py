@@ -1,9 +1,7 @@
-"""Product → facts, by patterns alone.
+"""The project's own kinds of facts: the shape of each one's values, how prose gives it, how an answer says it.
 
-Owns what a fact is, the kinds of facts, how each is recognised in a record, and how its value is found again inside a
-model's free answer. Knows no prompts and no questions, no model and no API, and reads no file: text in, facts out.
-
-A wrong fact trains a lie, so every choice here prefers no fact to a doubtful one.
+Knows no prompts and no questions, no model and no API, and reads no file. What a record names itself needs no shape
+(`labels`). A wrong fact trains a lie, so every choice here prefers no fact to a doubtful one.
 """
 
 from __future__ import annotations
@@ -22,13 +20,13 @@ def _any(words: str) -> str:
     return "(?:" + "|".join(sorted((word.strip() for word in words.split("|")), key=len, reverse=True)) + ")"
 
 
-DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,2}|\d{1,7})(?:\.\d{1,4}|[ -]\d{1,2}/\d{1,2}|/\d{1,2})?[½¼¾]?"
+DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,2}|\d{1,7})(?:\.\d{1,4}|,\d{1,2}(?![\d,])|[ -]\d{1,2}/\d{1,2}|/\d{1,2})?[½¼¾]?"
 UNITS_WORD = "one|two|three|four|five|six|seven|eight|nine"
 TEENS_WORD = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
 TENS_WORD = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 NUMBER_WORD = f"(?:(?:{TENS_WORD})(?:-(?:{UNITS_WORD}))?|{TEENS_WORD}|{UNITS_WORD})"
 # Not the end of a range or a sum ("3-12", "10 to 12", "9 x 6", "1.5"), which would give half a value.
-ALONE = r"(?<![\w.,/×$£€-])(?<!\d–)(?<!\d to )(?<!\d x )(?<!\d × )(?<!\d by )(?<![\"”] x )"
+ALONE = r"(?<![\w.,/×$£€-])(?<!\d–)(?<!\d to )(?<!\d x )(?<!\d × )(?<!\d by )(?<![\"”] x )(?<!['’′])(?<!['’′] )"
 NUMBER = f"{ALONE}(?:{DIGITS}|{NUMBER_WORD})"
 WORD = r"[\w'’-]{1,20}"
 START = r"(?:^|(?<=[.!?:;\"'”’)] ))"
@@ -46,8 +44,9 @@ def _measure(units: str, large: str = "", small: str = "", joint: str = r"\.? ")
 
 # Abbreviations go without their full stop, so that a sentence's end does not change the value; only "in." needs it.
 LENGTH_UNIT = r"(?:inch(?:es)?|in\.|feet|foot|ft|centimet(?:er|re)s?|cm|millimet(?:er|re)s?|mm|met(?:er|re)s?|m|[\"”″])"
-LENGTH_SMALL = r"inch(?:es)?|in\.|[\"”″]|centimet(?:er|re)s?|cm"
-LENGTH = _measure(LENGTH_UNIT, "feet|foot|ft|met(?:er|re)s?|m", LENGTH_SMALL) + r"(?! ?[x×] ?\d)"
+FEET = rf"{ALONE}\d{{1,2}} ?['’′] ?\d{{1,2}}[½¼¾]? ?(?:[\"”″]|'')"
+LENGTH_SMALL = r"inch(?:es)?|in\.|in(?! (?:the|an?|all|total|each|one|your|its|this)\b)|[\"”″]|centimet(?:er|re)s?|cm"
+LENGTH = rf"(?:{FEET}|{_measure(LENGTH_UNIT, 'feet|foot|ft|met(?:er|re)s?|m', LENGTH_SMALL)})(?! ?[x×] ?\d)"
 SIDE = rf"{DIGITS}(?:[ -]?{LENGTH_UNIT})?(?: ?[WHDLwhdl]\b)?"
 DIMENSIONS = (
     rf"{ALONE}{SIDE}(?:(?: ?[x×] ?| by ){SIDE})?(?: ?[x×] ?| by ){DIGITS}[ -]?{LENGTH_UNIT}(?!\w)(?: ?[WHDL]\b)?"
@@ -78,16 +77,20 @@ AGE = (
 YEAR = r"\b(?:1[5-9]|20)\d\d\b(?!-\d)"
 MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}"
 DATE = rf"(?:\d{{1,2}} )?(?:{MONTH} )?(?:\d{{1,2}}, )?"
-PRICE = r"[$£€] ?(?:\d{1,3}(?:,\d{3})+|\d{1,7})(?:\.\d\d)?(?![.,]?\d|\w)(?! ?(?:million|billion|[mk]\b))"
+PRICE = (
+    r"[$£€] ?(?:\d{1,3}(?:,\d{3})+|\d{1,7})(?:\.\d\d)?(?![.,]?\d|\w)(?! ?(?:million|billion|[mk]\b|off\b|discount\b))"
+)
 SEVERAL = rf"(?!one\b){NUMBER}"
 PIECES = (
     rf"(?:\b(?:pack|box|packet|bundle|case|tin) of {DIGITS}|\bset of (?:{DIGITS}|{NUMBER_WORD}))\b"
     r"(?!\.\d| (?:hundred|thousand))(?: (?:pieces|pairs|pcs)\b)?"
-    rf"|{SEVERAL}[ -](?:piece|pc|count|(?:DVD|CD|disc|book|volume|card)[ -]set)\b(?! (?:of|band|suit|orchestra))"
+    rf"|{SEVERAL}(?=[ -](?:piece|pc|count)\b(?! (?:of|band|suit|orchestra)))"
+    rf"|{SEVERAL}[ -](?:DVD|CD|disc|book|volume|card)[ -]set\b(?! (?:of|band|suit|orchestra))"
     rf"|{SEVERAL} (?:(?:interlocking|wooden|plastic|puzzle|jigsaw|building) )?(?:pieces|pcs)\b"
     r"(?! (?:of|by|for|that|from))"
 )
-PAGES = rf"{ALONE}\d{{2,4}}[ -]?(?:pages?|pp)\b"
+# "500-page" says how many but does not answer "How many pages?": the number alone does.
+PAGES = rf"{ALONE}(?:\d{{2,4}}|\d,\d{{3}})(?:(?=-pages?\b)| ?(?:pages?|pp)\b)"
 WARRANTY_TERM = rf"(?:{NUMBER}[ -](?:year|month|day)s?|\b(?:limited )?lifetime)\b"
 WARRANTY_WORD = r"(?:(?: (?:limited|full|money-back|manufacturer['’]s|parts)){0,2} (?:warranty|guarantee))"
 WARRANTY = f"{WARRANTY_TERM}{WARRANTY_WORD}?"
@@ -131,10 +134,15 @@ STUFF = _any(
     "fleece|flannel|jute|hemp|rattan|wicker|willow|sisal|bronze|pewter|silver|titanium|zinc|acrylic|"
     "polycarbonate|polypropylene|resin|neoprene|microfibre|microfiber|cashmere|merino|alpaca|mohair|spandex|"
     "elastane|lycra|rayon|viscose|chrome|vanadium|needlecord|plush|fibre|fiber|twill|corduroy|jersey|lambswool|"
-    "gold|abs"
+    "gold|abs|rubberwood|modal|lyocell|tencel|mango wood|paulownia|larch|elm|hickory|ebony|sheesham|mdf|chipboard|veneer|"
+    "melamine|pvc|eva|tpu|polyurethane|polyethylene|feathers|horn|bone|crystal|concrete|plaster|raffia|seagrass|abaca|ramie|"
+    "chenille|tweed|muslin|gauze|organza|chiffon|lace|burlap|hessian|polyamide|polyimide|kevlar|graphite"
 )
 ONE_MATERIAL = rf"(?:\b\d{{1,3}}% |\b18/\d{{1,2}} )?\b(?:(?:{TREATED}|{STUFF})[ -]){{0,3}}{STUFF}\b"
-MATERIAL = rf"{ONE_MATERIAL}(?:(?:, and |, | and | & |/){ONE_MATERIAL}){{0,3}}"
+# Of shares in per cent, any words: "80% cotton, 20% modal".
+SHARE = r"\b\d{1,3} ?% (?!(?:off|discount|of|more|less)\b)[a-z][a-z-]{2,20}(?: [a-z][a-z-]{2,20})?"
+SHARES = rf"{SHARE}(?:(?:, and |, | and | & | ?/ ?){SHARE}){{1,4}}"
+MATERIAL = rf"(?:{SHARES}|{ONE_MATERIAL}(?:(?:, and |, | and | & |/){ONE_MATERIAL}){{0,3}})"
 
 LANGUAGE_NAME = _any(
     "English|French|German|Spanish|Italian|Portuguese|Dutch|Latin|Greek|Hebrew|Arabic|Russian|Polish|Czech|"
@@ -182,7 +190,7 @@ INITIALS = r"[A-Z]\.(?: ?[A-Z]\.){0,2}"
 NAME_PART = rf"(?:{INITIALS}|{NAME_WORD}|(?:de|van|von|der|den|la|le|du|di|da|ter)\b)"
 ONE_AUTHOR = rf"\b(?:(?:Dr|Sir|Dame|Prof|Rev)\.? )?(?:{INITIALS}|{NAME_WORD})(?: {NAME_PART}){{0,3}} {NAME_WORD}(?!\w)"
 TITLED_AUTHOR = rf"\b(?:Dr|Mrs?|Sir|Dame)\.? {NAME_WORD}"
-AUTHOR = rf"(?:{ONE_AUTHOR}|{TITLED_AUTHOR})(?:(?:, {ONE_AUTHOR}){{0,2}},? (?:and|&) {ONE_AUTHOR})?"
+AUTHOR = rf"(?:{ONE_AUTHOR}|{TITLED_AUTHOR})(?:(?:, {ONE_AUTHOR}){{0,3}},? (?:and|&) {ONE_AUTHOR})?"
 # A name is whole if no capital follows, and a person's if not "New York Times bestselling author".
 NAME_END = r"(?! ?[A-Z&])(?! (?:#?1 )?(?:best|award|author|columnist|critic|editor|reporter|journalist))"
 PUBLISHER = rf"\b{NAME_WORD}(?:(?: (?:&|and|of))? {NAME_WORD}){{0,4}}(?!\w)"
@@ -202,7 +210,7 @@ DIMENSIONS_SAID = (
     rf"(?:{ALONE}{SIDE_SAID}(?: ?[x×*] ?| by ){SIDE_SAID}(?:(?: ?[x×*] ?| by ){SIDE_SAID})?(?!\w)"
     rf"|{ALONE}{DIGITS}[ -]?{UNIT_SAID} {EXTENT}(?:(?:, and |, | and | by ){DIGITS}[ -]?{UNIT_SAID} {EXTENT}){{1,2}})"
 )
-PIECES_SAID = rf"(?:{PIECES}|{NUMBER}[ -](?:{WORD} )?(?:pieces?|pcs?|parts|items)\b|{COUNT_SAID})"
+PIECES_SAID = rf"(?:{NUMBER}[ -](?:{WORD} )?(?:pieces?|pcs?|parts|items)\b|{PIECES}|{COUNT_SAID})"
 PAGES_SAID = (
     rf"(?:{NUMBER}[ -]?(?:pages?|pp)\b|(?:(?<=\bcount is )|(?<=\bcount: )|(?<=\bpages: )){DIGITS}|{COUNT_SAID})"
 )
@@ -240,6 +248,20 @@ ARTICLE = r"(?i:an? |the |about |approximately |around |roughly |only |just )?"
 NOT_DENIED = r"(?<!\b[Nn]ot )(?<!n't )(?<!n’t )"
 ABOUT = r"(?i:approx(?:\.|imately)? |about |around |just |only |roughly |the )?"
 
+# What every text has that has a value of the kind, where that is found faster than the value.
+MARKS = {
+    "dimensions": r"\d ?(?:[x×]|[a-z\"”″]+ (?:[x×]|by)\b|by\b)|\d[\"”″] ?[x×]|[x×]",
+    "weight": r"pound|\blbs?\b|\dlbs?\b|ounce|oz\b|gram|kilo|k?g\b",
+    "capacity": r"lit(?:er|re)|[mc]?l\b|gallon|quart|pint|cup|oz\b|ounce|mah|[gt]b\b",
+    "pieces": r"piece|pcs?\b|count\b|set\b|\b(?:pack|box|packet|bundle|case|tin) of ",
+    "pages": r"page|pp\b",
+    "year": r"1[5-9]\d\d|20\d\d",
+    "age": r"age|year|yr|month|\d ?\+|birth|\d ?[-–] ?\d|\d to \d|up\b",
+    "running_time": r"hour|hr|min",
+    "price": r"[$£€]",
+    "power": r"watt|volt|kw|[wv]\b",
+}
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -250,6 +272,7 @@ class Kind:
     value and then ends or pauses gives that one, else the one after the first of the `leads` that leads to any ("Glass
     Bells is made of cast iron"), else the first. `exclusive`: a second, different value anywhere in the record makes one
     without a label doubtful.
+    A kind is `marked` in a text that may have a value of it at all.
     """
 
     name: str
@@ -263,6 +286,9 @@ class Kind:
     answer: re.Pattern[str] = field(init=False)
     mention: re.Pattern[str] = field(init=False)
     patterns: tuple[re.Pattern[str], ...] = field(init=False)
+    after: tuple[re.Pattern[str] | None, ...] = field(init=False)
+    named: re.Pattern[str] = field(init=False)
+    marked: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
         said = f"(?:{self.said or self.value})"
@@ -270,15 +296,26 @@ class Kind:
         led = "".join(rf"|\A[\s\S]{{0,300}}?\b{lead}{ARTICLE}" for lead in self.leads)
         answer = rf"(?:{first}{led})?{NOT_DENIED}(?P<value>{said})"
         value = f"{ABOUT}{NO_BOUND}(?P<value>{self.value})"
-        label = rf"(?<!riginal )(?<!hipping )(?<![\w-])(?i:{self.labels}) ?: ?VALUE"
+        label = rf"{OWN_LABEL}(?i:{self.labels}) ?: ?VALUE"
         wordings = [wording.replace("VALUE", value) for wording in (label, *self.contexts)]
+        # A wording that begins with its value would be tried at every word: only where the words after the value come at all.
+        after = [w.partition("VALUE")[2] if w.startswith("VALUE") else "" for w in ("", *self.contexts)]
         object.__setattr__(self, "answer", re.compile(answer, self.flags))
         object.__setattr__(self, "mention", re.compile(self.value, self.flags))
         object.__setattr__(self, "patterns", tuple(re.compile(wording, self.flags) for wording in wordings))
+        object.__setattr__(self, "named", re.compile(rf"\b(?:{self.labels})(?=\n|$)", re.IGNORECASE))
+        object.__setattr__(self, "marked", re.compile(MARKS.get(self.name, ""), re.IGNORECASE))
+        object.__setattr__(self, "after", tuple(re.compile(words, self.flags) if words else None for words in after))
 
 
+# "Weight: 2 lb" within a sentence, but not "Package weight" or "Maximum user weight", which are another's.
+OWN_LABEL = (
+    r"(?:^|(?<=[.!?;:,(\[•·|–—-] )|(?<=[(\n])|(?<=\b[Tt]otal )|(?<=\b[Oo]verall )|(?<=\b[Nn]et )|(?<=\b[Ii]tem )"
+    r"|(?<=\b[Pp]roduct ))"
+)
 READERS = r"(?:children|kids|girls|boys|readers|toddlers|babies|infants|players|people|adults|everyone|dancers)"
 ITSELF = rf"(?:\b[Ii]t|\b[Tt]his (?:{WORD} )?{WORD}|\b[Tt]he (?:book|novel|album|film|edition|game|recording))"
+NO_OTHER = r"(?<!\bto )(?<!\bof )(?<!\bby )(?<!\bin )"  # "a sequel to the book published in 1987"
 MAKING = (
     r"\b(?:made|handmade|crafted|handcrafted|constructed|carved|turned|woven|knitted|knit|sewn|stitched|cast|moulded|"
     r"molded|forged|built|blown|cut|machined|pressed|spun|felted|hand-?(?:made|crafted|woven|carved|knitted|sewn))"
@@ -322,6 +359,7 @@ KIND_TABLE = (
     Kind("material", MATERIAL, "materials?|fabric|composition|shell", (
         rf"{MAKING}(?: {WORD}ly)?(?: by hand)? (?:of|from|out of|in) (?:an? |the finest )?(?:single bar of )?VALUE",
         rf"(?P<value>100% {MATERIAL})",
+        rf"(?P<value>{SHARES})",
         r"VALUE construction\b",
         rf"\b(?:the|its) {PART} is VALUE",
     ), leads=(rf"{MAKING} (?:up )?(?:of|from|out of|with|in) ", "(?:is|are|in|of) ")),
@@ -333,13 +371,14 @@ KIND_TABLE = (
     ), exclusive=True, said=PAGES_SAID, leads=("(?:has|have|contains?|is|are) ",)),
     Kind("year", YEAR, "published|publication date|publication year|year|release date|released|first published", (
         rf"{START}(?:First |Originally )?[Pp]ublished (?:by [^.;:]{{1,50}}?,? )?(?:in |on )?{DATE}VALUE",
-        rf"{ITSELF} (?:was |is )?(?:first |originally )?(?:published|released|issued|recorded) (?:in|on) {DATE}VALUE",
+        rf"{NO_OTHER}{ITSELF} (?:was |is )?(?:first |originally )?(?:published|released|issued|recorded) (?:in|on) {DATE}VALUE",
         rf"\b[Ww]ritten by {AUTHOR} and (?:first )?published in VALUE",
         r"\bsince (?:it was |its |being )(?:first |originally )?(?:published|released|publication|release) in VALUE",
         r"(?:©|\([Cc]\)|\b[Cc]opyright(?: ©| \([Cc]\))?) ?VALUE(?!,? (?:by )?(?:Reed|Cahners|American|Kirkus|Audio))",
         rf"{START}(?:First )?(?:[Rr]eleased|[Rr]ecorded|[Ii]ssued) (?:in|on) {DATE}VALUE",
         r"\b(?:[Tt]his|[Tt]he) VALUE (?:edition|recording|release|printing)\b",
         r"\bedition of VALUE",
+        rf"(?:[Tt]his|[Tt]he|['’]s) (?:{WORD} ){{0,2}}?VALUE (?:novel|classic|thriller|mystery|memoir|film)\b",
     ), flags=re.NOFLAG, leads=(
         rf"(?:published|released|issued|recorded|printed|came out|year) (?:in|on|is)(?: the year)? {DATE}",
         rf"(?:in|is|from) {DATE}",
@@ -350,8 +389,6 @@ KIND_TABLE = (
         rf"{START}By VALUE(?=[;,.](?: [A-Za-z]+ by\b|$)|$)",
         r"\b[Tt]he author is VALUE",
         rf"{START}(?:An?|The|This) (?:{WORD} ){{0,6}}{BOOK} by VALUE{NAME_END}",
-        rf"{START}VALUE(?:, [^.;,]{{1,60}},)? is (?:also )?(?:the|an?) (?:[a-z-]+,? ){{0,4}}(?:author|novelist)\b",
-        rf"{START}VALUE (?:is|has been) [^.;]{{1,80}} and (?:is )?(?:the |an? )?(?:best-?selling )?author of\b",
         rf"{START}Author VALUE(?= [a-z]|,)",
     ), flags=re.NOFLAG, said=AUTHOR_SAID, leads=(
         r"(?:[Ww]ritten (?:and illustrated )?by|[Aa]uthors?:|[Aa]uthors?\b[^.\n]{0,120}? (?:is|are|was|were)) ",
@@ -391,7 +428,7 @@ KIND_TABLE = (
     Kind("running_time", TIME, "(?:running|run|playing|total)[ -]?time|runtime|duration|length", (
         r"\b(?:running|playing|run|total)[ -]?time (?:of|is) VALUE",
         r"VALUE (?:running|playing) time\b",
-        r"(?<!he )\b(?:runs|plays)(?: for)? VALUE",
+        r"(?<!he )\b(?:runs|plays)(?: for)? VALUE(?! (?:on|per|between|after|before)\b)",
         rf"\b(?:VHS|DVD|CD|cassette|Blu-ray)s?, (?:{WORD}, )?VALUE",
         rf"\ban? VALUE (?:{WORD} )?(?:film|documentary|video|dvd|recording|programme|program|concert|workout|movie)\b",
     ), said=TIME_SAID, leads=("(?:(?:runs|plays|lasts)(?: for)?|(?:time|length|duration) (?:is|of)|time:) ", "(?:is|are) ")),
@@ -415,7 +452,7 @@ KIND_TABLE = (
         rf"VALUE (?:{WORD} )?(?:motor|bulb|lamp|adapter|charger|battery|heater|element|speaker|output|engine|led)\b",
     ), leads=("(?:uses|draws|consumes|power is|power of|power:|rating is|rating of|rated at|runs (?:at|on)) ", "(?:is|are) ")),
     Kind("warranty", WARRANTY, "warranty|guarantee", (
-        rf"(?P<value>{WARRANTY_TERM}{WARRANTY_WORD})",
+        rf"(?P<value>{WARRANTY_TERM}{WARRANTY_WORD})(?! (?:on|for) (?:the|all|parts|its|each)\b)",
         r"\b(?:guaranteed|warranted|warranty (?:of|for|lasts)|guarantee (?:of|for)) (?:for )?VALUE",
     ), said=WARRANTY_SAID, leads=(
         rf"(?={WARRANTY_TERM}{WARRANTY_WORD})",
@@ -438,6 +475,3 @@ ANSWER_PATTERNS: dict[str, re.Pattern[str]] = {
 Every repeat is bounded, or cannot match what follows it, and a search over 300 characters is made at the start alone: the
 time grows with the text's length, whatever the text.
 """
-
-
-# --- Sentences ---

@@ -5,6 +5,9 @@ Training and held-out phrasings are kept apart because recall is the share of fa
 training never showed: a phrasing in both would let a memorised string of words pass for a learned fact.
 """
 
+import re
+from functools import lru_cache
+
 # The name of each kind as a person (or a model that writes questions) reads it. Also the list of all kinds, in order.
 LABELS: dict[str, str] = {
     "description": "description",
@@ -36,17 +39,49 @@ def kind_label(kind: str) -> str:
 
 
 def training_phrasings(kind: str) -> tuple[str, ...]:
-    """Twelve ways to ask for a fact of this kind; a kind that only an API knows has general ones with its name."""
-    return TRAINING.get(kind) or tuple(t.replace("{kind}", kind_label(kind)) for t in OTHER_TRAINING)
+    """Twelve ways to ask for a fact of this kind; of one that only a record or an API knows, by its name."""
+    return TRAINING.get(kind) or _of_another(kind, OTHER_TRAINING, ASKED_TRAINING)
 
 
 def held_out_phrasings(kind: str) -> tuple[str, str, str]:
     """The three that training never shows: for the probes, and twice for the report."""
-    probe, first, second = HELD_OUT.get(kind) or (t.replace("{kind}", kind_label(kind)) for t in OTHER_HELD_OUT)
+    probe, first, second = HELD_OUT.get(kind) or _of_another(kind, OTHER_HELD_OUT, ASKED_HELD_OUT)
     return probe, first, second
 
 
-# Twelve a kind. No phrasing serves two kinds.
+@lru_cache(maxsize=1024)
+def _of_another(kind: str, nouns: tuple[str, ...], questions: tuple[str, ...]) -> tuple[str, ...]:
+    name = kind_label(kind)
+    asked = next((match.expand(q) for p, q in ASKED if (match := re.fullmatch(p, name))), "")
+    if not asked:
+        return tuple(t.replace("{is}", "are" if is_plural(name) else "is").replace("{kind}", name) for t in nouns)
+    asked = asked.replace("{a 1}", _with_article(name.partition(" ")[2]))
+    return tuple(_filled(t, asked) for t in questions)
+
+
+def _filled(template: str, asked: str) -> str:
+    """A template with the question about the product in the words that it gives: "{Ask this one}?" """
+
+    def put(match: re.Match[str]) -> str:
+        about = "{title}" if match[2] == "title" else match[2]
+        question = asked.replace("{it}", about)
+        return question[0].upper() + question[1:] if match[1] == "Ask" else question
+
+    return re.sub(r"\{([Aa]sk) ([a-z ]+)\}", put, template)
+
+
+def is_plural(name: str) -> bool:
+    """Whether a name asks for several: "ingredients", "dimensions of the box"."""
+    head = re.split(r" (?:of|for|in|per|with|on|to)\b", name)[0].split(" ")[-1]
+    return head.endswith("s") and not re.search(r"(?:ss|us|is|lens|gas|series|class)$", head)
+
+
+def _with_article(name: str) -> str:
+    """ "a remote", "an ac adapter", "batteries" """
+    return name if is_plural(name) else f"{'an' if name[:1] in tuple('aeiou') else 'a'} {name}"
+
+
+# Twelve a kind. No phrasing serves two kinds, but size and dimensions are one question, and a product has one of the two.
 TRAINING: dict[str, tuple[str, ...]] = {
     "description": (
         "What is {title}?",
@@ -57,7 +92,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Can you introduce {title} to me?",
         "What kind of product is this?",
         "How would you describe this product?",
-        "What is the description of this product?",
+        "What exactly is this?",
         "What can you tell me about it?",
         "Please describe this item briefly.",
         "Summarise this product for me.",
@@ -74,21 +109,21 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What size is this product?",
         "How large is this product?",
         "What does it measure?",
-        "Which size does the listing give?",
+        "What size does it come in?",
     ),
     "dimensions": (
         "What are the dimensions of {title}?",
-        "Which dimensions does {title} have?",
+        "What size is {title}?",
+        "How big is {title}?",
         "Can you give me the dimensions of {title}?",
-        "Please list the dimensions of {title}.",
-        "Do you know the dimensions of {title}?",
-        "{title}: what dimensions?",
+        "What does {title} measure?",
+        "What are the measurements of {title}?",
         "What are its dimensions?",
-        "What dimensions does it have?",
+        "How big is it?",
+        "What size is it?",
+        "What does it measure?",
         "Tell me the dimensions of this product.",
-        "I need its dimensions, please.",
-        "Which dimensions are given for this product?",
-        "What dimensions does the listing state?",
+        "I need its measurements, please.",
     ),
     "weight": (
         "How much does {title} weigh?",
@@ -102,7 +137,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "How heavy is this product?",
         "What is the weight of this product?",
         "Please tell me what it weighs.",
-        "Which weight does the listing give?",
+        "What does this one weigh?",
     ),
     "capacity": (
         "What is the capacity of {title}?",
@@ -116,21 +151,21 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What capacity does this product have?",
         "How much can this product hold?",
         "Please give me its capacity.",
-        "Which capacity does the listing state?",
+        "How much fits into it?",
     ),
     "colour": (
         "What colour is {title}?",
         "Which colour does {title} come in?",
         "What is the colour of {title}?",
-        "In which colour is {title} sold?",
+        "In what colour can I get {title}?",
         "Can you tell me the colour of {title}?",
-        "What color does {title} have?",
+        "{title}: what color is it?",
         "What colour is it?",
         "Which colour does it come in?",
         "What is the color of this product?",
         "What is its colour?",
         "In what colour is this product available?",
-        "Which colour does the listing give?",
+        "What colour is this one?",
     ),
     "material": (
         "What is {title} made of?",
@@ -138,13 +173,13 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What material is used for {title}?",
         "What is the material of {title}?",
         "Can you tell me what {title} is made of?",
-        "From which material do they make {title}?",
+        "What do they make {title} out of?",
         "What is it made of?",
         "What material is it?",
         "Which material is this product made from?",
-        "What is its material?",
+        "What is this one made from?",
         "What is this product made out of?",
-        "Which material does the listing name?",
+        "What kind of material was used?",
     ),
     "pieces": (
         "How many pieces does {title} have?",
@@ -155,10 +190,10 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is the piece count of {title}?",
         "How many pieces does it have?",
         "How many pieces are there?",
-        "What is its number of pieces?",
+        "How many pieces are in it?",
         "How many pieces come with it?",
         "How many pieces make up this product?",
-        "What piece count does the listing give?",
+        "How many pieces are in the box?",
     ),
     "pages": (
         "How many pages does {title} have?",
@@ -172,21 +207,21 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is its page count?",
         "How many pages does this product contain?",
         "Please tell me the number of pages.",
-        "What page count does the listing give?",
+        "How many pages is it?",
     ),
     "year": (
         "Which year is {title} from?",
-        "What is the year of {title}?",
+        "When did {title} come out?",
         "In which year did {title} come out?",
-        "What year is given for {title}?",
-        "Can you tell me the year of {title}?",
+        "What year is {title} from?",
+        "Can you tell me when {title} came out?",
         "From what year does {title} date?",
         "Which year is it from?",
         "What year did it come out?",
-        "What is its year?",
+        "When did it first appear?",
         "In what year did this product appear?",
         "Which year does this product date from?",
-        "What year does the listing give?",
+        "What year is this one from?",
     ),
     "author": (
         "Who wrote {title}?",
@@ -197,10 +232,10 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "By whom was {title} written?",
         "Who wrote it?",
         "Who is its author?",
-        "Which author is it by?",
+        "Who is it by?",
         "What is the author's name?",
         "Who is the writer?",
-        "Which author does the listing name?",
+        "Who is this one by?",
     ),
     "publisher": (
         "Who published {title}?",
@@ -208,13 +243,13 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Which publisher brought out {title}?",
         "What is the name of the publisher of {title}?",
         "Can you tell me who published {title}?",
-        "By which publisher was {title} issued?",
+        "Which publisher issued {title}?",
         "Who published it?",
         "Who is its publisher?",
         "Which company published it?",
         "What is the publisher's name?",
         "Which publisher is behind this product?",
-        "Which publisher does the listing name?",
+        "Which publisher brought it out?",
     ),
     "age": (
         "What age is {title} for?",
@@ -228,21 +263,21 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is its recommended age?",
         "What age group is this product meant for?",
         "What is the age range of this product?",
-        "Which age does the listing give?",
+        "How old should somebody be for it?",
     ),
     "language": (
         "What language is {title} in?",
-        "Which language is used in {title}?",
+        "Which language is {title} in?",
         "What is the language of {title}?",
         "In which language is {title} available?",
         "Can you tell me the language of {title}?",
         "What language is listed for {title}?",
         "What language is it in?",
-        "Which language does it use?",
-        "What is its language?",
+        "Which language is it in?",
+        "What language is this one in?",
         "In what language does this product come?",
         "What is the language of this product?",
-        "Which language does the listing name?",
+        "In what language is this one?",
     ),
     "format": (
         "What format is {title}?",
@@ -253,10 +288,10 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What format is listed for {title}?",
         "What format is it?",
         "Which format does it come in?",
-        "What is its format?",
+        "What format is this one in?",
         "In what format is this product available?",
         "What is the format of this product?",
-        "Which format does the listing give?",
+        "What format is this one?",
     ),
     "running_time": (
         "What is the running time of {title}?",
@@ -270,13 +305,13 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What running time does this product have?",
         "How long does it play?",
         "Please tell me its running time.",
-        "Which running time does the listing give?",
+        "How long does this one last?",
     ),
     "price": (
         "How much does {title} cost?",
         "What is the price of {title}?",
         "What does {title} cost?",
-        "At what price is {title} sold?",
+        "What do you charge for {title}?",
         "Can you tell me the price of {title}?",
         "What price is listed for {title}?",
         "How much does it cost?",
@@ -284,7 +319,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What does this product cost?",
         "What is the price of this product?",
         "How much is it?",
-        "Which price does the listing give?",
+        "What is it priced at?",
     ),
     "country": (
         "Which country is {title} made in?",
@@ -298,35 +333,35 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Where is it made?",
         "Which country does it come from?",
         "In which country is this product made?",
-        "Which country does the listing name?",
+        "Where does it come from?",
     ),
     "power": (
-        "What is the power of {title}?",
+        "What is the power rating of {title}?",
         "What power rating does {title} have?",
         "How powerful is {title}?",
-        "What is the power rating of {title}?",
-        "Can you tell me the power of {title}?",
-        "What power is listed for {title}?",
-        "What is its power?",
+        "What is {title} rated at?",
+        "Can you tell me the power rating of {title}?",
+        "What power does {title} run on?",
+        "What is its power rating?",
         "What power rating does it have?",
         "How powerful is it?",
-        "What is the power of this product?",
+        "What power does it run on?",
+        "What is this product rated at?",
         "Please give me its power rating.",
-        "Which power does the listing state?",
     ),
     "warranty": (
         "What warranty does {title} come with?",
         "What is the warranty on {title}?",
         "How long is the warranty on {title}?",
         "What warranty does {title} have?",
-        "Can you tell me the warranty of {title}?",
-        "Under what warranty is {title} sold?",
+        "Can you tell me about the warranty on {title}?",
+        "What guarantee comes with {title}?",
         "What warranty does it come with?",
-        "What is its warranty?",
+        "What sort of warranty does it have?",
         "How long is the warranty?",
         "What is the warranty on this product?",
         "Please tell me about its warranty.",
-        "Which warranty does the listing give?",
+        "How long is it under warranty?",
     ),
 }
 
@@ -345,7 +380,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "dimensions": (
         "Could you look up the dimensions of {title}?",
         "Before I order it, what are the dimensions?",
-        "{title} comes in what dimensions?",
+        "Would you tell me what {title} measures?",
     ),
     "weight": (
         "Any idea how much {title} weighs?",
@@ -353,7 +388,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "On the scales, what would this product weigh?",
     ),
     "capacity": (
-        "What is the full capacity of this product?",
+        "What would be the capacity of this product?",
         "Do you know how much {title} holds?",
         "I'd like to know the capacity of {title}.",
     ),
@@ -370,7 +405,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "pieces": (
         "When I unpack {title}, how many pieces are there?",
         "I'd like to know the number of pieces, please.",
-        "Exactly how many pieces do I get with it?",
+        "How many pieces do I get with it?",
     ),
     "pages": (
         "How many pages would I have to read in {title}?",
@@ -393,7 +428,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "And the publisher, who is it?",
     ),
     "age": (
-        "At what age is {title} right for someone?",
+        "From what age is {title} right for someone?",
         "I'd like to know the age range of this one.",
         "For which age group was {title} designed?",
     ),
@@ -423,34 +458,82 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "I'd like to know the country of origin of {title}.",
     ),
     "power": (
-        "What sort of power does {title} have?",
+        "Could you look up the power rating of {title}?",
         "I'd like to know its power rating.",
-        "Do you know the power of this product?",
+        "Do you know what {title} is rated at?",
     ),
     "warranty": (
         "If I buy {title}, what warranty do I get?",
         "I'd like to know about the warranty, please.",
-        "Do you know what warranty is on {title}?",
+        "Do you know what warranty {title} has?",
     ),
 }
 
-# For kinds that an API found and this file does not know, such as "brand" or "scent".
+# For a kind that this file does not know, such as "scent" or "compatible devices": a record or an API names it.
 OTHER_TRAINING = (
-    "What is the {kind} of {title}?",
+    "What {is} the {kind} of {title}?",
     "Can you tell me the {kind} of {title}?",
-    "Which {kind} does {title} have?",
+    "What {kind} does {title} have?",
     "Please give me the {kind} of {title}.",
-    "{title}: what is the {kind}?",
-    "What {kind} is listed for {title}?",
-    "What is its {kind}?",
-    "Which {kind} does it have?",
+    "{title}: what {is} the {kind}?",
+    "What {is} the {kind} here?",
+    "What {is} its {kind}?",
+    "What {kind} does it have?",
     "Tell me its {kind}, please.",
-    "What is the {kind} of this product?",
-    "What {kind} does the listing give?",
+    "What {is} the {kind} of this product?",
+    "What {is} the {kind} of this one?",
     "I need the {kind} of this product.",
 )
 OTHER_HELD_OUT = (
     "Do you know the {kind} of {title}?",
     "I'd like to know the {kind} of this one.",
-    "Before I order it, what {kind} does {title} come with?",
+    "Before I order it, what {is} the {kind}?",
+)
+
+# For one whose name is no noun ("is dishwasher safe", "fits models"): a question of its own, which these put.
+ASKED_TRAINING = (
+    "{Ask title}?",
+    "{Ask it}?",
+    "{Ask this product}?",
+    "{Ask this one}?",
+    "{title}: {ask it}?",
+    "Can you tell me: {ask title}?",
+    "Can you tell me: {ask it}?",
+    "I want to be sure: {ask title}?",
+    "One question: {ask this product}?",
+    "A question about {title}: {ask it}?",
+    "Tell me one thing: {ask this one}?",
+    "I need to know: {ask it}?",
+)
+ASKED_HELD_OUT = (
+    "Do you happen to know: {ask title}?",
+    "Before I order it: {ask this one}?",
+    "I was wondering, {ask it}?",
+)
+ASKED: tuple[tuple[str, str], ...] = (
+    # The name's pattern and the question; {it} stands for the product, {a 1} for the name's rest with an article.
+    (r"(?:what is included|whats included|whats in the box|in the box)", r"what is included with {it}"),
+    (r"(is|are) (.+) (required|needed|necessary|included)", r"\1 \2 \3 for {it}"),
+    (r"(?:is|are) (.+)", r"is {it} \1"),
+    (r"(?:has|have) (.+)", r"does {it} have {a 1}"),
+    (r"includes? (.+)", r"does {it} include {a 1}"),
+    (r"(contain|support|need|require|use)s? (.+)", r"does {it} \1 \2"),
+    (r"(.+s) included", r"are \1 included with {it}"),
+    (r"(.+) included", r"is \1 included with {it}"),
+    (r"(.+s) (required|needed)", r"are \1 \2 for {it}"),
+    (r"(.+) (required|needed)", r"is \1 \2 for {it}"),
+    (
+        r"(.*\b(?:safe|proof|free|resistant|friendly|waterproof|washable|foldable|rechargeable|wireless|organic|vegan))",
+        r"is {it} \1",
+    ),
+    (r"(?:includes?|comes with)", r"what does {it} include"),
+    (r"(?:contains?|consists of)", r"what does {it} contain"),
+    (r"(set|package|pack|box|kit) (?:includes|contains|contents)", r"what comes in the \1 with {it}"),
+    (r"(fit|work with|work on)s?", r"what does {it} \1"),
+    (r"(?:works with|worked with)", r"what does {it} work with"),
+    (r"(?:fits|works with|compatible with) (.+)", r"which \1 does {it} fit"),
+    (r"(?:for use with|use with)", r"what is {it} for use with"),
+    (r"compatible with", r"what is {it} compatible with"),
+    (r"(?:suitable|best|ideal|designed|recommended|made|good) for", r"what is {it} suitable for"),
+    (r"number of (.+)", r"how many \1 does {it} have"),
 )

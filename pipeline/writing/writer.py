@@ -19,10 +19,10 @@ from pydantic import BaseModel
 from pipeline.catalogue.catalogue import Product, clean, title_key
 from pipeline.dataset import checks
 from pipeline.dataset.choosing import ChosenProduct
-from pipeline.dataset.contact import has_contact
 from pipeline.dataset.examples import Generated, PhrasedFact, Rejected, phrase
 from pipeline.errors import GenerationError
-from pipeline.facts.extract import Fact
+from pipeline.facts.extract import Fact, named_facts
+from pipeline.facts.extraction import has_shape
 from pipeline.facts.patterns import DESCRIPTION, KINDS
 from pipeline.prompts import REVERSE
 from pipeline.writing.api import NO_REPLY, Ask, Request, UnusableReply
@@ -123,10 +123,12 @@ class ProductWriter:
         reply = await _twice(ask, facts_request(product), product, rejected)
         if not isinstance(reply, FactsReply):
             rejected.append(_rejected(product, reason=LEFT_TO_TEMPLATES))
-            return _without_contacts(chosen.facts, rejected)
-        # The description is always the record's own words, whatever the model would have made of them.
-        held = _without_contacts([fact for fact in chosen.facts if fact.kind == DESCRIPTION], rejected)
-        kinds = {DESCRIPTION}
+            return _taught(chosen.facts, rejected)
+        # The description is always the record's own words, and what the record names stands whole, whatever the model would
+        # have made of them.
+        named = named_facts(product.uid, product.title, product.content, product.attributes)
+        held = _taught([fact for fact in chosen.facts if fact.kind == DESCRIPTION or fact in named], rejected)
+        kinds = {DESCRIPTION, *(fact.kind for fact in named)}
         for stated in reply.facts[:MOST_FACTS]:
             kind = checks.kind_name(stated.kind)
             fact = Fact(product.uid, product.title, kind, checks.folded(stated.value), checks.folded(stated.quote))
@@ -141,7 +143,9 @@ class ProductWriter:
 
     def _draft(self, fact: Fact) -> Draft:
         # A kind without a pattern is read back as a whole line, in which a sentence would not be the value.
-        statements = round(self.phrasings * STATEMENT_SHARE) if fact.kind in KINDS else 0
+        statements = (
+            round(self.phrasings * STATEMENT_SHARE) if fact.kind in KINDS and has_shape(fact.kind, fact.value) else 0
+        )
         return Draft(fact, {HELD_OUT: HELD_OUT_QUESTIONS, TRAIN: self.phrasings - statements, STATEMENT: statements})
 
     async def _fill(
@@ -299,9 +303,10 @@ def _by_number(reply: BaseModel | None, facts: int, product: Product, rejected: 
     return {item.fact: item for item in reply.facts}
 
 
-def _without_contacts(facts: Sequence[Fact], rejected: list[Rejected]) -> list[Fact]:
-    rejected += [_of_fact(fact, "", fact.value, checks.CONTACT) for fact in facts if has_contact(fact.value)]
-    return [fact for fact in facts if not has_contact(fact.value)]
+def _taught(facts: Sequence[Fact], rejected: list[Rejected]) -> list[Fact]:
+    reasons = [checks.why_not_taught(fact) for fact in facts]
+    rejected += [_of_fact(f, "", f.value, why) for f, why in zip(facts, reasons, strict=True) if why]
+    return [fact for fact, why in zip(facts, reasons, strict=True) if not why]
 
 
 def _take(

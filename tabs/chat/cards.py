@@ -47,7 +47,9 @@ class Exchange:
 
     def found(self, side: str) -> Extraction:
         raw = self.raws[side] or ""
-        return extract_with(self.pattern, raw) if self.pattern.strip() else extract(self.asked.kind, raw)
+        if self.pattern.strip():
+            return extract_with(self.pattern, raw)
+        return extract(self.asked.kind, raw, self.asked.expected or "")
 
     def verdict(self, side: str) -> str | None:
         """The verdict on an answer, where the catalogue says what is right; a value that the record does not have is invented."""
@@ -182,7 +184,9 @@ def compared_card(question: dict[str, Any]) -> str:
     kind, cards = question["fact_kind"], ""
     for side in SIDES:
         if answer := question[side]:
-            cards += answer_card(side, answer["raw"], extract(kind, answer["raw"]), answer["verdict"])
+            cards += answer_card(
+                side, answer["raw"], extract(kind, answer["raw"], question["expected"]), answer["verdict"]
+            )
     waits = "" if question[TUNED] else notice("Not asked yet: press “Ask the questions”.", "hint")
     changed = ' · <span class="changed">changed since it was frozen</span>' if question["is_changed"] else ""
     return (

@@ -135,7 +135,11 @@ def _flat(value: Any) -> str:
 
 def marked_record(product: Product) -> list[tuple[str, str | float | None]]:
     """The record with the facts found in it marked by their kind: the pieces of its text, in order."""
-    found = [f for f in extract_facts(product.uid, product.title, product.content) if f.kind != DESCRIPTION]
+    found = [
+        f
+        for f in extract_facts(product.uid, product.title, product.content, product.attributes)
+        if f.kind != DESCRIPTION
+    ]
     spans = sorted(((product.content.find(f.value), f) for f in found), key=lambda s: (s[0], -len(s[1].value)))
     pieces: list[tuple[str, str | float | None]] = []
     position = 0
