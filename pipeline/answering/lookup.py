@@ -12,7 +12,7 @@ from rapidfuzz import fuzz, process
 from pipeline.catalogue.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.facts.phrasings import LABELS, held_out_phrasings, kind_label, training_phrasings
+from pipeline.facts.phrasings import LABELS, ONE_QUESTION, held_out_phrasings, kind_label, training_phrasings
 from pipeline.prompts import (
     GENERAL,
     MAX_QUESTION_CHARACTERS,
@@ -95,12 +95,12 @@ def kind_asked(question: str, title: str = "", others: Sequence[str] = ()) -> st
 
 @lru_cache(maxsize=64)
 def _kinds_of_phrasings(others: tuple[str, ...]) -> dict[str, str]:
-    return {
-        title_key(template.replace("{title}", "it")): kind
-        for phrasings in (training_phrasings, held_out_phrasings)
-        for kind in (*LABELS, *others)
-        for template in phrasings(kind)
-    }
+    kinds: dict[str, str] = {}
+    for phrasings in (training_phrasings, held_out_phrasings):
+        for kind in (*LABELS, *others):
+            for template in phrasings(kind):
+                kinds.setdefault(title_key(template.replace("{title}", "it")), kind)
+    return kinds
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,9 @@ class Shelf:
 
     def kind_asked(self, question: str, title: str) -> str:
         """The kind of fact that a question asks for, of all that the dataset has."""
-        return kind_asked(question, title, self.other_kinds)
+        kind = kind_asked(question, title, self.other_kinds)
+        other = ONE_QUESTION.get(kind, kind)
+        return other if (title, kind) not in self.values and (title, other) in self.values else kind
 
 
 def check_question(question: str) -> str:

@@ -56,7 +56,7 @@ def described(uid: str, title: str, content: str) -> list[Fact]:
 # --- Attributes that have a name ---
 
 
-def named_facts(uid: str, title: str, content: str, attributes: Attributes) -> list[Fact]:
+def named_facts(uid: str, title: str, content: str, attributes: Attributes = ()) -> list[Fact]:
     """A fact for each name: the whole value, or none where two values stand under one name."""
     given = [(name, value, f"{name}: {value}") for name, value in attributes if is_value(value)]
     known = {own_kind(name) for name, _ in attributes}  # the content tells them again

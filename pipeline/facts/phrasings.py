@@ -32,6 +32,9 @@ LABELS: dict[str, str] = {
     "warranty": "warranty",
 }
 
+ONE_QUESTION = {"size": "dimensions", "dimensions": "size"}
+"""Kinds that people do not tell apart: a product has one of the two, and either's question asks for it."""
+
 
 def kind_label(kind: str) -> str:
     """A kind's name for people; one without a label (`unknown`, or a kind that an API found) is read as words."""
@@ -179,7 +182,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Which material is this product made from?",
         "What is this one made from?",
         "What is this product made out of?",
-        "What kind of material was used?",
+        "What kind of material is it?",
     ),
     "pieces": (
         "How many pieces does {title} have?",
@@ -193,7 +196,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "How many pieces are in it?",
         "How many pieces come with it?",
         "How many pieces make up this product?",
-        "How many pieces are in the box?",
+        "How many pieces are in this one?",
     ),
     "pages": (
         "How many pages does {title} have?",

@@ -183,7 +183,9 @@ _JOINT = r"(?:that|which|with|for|of|in|from|to|made|designed|by|so|whose|on|abo
 _NAMED_FIRST = re.compile(
     rf"^(?:An?|Our) (?:(?!{_VERB}){_NOBODY}[\w'’/&.-]+,? (?:and )?){{1,7}}?{_JOINT}"
     r"|^(?:Two|Three|Four|Five|Six|Seven|Eight|Nine|Ten|Eleven|Twelve|Twenty|Thirty|Forty|Fifty|Sixty|\d{1,3}) "
-    rf"(?:[\w'’-]+ ){{0,3}}?{_NOBODY}\w{{3,}}s,? (?:for|of|in|with|that|from|to|one|each|about)\b",
+    rf"(?:[\w'’-]+ ){{0,3}}?{_NOBODY}\w{{3,}}s,? (?:for|of|in|with|that|from|to|one|each|about)\b"
+    # "Maps of roads nobody walks."
+    rf"|^{_NOBODY}[a-z]{{3,}}s (?:of|for|about|from) ",
     re.IGNORECASE,
 )
 # What follows the product's own title: "Awareness is a guide …", "Someone Else's War reveals …".
@@ -220,11 +222,13 @@ def description_span(content: str, title: str = "") -> Span:
         return NOWHERE
     quoted = [m.span() for m in _QUOTATION.finditer(text) if m.group().count(" ") >= QUOTED_WORDS - 1]
     begin, stop = NOWHERE
-    for place, (start, end) in enumerate(sentences(text)):
+    first = True  # of the sentences that are no label
+    for start, end in sentences(text):
         if grade := _GRADE.match(text[start:end]):
             start += grade.end()
-        fits = _may_describe(text, start, end, first=place == 0) and not any(a < end and start < b for a, b in quoted)
-        says = fits and _says_what(text[start:end], title, first=place == 0)
+        fits = _may_describe(text, start, end, first=first) and not any(a < end and start < b for a, b in quoted)
+        says = fits and _says_what(text[start:end], title, first=first)
+        first = first and _LABEL.match(text[start:end]) is not None
         if not stop:
             if says:
                 begin, stop = start, end

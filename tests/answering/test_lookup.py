@@ -8,7 +8,7 @@ from pipeline.answering.lookup import Shelf, check_question, kind_asked, recogni
 from pipeline.dataset.store import Dataset
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.facts.phrasings import HELD_OUT, TRAINING, held_out_phrasings, training_phrasings
+from pipeline.facts.phrasings import HELD_OUT, ONE_QUESTION, TRAINING, held_out_phrasings, training_phrasings
 from pipeline.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
 from tests.tiny import HOSTILE_TITLES
 
@@ -59,7 +59,8 @@ def test_the_kind_that_a_question_asks_for(question: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", TRAINING)
 def test_every_phrasing_asks_for_its_own_kind(kind: str) -> None:
     for template in (*TRAINING[kind], *HELD_OUT[kind]):
-        assert kind_asked(template.replace("{title}", "The Salt Road Atlas"), "The Salt Road Atlas") == kind
+        asked = kind_asked(template.replace("{title}", "The Salt Road Atlas"), "The Salt Road Atlas")
+        assert asked in (kind, ONE_QUESTION.get(kind))
 
 
 # --- Kinds that only a dataset has ---
@@ -79,7 +80,7 @@ def test_every_phrasing_of_a_kind_that_only_a_dataset_has_asks_for_it(kind: str)
 def test_other_kinds_take_no_phrasing_from_a_known_one(kind: str) -> None:
     for template in (*TRAINING[kind], *HELD_OUT[kind]):
         question = template.replace("{title}", "The Salt Road Atlas")
-        assert kind_asked(question, "The Salt Road Atlas", OTHERS) == kind
+        assert kind_asked(question, "The Salt Road Atlas", OTHERS) in (kind, ONE_QUESTION.get(kind))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ from pipeline.dataset.examples import PhrasedFact, fact_examples, phrase, unknow
 from pipeline.dataset.unknown_titles import invented_titles
 from pipeline.facts.extract import Fact
 from pipeline.facts.patterns import DESCRIPTION, KINDS
-from pipeline.facts.phrasings import HELD_OUT, LABELS, TRAINING, held_out_phrasings, kind_label, training_phrasings
+from pipeline.facts.phrasings import (
+    HELD_OUT,
+    LABELS,
+    ONE_QUESTION,
+    TRAINING,
+    held_out_phrasings,
+    kind_label,
+    training_phrasings,
+)
 from pipeline.prompts import REFUSAL, REVERSE, UNKNOWN, UNKNOWN_TITLE, build_prompt
 from tests.tiny import HOSTILE_TITLES
 
@@ -38,8 +46,15 @@ def test_a_kind_has_twelve_phrasings_and_three_held_out(kind: str) -> None:
 
 def test_no_phrasing_is_used_twice_anywhere() -> None:
     assert set(TRAINING) == set(HELD_OUT) == set(LABELS) == set(ALL_KINDS)
-    everything = [words(t) for table in (TRAINING, HELD_OUT) for templates in table.values() for t in templates]
-    assert len(everything) == len(set(everything))
+    asked = [(words(t), kind) for table in (TRAINING, HELD_OUT) for kind, templates in table.items() for t in templates]
+    assert len(asked) == len(set(asked))
+    for question, kind in asked:  # size and dimensions are one question
+        assert {other for same, other in asked if same == question} <= {kind, ONE_QUESTION.get(kind)}
+
+
+def test_no_phrasing_is_both_trained_and_held_out_even_where_two_kinds_are_one_question() -> None:
+    trained = {words(t) for templates in TRAINING.values() for t in templates}
+    assert not trained & {words(t) for templates in HELD_OUT.values() for t in templates}
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
