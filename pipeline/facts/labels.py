@@ -72,11 +72,10 @@ _NEXT_SENTENCE = re.compile(rf"[.!?] (?={_NAME}{_COLON})")
 _LINES = re.compile(r"\n|[•·|] ")
 # "SYSTEM: …" imitates a prompt, "The result: …", "He knew one thing: …", "Praise for Tall Hats: …" name no attribute.
 _NO_NAME = re.compile(
-    r"^(?:SYSTEM|INSTRUCTION|System|Context|Instruction|Response|Question|Answer|User|Assistant|Human|"
-    r"This|That|These|Those|It|Its|It['’]s|He|She|They|We|You|I|The|And|But|Or|So|If|When|While|Then|There|Here|Who|Why|"
+    r"^(?i:system|context|instructions?|response|question|answer|user|assistant|human)$"
+    r"|^(?:This|That|These|Those|It|Its|It['’]s|He|She|They|We|You|I|The|And|But|Or|So|If|When|While|Then|There|Here|Who|Why|"
     r"How|In|On|At|By|To|Of|With|Yet|However|Also|Plus|Even|Now|Not|No|Yes|Do|Does|Did|Some|One|Among|Because|Since|His|Her|"
-    r"Their|Our|My|Your|Forecast|FYI|"
-    r"System|Context|Instruction|Response|Question|Answer|User|Assistant|Human|PS|Just|Once|Perhaps|Like|As|Take|After|Before|From (?!the manufacturer))\b"
+    r"Their|Our|My|Your|Forecast|FYI|PS|Just|Once|Perhaps|Like|As|Take|After|Before|From (?!the manufacturer))\b"
     r"|(?<!^)\b(?:is|are|was|were|be|has|have|had|it|he|she|they|you|we|I|that|who|said|says|say|wrote|writes|will|would|"
     r"can|does|do|doesn['’]t|Is)\b|\b(?:[Pp]raise|PRAISE|[Aa]cclaim|ACCLAIM|[Rr]eviews?|comments)\b"
 )

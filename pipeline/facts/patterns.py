@@ -419,7 +419,7 @@ KIND_TABLE = (
         rf"{START}VALUE(?=[.,;]|$| with\b)",
         r"\bpages?,? (?:in )?VALUE",
         rf"{START}an? (?:{WORD} ){{0,2}}?VALUE(?=[.,;]|$| by\b| with\b| edition\b| of \d)",
-        rf"\b(?:this|these) (?:{WORD} ){{0,2}}?VALUE(?! (?:player|drive|case|rack|is included))",
+        rf"\b(?:this|these) (?:(?!(?:and|or|of|with|big) ){WORD} ){{0,2}}?VALUE(?! (?:player|drive|case|rack|is included))",
         r"\b(?:supplied|issued|released|reading|comes|bound|presented|recorded) (?:in|on|as an?) VALUE(?! and)",
         r"\bit is VALUE",
     ), exclusive=True, said=FORMAT_SAID, leads=(

@@ -262,7 +262,7 @@ def _says_what(sentence: str, title: str, *, first: bool) -> bool:
     named = [m[1].replace(",", "").split() for m in (*_THIS.finditer(sentence), *_THE.finditer(sentence))]
     if any(word in words for these in named for word in these):
         return True
-    return first and bool(_NAMED_FIRST.match(sentence) or _begins_with(words, sentence))
+    return first and ": " not in sentence and bool(_NAMED_FIRST.match(sentence) or _begins_with(words, sentence))
 
 
 def _has_title(sentence: str, title: str) -> bool:
