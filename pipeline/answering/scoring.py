@@ -21,6 +21,8 @@ INVENTED = "invented"
 DESCRIPTION_RIGHT, PARTLY_RIGHT = 0.9, 0.5
 """Token F1 from which a description counts as right, and from which it counts as partial."""
 
+YES_OR_NO = ("yes", "no")
+
 MEASURED = {
     "size", "dimensions", "weight", "capacity", "pieces", "pages", "year", "running_time", "price", "power", "warranty",
 }  # fmt: skip
@@ -46,6 +48,8 @@ def verdict(kind: str, answer: str, expected: str) -> str:
         return RIGHT if kind == UNKNOWN and is_refusal(answer) else WRONG
     if answer.casefold() == expected.casefold():
         return RIGHT
+    if expected.casefold() in YES_OR_NO:  # "No, it is not." says no
+        return RIGHT if _words(answer)[:1] == [expected.casefold()] else WRONG
     if kind == DESCRIPTION:
         overlap = token_f1(answer, expected)
         return RIGHT if overlap >= DESCRIPTION_RIGHT else PARTIAL if overlap >= PARTLY_RIGHT else WRONG

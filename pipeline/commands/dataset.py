@@ -126,6 +126,8 @@ def tell_dataset(dataset: "Dataset") -> None:
         f"Dataset {dataset.folder.name}: {c['products']} products, {c['facts']} facts, {c['training']} training pairs, "
         f"{c['held_out']} held out, {c['unknown_titles']} unknown titles"
     )
+    if without := c.get("without_description"):
+        say(f"{without} of the products have no sentence that says what they are, so no description is taught of them.")
     for remark in dataset.manifest.get("remarks", ()):
         say(remark)
     if c["rejected"]:

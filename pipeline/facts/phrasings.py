@@ -388,7 +388,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "weight": (
         "Any idea how much {title} weighs?",
         "I'd like to know the weight of this one.",
-        "On the scales, what would this product weigh?",
+        "What would this product weigh on the scales?",
     ),
     "capacity": (
         "What would be the capacity of this product?",
@@ -401,7 +401,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "If I order {title}, which colour do I get?",
     ),
     "material": (
-        "What sort of material is this product?",
+        "What sort of material is this product made of?",
         "Do you know what {title} is made of?",
         "I'd like to know the material of {title}.",
     ),
@@ -423,7 +423,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "author": (
         "Could you name the author of {title}?",
         "I'd like to know who wrote this one.",
-        "Whose name is on {title} as the author?",
+        "Whose name is on the cover of {title}?",
     ),
     "publisher": (
         "Could you name the publisher of {title}?",

@@ -15,6 +15,8 @@ from tabs.ui.text import escape
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+KIND_BARS = 30
+"""Kinds with a bar of their own; records may name hundreds."""
 TOKEN_BARS = 40
 """Bars of the rows' lengths at most."""
 
@@ -23,9 +25,14 @@ def kinds_figure(kinds: dict[str, int]) -> "Figure":
     """How many facts there are of each kind."""
     from plotly.graph_objects import Bar
 
-    names = [escape(kind_label(kind)) for kind in kinds][::-1]
-    numbers = list(kinds.values())[::-1]
-    figure = new_figure(max(160, 24 * len(kinds) + 50))
+    shown = dict(list(kinds.items())[:KIND_BARS])
+    names = [escape(kind_label(kind)) for kind in shown]
+    numbers = list(shown.values())
+    if len(kinds) > len(shown):
+        names.append(f"{len(kinds) - len(shown)} other kinds")
+        numbers.append(sum(kinds.values()) - sum(numbers))
+    names, numbers = names[::-1], numbers[::-1]
+    figure = new_figure(max(160, 24 * len(names) + 50))
     figure.add_trace(
         Bar(
             x=numbers,

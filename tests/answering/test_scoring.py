@@ -426,3 +426,18 @@ def test_token_f1_counts_words_both_ways() -> None:
     assert token_f1("", "a b") == token_f1("x", "a b") == 0
     assert token_f1("kite red", "kite blue big") == pytest.approx(0.4)
     assert token_f1("kite kite kite", "kite") == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "said"),
+    [
+        ("no", "no", "right"),
+        ("No, it is not", "no", "right"),
+        ("Yes", "no", "wrong"),
+        ("Yes, it is", "yes", "right"),
+        ("It is", "yes", "wrong"),
+        ("not at all", "no", "wrong"),
+    ],
+)
+def test_yes_and_no_are_the_first_word(answer: str, expected: str, said: str) -> None:
+    assert verdict("batteries_included", answer, expected) == said

@@ -9,7 +9,7 @@ from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import Status
 from pipeline.runs.view import RunView
 from tabs.chat.plots import comparison_figure
-from tabs.dataset.plots import facts_figure, kinds_figure, tokens_figure, tokens_words
+from tabs.dataset.plots import KIND_BARS, facts_figure, kinds_figure, tokens_figure, tokens_words
 from tabs.training.plots import details_figure, training_figure
 from tabs.ui.plots import MOST_POINTS, axis_top, log_range, smooth, thin
 
@@ -161,3 +161,10 @@ def test_every_product_is_in_the_bar_of_its_number_of_facts() -> None:
     assert list(figure.data[0].text) == ["2", "", "", "1"]
     assert facts_figure([1, 4, 1]).data[0].y == figure.data[0].y
     assert facts_figure([0, 2]).data[0].x[0] == "0"
+
+
+def test_kinds_beyond_some_share_a_bar() -> None:
+    kinds = {f"kind_{n}": 40 - n for n in range(40)}
+    (bar,) = kinds_figure(kinds).data
+    assert len(bar.y) == KIND_BARS + 1 and bar.y[0] == f"{40 - KIND_BARS} other kinds"
+    assert sum(bar.x) == sum(kinds.values())
