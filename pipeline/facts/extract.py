@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pipeline.facts.authors import author_span
+from pipeline.facts.extraction import has_shape
 from pipeline.facts.labels import is_value, kind_of, labelled, own_kind
 from pipeline.facts.patterns import CAPITAL, DESCRIPTION, KIND_TABLE, KINDS, Kind
 from pipeline.facts.sentences import NOWHERE, Span, description_span, quote, sentence_ends
@@ -69,6 +70,8 @@ def named_facts(uid: str, title: str, content: str, attributes: Attributes = ())
     doubtful: set[str] = set()
     for name, value, said in given:
         kind = kind_of(name)
+        if ";" in value and len(whole := _before_other_things(kind, value)) < len(value):
+            value, said = whole, said[: said.index(value) + len(whole)]
         if kind in found and found[kind].value != value:
             if own_kind(name) in (kind, ""):
                 doubtful.add(kind)
@@ -77,6 +80,13 @@ def named_facts(uid: str, title: str, content: str, attributes: Attributes = ())
         if kind and found.setdefault(kind, Fact(uid, title, kind, value, said)).value != value:
             doubtful.add(kind)
     return [fact for kind, fact in found.items() if kind not in doubtful]
+
+
+def _before_other_things(kind: str, value: str) -> str:
+    """ "2 lb" of "2 lb; 8 oz cup in the box", where a list's items were two things; "250 g; 500 g" is one list."""
+    parts = value.split("; ")
+    shaped = [has_shape(kind, part) for part in parts]
+    return parts[0] if shaped[0] and not all(shaped) else value
 
 
 # --- Attributes in prose ---

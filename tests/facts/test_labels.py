@@ -87,6 +87,18 @@ def test_a_value_of_any_shape_is_its_kind_s() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("content", "weight"),
+    [
+        ("Weight: 2 lb; 8 oz cup in the box.", "2 lb"),
+        ("Weight: 250 g; 500 g; 1 kg.", "250 g; 500 g; 1 kg"),
+        ("Weight: with lid 2 lb; without 1 lb.", "with lid 2 lb; without 1 lb"),
+    ],
+)
+def test_a_semicolon_parts_things_or_the_items_of_a_list(content: str, weight: str) -> None:
+    assert values(content) == {"weight": weight}
+
+
 def test_two_names_of_one_kind_are_two_facts_and_two_values_of_one_name_are_none() -> None:
     assert values("Weight: 2 lb. Net weight: 1 lb.") == {"weight": "2 lb", "net_weight": "1 lb"}
     assert values("Brand: Ash. Brand: Roe.") == {}
