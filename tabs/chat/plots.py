@@ -39,6 +39,7 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
                 text=[number or "" for number in numbers],
                 textposition="inside",
                 insidetextanchor="middle",
+                textangle=0,
                 textfont={"color": "#fff"},
             )
         )
