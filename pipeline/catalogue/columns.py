@@ -79,10 +79,10 @@ class Columns:
         Raises:
             KeyError, TypeError: it is something else.
         """
-        values: dict[str, Any] = kept | {name: tuple(kept.get(name, ())) for name in ("content", "attributes")}
-        if not values["content"]:
+        lists = {"content": tuple(kept["content"]), "attributes": tuple(kept["attributes"] if "attributes" in kept else ())}
+        if not lists["content"]:
             raise KeyError("content")
-        return cls(**values)
+        return cls(**kept | lists)
 
 
 PLAIN = Columns("title", ("content",), "uid")
