@@ -79,7 +79,7 @@ class Columns:
         Raises:
             KeyError, TypeError: it is something else.
         """
-        lists = {"content": tuple(kept["content"]), "attributes": tuple(kept["attributes"] if "attributes" in kept else ())}
+        lists = {"content": tuple(kept["content"]), "attributes": tuple(kept.get("attributes", ()))}
         if not lists["content"]:
             raise KeyError("content")
         return cls(**kept | lists)
