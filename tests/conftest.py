@@ -104,14 +104,12 @@ MODEL = {"tiny_base", "finished_run", "base", "tuned", "demo"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A file's tests are one worker's, and those that look at the page come first: short files fill up the end."""
+    """The files that look at the page come first: with `--dist loadfile` short ones fill up the end."""
     if config.getoption("quick"):
         config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
         items[:] = filter(is_quick, items)
     slow = {item.path for item in items if PAGE & fixtures(item)}
     items.sort(key=lambda item: item.path not in slow)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(config.rootpath / "tests"))))
 
 
 def fixtures(item: pytest.Item) -> set[str]:
