@@ -68,7 +68,7 @@ class ChatTab:
                 label="About",
                 info="The product's title as the model is told it. Choose another, or type one.",
                 min_width=220,
-                elem_id="about",
+                elem_id="about-product",
             )
             self.find = gr.Dropdown(
                 [],

@@ -122,7 +122,7 @@ def test_a_question_is_found_by_a_part_of_its_product_s_title(trained: App, page
     option = page.get_by_role("option", name=re.compile("description")).first
     question = option.inner_text().split(" · ")[-1].strip()
     option.click()
-    expect(page.get_by_label("About")).to_have_value(product["title"])
+    expect(page.locator("#about-product input")).to_have_value(product["title"])
     expect(page.locator("#question textarea, #question input").first).to_have_value(question)
 
 
@@ -225,8 +225,8 @@ def test_the_newest_run_is_chosen_once_and_then_the_one_the_user_wants(trained: 
 def test_markup_in_a_question_and_in_a_title_is_text(trained: App, page: Page) -> None:
     open_chat(page)
     markup = "<img src=x onerror=window.ranAway=1> ![x](http://192.0.2.1/x.png)"
-    page.get_by_label("About").fill("<script>window.ranAway=2</script>")
-    page.get_by_label("About").press("Enter")
+    page.locator("#about-product input").fill("<script>window.ranAway=2</script>")
+    page.locator("#about-product input").press("Enter")
     ask(page, f"What is {markup}?")
     expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
     expect(page.locator("#answers h3")).to_contain_text(markup)
