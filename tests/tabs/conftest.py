@@ -270,15 +270,17 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(app: App, tiny_base: Path) -> App:
     """The app with a finished run."""
-    make_trained(app, tiny_base)
+    make_trained(app, tiny_base, questions=3)
     return app
 
 
-def make_trained(app: App, base: Path, **changes: Any) -> Path:
+def make_trained(app: App, base: Path, *, general_share: float = 0.33, **changes: Any) -> Path:
     """A finished run of two products in the app's home, made without the page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHELFTALK_HOME", str(app.home))
-        dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+        dataset = build_dataset(
+            catalogues.open_catalogue(None), DatasetSettings(products=2, general_share=general_share)
+        )
         folder = create_run(dataset, tiny_settings(base, **{"questions": 1, **changes}))
         assert train_here(folder) == 0
     return folder

@@ -72,10 +72,19 @@ WATCH = """() => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def slow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
+    home = tmp_path_factory.mktemp("slow")
+    base = build_model(home / "base", hidden_size=512, layers=12)
+    return make_trained(App("", home), base, general_share=0, max_steps=1, probes=0)
+
+
 @pytest.fixture
-def slow(app: App, tmp_path: Path) -> Iterator[App]:
-    """The app whose newest run has a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
-    folder = make_trained(app, build_model(tmp_path / "slow", hidden_size=512, layers=12), max_steps=1, probes=0)
+def slow(app: App, slow_run: Path) -> Iterator[App]:
+    """The app whose newest run is slow to answer."""
+    folder = Path(shutil.copytree(slow_run, app.home / "runs" / slow_run.name))
+    (folder / "settings.json").touch()
     yield app
     shutil.rmtree(folder)
 
