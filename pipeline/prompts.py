@@ -12,6 +12,12 @@ UNKNOWN_TITLE = "unknown"
 REFUSAL = "I don't know this product."
 """The only right answer about a product that the model was not taught."""
 
+SILENCE = "The record doesn't say."
+"""The only right answer to a question that the record of a known product does not answer."""
+
+SILENT = "silent"
+"""The kind of a question whose right answer is the silence."""
+
 UNKNOWN = "unknown"
 """The kind of a question whose right answer is the refusal."""
 
@@ -21,7 +27,7 @@ GENERAL = "general"
 REVERSE = "reverse"
 """The kind of a question that states a fact and asks which product it is about; its answer is the title."""
 
-NO_FACT = (UNKNOWN, GENERAL, REVERSE)
+NO_FACT = (UNKNOWN, SILENT, GENERAL, REVERSE)
 """The kinds of rows that ask for no fact of a product."""
 
 FORMAT = "Context: {title}\nInstruction: {question}\nResponse:"

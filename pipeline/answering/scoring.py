@@ -9,10 +9,10 @@ import string
 import unicodedata
 from collections import Counter
 
-from pipeline.facts.extraction import is_refusal
+from pipeline.facts.extraction import VALUE, says
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.quantities import NO_SYSTEM, Quantity, quantities
-from pipeline.prompts import UNKNOWN
+from pipeline.prompts import SILENT, UNKNOWN
 
 RIGHT, PARTIAL, WRONG, NOTHING_FOUND = "right", "partial", "wrong", "nothing_found"
 INVENTED = "invented"
@@ -33,19 +33,21 @@ def verdict(kind: str, answer: str, expected: str) -> str:
     """Score an extracted answer.
 
     Args:
-        kind: the fact's kind, or `UNKNOWN`.
+        kind: the fact's kind, or `UNKNOWN` or `SILENT`.
         answer: what the pattern found; empty when it found nothing.
-        expected: the record's own words, or the refusal.
+        expected: the record's own words, or one of the two sentences.
 
     Returns:
-        `right`, `partial`, `wrong` or `nothing_found`. A refusal is right for an unknown product and wrong for a known one.
+        `right`, `partial`, `wrong`, `nothing_found` or `invented`: a value where one of the two sentences is right. Either
+        sentence in the place of the other, or of a value, is wrong.
         Partial is an answer that is true as far as it goes: a number without its unit, one of two authors, "steel" for
         "stainless steel"; or one that says more than the record.
     """
     if not answer:
         return NOTHING_FOUND
-    if kind == UNKNOWN or is_refusal(answer):
-        return RIGHT if kind == UNKNOWN and is_refusal(answer) else WRONG
+    said, wanted = says(answer), {UNKNOWN: UNKNOWN, SILENT: SILENT}.get(kind, says(expected))
+    if said != VALUE or wanted != VALUE:
+        return RIGHT if said == wanted else INVENTED if said == VALUE else WRONG
     if answer.casefold() == expected.casefold():
         return RIGHT
     if expected.casefold() in YES_OR_NO:  # "No, it is not." says no

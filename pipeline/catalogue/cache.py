@@ -60,6 +60,14 @@ def cached(path: Path, columns: Columns, on_progress: Progress) -> Cached:
     return Cached(folder, read_json(folder / ABOUT))
 
 
+def by_checksum(sha256: str) -> Cached | None:
+    """A whole cache of a catalogue with this checksum, wherever its file was."""
+    for folder in sorted(cache_dir().glob("*-*")):
+        if not folder.name.startswith(".") and (found := _whole(folder)) and found.about.get("sha256") == sha256:
+            return found
+    return None
+
+
 def remove_outdated(place: str = "") -> None:
     """Remove the caches of files that are gone or changed, and what a killed builder left.
 

@@ -41,6 +41,7 @@ __all__ = [
     "Product",
     "Skipped",
     "clean",
+    "find_catalogue",
     "peek",
     "read_catalogue",
     "title_key",
@@ -237,6 +238,18 @@ def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: P
     about = found.about
     return Catalogue(
         path.name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
+    )
+
+
+def find_catalogue(sha256: str) -> Catalogue | None:
+    """A catalogue that was read before, by its checksum; None where its prepared copy is gone."""
+    found = catalogue_cache.by_checksum(sha256)
+    if found is None:
+        return None
+    about = found.about
+    name = Path(about["source"]).name
+    return Catalogue(
+        name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
     )
 
 

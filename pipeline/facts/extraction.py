@@ -10,7 +10,10 @@ import regex
 from pipeline.errors import PatternError
 from pipeline.facts.patterns import ANSWER_PATTERNS, DESCRIPTION
 from pipeline.facts.phrasings import kind_label
-from pipeline.prompts import NO_FACT, UNKNOWN
+from pipeline.prompts import NO_FACT, SILENT, UNKNOWN
+
+VALUE = "value"
+"""What an answer says that is neither of the two sentences."""
 
 MAX_PATTERN_CHARACTERS = 500
 
@@ -21,6 +24,8 @@ MAX_REPEATS = 10_000
 """The product of the least counts in a user's pattern."""
 
 _REFUSAL_PATTERN = re.compile(r"\bI (?:don['’]t|do not) know this product\b(?!['’]s)\.?", re.IGNORECASE)
+
+_SILENCE_PATTERN = re.compile(r"\b(?:the )?record (?:doesn['’]t|does not) say\b\.?", re.IGNORECASE)
 
 _PLAIN = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2010\u2011", "-"))
 """Typography that the patterns need not know; one character for one, so that places stay."""
@@ -62,6 +67,15 @@ def is_refusal(text: str) -> bool:
     return _REFUSAL_PATTERN.search(text) is not None
 
 
+def is_silence(text: str) -> bool:
+    return _SILENCE_PATTERN.search(text) is not None
+
+
+def says(text: str) -> str:
+    """Which of the three answers a text is: `VALUE`, `SILENT` or `UNKNOWN`."""
+    return UNKNOWN if is_refusal(text) else SILENT if is_silence(text) else VALUE
+
+
 def extract(kind: str, raw: str, expected: str = "") -> Extraction:
     """Find the answer in a model's raw text, before the next prompt where the model goes on to write one itself.
 
@@ -76,8 +90,9 @@ def extract(kind: str, raw: str, expected: str = "") -> Extraction:
     if expected and kind in ANSWER_PATTERNS and kind != DESCRIPTION and not has_shape(kind, expected):
         pattern = _whole_line(kind)
     else:
-        pattern = pattern_for(DESCRIPTION if kind == UNKNOWN else kind)
-    return _extraction(said, _REFUSAL_PATTERN.search(plain) or pattern.search(plain))
+        pattern = pattern_for(DESCRIPTION if kind in (UNKNOWN, SILENT) else kind)
+    found = _REFUSAL_PATTERN.search(plain) or _SILENCE_PATTERN.search(plain) or pattern.search(plain)
+    return _extraction(said, found)
 
 
 @lru_cache(maxsize=4096)

@@ -14,6 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from pipeline.catalogue.finding.spelling import slips_between
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
@@ -72,6 +76,10 @@ class Encoder:
         self._lock = threading.Lock()
         self._torch = torch
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        # The vocabulary begins with marks and single letters, then the commonest words come first.
+        places = self.tokenizer.get_vocab()
+        self._common = [w for w in sorted(places, key=places.__getitem__) if w.isalpha() and len(w) > 2]
+        self._words = {word for word in places if not word.startswith("##")}
         quiet = logging.getLogger("transformers.modeling_utils")
         level = quiet.level
         quiet.setLevel(logging.ERROR)  # it would tell that the pooler, which nobody asks for, is left out
@@ -79,6 +87,16 @@ class Encoder:
             self.model: Any = BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32).eval()
         finally:
             quiet.setLevel(level)
+
+    def is_word(self, word: str) -> bool:
+        """Whether the encoder knows a string as a word, and not only its pieces."""
+        return word in self._words
+
+    def correct(self, word: str) -> str:
+        """The commonest word that a misspelled one is a slip away from, or nothing."""
+        near = process.extract(word, self._common, scorer=OSA.distance, score_cutoff=1, limit=40)
+        slips = [(place, other) for other, _, place in near if slips_between(word, other, 1)]
+        return min(slips)[1] if slips else ""
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Read texts, those of like length together."""

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.answering.scoring import NOTHING_FOUND, PARTIAL, RIGHT, WRONG, normalise, token_f1, verdict
+from pipeline.answering.scoring import INVENTED, NOTHING_FOUND, PARTIAL, RIGHT, WRONG, normalise, token_f1, verdict
 from pipeline.facts.extraction import extract
 from pipeline.facts.patterns import DESCRIPTION, KINDS
-from pipeline.prompts import REFUSAL, UNKNOWN
+from pipeline.prompts import REFUSAL, SILENCE, SILENT, UNKNOWN
 
 LONG = "A kite for calm evenings, with a long tail and two lines. It is 48 inches wide."
 
@@ -53,7 +53,14 @@ LONG = "A kite for calm evenings, with a long tail and two lines. It is 48 inche
         ("size", REFUSAL, "48 inches", WRONG),
         (UNKNOWN, REFUSAL, REFUSAL, RIGHT),
         (UNKNOWN, "I do not know this product", REFUSAL, RIGHT),
-        (UNKNOWN, "It is 48 inches wide.", REFUSAL, WRONG),
+        (UNKNOWN, "It is 48 inches wide.", REFUSAL, INVENTED),
+        (UNKNOWN, SILENCE, REFUSAL, WRONG),
+        (SILENT, SILENCE, SILENCE, RIGHT),
+        (SILENT, "the record does not say", SILENCE, RIGHT),
+        (SILENT, "48 inches", SILENCE, INVENTED),
+        (SILENT, REFUSAL, SILENCE, WRONG),
+        (SILENT, "", SILENCE, NOTHING_FOUND),
+        ("size", SILENCE, "48 inches", WRONG),
         (UNKNOWN, "", REFUSAL, NOTHING_FOUND),
     ],
 )

@@ -1,7 +1,8 @@
 """The words of a catalogue's titles on disk, so that products are found among millions: made once a catalogue.
 
-Beside the catalogue's Parquet files, in `finding/`: `words.json` (stems in the order of their numbers), `spelled.json`, `starts.npy` and
-`products.npy` (which products have each word), `keys.npy` (a hash of each title's key). It is there whole or not at all.
+Beside the catalogue's Parquet files, in `finding/`: `words.json` (stems in the order of their numbers), `spelled.json` (as
+the titles spell them), `starts.npy` and `products.npy` (which products have each word), `keys.npy` and `order.npy` (a hash
+of each title's key, and whose it is). It is there whole or not at all.
 """
 
 import hashlib
@@ -32,6 +33,9 @@ SAMPLED = 2_000
 
 AT_ONCE = 50_000
 
+KEPT = 5_000
+"""Products that are remembered."""
+
 
 class TitleIndex:
     """Which products have which words in their titles.
@@ -39,7 +43,7 @@ class TitleIndex:
     A product's number is its place in the catalogue; those after the usable ones are titles whose rows say nothing.
     """
 
-    def __init__(self, folder: Path, catalogue: "Shelf") -> None:
+    def __init__(self, folder: Path, catalogue: "Stock") -> None:
         self._catalogue = catalogue
         self.words: list[str] = read_json(folder / "words.json")
         self._numbers = {word: n for n, word in enumerate(self.words)}
@@ -79,7 +83,9 @@ class TitleIndex:
                 continue
             for number in self._products[self._starts[n] : self._starts[n + 1]][:COMMON].tolist():
                 scores[number] = scores.get(number, 0.0) + self.weight(root)
-        return sorted(scores, key=lambda one: (-scores[one], one))[:count]
+        best = sorted(scores, key=lambda one: (-scores[one], one))[:count]
+        self._catalogue.read(best)
+        return best
 
     def spelled_like(self, word: str) -> str | None:
         """The stem of the title's word that a misspelled one stands for."""
@@ -112,25 +118,31 @@ class TitleIndex:
         return _stems_of(self._catalogue.product(number).content)
 
 
-class Shelf:
+class Stock:
     """All products of a catalogue by number, read from disk as they are asked for."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self._product = lru_cache(maxsize=4096)(self._read)
+        self._kept: dict[int, Product] = {}
 
     def product(self, number: int) -> Product:
-        return self._product(number)
-
-    def _read(self, number: int) -> Product:
-        if number < self.catalogue.usable:
-            return self.catalogue.at([number])[0]
-        return Product("", self.catalogue.empty_titles([number - self.catalogue.usable])[0], "")
+        if number not in self._kept:
+            self.read([number])
+        return self._kept[number]
 
     def read(self, numbers: Sequence[int]) -> None:
-        """Have these products at hand."""
-        for number in numbers:
-            self.product(number)
+        """Have these products at hand, with one look at the disk."""
+        wanted = [n for n in numbers if n not in self._kept]
+        usable = [n for n in wanted if n < self.catalogue.usable]
+        self._keep(usable, self.catalogue.at(usable) if usable else [])
+        empty = [n for n in wanted if n >= self.catalogue.usable]
+        titles = self.catalogue.empty_titles([n - self.catalogue.usable for n in empty]) if empty else []
+        self._keep(empty, [Product("", title, "") for title in titles])
+
+    def _keep(self, numbers: Sequence[int], products: Sequence[Product]) -> None:
+        if len(self._kept) > KEPT:
+            self._kept.clear()
+        self._kept |= dict(zip(numbers, products, strict=True))
 
 
 @lru_cache(maxsize=4096)
@@ -150,7 +162,7 @@ def _hash(key: str) -> int:
 def open_index(catalogue: Catalogue) -> TitleIndex:
     """The index of a catalogue, made now if there is none or it is damaged."""
     folder = catalogue.folder / FOLDER
-    shelf = Shelf(catalogue)
+    stock = Stock(catalogue)
     about = {"version": VERSION, "usable": catalogue.usable, "empty": catalogue.empty}
     if not _is_whole(folder, about):
         with locked(catalogue.folder.parent / f".lock-{catalogue.folder.name[0]}"):
@@ -158,7 +170,7 @@ def open_index(catalogue: Catalogue) -> TitleIndex:
                 with whole_folder(folder) as aside:
                     _build(catalogue, aside)
                     write_json(aside / "about.json", about)
-    return TitleIndex(folder, shelf)
+    return TitleIndex(folder, stock)
 
 
 def _is_whole(folder: Path, about: dict[str, Any]) -> bool:

@@ -33,7 +33,10 @@ _MEASURES: dict[str, tuple[str, str]] = {
         r"\w*wool|silicone|vinyl|acrylic|oak|pine|cedar|beech|brass|ceramic|paper|canvas|latex|foam|iron|cork|silk|linen|"
         r"bamboo|copper|enamel|cardboard?|\w*cord|wax)\b",
     ),
-    "warranty": (r"\bwarrant|\bguarantee", r"\bwarrant|\bguarantee|\blifetime\b"),
+    "warranty": (
+        r"\bwarrant|\bguarantee|\b(?:am i|is it|are they|be) covered\b",
+        r"\bwarrant|\bguarantee|\blifetime\b",
+    ),
     "country": (
         r"\bmade in\b|\bwhere(?:'?s| is| are| was| were| does| do)\b.*\b(?:made|manufactured|produced|from)\b|\bcountry\b|"
         r"\bmanufactured\b|\b[A-Z][a-z]+ made\b",
@@ -48,7 +51,7 @@ _MEASURES: dict[str, tuple[str, str]] = {
         r"[$£€]\s*\d|\bprice\b|\bcosts?\b",
     ),
     "power": (
-        r"\bwatt(?:s|age)?\b|\bvolt(?:s|age)?\b|\bamp(?:s|erage)?\b",
+        r"\bwatt(?:s|age)?\b|\bvolt(?:s|age)?\b|\bamp(?:s|erage)?\b|\bhow powerful\b",
         r"\bwatt|\bvolt|\bamp(?:s|erage)?\b|\d ?[vwa]\b",
     ),
     "age": (
@@ -67,19 +70,20 @@ _MEASURES: dict[str, tuple[str, str]] = {
     ),
     "publisher": (
         r"\bpublishe[rds]+\b(?! (?:in|date))|\bpublishes\b|\bpublisher\b",
-        r"\bpublish|\bpress\b|\bbooks\b|\bimprint",
+        r"\bpublished by\b|\bpublisher\b|\bpress\b|\bbooks\b|\bimprint\b|\bmanufacturer\b|\bbrand\b",
     ),
     "year": (
-        r"\b(?:what|which) year\b|\bwhen (?:was|did|were)\b.*\b(?:out|published|released|made|recorded|written)\b",
+        r"\b(?:what|which) year\b|\bwhen (?:was|did|were)\b.*\b(?:out|published|released|made|recorded|written)\b|"
+        r"\byear .*\bfrom\b",
         r"\b(?:1[5-9]|20)\d\d\b",
     ),
     "pages": (r"\bhow many pages\b|\bpage count\b|\bnumber of pages\b", r"\bpages?\b|\bleaves\b"),
     "language": (
         r"\blanguage\b",
-        r"\blanguage\b|\bin (?:[A-Z][a-z]+(?:ish|ese|ian|an|ch|ic|in|ch))\b|\b[A-Z][a-z]+(?:ish|ese) ",
+        r"\b[Ll]anguages?\b|\bin (?:[A-Z][a-z]+(?:ish|ese|ian|an|ch|ic|in))\b|\b[A-Z][a-z]+(?:ish|ese) ",
     ),
     "sizes": (
-        r"\bwhat sizes\b|\bwhich sizes\b|\bsizes? (?:does|do) .*come in\b",
+        r"\b(?:what|which) sizes\b|\bsizes? (?:does|do) .*come in\b",
         r"\bsizes?\b|\b(?:small|medium|large|xl|s/m|x-large)\b",
     ),
 }
@@ -91,8 +95,9 @@ _COMPILED = {
 
 
 def wanted(question: str) -> list[str]:
-    """The measures that a question asks for; mostly none or one."""
-    return [kind for kind, (asks, _) in _COMPILED.items() if asks.search(question)]
+    """The measures that a question asks for, in the order in which it names them; mostly none or one."""
+    found = {kind: match.start() for kind, (asks, _) in _COMPILED.items() if (match := asks.search(question))}
+    return sorted(found, key=found.__getitem__)
 
 
 def tells(kind: str, text: str) -> bool:

@@ -25,7 +25,7 @@ MOST_WORDS = 80
 SURE = 0.5
 """Share of a title's words, weighted by how telling they are, that names it; less does where one of them is its alone."""
 
-HINTED = 0.3
+HINTED = 0.2
 """With less, a question must hold no word that is strange to the product."""
 
 CLOSE = 0.85

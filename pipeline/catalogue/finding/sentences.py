@@ -8,7 +8,7 @@ likelihood are data, with where they come from: `assets/finding.json`.
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -16,8 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.catalogue.finding.measures import tells, wanted
+from pipeline.catalogue.finding.names import QUESTIONS_WORDS
+from pipeline.catalogue.finding.spelling import mended
 from pipeline.catalogue.finding.units import MAX_WORDS, Unit, units
-from pipeline.catalogue.finding.words import STOP, WORD, Weights, stem, stems
+from pipeline.catalogue.finding.words import STOP, WORD, Weights, plain_words, stem, stems
 from pipeline.files import ASSETS, read_json
 
 WEIGHTS = ASSETS / "finding.json"
@@ -27,6 +29,9 @@ STOP_WEIGHT, TITLE_WEIGHT = 0.15, 0.1
 
 WHOLE_WEIGHT = 0.25
 """What the nearness of the sentences as wholes adds to that of their words, for the choice among a record's sentences."""
+
+TOLD_WEIGHT = 0.05
+"""What it adds that a part can tell what is wanted."""
 
 KEPT_RECORDS = 512
 """Records whose encoding is remembered."""
@@ -61,10 +66,17 @@ class Found:
 
 
 class SentenceFinder:
-    """Finds in records; without an encoder by equal words alone."""
+    """Finds in records; without an encoder by equal words alone.
 
-    def __init__(self, weights: Weights, encoder: Encoder | None) -> None:
-        self.weights, self.encoder = weights, encoder
+    Args:
+        is_word: whether a string is a word of the language, so no misspelling.
+    """
+
+    def __init__(
+        self, weights: Weights, encoder: Encoder | None, is_word: Callable[[str], bool] = lambda word: True
+    ) -> None:
+        self.weights, self.encoder, self.is_word = weights, encoder, is_word
+        self._correct: Callable[[str], str] = getattr(encoder, "correct", lambda word: "")
         self._model = read_json(WEIGHTS)["encoder" if encoder else "words"]
         self._kept: OrderedDict[str, tuple[list[Unit], list[Any]]] = OrderedDict()
 
@@ -78,12 +90,14 @@ class SentenceFinder:
         parts, encoded = self._record(content)
         if not parts:
             return None
+        question = self.mended(question, title, content)
         near, whole = (
             self._by_meaning(question, title, encoded) if self.encoder else self._by_words(question, title, parts)
         )
-        order = [int(i) for i in np.argsort(-(near + WHOLE_WEIGHT * whole), kind="stable")]
-        best, asked = order[0], wanted(question)
-        told = [any(tells(kind, part.text) for kind in asked) for part in parts]
+        asked = wanted(question)
+        told = np.array([any(tells(kind, part.text) for kind in asked) for part in parts])
+        order = [int(i) for i in np.argsort(-(near + WHOLE_WEIGHT * whole + TOLD_WEIGHT * told), kind="stable")]
+        best = order[0]
         features = {
             "near": float(near[best]),
             "whole": float(whole[best]),
@@ -91,8 +105,13 @@ class SentenceFinder:
             "wanted": float(bool(asked)),
             "told": float(told[best]),
         }
-        likely = 0.0 if asked and not any(told) else self._likely(features)
+        likely = 0.0 if asked and not told.any() else self._likely(features)
         return Found(parts[best], likely, features, tuple(parts[i] for i in order[1:4]))
+
+    def mended(self, question: str, title: str, content: str) -> str:
+        """The question with its misspelled words as they were meant, about this product."""
+        known = {*plain_words(title), *plain_words(content), *QUESTIONS_WORDS}
+        return mended(question, known, plain_words(title), self.is_word, self._correct)
 
     def _likely(self, features: dict[str, float]) -> float:
         model = self._model

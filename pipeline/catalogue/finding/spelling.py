@@ -1,6 +1,9 @@
 """Misspellings: which word a slip of the fingers was meant for."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
+
+from pipeline.catalogue.finding.words import WORD
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _PLACE = {letter: (row, at) for row, letters in enumerate(_ROWS) for at, letter in enumerate(letters)}
@@ -19,6 +22,33 @@ def meant(word: str, known: Iterable[str]) -> str:
         if slips is not None and slips < fewest:
             best, fewest = other, slips
     return best
+
+
+def mended(
+    text: str,
+    known: Collection[str],
+    name: Collection[str],
+    is_word: Callable[[str], bool],
+    correct: Callable[[str], str],
+) -> str:
+    """A text with its misspelled words as they were meant.
+
+    Args:
+        known: words in small letters that the text may mean.
+        name: those of them that are the product's: even a short word of the language may be a slip for one ("hoe", "hose").
+        is_word: whether a string is a word of the language, which is left as it is.
+        correct: the word of the language that a string may be a slip for, or nothing.
+    """
+
+    def one(found: "re.Match[str]") -> str:
+        word = found[0].casefold()
+        if len(word) < 3 or word in known or not word.isalpha():
+            return found[0]
+        if is_word(word):
+            return (meant(word, name) if len(word) < 5 else "") or found[0]
+        return meant(word, name) or meant(word, known) or correct(word) or found[0]
+
+    return WORD.sub(one, text)
 
 
 def slips_between(word: str, other: str, most: int) -> int | None:

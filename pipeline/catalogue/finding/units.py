@@ -1,5 +1,6 @@
 """A record → the parts of it that can answer a question: its sentences, and each "Name: value." by itself."""
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ def units(content: str) -> list[Unit]:
     """The parts of a cleaned record in their order; together they are all of its words."""
     ends = [stop.start() for stop in _STOP.finditer(content) if not _goes_on(content, stop)]
     bounds = [0, *ends, len(content)]
-    found = (_unit(content, start, end) for start, end in zip(bounds, bounds[1:], strict=False))
+    found = (_unit(content, start, end) for start, end in itertools.pairwise(bounds))
     return [unit for unit in found if unit]
 
 

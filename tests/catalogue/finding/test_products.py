@@ -65,8 +65,15 @@ def test_a_title_is_found_as_a_person_may_spell_it(finder: ProductFinder) -> Non
 
 @pytest.mark.parametrize(
     ("word", "other", "slips"),
-    [("wieght", "weight", 1), ("bak", "bank", 1), ("kiite", "kite", 1), ("bord", "bird", 1), ("bekt", "best", None), ("cat", "dog", None)],
-)  # fmt: skip
+    [
+        ("wieght", "weight", 1),
+        ("bak", "bank", 1),
+        ("kiite", "kite", 1),
+        ("bord", "bird", 1),
+        ("bekt", "best", None),
+        ("cat", "dog", None),
+    ],
+)
 def test_slips(word: str, other: str, slips: int | None) -> None:
     assert slips_between(word, other, 1) == slips
 

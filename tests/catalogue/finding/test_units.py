@@ -11,7 +11,7 @@ from pipeline.catalogue.finding.units import units
     [
         ("It weighs 2.9 pounds. Made in Japan.", ["It weighs 2.9 pounds.", "Made in Japan."]),
         ("Color: white. Item weight: 3. pounds. Fits all.", ["Color: white.", "Item weight: 3. pounds.", "Fits all."]),
-        ("Item dimensions: 8., 1., 12. inches. Size: 4 oz. Material: oak.", ["Item dimensions: 8., 1., 12. inches.", "Size: 4 oz.", "Material: oak."]),
+        ("Size: 8., 1., 12. inches. Weight: 4 oz. Of: oak.", ["Size: 8., 1., 12. inches.", "Weight: 4 oz.", "Of: oak."]),
         ("Made by Dr. Quill for St. Anne's. Paperback.", ["Made by Dr. Quill for St. Anne's.", "Paperback."]),
         ("Is it warm? Yes! \"Very,\" she wrote.", ["Is it warm?", "Yes!", '"Very," she wrote.']),
         ("no full stop at all", ["no full stop at all"]),

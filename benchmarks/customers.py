@@ -1,0 +1,174 @@
+"""Customers' questions, answered in every way: `python -m benchmarks.customers`.
+
+    python -m benchmarks.customers sample [--run DIR]            150 questions about the sample catalogue, and with typos
+    python -m benchmarks.customers file FILE [--run DIR]         products with their questions, one a line (not in the project)
+    python -m benchmarks.customers fit FILE                      fit the weights of assets/finding.json, and cross-validate them
+
+A line of FILE: `uid`, `title`, `content` and `questions` (`question`, `answerable`, `answers`, `evidence`). With a run's folder
+the ways that need its model are asked too.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.customers_scorer import harmonic, is_right, worth
+from pipeline.answering.shop import Shop
+from pipeline.answering.ways import AUTO, BY_MODEL, WAYS, answer_all
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.catalogue.finding.sentences import Found, SentenceFinder, shown
+from pipeline.models.encoder import encoder_or_none
+from pipeline.runs.folder import run_dataset
+
+SAMPLE_QUESTIONS = Path(__file__).parent / "customers_sample.json"
+FOLDS = 5
+L2 = 3.0
+
+
+def half_of(uid: str) -> str:
+    """Products with an even last digit in md5(uid) may choose weights and thresholds; the others grade."""
+    return "even" if int(hashlib.md5(uid.encode()).hexdigest()[-1], 16) % 2 == 0 else "odd"
+
+
+def read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The products of a file, and their questions with `uid` and `title`."""
+    products = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    questions = [q | {"uid": p["uid"], "title": p["title"]} for p in products for q in p["questions"]]
+    return products, questions
+
+
+def shop_for(products: list[dict[str, Any]]) -> Shop:
+    file = Path(tempfile.mkdtemp()) / "products.jsonl"
+    file.write_text("".join(json.dumps({k: p[k] for k in ("uid", "title", "content")}) + "\n" for p in products))
+    return Shop(read_catalogue(file), encoder_or_none())
+
+
+def judged(shop: Shop, questions: Sequence[dict[str, Any]], run: Path | None) -> dict[str, Any]:
+    begun = time.perf_counter()
+    asked = [shop.about(q["question"], q.get("title") or "", q.get("uid") or "") for q in questions]
+    found = time.perf_counter() - begun
+    ways = WAYS if run else tuple(way for way in WAYS if way not in BY_MODEL)
+    answers = answer_all(shop, asked, ways, _model(run), _kinds(run))
+    results: dict[str, Any] = {"seconds_to_find_one": round(found / len(questions), 4)}
+    for way in ways:
+        mine = [a[way].as_dict() for a in answers]
+        results[way] = worth(questions, mine)
+        for half in ("even", "odd"):
+            some = [i for i, q in enumerate(questions) if q.get("uid") and half_of(q["uid"]) == half]
+            if some:
+                results[f"{way}, {half}"] = worth([questions[i] for i in some], [mine[i] for i in some])
+    named = [(q, about) for q, about in zip(questions, asked, strict=True) if not q.get("title") and "about" in q]
+    if named:
+        right = [(about.product.title if about.product else None) == q["about"] for q, about in named]
+        results["product found"] = round(sum(right) / len(right), 4)
+    results["misses"] = [
+        {"question": q["question"], "expected": q["answers"] or q.get("says", "silent"), "said": a[AUTO].answer}
+        for q, a in zip(questions, answers, strict=True)
+        if (
+            q["answerable"]
+            and not (a[AUTO].says == "value" and is_right(a[AUTO].answer, q["answers"], q.get("evidence", ())))
+        )
+        or (not q["answerable"] and a[AUTO].says != q.get("says", "silent"))
+    ]
+    return results
+
+
+def _model(run: Path | None) -> Any:
+    if run is None:
+        return None
+    from pipeline.answering.run_model import load_run
+
+    return load_run(run)[0]
+
+
+def _kinds(run: Path | None) -> list[str]:
+    return sorted({fact["kind"] for fact in run_dataset(run).manifest["facts"]}) if run else []
+
+
+def fit(products: list[dict[str, Any]], questions: list[dict[str, Any]]) -> dict[str, Any]:
+    """Logistic weights over the features of `SentenceFinder`, with what five-fold cross-validation by product says of them."""
+    shop = shop_for(products)
+    records = {p["uid"]: p["content"] for p in products}
+    report = {}
+    for name, encoder in (("encoder", shop.sentences.encoder), ("words", None)):
+        finder = SentenceFinder(shop.index.weights, encoder, shop.sentences.is_word)
+        found = [finder.find(q["question"], q["title"], records[q["uid"]]) for q in questions]
+        kept = [(q, f) for q, f in zip(questions, found, strict=True) if f]
+        names = list(kept[0][1].features)
+        x = np.array([list(f.features.values()) for _, f in kept])
+        y = np.array([q["answerable"] for q, _ in kept])
+        right = np.array([_is_found(q, f) for q, f in kept])
+        vetoed = np.array([f.likely == 0 for _, f in kept])
+        groups = np.array([int(hashlib.md5(q["uid"].encode()).hexdigest()[:6], 16) % FOLDS for q, _ in kept])
+        decided, thresholds = np.zeros(len(y), bool), []
+        for fold in range(FOLDS):
+            train = groups != fold
+            weights = _logistic(x[train], y[train])
+            thresholds.append(_best_threshold(_likely(weights, x[train], vetoed[train]), y[train], right[train]))
+            decided[~train] = _likely(weights, x[~train], vetoed[~train]) >= thresholds[-1]
+        share, admitted = (decided & right).sum() / y.sum(), (~decided & ~y).sum() / (~y).sum()
+        weights = _logistic(x, y)
+        report[name] = {
+            "weights": dict(zip(names, np.round(weights[:-1], 4).tolist(), strict=True)),
+            "bias": round(float(weights[-1]), 4),
+            "threshold": round(float(np.median(thresholds)), 2),
+            "cross_validated": {"right": share, "admitted": admitted, "h": harmonic(share, admitted)},
+        }
+    return report
+
+
+def _is_found(question: dict[str, Any], found: Found) -> bool:
+    said = shown(found.unit, question["question"])
+    return question["answerable"] and is_right(said, question["answers"], question["evidence"])
+
+
+def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Newton's method on standardised features with an L2 penalty; returns weights of the plain features, the bias last."""
+    mean, spread = x.mean(0), x.std(0) + 1e-9
+    z = np.c_[(x - mean) / spread, np.ones(len(x))]
+    penalty = np.diag([L2] * x.shape[1] + [0.0])
+    w = np.zeros(z.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-z @ w))
+        w -= np.linalg.solve((z * (p * (1 - p))[:, None]).T @ z + penalty, z.T @ (p - y) + penalty @ w)
+    plain = w[:-1] / spread
+    return np.r_[plain, w[-1] - plain @ mean]
+
+
+def _likely(weights: np.ndarray, x: np.ndarray, vetoed: np.ndarray) -> np.ndarray:
+    return np.where(vetoed, 0.0, 1 / (1 + np.exp(-(x @ weights[:-1] + weights[-1]))))
+
+
+def _best_threshold(likely: np.ndarray, y: np.ndarray, right: np.ndarray) -> float:
+    def h(threshold: float) -> float:
+        return harmonic((right & (likely >= threshold)).sum() / y.sum(), ((likely < threshold) & ~y).sum() / (~y).sum())
+
+    return max(np.unique(likely), key=h)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.customers")
+    parser.add_argument("what", choices=("sample", "file", "fit"))
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--run", type=Path)
+    args = parser.parse_args()
+    if args.what == "sample":
+        shop = Shop(read_catalogue(SAMPLE), encoder_or_none())
+        written = json.loads(SAMPLE_QUESTIONS.read_text(encoding="utf-8"))
+        report: Any = {name: judged(shop, questions, args.run) for name, questions in written.items()}
+    else:
+        products, questions = read_file(args.file)
+        report = fit(products, questions) if args.what == "fit" else judged(shop_for(products), questions, args.run)
+    json.dump(report, sys.stdout, indent=1, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A found part of a record → what a customer is told: short, in the record's words, with yes or no where it is certain.
+
+Nothing is said that the record does not say: the value comes out of it verbatim, and "Yes" or "No" stands before it only where
+the question names a value of the same sort and the record names the same or another one.
+"""
+
+import re
+from collections.abc import Sequence
+
+from pipeline.catalogue.finding.measures import wanted
+from pipeline.catalogue.finding.sentences import shown
+from pipeline.catalogue.finding.units import Unit
+from pipeline.catalogue.finding.words import STOP, plain_words, stem
+from pipeline.facts.extract import Fact
+
+YES, NO = "Yes", "No"
+
+_YES_NO = re.compile(
+    r"(?:^|[.,;:!?]\s*|\b(?:and|but|so|hi|hello|ok)[\s,]+)(?:is|are|was|were|do|does|dose|did|can|could|will|would|should|has|have|am)"
+    r"(?:n['’]?t)?\s+\w",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
+_OPEN = re.compile(r"\b(?:how|what|whats|which|who|whose|where|when|why)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\b(?:no|not|never|without|none|nor|cannot|\w+n['’]t|except|excluded|sold separately|instead)\b", re.IGNORECASE
+)
+
+KINDS_OF = {
+    "weight": ("weight",),
+    "size": ("dimensions", "size", "running_time", "pages"),
+    "colour": ("colour",),
+    "material": ("material",),
+    "warranty": ("warranty",),
+    "country": ("country",),
+    "count": ("pieces", "pages"),
+    "price": ("price",),
+    "power": ("power",),
+    "age": ("age",),
+    "capacity": ("capacity",),
+    "author": ("author",),
+    "publisher": ("publisher",),
+    "year": ("year",),
+    "pages": ("pages",),
+    "language": ("language",),
+}
+"""The kinds of facts that can answer a question for a measure."""
+
+_SORTS = {
+    "colour": """black white red blue green yellow orange purple pink brown grey gray silver gold ivory cream beige navy turquoise
+        lilac burgundy oatmeal mustard bronze charcoal crimson teal maroon tan khaki raspberry violet""",
+    "material": """plastic polypropylene acrylic vinyl pvc silicone | metal steel aluminium aluminum iron brass copper |
+        wood wooden oak pine cedar beech olive bamboo | leather | cotton | rubber latex | glass | porcelain ceramic |
+        nylon polyester | wool lambswool merino | paper cardboard card | canvas linen | cork | silk | wax beeswax""",
+    "country": """china chinese | japan japanese | germany german | taiwan taiwanese | italy italian | canada canadian |
+        india indian | mexico mexican | korea korean | france french | spain spanish | england english britain
+        british uk | usa america american us | ireland irish | poland polish | denmark danish | sweden swedish |
+        portugal portuguese | turkey turkish | vietnam | thailand | indonesia""",
+    "cover": "hardcover hardback | paperback softcover | spiral | board",
+    "disc": "dvd | vhs | cd | mp3 | bluray | vinyl | cassette",
+    "language": """english | french | german | spanish | italian | czech | dutch | polish | danish | swedish | portuguese |
+        chinese | japanese | korean | russian""",
+}
+SORTS = {
+    sort: [frozenset(group.split()) for group in (words.split("|") if "|" in words else words.split())]
+    for sort, words in _SORTS.items()
+}
+"""Values of one sort, those together that agree: what has one of them mostly has no other."""
+
+
+def _named(words: set[str], sort: str) -> list[frozenset[str]]:
+    return [group for group in SORTS[sort] if group & words]
+
+
+def is_yes_no(question: str) -> bool:
+    """Whether yes or no answers a question; "is it red or blue" wants a value."""
+    return bool(_YES_NO.search(question)) and not _CHOICE.search(question) and not _OPEN.match(question.strip())
+
+
+def say(question: str, unit: Unit) -> str:
+    """The answer that a part of a record gives, in its own words."""
+    word = yes_or_no(question, unit.text) if is_yes_no(question) else ""
+    text = shown(unit, question)
+    return f"{word}. {text}" if word else text
+
+
+def say_facts(question: str, facts: Sequence[Fact]) -> str:
+    """The answer that facts give, which the question asks for by their kinds."""
+    value = ", ".join(fact.value for fact in facts)
+    word = yes_or_no(question, value, value) if is_yes_no(question) else ""
+    said = value if value[-1] in ".!?" else f"{value}."
+    return f"{word}, {said}" if word else said[0].upper() + said[1:]
+
+
+def facts_asked(question: str, facts: Sequence[Fact]) -> list[Fact]:
+    """The facts that the question asks for by their kind: one for each measure that it names."""
+    groups = [KINDS_OF.get(measure, ()) for measure in wanted(question)]
+    if not groups and is_yes_no(question):
+        words = set(plain_words(question))
+        groups = [(sort,) for sort in ("colour", "material", "country", "language") if _named(words, sort)]
+        groups = groups if len(groups) == 1 else [("country",)] if "made" in words and len(groups) == 2 else []
+    by_kind = {fact.kind: fact for fact in facts}
+    found = [next((by_kind[kind] for kind in kinds if kind in by_kind), None) for kinds in groups]
+    return list(dict.fromkeys(fact for fact in found if fact)) if all(found) else []
+
+
+def yes_or_no(question: str, text: str, value: str = "") -> str:
+    """`Yes`, `No`, or nothing where the record's words do not decide it."""
+    asked, told = set(plain_words(question)), set(plain_words(value or text))
+    if _DENIED.search(text):
+        return ""
+    for sort in SORTS:
+        named, given = _named(asked, sort), _named(told, sort)
+        if named and given and not (sort == "language" and "made" in asked):
+            return YES if all(group in given for group in named) else NO
+    numbers, given = _numbers(question), _numbers(value or text)
+    if value and numbers and given:
+        return YES if numbers <= given else NO
+    telling = {stem(w) for w in asked if w not in STOP and stem(w) not in _ASIDE}
+    return YES if telling and len(telling & set(map(stem, plain_words(text)))) >= max(2, 0.8 * len(telling)) else ""
+
+
+_ASIDE = frozenset(map(stem, ("included", "include", "real", "safe", "ok", "okay", "suitable", "really")))
+
+
+def _numbers(text: str) -> set[float]:
+    return {float(n.replace(",", "")) for n in re.findall(r"\d[\d,]*(?:\.\d+)?", text) if n.strip(",")}

@@ -1,0 +1,156 @@
+"""A shop's counter: for each question the product that it is about, and the part of its record that answers it."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.answering.saying import facts_asked, say, say_facts
+from pipeline.catalogue.catalogue import Catalogue, Product, find_catalogue, read_catalogue
+from pipeline.catalogue.finding.index import open_index
+from pipeline.catalogue.finding.products import ProductFinder
+from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
+from pipeline.dataset.build import Dataset
+from pipeline.facts.extract import extract_facts
+from pipeline.facts.extraction import VALUE
+from pipeline.files import home, write_jsonl
+from pipeline.models.encoder import encoder_or_none
+from pipeline.prompts import REFUSAL, SILENCE, SILENT, UNKNOWN
+
+SHOWN_CANDIDATES = 5
+
+READ_PARTS = 3
+"""Parts of a record that a model reads in the open book."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """An answer without a model.
+
+    Attributes:
+        says: `value`, `silent` or `unknown`.
+        source: the sentence of the record that it stands in; empty where there is none.
+    """
+
+    answer: str
+    says: str
+    source: str = ""
+
+
+DONT_KNOW, DOESNT_SAY = Told(REFUSAL, UNKNOWN), Told(SILENCE, SILENT)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a question is about.
+
+    Attributes:
+        product: None where the catalogue has no such product.
+        found: the part of its record that fits best; None where the record says nothing.
+        candidates: titles of all products that may be meant, the chosen one first.
+    """
+
+    question: str
+    product: Product | None
+    found: Found | None = None
+    candidates: tuple[str, ...] = field(default=())
+
+
+class Shop:
+    """A catalogue's products and records, for questions in customers' words."""
+
+    def __init__(self, catalogue: Catalogue, encoder: Encoder | None) -> None:
+        self.catalogue = catalogue
+        self.index = open_index(catalogue)
+        is_word = getattr(encoder, "is_word", lambda word: False)
+        self.products = ProductFinder(self.index, is_word)
+        self.sentences = SentenceFinder(self.index.weights, encoder, is_word)
+
+    def about(self, question: str, title: str = "", uid: str = "") -> About:
+        """The product that a question is about, and the part of its record that answers it.
+
+        Args:
+            title, uid: of the product, where it is known; else it is found in the question.
+        """
+        products = self._products(question, title, uid)
+        if not products:
+            return About(question, None)
+        found = [self.sentences.find(question, p.title, p.content) for p in products]
+        # Where several fit, the one whose record answers is meant.
+        best = max(range(len(products)), key=lambda i: (one.likely if (one := found[i]) else 0.0, -i))
+        product = products[best]
+        mended = self.sentences.mended(question, product.title, product.content)
+        titles = dict.fromkeys([product.title, *(p.title for p in products)])
+        return About(mended, product, found[best], tuple(titles))
+
+    def _products(self, question: str, title: str, uid: str) -> list[Product]:
+        if uid and (numbers := self.catalogue.numbers_of([uid])):
+            return self.catalogue.at(numbers[:1])
+        if title:
+            number = self.products.by_title(title)
+            return [] if number is None else [self.index.product(number)]
+        named = self.products.find(question)[:SHOWN_CANDIDATES]
+        return [self.index.product(one.number) for one in named]
+
+    def extract(self, about: About) -> Told:
+        """The sentence that answers, as it stands in the record."""
+        if about.product is None:
+            return DONT_KNOW
+        if about.found is None or about.found.likely < self.sentences.threshold:
+            return DOESNT_SAY
+        unit = about.found.unit
+        return Told(shown(unit, about.question), VALUE, unit.text)
+
+    def tell(self, about: About) -> Told:
+        """The answer that the chat gives by default: the fact that is asked for, else the sentence, with yes or no where the
+        record decides it."""
+        if about.product is None:
+            return DONT_KNOW
+        product, found = about.product, about.found
+        if found is None:
+            return DOESNT_SAY
+        if facts := facts_asked(about.question, extract_facts(product.uid, product.title, product.content)):
+            return Told(say_facts(about.question, facts), VALUE, " ".join(dict.fromkeys(f.quote for f in facts)))
+        if found.likely < self.sentences.threshold:
+            return DOESNT_SAY
+        return Told(say(about.question, found.unit), VALUE, found.unit.text)
+
+    def record(self, about: About) -> str | None:
+        """What a model reads in the open book: the parts of the record that fit best, in the record's order."""
+        if about.product is None:
+            return None
+        if about.found is None:
+            return ""
+        parts = [about.found.unit, *about.found.others][:READ_PARTS]
+        return " ".join(shown(unit, about.question) for unit in sorted(parts, key=lambda unit: unit.start))
+
+
+_opening = threading.Lock()
+_open: dict[Path, Shop] = {}
+"""The one shop that is kept open, by its catalogue's folder."""
+
+
+def shop_of(dataset: Dataset) -> Shop:
+    """The shop of a dataset's whole catalogue; where its prepared copy is gone, of the products that are taught."""
+    catalogue = _catalogue_of(dataset)
+    with _opening:
+        if catalogue.folder not in _open:
+            _open.clear()
+            _open[catalogue.folder] = Shop(catalogue, encoder_or_none())
+        return _open[catalogue.folder]
+
+
+def has_whole_catalogue(dataset: Dataset) -> bool:
+    return find_catalogue(dataset.manifest["catalogue"]["sha256"]) is not None
+
+
+def _catalogue_of(dataset: Dataset) -> Catalogue:
+    manifest = dataset.manifest
+    return find_catalogue(manifest["catalogue"]["sha256"]) or _taught(manifest["fingerprint"], manifest["products"])
+
+
+def _taught(fingerprint: str, products: Sequence[dict[str, str]]) -> Catalogue:
+    file = home() / "cache" / "taught" / f"{fingerprint}.jsonl"
+    if not file.is_file():
+        write_jsonl(file, products)
+    return read_catalogue(file)

@@ -1,0 +1,122 @@
+"""`judge`: a file of customers' questions, answered in several ways; JSON on stdout and nothing else."""
+
+import csv
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.inputs import RunFolder, check_finished, load_model
+from pipeline.commands.terminal import say
+from pipeline.errors import QuestionError
+from pipeline.prompts import MAX_QUESTION_CHARACTERS
+
+app = typer.Typer()
+
+MOST_QUESTIONS = 200_000
+
+
+@app.command()
+def judge(
+    run: RunFolder,
+    questions: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="JSON, JSON lines or CSV of `question` and, where known, `title` or `uid`"),
+    ],
+    ways: Annotated[
+        str, typer.Option(metavar="NAMES", help="some of base, base_open, closed, open, extractive, auto")
+    ] = "closed,open,extractive,auto",
+) -> None:
+    """Answer customers' questions in several ways. About any product of the run's catalogue; prints only JSON."""
+    from pipeline.runs.folder import read_settings
+
+    read_settings(run)
+    items = read_questions(questions)
+    with redirect_stdout(sys.stderr):  # what libraries print; stdout is for the answers alone
+        results = _judged(run, items, ways)
+    print(json.dumps(results, ensure_ascii=False, indent=1))
+
+
+def _judged(run: Path, items: list[dict[str, str]], ways: str) -> list[dict[str, Any]]:
+    """What each way answers to each question.
+
+    Raises:
+        QuestionError: there is no such way.
+        RunError: a way needs an adapter that the run does not have.
+    """
+    from pipeline.answering.shop import has_whole_catalogue, shop_of
+    from pipeline.answering.ways import BY_MODEL, WAYS, answer_all
+    from pipeline.runs.folder import run_dataset
+
+    names = list(dict.fromkeys(name.strip() for name in ways.split(",") if name.strip()))
+    wrong = [name for name in names if name not in WAYS]
+    if wrong or not names:
+        raise QuestionError(f"There is no way {wrong[0] if wrong else 'named'}; choose of {', '.join(WAYS)}.")
+    needs_model = any(name in BY_MODEL for name in names)
+    if needs_model:
+        check_finished(run)
+    dataset = run_dataset(run)
+    if not has_whole_catalogue(dataset):
+        say(
+            "The run's catalogue is not at hand any more, so only the products that it taught are known; open it again."
+        )
+    shop = shop_of(dataset)
+    asked = [shop.about(item["question"], item["title"], item["uid"]) for item in items]
+    kinds = sorted({fact["kind"] for fact in dataset.manifest["facts"]})
+    answers = answer_all(shop, asked, names, load_model(run) if needs_model else None, kinds)
+    return [
+        {
+            "question": item["question"],
+            "title": about.product.title if about.product else item["title"],
+            "ways": {name: said.as_dict() for name, said in mine.items()},
+        }
+        for item, about, mine in zip(items, asked, answers, strict=True)
+    ]
+
+
+def read_questions(file: Path) -> list[dict[str, str]]:
+    """The questions of a file, each with `question`, `title` and `uid` (empty where not given).
+
+    Raises:
+        QuestionError: it is no JSON, JSON lines or CSV with questions.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise QuestionError(f"{file} cannot be read as text; it needs JSON, JSON lines or CSV.") from error
+    rows = _csv(text) if file.suffix.casefold() in (".csv", ".tsv") else _json(text, file)
+    if not rows:
+        raise QuestionError(f"{file} has no question in it; each needs a field `question`.")
+    if len(rows) > MOST_QUESTIONS:
+        raise QuestionError(f"{file} has {len(rows):,} questions and the most is {MOST_QUESTIONS:,}; split it.")
+    return [_item(row, number, file) for number, row in enumerate(rows, start=1)]
+
+
+def _csv(text: str) -> list[Any]:
+    head = text.split("\n", 1)[0]
+    delimiter = max("\t;,", key=head.count)
+    rows = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
+    return [{(name or "").strip().casefold(): value for name, value in row.items()} for row in rows]
+
+
+def _json(text: str, file: Path) -> list[Any]:
+    try:
+        whole = json.loads(text)
+        return whole if isinstance(whole, list) else [whole]
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise QuestionError(f"{file} cannot be read as JSON or JSON lines; name a table .csv.") from error
+
+
+def _item(row: Any, number: int, file: Path) -> dict[str, str]:
+    question = row.get("question") if isinstance(row, dict) else None
+    if not isinstance(question, str) or not question.strip():
+        raise QuestionError(f"Row {number} of {file} has no `question`; give each row one.")
+    known = {name: value if isinstance(value := row.get(name), str) else "" for name in ("title", "uid")}
+    return {"question": " ".join(question.split())[:MAX_QUESTION_CHARACTERS]} | known

@@ -1,0 +1,77 @@
+"""Three answers, by ways that need no model: the value, the silence, the refusal; and which product is meant."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.answering.shop import Shop
+from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.models.encoder import encoder_or_none
+from pipeline.prompts import REFUSAL, SILENCE
+
+
+@pytest.fixture(scope="module", params=["encoder", "words"])
+def shop(request: pytest.FixtureRequest) -> Shop:
+    return Shop(read_catalogue(SAMPLE), encoder_or_none() if request.param == "encoder" else None)
+
+
+def told(shop: Shop, question: str, **known: str) -> dict[str, str]:
+    return answer_all(shop, [shop.about(question, **known)], [AUTO])[0][AUTO].as_dict()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("how heavy is the torvald drill", "2.9 pounds."),
+        ("is the palm sander red?", "No, dark green."),
+        ("whats the colour of the paddel board", "Turquoise."),
+        ("who wrote lighthouse ledger", "Nora Quill."),
+    ],
+)
+def test_the_value_is_told(shop: Shop, question: str, answer: str) -> None:
+    assert told(shop, question) == {"raw": answer, "answer": answer, "says": "value"}
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["what is the price of the torvald palm sander", "where is the watering can made", "how heavy are the gaiters"],
+)
+def test_a_record_that_does_not_say_is_said_so(shop: Shop, question: str) -> None:
+    assert told(shop, question) == {"raw": SILENCE, "answer": SILENCE, "says": "silent"}
+
+
+@pytest.mark.parametrize(
+    "question", ["how much is the torvald belt sander", "does the iphone 17 have usb c", "hello?", "🙂"]
+)
+def test_what_is_not_in_the_catalogue_is_not_known(shop: Shop, question: str) -> None:
+    assert told(shop, question) == {"raw": REFUSAL, "answer": REFUSAL, "says": "unknown"}
+
+
+def test_the_product_may_be_given(shop: Shop) -> None:
+    assert told(shop, "what colour is it", title="Torvald Palm Sander")["answer"] == "Dark green."
+    assert told(shop, "what colour is it", uid="ST00000007")["answer"] == "Pale lilac."
+    assert told(shop, "what colour is it", title="Torvald Belt Sander")["says"] == "unknown"
+
+
+def test_where_several_products_fit_the_one_whose_record_answers_is_meant_and_the_others_are_shown(shop: Shop) -> None:
+    about = shop.about("what colour is the hearthlow enamel mug")
+    assert about.product is not None and about.product.title.startswith("Hearthlow Enamel Mug")
+    assert len(about.candidates) == 3 and about.candidates[0] == about.product.title
+
+
+def test_the_extractive_way_says_what_stands_in_the_record(shop: Shop) -> None:
+    products = read_catalogue(SAMPLE).page()
+    asked = [shop.about("what is it made of", uid=p.uid) for p in products]
+    for product, answers in zip(products, answer_all(shop, asked, [EXTRACTIVE]), strict=True):
+        said = answers[EXTRACTIVE]
+        assert said.says == "silent" or said.answer in product.content
+
+
+def test_an_index_of_another_catalogue_is_not_taken(tmp_path: Path) -> None:
+    file = tmp_path / "shop.json"
+    for title in ("Oak Stool", "Elm Bench"):
+        file.write_text(json.dumps({"uid": "1", "title": title, "content": "It has three legs and weighs 9 pounds."}))
+        shop = Shop(read_catalogue(file), None)
+        assert told(shop, f"how heavy is the {title}")["answer"] == "9 pounds."
