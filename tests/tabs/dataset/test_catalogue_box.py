@@ -61,7 +61,7 @@ def test_a_shopify_export_is_recognised(page: Page, tmp_path: Path) -> None:
     upload(page, path)
     counts(page, "1 product · 1 usable")
     expect(page.locator("#catalogue-columns")).to_contain_text("Recognised as a Shopify export")
-    expect(cell(page, "products", 0, 2)).to_contain_text("It holds 2 litres of water Colour: Red and Blue.")
+    expect(cell(page, "products", 0, 2)).to_contain_text("It holds 2 litres of water. Colour: Red, Blue.")
 
 
 def test_hostile_columns_are_chosen_by_hand_and_stay_chosen(page: Page, app: App, tmp_path: Path) -> None:
