@@ -79,10 +79,11 @@ class Columns:
         Raises:
             KeyError, TypeError: it is something else.
         """
-        lists = {"content": tuple(kept["content"]), "attributes": tuple(kept.get("attributes", ()))}
-        if not lists["content"]:
+        content, attributes = tuple(kept["content"]), tuple(kept.get("attributes", ()))
+        if not content:
             raise KeyError("content")
-        return cls(**kept | lists)
+        rest = {name: value for name, value in kept.items() if name not in ("content", "attributes")}
+        return cls(content=content, attributes=attributes, **rest)
 
 
 PLAIN = Columns("title", ("content",), "uid")

@@ -29,7 +29,7 @@ def kinds_figure(kinds: dict[str, int]) -> "Figure":
     names = [escape(kind_label(kind)) for kind in shown]
     numbers = list(shown.values())
     if len(kinds) > len(shown):
-        names.append(f"{len(kinds) - len(shown)} other kinds")
+        names.append(escape(f"{len(kinds) - len(shown)} other kinds"))
         numbers.append(sum(kinds.values()) - sum(numbers))
     names, numbers = names[::-1], numbers[::-1]
     figure = new_figure(max(160, 24 * len(names) + 50))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from pipeline.catalogue.catalogue import Catalogue, Product, title_key
@@ -90,8 +89,8 @@ class TitleIndex:
     def spelled_like(self, word: str) -> str | None:
         """The stem of the title's word that a misspelled one stands for."""
         near = (w for n in range(len(word) - 2, len(word) + 3) for w in self._by_length.get(n, ()))
-        close = process.extract(word, near, scorer=OSA.distance, score_cutoff=2, limit=20)
-        found = meant(word, [w for w, _, _ in close])
+        close = [(w, d) for w in near if (d := OSA.distance(word, w, score_cutoff=2)) <= 2]
+        found = meant(word, [w for w, _ in sorted(close, key=lambda one: one[1])[:20]])
         return stem(found) if found else None
 
     def by_key(self, key: str) -> int | None:
