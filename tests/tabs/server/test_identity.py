@@ -58,7 +58,6 @@ OPEN = {
         "ComparePanel.open_picked",
         "ComparePanel.show_cards",
         "ComparePanel.show_chosen",
-        "ComparePanel.show_news",
         "DatasetTab.refresh",
     ),
     *(
