@@ -164,6 +164,10 @@ def test_an_old_adapter_answers_as_it_did(run: Path) -> None:
     assert {q["change"] for q in before["comparison.json"]["questions"]} == {"fixed", "broken", "same"}
     compare(language_model, run)
     after = {name: read_json(run / name) for name in before}
+    # A value in the place of a refusal was called wrong before there was a word for what is invented.
+    for question in after["comparison.json"]["questions"]:
+        for side in (question["base"], question["tuned"]):
+            side["verdict"] = "wrong" if side["verdict"] == "invented" else side["verdict"]
     assert after["comparison.json"] == before["comparison.json"]
     assert after["everything.json"]["summary"] == before["everything.json"]["summary"]
 

@@ -9,8 +9,8 @@ from tests.servers.hub import TOKEN
 from tests.servers.hub_jobs import JobsHub
 from tests.servers.hub_store import REPO
 from tests.tabs.conftest import (
+    FEW,
     PATIENCE,
-    TINY,
     App,
     change_setting,
     open_page,
@@ -58,7 +58,7 @@ def _send_and_cancel(hub: JobsHub, page: Page, base: Path, home: Path) -> None:
     expect(page.locator("#plan")).to_contain_text("Will it learn?")
     page.get_by_label("Base model").fill(str(base))
     page.get_by_label("Base model").press("Enter")
-    for name, (value, words) in (TINY | {"set-max_steps": (2000, "Fixed number of updates 2")}).items():
+    for name, (value, words) in (FEW | {"set-max_steps": (2000, "Fixed number of updates 2")}).items():
         change_setting(page, name, value, words)
     unfold(page)
     until_told(page.locator("#elsewhere-problem"), "No hardware is chosen", page.locator("#elsewhere-start").click)
