@@ -1,5 +1,6 @@
 """Questions by an API, as a person has them written: pilot, estimate, the rest; stop, reload, go on."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -67,7 +68,8 @@ def test_a_stopped_job_is_there_after_a_reload_and_goes_on(page: Page, api: ApiS
     page.locator("#api-key input").fill(KEY)
     page.locator("#job-more").click()
     expect(page.locator("#dataset-counts")).to_contain_text("40 products")
-    assert len(api.requests) == 80, "No reply is paid for twice."
+    asked = [json.dumps(request["messages"]) for request in api.requests]
+    assert len(asked) == len(set(asked)) > 40, "No reply is paid for twice."
 
 
 def test_what_the_api_refuses_is_a_sentence(page: Page, api: ApiServer) -> None:
