@@ -106,11 +106,11 @@ def peak_bytes(
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
         return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not fast else 0))
-    if shape.file_width != width:
-        return int(PROCESS_BYTES + weights + max(shape.file_bytes, training))
-    # The weights are the file's own pages, and those that answering and FastLlama join stay beside them.
+    # Matrices that answering and FastLlama join stay beside those that were loaded.
     joined = shape.linear_weights * width if shape.llama else 0
-    return int(PROCESS_BYTES + weights + training + joined)
+    # Weights are the file's own pages, unless this processor computes in another format than the file's.
+    read = shape.file_bytes if shape.file_width != width else 0
+    return int(PROCESS_BYTES + weights + joined + max(read, training))
 
 
 def loads_in_4_bits(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
