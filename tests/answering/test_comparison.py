@@ -83,7 +83,7 @@ def test_the_file_has_exactly_the_contract_s_keys(run: Path) -> None:
         assert q["kind"] in ("attribute", "description", "unknown") and q["change"] in ("fixed", "broken", "same")
         for side in (q["base"], q["tuned"]):
             assert set(side) == {"raw", "answer", "verdict"} and all(isinstance(v, str) for v in side.values())
-            assert side["verdict"] in ("right", "partial", "wrong", "nothing_found")
+            assert side["verdict"] in ("right", "partial", "wrong", "invented", "nothing_found")
             assert (side["verdict"] == "nothing_found") == (side["answer"] == "")
     assert list(found["summary"]) == ["base_right", "tuned_right", "total", "recall", "facts"]
     assert list(found["training"]) == [
