@@ -4,14 +4,16 @@ time, and the suite starts hundreds of processes.
 While `Popen` stands in for `subprocess.Popen`, a command that runs one of the project's modules (`python -m pipeline …`,
 `python app.py`) becomes a fork of the server with that command's arguments, environment, files and session; its process id,
 its command line and its exit status are as those of a process that was started. It starts its own children in the same
-way. All other commands, and those whose environment is read while something is imported, are started as always; so
-are all of them in a test marked `real_processes`, and where there is no Linux.
+way. All other commands, and those whose environment is read while something is imported, are started as always (so are
+the processes of Accelerate's launcher, which are known by the environment that /proc tells of); so are all of them in a test
+with the fixture `real_processes`, and where there is no Linux.
 """
 
 import atexit
 import ctypes
 import fcntl
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -39,8 +41,21 @@ MODULES = ("pipeline", "tests.", "accelerate.commands.launch")
 SET = {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_DISABLED": "true", "TQDM_DISABLE": "1"}
 """What the server was started with, as every training is; it may be missing from a command's environment."""
 
-READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "OMP_", "CUDA_VISIBLE", "PYTHON", "TOKENIZERS_", "SPACES_", "COVERAGE_")
-READ_LATER = {"HF_TOKEN", *SET}
+READ_AT_IMPORT = (
+    "HF_",
+    "TRANSFORMERS_",
+    "OMP_",
+    "CUDA_VISIBLE",
+    "PYTHON",
+    "TOKENIZERS_",
+    "SPACES_",
+    "OAUTH_",
+    "COVERAGE_",
+)
+HUB = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET"}
+"""What its client reads as it is imported, and a fork reads again."""
+
+READ_LATER = {"HF_TOKEN", *HUB, *SET}
 PATIENCE = 240
 """Seconds that all those imports may take on a busy machine."""
 
@@ -77,8 +92,8 @@ class Popen(subprocess.Popen):
             return super()._execute_child(args, *rest)  # pyright: ignore[reportAttributeAccessIssue]
         files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         order = {"words": words, "env": _text(given["env"] or os.environ), "session": given["start_new_session"]}
-        self._server = _connect()
         fds = [standard if file == -1 else file for standard, file in enumerate(files)]
+        self._server = _connect()
         socket.send_fds(self._server, [json.dumps(order).encode() + b"\n"], fds)
         self.pid = int(_line(self._server))
         self._child_created = True
@@ -117,8 +132,8 @@ def can_fork(words: list[str], given: dict[str, Any]) -> bool:
     """Whether a fork would be what this command is."""
     plain = not any(given[name] for name in ("preexec_fn", "pass_fds", "shell")) and given["close_fds"]
     here = Path(given["cwd"] or os.getcwd()).resolve() == PROJECT
-    program = words[1:3] if words[1:2] == ["-m"] else []
-    known = words[1:2] == ["app.py"] or (program[1:] and program[1].startswith(MODULES))
+    rest = words[1:]
+    known = rest[:1] == ["app.py"] or (rest[:1] == ["-m"] and rest[1].startswith(MODULES))
     short = sum(len(os.fsencode(word)) + 1 for word in words) <= ROOM
     if not (enabled and plain and here and known and short and words[0] == sys.executable):
         return False
@@ -238,15 +253,21 @@ def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[l
         os.close(key.fd)
     selector.close()
     listening.detach()
+    _set_up(order, files)
+    with connection:
+        connection.sendall(f"{os.getpid()}\n".encode())
+    return order["words"], order["env"]
+
+
+def _set_up(order: dict[str, Any], files: list[int]) -> None:
+    """Give a process that has just been forked its session, its name and its files."""
     if order["session"]:
         os.setsid()
     _name_process(order["words"])
-    with connection:
-        connection.sendall(f"{os.getpid()}\n".encode())
     for number, file in enumerate(files):
         os.dup2(file, number)
+    for file in {*files} - {0, 1, 2}:
         os.close(file)
-    return order["words"], order["env"]
 
 
 def _see_off(pid: int, connection: socket.socket) -> None:
@@ -264,6 +285,7 @@ def become(words: list[str], environment: dict[str, str]) -> None:
         stream.reconfigure(write_through="PYTHONUNBUFFERED" in environment)  # pyright: ignore[reportAttributeAccessIssue]
     sys.orig_argv[:] = words
     sys.path[0] = str(PROJECT)
+    _know_hub()
     code = 0
     try:
         _run(words)
@@ -279,6 +301,13 @@ def become(words: list[str], environment: dict[str, str]) -> None:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     os._exit(code)
+
+
+def _know_hub() -> None:
+    from huggingface_hub import constants, hf_api
+
+    importlib.reload(constants)
+    hf_api.api.endpoint = constants.ENDPOINT
 
 
 def _run(words: list[str]) -> None:

@@ -119,7 +119,7 @@ def test_a_killed_child_failed_and_leaves_no_process(run: Callable[..., Path]) -
     launcher.stop(folder)  # nothing to stop is no error
 
 
-def test_the_child_writes_to_files_and_knows_no_reporter(run: Callable[..., Path]) -> None:
+def test_the_child_writes_to_files_and_knows_no_reporter(run: Callable[..., Path], real_processes: None) -> None:
     folder = run(max_steps=ENDLESS)
     launcher.start(folder)
     wait_for(lambda: steps(folder))
