@@ -114,8 +114,9 @@ def end_trainings(home: Path) -> None:
     end((home / "runs").glob("*/"))  # one that waited for its run does not name it
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A file has its own: while Playwright is there its thread has a running event loop, so `asyncio.run` fails in it."""
     path = os.environ.get("SHELFTALK_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     assert path, "No Chromium or Chrome was found; `make test` provides one, or set SHELFTALK_BROWSER."
     with sync_playwright() as playwright:
