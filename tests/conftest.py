@@ -3,7 +3,7 @@ read, and a test that changes something has a copy of its own."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: two workers with a thread each do more than one with two
@@ -119,6 +119,20 @@ def fixtures(item: pytest.Item) -> set[str]:
 def is_quick(item: pytest.Item) -> bool:
     module = vars(getattr(item, "module", None))
     return not (PAGE | MODEL) & fixtures(item) and not {"torch", "launcher", "subprocess"} & module.keys()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that changes the finished run fails itself, and not another one after it."""
+    run: Path | None = getattr(item, "funcargs", {}).get("finished_run")
+    before = run and changed_at(run)
+    result = yield
+    assert not run or changed_at(run) == before, "The test changed the finished run that all tests share."
+    return result
+
+
+def changed_at(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

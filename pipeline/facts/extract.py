@@ -113,7 +113,7 @@ def _in_prose(uid: str, title: str, content: str) -> Iterator[Fact]:
         yield Fact(uid, title, name, content[start:end], quote(content, start, end))
 
 
-_BEFORE_COLON = re.compile(r"((?:[\w-]+ ){0,3}[\w-]+) ?:")
+_BEFORE_COLON = re.compile(r"(?<![\w-])((?:[\w-]++ ){0,3}[\w-]++) ?:")  # linear: only whole words, none given back
 
 
 def _find(kind: Kind, content: str, title: str, ends: Sequence[int], before_colons: str) -> Span:

@@ -25,10 +25,8 @@ from tests.tiny import HOSTILE_TITLES, row, tiny_settings, write_catalogue
 
 @pytest.fixture
 def run(finished_run: Path, home: Path) -> Iterator[Path]:
-    """The finished run, among the runs of the home."""
-    (home / "runs").mkdir(parents=True, exist_ok=True)
-    there = home / "runs" / "tiny"
-    there.symlink_to(finished_run)
+    """The finished run, copied to the runs of the home: its comparison is written into it."""
+    there = Path(shutil.copytree(finished_run, home / "runs" / "tiny"))
     yield there
     run_model.unload()
 

@@ -395,8 +395,9 @@ ATTACKS = [
 
 @pytest.fixture
 def world(space: Space, finished_run: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: F811
-    monkeypatch.setenv("SHELFTALK_HOME", str(finished_run.parent.parent))
-    return World(space, finished_run, tiny_base, tmp_path, monkeypatch)
+    home = Path(shutil.copytree(finished_run.parent.parent, tmp_path / "of the run"))
+    monkeypatch.setenv("SHELFTALK_HOME", str(home))
+    return World(space, home / "runs" / finished_run.name, tiny_base, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.what)
