@@ -1,6 +1,6 @@
 """Customers' questions, answered in every way: `python -m benchmarks.customers`.
 
-    python -m benchmarks.customers sample [--run DIR]            150 questions about the sample catalogue, and with typos
+    python -m benchmarks.customers sample [--run DIR]            questions about the sample, with typos, in other styles
     python -m benchmarks.customers file FILE [--run DIR]         products with their questions, one a line (not in the project)
     python -m benchmarks.customers fit FILE                      fit the weights of assets/finding.json, and cross-validate them
 
@@ -33,9 +33,11 @@ FOLDS = 5
 L2 = 3.0
 
 
-def half_of(uid: str) -> str:
-    """Products with an even last digit in md5(uid) may choose weights and thresholds; the others grade."""
-    return "even" if int(hashlib.md5(uid.encode()).hexdigest()[-1], 16) % 2 == 0 else "odd"
+def halves_of(uid: str) -> tuple[str, str]:
+    """Products with an even last digit in md5(uid) may choose weights and thresholds; the others grade. The digit before it
+    halves them once more, to show how much of a number is luck."""
+    digest = hashlib.md5(uid.encode()).hexdigest()
+    return ("odd" if int(digest[-1], 16) % 2 else "even"), ("second half" if int(digest[-2], 16) % 2 else "first half")
 
 
 def read_file(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -61,8 +63,8 @@ def judged(shop: Shop, questions: Sequence[dict[str, Any]], run: Path | None) ->
     for way in ways:
         mine = [a[way].as_dict() for a in answers]
         results[way] = worth(questions, mine)
-        for half in ("even", "odd"):
-            some = [i for i, q in enumerate(questions) if q.get("uid") and half_of(q["uid"]) == half]
+        for half in ("even", "odd", "first half", "second half"):
+            some = [i for i, q in enumerate(questions) if q.get("uid") and half in halves_of(q["uid"])]
             if some:
                 results[f"{way}, {half}"] = worth([questions[i] for i in some], [mine[i] for i in some])
     named = [(q, about) for q, about in zip(questions, asked, strict=True) if not q.get("title") and "about" in q]

@@ -4,10 +4,12 @@ Nothing is said that the record does not say: the value comes out of it verbatim
 the question names a value of the same sort and the record names the same or another one.
 """
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 
-from pipeline.catalogue.finding.measures import wanted
+from pipeline.catalogue.finding.measures import wanted, without_measures
+from pipeline.catalogue.finding.names import ASKING, GENERIC, PARTS, SAME, SAYS_NOTHING, spelled
 from pipeline.catalogue.finding.sentences import shown
 from pipeline.catalogue.finding.units import Unit
 from pipeline.catalogue.finding.words import STOP, plain_words, stem
@@ -20,6 +22,15 @@ _YES_NO = re.compile(
     r"(?:n['’]?t)?\s+\w",
     re.IGNORECASE,
 )
+_TAG = re.compile(
+    r",\s*(?:right|correct|yes|no|(?:is|are|does|do|was|has|can|will)n['’]?t (?:it|they|this|that|there))\s*\??\s*$|"
+    r"^so\b.*\?\s*$",
+    re.IGNORECASE,
+)
+"""A statement that wants to hear yes or no: "it is green, isn't it?"."""
+
+_HAS = re.compile(r"\b(?:have|has|got|come with|comes with|includes?|included)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.?!;:,]\s+|\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:how|what|whats|which|who|whose|where|when|why)\b", re.IGNORECASE)
 _DENIED = re.compile(
@@ -67,6 +78,11 @@ SORTS = {
 }
 """Values of one sort, those together that agree: what has one of them mostly has no other."""
 
+_SORT_WORDS = frozenset(stem(word) for groups in SORTS.values() for group in groups for word in group)
+
+OF_THE_WHOLE = frozenset(("warranty", "price", "country", "author", "publisher", "year", "pages", "language", "age"))
+"""Kinds that a product has as a whole; of the others, a part of it or another thing may have its own."""
+
 
 def _named(words: set[str], sort: str) -> list[frozenset[str]]:
     return [group for group in SORTS[sort] if group & words]
@@ -74,12 +90,22 @@ def _named(words: set[str], sort: str) -> list[frozenset[str]]:
 
 def is_yes_no(question: str) -> bool:
     """Whether yes or no answers a question; "is it red or blue" wants a value."""
-    return bool(_YES_NO.search(question)) and not _CHOICE.search(question) and not _OPEN.match(question.strip())
+    asks = _YES_NO.search(question) or _TAG.search(question)
+    return bool(asks) and not _CHOICE.search(question) and not _OPEN.match(question.strip())
 
 
-def say(question: str, unit: Unit) -> str:
-    """The answer that a part of a record gives, in its own words."""
+def say(question: str, unit: Unit, beside: Set[str] = frozenset()) -> str:
+    """The answer that a part of a record gives, in its own words.
+
+    Args:
+        beside: what the question names beside the product (`named_beside`): "yes" is said of nothing that the part leaves out.
+    """
     word = yes_or_no(question, unit.text) if is_yes_no(question) else ""
+    left_out = beside - set(map(stem, plain_words(unit.text)))
+    if word == YES and left_out:
+        word = ""
+    if not word and _HAS.search(question) and is_yes_no(question) and beside & PARTS and not left_out:
+        word = "" if _DENIED.search(unit.text) else YES
     text = shown(unit, question)
     return f"{word}. {text}" if word else text
 
@@ -92,16 +118,55 @@ def say_facts(question: str, facts: Sequence[Fact]) -> str:
     return f"{word}, {said}" if word else said[0].upper() + said[1:]
 
 
+def kinds_asked(question: str) -> list[tuple[str, ...]]:
+    """The kinds of facts that a question asks for: a group for each measure that it names, of which one fact is enough."""
+    groups = [KINDS_OF.get(measure, ()) for measure in wanted(question)]
+    if groups or not is_yes_no(question):
+        return groups
+    words = set(plain_words(question))
+    groups = [(sort,) for sort in ("colour", "material", "country", "language") if _named(words, sort)]
+    return groups if len(groups) == 1 else [("country",)] if "made" in words and len(groups) == 2 else []
+
+
 def facts_asked(question: str, facts: Sequence[Fact]) -> list[Fact]:
     """The facts that the question asks for by their kind: one for each measure that it names."""
-    groups = [KINDS_OF.get(measure, ()) for measure in wanted(question)]
-    if not groups and is_yes_no(question):
-        words = set(plain_words(question))
-        groups = [(sort,) for sort in ("colour", "material", "country", "language") if _named(words, sort)]
-        groups = groups if len(groups) == 1 else [("country",)] if "made" in words and len(groups) == 2 else []
     by_kind = {fact.kind: fact for fact in facts}
-    found = [next((by_kind[kind] for kind in kinds if kind in by_kind), None) for kinds in groups]
+    found = [next((by_kind[kind] for kind in kinds if kind in by_kind), None) for kinds in kinds_asked(question)]
     return list(dict.fromkeys(fact for fact in found if fact)) if all(found) else []
+
+
+def named_beside(question: str, title: str, is_word: Callable[[str], bool]) -> set[str]:
+    """The stems of what a question names beside the product, the measure and the asking: "bolt" in "how long is the bolt".
+
+    A situation told in a clause of its own does not count, nor does what is no word: it may be misspelled.
+    """
+    own = spelled(title)
+    roots = set().union(*own.values())
+    clauses = _CLAUSE.split(question)
+    asking = [clause for clause in clauses if wanted(clause)] or clauses
+    # Of "wood or plastic" the answer should name one.
+    values = frozenset() if _CHOICE.search(question) else _SORT_WORDS
+    found = set()
+    for clause in asking:
+        words = plain_words(without_measures(clause))
+        joined = {word for pair in itertools.pairwise(words) if "".join(pair) in own for word in pair}
+        for word in set(words) - joined - own.keys():
+            root = stem(word)
+            known = roots | SAYS_NOTHING | ASKING | GENERIC | values
+            if root in known or word in SAYS_NOTHING or SAME.get(root, frozenset()) & roots:
+                continue
+            if len(word) > 2 and word.isalpha() and is_word(word):
+                found.add(root)
+    return found
+
+
+def is_of_a_part(question: str, beside: Set[str], unit: Unit) -> bool:
+    """Whether the question is about a part of the product that the unit does not name: whether there is one, or its colour or
+    material (the handle's, where it is the head that is of steel)."""
+    kinds = {kind for group in kinds_asked(question) for kind in group}
+    asks = kinds <= {"colour", "material"} if kinds else is_yes_no(question) and _HAS.search(question)
+    parts = beside & PARTS
+    return bool(asks and parts and not parts & set(map(stem, plain_words(unit.text))))
 
 
 def yes_or_no(question: str, text: str, value: str = "") -> str:

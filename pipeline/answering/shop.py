@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.answering.saying import facts_asked, say, say_facts
+from pipeline.answering.saying import OF_THE_WHOLE, facts_asked, is_of_a_part, named_beside, say, say_facts
 from pipeline.catalogue.catalogue import Catalogue, Product, find_catalogue, read_catalogue
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
 from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
+from pipeline.catalogue.finding.units import Unit
 from pipeline.dataset.build import Dataset
-from pipeline.facts.extract import extract_facts
+from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.extraction import VALUE
 from pipeline.files import home, write_jsonl
 from pipeline.models.encoder import encoder_or_none
@@ -103,17 +104,24 @@ class Shop:
 
     def tell(self, about: About) -> Told:
         """The answer that the chat gives by default: the fact that is asked for, else the sentence, with yes or no where the
-        record decides it."""
+        record decides it.
+
+        A fact of the asked kind goes before the sentence if nothing else is asked about than the product; else the sentence
+        decides, and the fact is how it is said where it stands in it.
+        """
         if about.product is None:
             return DONT_KNOW
         product, found = about.product, about.found
         if found is None:
             return DOESNT_SAY
-        if facts := facts_asked(about.question, extract_facts(product.uid, product.title, product.content)):
-            return Told(say_facts(about.question, facts), VALUE, " ".join(dict.fromkeys(f.quote for f in facts)))
-        if found.likely < self.sentences.threshold:
+        beside = named_beside(about.question, product.title, self.products.is_word)
+        if is_of_a_part(about.question, beside, found.unit):
             return DOESNT_SAY
-        return Told(say(about.question, found.unit), VALUE, found.unit.text)
+        is_likely = found.likely >= self.sentences.threshold
+        facts = facts_asked(about.question, extract_facts(product.uid, product.title, product.content))
+        if facts and (_are_of_the_whole(facts) or not beside or (is_likely and _stand_in(found.unit, facts))):
+            return Told(say_facts(about.question, facts), VALUE, " ".join(dict.fromkeys(f.quote for f in facts)))
+        return Told(say(about.question, found.unit, beside), VALUE, found.unit.text) if is_likely else DOESNT_SAY
 
     def record(self, about: About) -> str | None:
         """What a model reads in the open book: the parts of the record that fit best, in the record's order."""
@@ -123,6 +131,14 @@ class Shop:
             return ""
         parts = [about.found.unit, *about.found.others][:READ_PARTS]
         return " ".join(shown(unit, about.question) for unit in sorted(parts, key=lambda unit: unit.start))
+
+
+def _are_of_the_whole(facts: Sequence[Fact]) -> bool:
+    return all(fact.kind in OF_THE_WHOLE for fact in facts)
+
+
+def _stand_in(unit: Unit, facts: Sequence[Fact]) -> bool:
+    return all(fact.value in unit.text for fact in facts)
 
 
 _opening = threading.Lock()

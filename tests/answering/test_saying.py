@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.answering.saying import facts_asked, is_yes_no, say, say_facts
+from pipeline.answering.saying import facts_asked, is_of_a_part, is_yes_no, named_beside, say, say_facts
 from pipeline.catalogue.finding.units import units
 from pipeline.facts.extract import extract_facts
 
@@ -55,9 +55,54 @@ def test_a_sentence_is_said_whole(question: str, record: str, answer: str) -> No
         ("hi, does it fit?", True),
         ("my old one broke. will this work?", True),
         ("how heavy is it", False),
+        ("the mug is red, right?", True),
+        ("so it is rubber?", True),
         ("is it red or blue", False),
         ("what is it", False),
     ],
 )
 def test_yes_or_no_is_asked(question: str, is_one: bool) -> None:
     assert is_yes_no(question) == is_one
+
+
+def every(_: str) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("question", "beside"),
+    [
+        ("how heavy is the torvald drill", set()),
+        ("how long is the bolt if the plate is removed", {"bolt"}),
+        ("I bake in a small oven, how big is the drill", set()),
+        ("is the handle of the drill wood", {"handl"}),
+        ("dimensions of the torvalddrill", set()),
+    ],
+)
+def test_what_a_question_names_beside_the_product_is_told_apart(question: str, beside: set[str]) -> None:
+    assert named_beside(question, "Torvald Drill", every) == beside
+
+
+def test_what_may_be_misspelled_names_nothing() -> None:
+    assert named_beside("how long is the bolltt", "Torvald Drill", lambda word: word != "bolltt") == set()
+
+
+@pytest.mark.parametrize(
+    ("question", "record", "is_of_it"),
+    [
+        ("is the handle wood", "It is forged from carbon steel.", True),
+        ("is the handle wood", "The handle is ash.", False),
+        ("is it wood", "It is forged from carbon steel.", False),
+        ("does it have a lid", "A deep pan for tall loaves.", True),
+        ("does it have a lid", "The lid is of glass.", False),
+        ("how heavy is the handle", "It weighs 3 pounds.", False),
+    ],
+)
+def test_what_is_asked_of_a_part_needs_a_unit_that_names_it(question: str, record: str, is_of_it: bool) -> None:
+    assert is_of_a_part(question, named_beside(question, "Hammer", every), units(record)[0]) == is_of_it
+
+
+def test_yes_is_said_of_nothing_that_the_record_leaves_out() -> None:
+    (unit,) = units("It plays DVD and CD.")
+    assert say("does it play dvd", unit) == "Yes. It plays DVD and CD."
+    assert say("does it play the discontinued hd dvd", unit, {"discontinu"}) == "It plays DVD and CD."

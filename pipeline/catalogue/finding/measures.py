@@ -15,9 +15,10 @@ _MEASURES: dict[str, tuple[str, str]] = {
         _NUMBER + r"\s*(?:pounds?|lbs?|ounces?|oz|kg|kilograms?|grams?|g)\b|\bweigh",
     ),
     "size": (
-        r"\bhow (?:big|large|tall|high|wide|deep|thick|small)\b|\bdimensions?\b|\bmeasure(?:s|ments?)?\b|"
-        r"\b(?:height|width|length|depth|diameter|circumference)\b|\bhow long (?:is|are|of)\b|"
-        r"\bwhat(?:'?s| is| are)?(?: the)? sizes?\b|\b(?:inches|cm|mm)\b",
+        r"\bhow (?:big|large|tall|high|wide|deep|thick|small)\b|\bdimensions?\b|"
+        r"(?<!\byou )(?<!\bi )(?<!\bto )\bmeasure(?:s|ments?)?\b|"
+        r"\b(?:height|width|length|depth|diameter|circumference)\b|\bhow long(?:'?s| is| are| of| and)\b|"
+        r"\bwhat(?:'?s| is| are)?(?: the)? sizes?\b|\bsize and\b|\b(?:inches|cm|mm)\b",
         _NUMBER + r"\s*(?:\"|”|''|inch(?:es)?|in\b|cm\b|mm\b|centimet|millimet|feet|foot|ft\b|yards?|met(?:er|re)s?|"
         r"x\s*\d|minutes?|hours?|pages?)|\bsize\b|\bdimension|\b\d+[A-Z]?\b",
     ),
@@ -39,7 +40,8 @@ _MEASURES: dict[str, tuple[str, str]] = {
     ),
     "country": (
         r"\bmade in\b|\bwhere(?:'?s| is| are| was| were| does| do)\b.*\b(?:made|manufactured|produced|from)\b|\bcountry\b|"
-        r"\bmanufactured\b|\b[A-Z][a-z]+ made\b",
+        r"\bmanufactured\b|\b(?:american|british|canadian|chinese|danish|dutch|english|french|german|indian|irish|italian|"
+        r"japanese|korean|mexican|polish|portuguese|spanish|swedish|swiss|taiwanese|turkish|usa?) made\b",
         r"\bmade in\b|\bcountry\b|\borigin\b|\bmanufactured in\b|\bimported\b",
     ),
     "count": (
@@ -65,7 +67,7 @@ _MEASURES: dict[str, tuple[str, str]] = {
         + r"\s*(?:gallons?|lit(?:er|re)s?|quarts?|cups?|ml|gb|mb|tb|mah|oz|ounces?)\b",
     ),
     "author": (
-        r"\bwho (?:wrote|writes|is the author|is it by|is this by)\b|\bauthors?\b|\bwriter\b",
+        r"\bwho (?:wrote|writes?|is the author|is it by|is this by)\b|\bauthors?\b|\bwriter\b",
         r"\bauthor|\bby\b|\bwritten\b|\bwrote\b|\bwriter\b",
     ),
     "publisher": (
@@ -98,6 +100,13 @@ def wanted(question: str) -> list[str]:
     """The measures that a question asks for, in the order in which it names them; mostly none or one."""
     found = {kind: match.start() for kind, (asks, _) in _COMPILED.items() if (match := asks.search(question))}
     return sorted(found, key=found.__getitem__)
+
+
+def without_measures(question: str) -> str:
+    """The question without the words that ask for a measure."""
+    for asks, _ in _COMPILED.values():
+        question = asks.sub(" ", question)
+    return question
 
 
 def tells(kind: str, text: str) -> bool:

@@ -5,14 +5,13 @@ word by word. A word that stands in the middle of the name and that nothing abou
 Belt Sander", where there is a Torvald Palm Sander) means that another product is meant.
 """
 
-import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.catalogue.catalogue import title_key
 from pipeline.catalogue.finding.index import TitleIndex
-from pipeline.catalogue.finding.names import ASKING, GENERIC, SAME, SAYS_NOTHING
+from pipeline.catalogue.finding.names import ASKING, GENERIC, SAME, SAYS_NOTHING, spelled
 from pipeline.catalogue.finding.spelling import meant
 from pipeline.catalogue.finding.words import plain_words, stem
 
@@ -123,7 +122,7 @@ class ProductFinder:
 
     def _beside(self, words: Sequence[str], number: int) -> Named | None:
         title = self.index.title(number)
-        own = _spelled(title)
+        own = spelled(title)
         roots = {root for group in own.values() for root in group}
         record = self.index.record(number)
         parts = [self._part(word, own, roots, record) for word in words]
@@ -172,15 +171,6 @@ class ProductFinder:
 
 
 _ASKING_SPELLED = frozenset(word for word in SAYS_NOTHING if len(word) > 2)
-
-
-def _spelled(title: str) -> dict[str, set[str]]:
-    """A title's words as they are spelled, two in a row written as one too ("lunchbox"), with the stems they stand for."""
-    words = [word for word in plain_words(title) if word not in SAYS_NOTHING]
-    own = {word: {stem(word)} for word in words}
-    for first, second in itertools.pairwise(words):
-        own.setdefault(first + second, {stem(first), stem(second)})
-    return own
 
 
 def _head(title: str) -> str:

@@ -110,7 +110,7 @@ class SentenceFinder:
 
     def mended(self, question: str, title: str, content: str) -> str:
         """The question with its misspelled words as they were meant, about this product."""
-        known = {*plain_words(title), *plain_words(content), *QUESTIONS_WORDS}
+        known = dict.fromkeys((*plain_words(title), *QUESTIONS_WORDS, *plain_words(content)))
         return mended(question, known, plain_words(title), self.is_word, self._correct)
 
     def _likely(self, features: dict[str, float]) -> float:

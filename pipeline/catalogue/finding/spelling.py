@@ -13,15 +13,23 @@ LONG = 8
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """The known word that a misspelled one stands for, or nothing where none is one slip away (of a long one, two)."""
-    best, fewest = "", 3
+    """The known word that a misspelled one stands for, or nothing where none is one slip away (of a long one, two).
+
+    Of several as near, one with two letters swapped goes before one with a letter more or less, and that before one with
+    another letter; then the earlier one.
+    """
+    best, fewest = "", (3, 0)
     for other in known:
         if abs(len(other) - len(word)) > 2 or len(other) < 3 or len(word) < 3:
             continue
-        slips = slips_between(word, other, min(fewest - 1, 2 if len(other) >= LONG else 1))
-        if slips is not None and slips < fewest:
-            best, fewest = other, slips
+        slips = slips_between(word, other, min(fewest[0], 2 if len(other) >= LONG else 1))
+        if slips is not None and (rank := (slips, _unlikely(word, other))) < fewest:
+            best, fewest = other, rank
     return best
+
+
+def _unlikely(word: str, other: str) -> int:
+    return 0 if sorted(word) == sorted(other) else 1 if len(word) != len(other) else 2
 
 
 def mended(
@@ -34,7 +42,7 @@ def mended(
     """A text with its misspelled words as they were meant.
 
     Args:
-        known: words in small letters that the text may mean.
+        known: words in small letters that the text may mean, the likelier first.
         name: those of them that are the product's: even a short word of the language may be a slip for one ("hoe", "hose").
         is_word: whether a string is a word of the language, which is left as it is.
         correct: the word of the language that a string may be a slip for, or nothing.

@@ -16,11 +16,12 @@ _APOSTROPHE = re.compile(r"['’]s\b|['’]")
 
 _STOP = """
 a an the is are was were be been being am do does did done doing have has had having i me my mine we us our you your
-he she it its they them their this that these those there here what which who whom whose when where why how will
-would can could should shall may might must of in on at to for from by with about as into out up down over under off
-if or and but not no nor so than too very just only also any some all both each other such own same im ive id dont
-doesnt isnt arent wont cant didnt hi hello please thanks thank know tell anyone someone get got go goes going need
-want use used using one ones product item t re ll d m s be come comes came let make sure am
+he she it its they them their this that these those there here what which who whom whose when where why how will would
+can could should shall may might must of in on at to for from by with about as into out up down over under off if or
+and but not no nor so than too very just only also any some all both each other such own same im ive id dont doesnt
+isnt arent wont cant didnt isn doesn aren won didn don wasn hasn haven hi hello please thanks thank know tell anyone
+someone get got go goes going need want use used using one ones product item t re ll d m s be come comes came let make
+sure am
 """
 STOP = frozenset(_STOP.split())
 """Words that are in every question; what is asked seldom depends on them."""

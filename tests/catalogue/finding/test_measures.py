@@ -1,0 +1,25 @@
+"""What a question wants to be told."""
+
+import pytest
+
+from pipeline.catalogue.finding.measures import wanted, without_measures
+
+
+@pytest.mark.parametrize(
+    ("question", "measures"),
+    [
+        ("how heavy is it and where is it made", ["weight", "country"]),
+        ("are these German made", ["country"]),
+        ("are they made for long walks", []),
+        ("How long's the film?", ["size"]),
+        ("feeder size and price", ["size", "price"]),
+        ("where do you measure for it?", []),
+        ("who write this", ["author"]),
+    ],
+)
+def test_the_measures_that_a_question_names(question: str, measures: list[str]) -> None:
+    assert wanted(question) == measures
+
+
+def test_the_words_of_the_measure_are_taken_out() -> None:
+    assert without_measures("how heavy is the bolt").split() == ["is", "the", "bolt"]
