@@ -162,7 +162,7 @@ def page(app: App, browser: Browser, request: pytest.FixtureRequest) -> Iterator
         tell_what_it_does(opened)
     assert not app.strangers, "The page asked for something on another machine."
     assert opened.evaluate("window.ranAway") is None, "Text from a catalogue was run."
-    close_page(opened)
+    forget_page(opened, app.url)
 
 
 def open_page(app: App, browser: Browser) -> Page:
@@ -186,8 +186,10 @@ def _note_strangers(app: App, url: str) -> None:
         app.strangers.append(url)
 
 
-def close_page(page: Page) -> None:
-    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+def forget_page(page: Page, origin: str) -> None:
+    """Close the page, and what it kept in the browser is gone."""
+    session = page.context.new_cdp_session(page)
+    session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "local_storage"})
     page.close()
 
 
