@@ -50,6 +50,9 @@ __all__ = [
 SAMPLE = ASSETS / "catalogue.json"
 """The catalogue that ships with the project."""
 
+FEW = 200
+"""Numbers that stand in a query itself."""
+
 SMALL = 100_000
 """Usable products up to which a seeded draw shuffles them all."""
 PEEK_BYTES = 500_000
@@ -113,11 +116,10 @@ class Catalogue:
 
     def at(self, numbers: Sequence[int]) -> list[Product]:
         """The products with these numbers (0 is the catalogue's first usable one), in this order."""
-        query = (
-            "SELECT number, line, uid, title FROM read_parquet($file) "
-            "WHERE number IN (SELECT unnest($numbers::BIGINT[]))"
+        chosen, values = _among("number", numbers)
+        found = self._rows(
+            f"SELECT number, line, uid, title FROM read_parquet($file) WHERE {chosen}", PRODUCTS, **values
         )
-        found = self._rows(query, PRODUCTS, numbers=list(numbers))
         products = dict(zip((row[0] for row in found), self._with_contents(found), strict=True))
         return [products[number] for number in numbers]
 
@@ -177,8 +179,8 @@ class Catalogue:
         return {k for file in (PRODUCTS, EMPTY) for (k,) in self._rows(query, file, keys=wanted)}
 
     def _titles(self, file: str, numbers: Sequence[int]) -> list[str]:
-        query = "SELECT number, title FROM read_parquet($file) WHERE number IN (SELECT unnest($numbers::BIGINT[]))"
-        titles = dict(self._rows(query, file, numbers=list(numbers)))
+        chosen, values = _among("number", numbers)
+        titles = dict(self._rows(f"SELECT number, title FROM read_parquet($file) WHERE {chosen}", file, **values))
         return [titles[number] for number in numbers]
 
     def _with_contents(self, found: list[tuple[int, int, str, str]]) -> list[Product]:
@@ -186,11 +188,12 @@ class Catalogue:
         lines = [line for _, line, _, _ in found]
         if not lines:
             return []
+        chosen, values = _among("line", lines)
         query = (
             "SELECT line, content, attributes FROM read_parquet($files) WHERE line BETWEEN $first AND $last "
-            "AND line IN (SELECT unnest($lines::BIGINT[]))"
+            f"AND {chosen}"
         )
-        rows = self._rows(query, CONTENTS, lines=lines, first=min(lines), last=max(lines))
+        rows = self._rows(query, CONTENTS, first=min(lines), last=max(lines), **values)
         contents = {line: (content, attributes) for line, content, attributes in rows}
         return [product_of(uid, title, *contents[line]) for _, line, uid, title in found]
 
@@ -365,6 +368,17 @@ def _zipped(path: Path) -> str:
 
 def _between(start: int, count: int | None) -> dict[str, Any]:
     return {"first": start, "last": 1 << 62 if count is None else start + count - 1}
+
+
+def _among(column: str, numbers: Sequence[int]) -> tuple[str, dict[str, Any]]:
+    """The condition that a column has one of these numbers, and its values.
+
+    A few stand in the query itself: DuckDB then skips the row groups that have none of them, so that finding a product takes no
+    longer in a large catalogue.
+    """
+    if len(numbers) <= FEW:
+        return f"{column} IN ({', '.join(str(int(number)) for number in numbers) or 'NULL'})", {}
+    return f"{column} IN (SELECT unnest(${column}s::BIGINT[]))", {f"{column}s": list(numbers)}
 
 
 def _holds(words: str) -> tuple[str, dict[str, Any]]:

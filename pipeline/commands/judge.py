@@ -64,6 +64,10 @@ def _judged(run: Path, items: list[dict[str, str]], ways: str) -> list[dict[str,
             "The run's catalogue is not at hand any more, so only the products that it taught are known; open it again."
         )
     shop = shop_of(dataset)
+    if shop.sentences.encoder is None:
+        say(
+            "The sentence encoder is not at hand, so words alone decide which sentence answers; `make run` installs it."
+        )
     asked = [shop.about(item["question"], item["title"], item["uid"]) for item in items]
     kinds = sorted({fact["kind"] for fact in dataset.manifest["facts"]})
     answers = answer_all(shop, asked, names, load_model(run) if needs_model else None, kinds)

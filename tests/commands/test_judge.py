@@ -10,6 +10,7 @@ from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.commands.judge import read_questions
 from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.errors import QuestionError
+from pipeline.models import encoder
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import default_base, settings_for
 
@@ -105,3 +106,15 @@ def test_a_models_way_needs_the_adapter(run: Path, tmp_path: Path, capsys: pytes
     file.write_text('[{"question": "how big is it"}]')
     assert main(["judge", str(run), "--questions", str(file)]) == 2
     assert "has no adapter" in capsys.readouterr().err
+
+
+def test_without_the_encoder_words_answer_and_that_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_WHEEL", "no-such-wheel")
+    file = tmp_path / "q.json"
+    file.write_text(json.dumps(QUESTIONS))
+    assert main(["judge", str(run), "--questions", str(file), "--ways", "auto"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)[1]["ways"]["auto"]["answer"] == "Dark green."
+    assert "words alone decide" in said.err

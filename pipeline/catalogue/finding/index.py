@@ -7,19 +7,24 @@ of each title's key, and whose it is). It is there whole or not at all.
 
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from pipeline.catalogue.catalogue import Catalogue, Product, title_key
 from pipeline.catalogue.finding.spelling import meant
 from pipeline.catalogue.finding.words import Weights, plain_words, stem, stems
 from pipeline.files import locked, read_json, whole_folder, write_json
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "finding"
 VERSION = 2
@@ -73,24 +78,28 @@ class TitleIndex:
         scores: dict[int, float] = {}
         known = sorted((r for r in roots if r in self._numbers), key=self.products_with)
         for place, root in enumerate(known):
-            n = self._numbers[root]
-            if self.products_with(root) > COMMON and place:
-                # A word of so many titles finds none by itself, but it tells those apart that rarer words found.
-                mine = self._products[self._starts[n] : self._starts[n + 1]]
-                for number in [one for one in scores if _holds(mine, one)]:
-                    scores[number] += self.weight(root)
-                continue
-            for number in self._products[self._starts[n] : self._starts[n + 1]][:COMMON].tolist():
-                scores[number] = scores.get(number, 0.0) + self.weight(root)
+            mine, weight = self._having(root), self.weight(root)
+            # A word of so many titles finds none by itself, but it tells those apart that rarer words found.
+            too_common = self.products_with(root) > COMMON and place
+            found = _both(mine, scores) if too_common else mine[:COMMON].tolist()
+            for number in found:
+                scores[number] = scores.get(number, 0.0) + weight
         best = sorted(scores, key=lambda one: (-scores[one], one))[:count]
         self._catalogue.read(best)
         return best
 
+    def _having(self, root: str) -> np.ndarray:
+        n = self._numbers[root]
+        return self._products[self._starts[n] : self._starts[n + 1]]
+
     def spelled_like(self, word: str) -> str | None:
         """The stem of the title's word that a misspelled one stands for."""
-        near = (w for n in range(len(word) - 2, len(word) + 3) for w in self._by_length.get(n, ()))
-        close = [(w, d) for w in near if (d := OSA.distance(word, w, score_cutoff=2)) <= 2]
-        found = meant(word, [w for w, _ in sorted(close, key=lambda one: one[1])[:20]])
+        close: list[tuple[int, str]] = []
+        for length in range(len(word) - 2, len(word) + 3):
+            same = self._by_length.get(length, [])
+            found = process.extract(word, same, scorer=OSA.distance, score_cutoff=2, limit=20)
+            close += [(slips, other) for other, slips, _ in found]
+        found = meant(word, [other for _, other in sorted(close, key=lambda one: one[0])[:20]])
         return stem(found) if found else None
 
     def by_key(self, key: str) -> int | None:
@@ -149,9 +158,11 @@ def _stems_of(text: str) -> set[str]:
     return set(stems(text))
 
 
-def _holds(rising: np.ndarray, number: int) -> bool:
-    at = int(np.searchsorted(rising, number))
-    return at < len(rising) and rising[at] == number
+def _both(rising: np.ndarray, numbers: Collection[int]) -> list[int]:
+    """Those of the numbers that are among the rising ones."""
+    wanted = np.fromiter(numbers, rising.dtype, len(numbers))
+    at = np.minimum(np.searchsorted(rising, wanted), len(rising) - 1)
+    return wanted[rising[at] == wanted].tolist()
 
 
 def _hash(key: str) -> int:
@@ -159,16 +170,27 @@ def _hash(key: str) -> int:
 
 
 def open_index(catalogue: Catalogue) -> TitleIndex:
-    """The index of a catalogue, made now if there is none or it is damaged."""
+    """The index of a catalogue, made now if there is none, or it is damaged or another catalogue's."""
     folder = catalogue.folder / FOLDER
     stock = Stock(catalogue)
-    about = {"version": VERSION, "usable": catalogue.usable, "empty": catalogue.empty}
-    if not _is_whole(folder, about):
-        with locked(catalogue.folder.parent / f".lock-{catalogue.folder.name[0]}"):
-            if not _is_whole(folder, about):
-                with whole_folder(folder) as aside:
-                    _build(catalogue, aside)
-                    write_json(aside / "about.json", about)
+    about = {
+        "version": VERSION,
+        "catalogue": catalogue.folder.name,
+        "usable": catalogue.usable,
+        "empty": catalogue.empty,
+    }
+    try:
+        if _is_whole(folder, about):
+            return TitleIndex(folder, stock)
+        logger.info("The titles of %s are indexed, so that products are found among them.", catalogue.name)
+    except (OSError, ValueError, EOFError, KeyError):
+        logger.warning("The index of %s is damaged and is made again.", catalogue.name)
+        shutil.rmtree(folder, ignore_errors=True)
+    with locked(catalogue.folder.parent / f".lock-{catalogue.folder.name[0]}"):
+        if not _is_whole(folder, about):
+            with whole_folder(folder) as aside:
+                _build(catalogue, aside)
+                write_json(aside / "about.json", about)
     return TitleIndex(folder, stock)
 
 
