@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -81,11 +81,21 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file; a last line torn by a crash is dropped."""
+    """Rows of a JSON-lines file that was written whole; a last line that was cut off is dropped."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             if line.endswith("\n"):
                 yield json.loads(line)
+
+
+def read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a file that is only appended to. A line torn by a crash is dropped, wherever it stands: the next row ends it."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    yield row
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:

@@ -28,8 +28,28 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 20
 """For the first question to the Hub, which tells whether it can be reached."""
 
+WRITE = "repo.write"
+"""What the Hub calls the permission to write, of a token that has been given some of them."""
+
 _TOKENS = "https://huggingface.co/settings/tokens"
 _TOKEN = re.compile(r"[\x21-\x7e]{8,}")
+
+
+def writes_for(token: Mapping[str, Any]) -> frozenset[str] | None:
+    """Whose repositories a token may write to, in small letters; None where that is everything of its user's.
+
+    Args:
+        token: what the Hub's `whoami` says of it, `accessToken`. Of a role that is not known it may write nothing.
+    """
+    role = token.get("role")
+    if role == "write":
+        return None
+    scopes = token["fineGrained"]["scoped"] if role == "fineGrained" else ()
+    return frozenset(
+        str(scope["entity"]["name"]).casefold()
+        for scope in scopes
+        if scope["entity"]["type"] in ("user", "org") and WRITE in scope["permissions"]
+    )
 
 
 def push_dataset(

@@ -22,7 +22,7 @@ import psutil
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.dataset.card import check_license
 from pipeline.errors import HubError, RunError
-from pipeline.files import PROJECT, read_json, read_jsonl, whole_file, whole_folder, write_text
+from pipeline.files import PROJECT, read_json, read_log, whole_file, whole_folder, write_text
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.prompts import FORMAT, UNKNOWN_TITLE
 from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS, Made
@@ -161,7 +161,7 @@ def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
         told = 0
         while True:
             ended = child.poll() is not None  # before the look, so that nothing it wrote last is missed
-            events = list(read_jsonl(work / PROGRESS)) if (work / PROGRESS).is_file() else []
+            events = list(read_log(work / PROGRESS)) if (work / PROGRESS).is_file() else []
             for event in events[told:]:
                 if "error" in event:
                     raise RunError(event["error"])

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from pipeline.errors import HubError
-from pipeline.files import home, read_json, read_jsonl, write_json, write_jsonl
+from pipeline.files import home, read_json, read_log, write_json, write_jsonl
 from pipeline.publishing.hub import http_status
 from pipeline.runs.folder import CHECKPOINTS, KEEPING
 from pipeline.runs.manage import alone
@@ -179,7 +179,7 @@ class Writer:
         if gone:
             journal = home() / KEEPING / "gone.jsonl"
             with alone():  # whoever deletes another one now waits
-                write_jsonl(journal, [line for line in read_jsonl(journal) if line.get("run") not in gone])
+                write_jsonl(journal, [line for line in read_log(journal) if line.get("run") not in gone])
 
     def _delete(self, thing: Thing) -> None:
         record, store = self.records[thing.key], self.store

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import HubError
 from pipeline.files import PROJECT
-from pipeline.publishing.hub import TIMEOUT_SECONDS, as_sentences, check_repo, hub_api
+from pipeline.publishing.hub import TIMEOUT_SECONDS, as_sentences, check_repo, hub_api, writes_for
 from pipeline.space.files import differences, files_for_space
 from pipeline.space.settings import SPACE_FILE, SpaceSettings
 from pipeline.space.waiting import ASLEEP, FREE, hardware_of, never_sleeps, wait_until_running
@@ -233,10 +233,15 @@ class Deployment:
 
     def _who(self) -> None:
         found = self.api.whoami()
-        if found.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise HubError("This token may only read; make one with write access, then deploy again.")
         user, name = self.space.split("/")
-        self.space = f"{found['name'] if user == ANY_USER else user}/{name}"
+        user = found["name"] if user == ANY_USER else user
+        token = found.get("auth", {}).get("accessToken")
+        writable = writes_for(token) if token else None
+        if writable is not None and user.casefold() not in writable:
+            raise HubError(
+                f"This token may not write to {user}'s repositories; make one with write access, then deploy again."
+            )
+        self.space = f"{user}/{name}"
 
     def _check_hardware(self) -> None:
         from huggingface_hub import SpaceHardware

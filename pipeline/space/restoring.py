@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.dataset.store import MANIFEST
 from pipeline.errors import HubError
-from pipeline.files import check_room, home, read_jsonl, write_json, write_text
+from pipeline.files import check_room, home, read_log, write_json, write_text
 from pipeline.machine import on_space
 from pipeline.runs.checkpoints import saved_step
 from pipeline.runs.events import ENDINGS, read_events, since_start
@@ -130,7 +130,7 @@ def _rank(one: Coming, part: str) -> int:
 def gone_runs() -> set[str]:
     """The runs that a person deleted or renamed here, and that the store may still have."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return {str(line["run"]) for line in read_jsonl(home() / KEEPING / "gone.jsonl")}
+        return {str(line["run"]) for line in read_log(home() / KEEPING / "gone.jsonl")}
     return set()
 
 

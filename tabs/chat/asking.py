@@ -19,7 +19,7 @@ from pipeline.answering.lookup import Asked, Shelf
 from pipeline.answering.report import write_report
 from pipeline.dataset.examples import REPORT_1
 from pipeline.facts.phrasings import kind_label
-from pipeline.files import append_jsonl, read_json, read_jsonl
+from pipeline.files import append_jsonl, read_json, read_log
 from pipeline.machine import on_zero_gpu
 from pipeline.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
 from pipeline.runs.folder import COMPARISON, read_settings, run_dataset
@@ -261,7 +261,7 @@ def vote(folder: Path, exchange: Exchange, better: str) -> None:
 def votes(folder: Path, against: str) -> dict[str, int]:
     """How often each side was found better, of those that answered beside `against` (the base or another run)."""
     try:
-        rows = [row["better"] for row in read_jsonl(folder / VOTES) if row["against"] == against]
+        rows = [row["better"] for row in read_log(folder / VOTES) if row["against"] == against]
     except (OSError, ValueError, KeyError):
         rows = []
     return {side: rows.count(side) for side in (TUNED, BASE if against == BASE else OTHER, ALIKE)}

@@ -17,13 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.machine import on_space
 from tabs.server.answering_model import MODEL
 from tabs.server.gradio_internals import LeanBlocks
-from tabs.server.identity import Caller, Rate, acts_for, caller_of
+from tabs.server.identity import Caller, Rate, acts_for, caller_of, is_own_host
 from tabs.ui.text import duration
 from tabs.ui.watcher import done_by_owner
 
 REFUSED = "Only this Space's owner can do this; sign in as the owner, or duplicate the Space to have your own."
 FOREIGN = "Another website asked for this; open the app's own page to do it."
 """Where the app runs for one person, only a page of another site can be a visitor."""
+
+STRANGE = "This app is not served under the name {!r}. If it is yours, start the app with SHELFTALK_HOSTS=that.name."
 
 QUESTIONS_A_MINUTE = 10
 MOST_WAITING = 60
@@ -112,6 +114,10 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        if not is_own_host(host):
+            await _answer(send, 403, STRANGE.format(host[:100]))
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if UPLOAD.fullmatch(path):

@@ -6,7 +6,9 @@ these, the style sheet and `tabs.training.settings_form` name one attribute of G
 
 import hashlib
 import os
+import secrets
 import shutil
+import time
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -158,10 +160,20 @@ def upload_folder() -> Path:
     return Path(get_upload_folder())
 
 
+DAY = 86_400
+_UNKNOWN = secrets.token_hex(16)
+"""A part of the address of what is served, which nobody can guess: Gradio gives its files to whoever names them."""
+
+
 def served(path: Path) -> str:
     """A copy of a file among Gradio's own: what else is in a run's folder or a dataset's (logs, checkpoints) has no
-    address."""
-    copied = upload_folder() / "served" / hashlib.sha256(str(path).encode()).hexdigest()[:16] / path.name
+    address, and whoever is not told this one cannot know it."""
+    served_now = upload_folder() / "served" / _UNKNOWN
+    if not served_now.is_dir():  # the first: what processes of other days served may go
+        for old in served_now.parent.glob("*"):
+            if old.stat().st_mtime < time.time() - DAY:
+                shutil.rmtree(old, ignore_errors=True)
+    copied = served_now / hashlib.sha256(str(path).encode()).hexdigest()[:16] / path.name
     if not copied.is_file() or stamp(copied)[1:] != stamp(path)[1:]:
         with whole_file(copied) as aside:
             shutil.copy2(path, aside)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 import gradio as gr
@@ -28,6 +29,8 @@ TOKEN = re.compile(r"[Bb]earer (hf_[A-Za-z0-9]{8,200})")
 app that the owner has ever signed in to could come here with one."""
 TOKEN_HEADERS = ("x-hf-authorization", "authorization")
 """Where Gradio's client puts a token, and where everything else does."""
+
+_PORT = re.compile(r":\d+$")
 
 KNOWN_SECONDS, UNKNOWN_SECONDS = 300, 60
 """How long it is remembered what the Hub said of a token: whose it is, or that it is nobody's."""
@@ -142,7 +145,21 @@ async def caller_of(request: Any) -> Caller:
 
 def is_foreign(headers: Mapping[str, str]) -> bool:
     """Whether another website made the browser send this: Gradio lets every site read a Space's replies."""
-    return headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is None and origin is not None:  # an older browser
+        return urlsplit(origin).netloc != headers.get("host", "")
+    return site not in (None, "same-origin", "none")
+
+
+def is_own_host(host: str) -> bool:
+    """Whether the app may be called by this name. Off a Space only by this machine's own: a name of somebody else's that
+    leads here (DNS rebinding) would make the pages of its owner pages of the app.
+
+    Args:
+        host: of a request, with or without a port.
+    """
+    named = {name.strip().casefold() for name in os.environ.get("SHELFTALK_HOSTS", "").split(",") if name.strip()}
+    return on_space() or _PORT.sub("", host).casefold() in {"localhost", "127.0.0.1", "[::1]", *named}
 
 
 def address_of(request: Any) -> str:
@@ -199,16 +216,21 @@ async def _by_token(headers: Mapping[str, str], address: str) -> Identity | None
 
 
 def _ask_the_hub(token: str) -> Identity | None:
-    """Whose token it is. One that may only read is nobody's here: what the owner may do, is more than to read."""
+    """Whose token it is: of those only to whose repositories it may write, since the owner may do more than read."""
     import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    from pipeline.publishing.hub import writes_for
+
     try:
         told = HfApi().whoami(token=token)
         auth = told["auth"]
-        if told["type"] != "user" or auth["type"] != "access_token" or auth["accessToken"]["role"] == "read":
+        if told["type"] != "user" or auth["type"] != "access_token":
             return None
-        return Identity(str(told["name"]), tuple(str(o["name"]) for o in told.get("orgs") or ()))
+        names = [str(told["name"]), *(str(one["name"]) for one in told.get("orgs") or ())]
+        writable = writes_for(auth["accessToken"])
+        kept = [name for name in names if writable is None or name.casefold() in writable]
+        return Identity(kept[0], tuple(kept[1:])) if kept else None
     except (HfHubHTTPError, httpx.HTTPError, OSError, KeyError, TypeError, ValueError):
         return None

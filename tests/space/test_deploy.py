@@ -289,6 +289,24 @@ def test_who_does_not_want_to_pay_has_made_nothing(project: Path, hub: SpacesHub
     assert hub.repositories == {}
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        {"role": "read"},
+        {"role": "something new"},
+        {"role": "fineGrained", "fineGrained": {"scoped": []}},
+        {
+            "role": "fineGrained",
+            "fineGrained": {"scoped": [{"entity": {"type": "user", "name": "joe"}, "permissions": ["repo.write"]}]},
+        },
+    ],
+)
+def test_a_token_that_may_not_write_there_makes_nothing(token: dict[str, Any], project: Path, hub: SpacesHub) -> None:
+    hub.users[TOKEN]["auth"]["accessToken"] = token
+    assert "may not write to mira's repositories" in refusal(deployment(project, Terminal()))
+    assert hub.repositories == {}
+
+
 def test_a_public_space_is_not_taken_for_a_private_one(project: Path, hub: SpacesHub) -> None:
     hub.repositories[STORED] = Repository(private=False)
     assert "is public already, so it was left alone" in refusal(deployment(project, Terminal(), private=True))

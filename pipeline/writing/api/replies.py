@@ -28,7 +28,7 @@ NO_REPLY = "no reply after several tries"
 
 _MOST_TOKENS = 10_000_000
 _CHUNK = 1 << 20
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n")
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -109,9 +109,9 @@ def read_reply(reply: Reply, schema: type[Schema]) -> Schema:
         raise UnusableReply(REFUSED)
     if reply.finish_reason == "length":
         raise UnusableReply(CUT_OFF, "write less")
-    text = reply.content or ""
-    if fenced := _FENCED.fullmatch(text):  # models without a grammar wrap their JSON like this
-        text = fenced[1]
+    text = (reply.content or "").strip()
+    if (fence := _FENCE.match(text)) and text.endswith("```"):  # models without a grammar wrap their JSON like this
+        text = text[fence.end() : -3]
     try:
         return schema.model_validate_json(text)
     except ValidationError as error:

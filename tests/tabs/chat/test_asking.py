@@ -77,7 +77,10 @@ def test_what_cannot_be_asked_gets_a_sentence(question: str, title: str, said: s
 def test_another_catalogue_changes_nothing_for_a_finished_run(run: Path, home: Path) -> None:
     product = run_dataset(run).manifest["products"][0]
     before = asking.ask(f"What is {product['title']}?", run=run.name)
-    others = [row(f"X{n}", product["title"] if n == 0 else f"Thing {n}", f"Another text. Weight: {n + 1} kg.") for n in range(4)]
+    others = [
+        row(f"X{n}", product["title"] if n == 0 else f"Thing {n}", f"Another text. Weight: {n + 1} kg.")
+        for n in range(4)
+    ]
     build_dataset(read_catalogue(write_catalogue(home / "other.json", others)), DatasetSettings(products=4))
     assert asking.ask(f"What is {product['title']}?", run=run.name) == before
     assert before["expected"] in product["content"]

@@ -308,6 +308,13 @@ ATTACKS = [
     Attack("Another site in the owner's browser", "refused", as_("an owner's browser on another site", "compare"), REFUSED),
     Attack("Another user's token", "refused", as_("another user's token", "start_training"), REFUSED),
     Attack("A token of the owner's that may only read", "refused", as_("a token that may only read", "compare"), REFUSED),
+    Attack(
+        "… that may do other things than write", "refused", as_("a token with other permissions", "compare"), REFUSED,
+    ),
+    Attack(
+        "… that may write for somebody else", "refused", as_("a token for somebody else's repositories", "compare"), REFUSED,
+    ),
+    Attack("An older browser on another site", "refused", as_("an older browser on another site", "compare"), REFUSED),
     Attack("A token that the owner gave another app", "refused", as_("a token of another app", "compare"), REFUSED),
     Attack("A visitor uploads a file", "refused, nothing written", upload, f"^403 .*{re.escape(REFUSED)}"),
     Attack("The 11th question in a minute", "told how long to wait", too_many_questions, "a minute. Try again in"),

@@ -5,6 +5,9 @@ After an upgrade of Gradio, a test that fails here names the part that is not as
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from gradio.state_holder import SessionState
 from gradio_client import Client
 
+from pipeline.files import PROJECT
 from tabs.server.gradio_internals import LABEL, LOOK_SECONDS, LeanBlocks, open_sign_in, served, upload_folder, written
 
 
@@ -189,3 +193,21 @@ def test_a_label_still_has_the_attribute_that_the_style_sheet_names() -> None:
     name = LABEL.removeprefix('[data-testid="').removesuffix('"]')
     scripts = (Path(gr.__file__).parent / "templates" / "frontend" / "assets").rglob("*.js")
     assert any(name in script.read_text(encoding="utf-8", errors="replace") for script in scripts)
+
+
+def test_what_is_served_has_an_address_that_nobody_can_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    file = tmp_path / "model.zip"
+    file.write_bytes(b"weights")
+    script = (
+        f"from pathlib import Path; from tabs.server.gradio_internals import served; print(served(Path({str(file)!r})))"
+    )
+
+    def serve() -> Path:
+        done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+        return Path(done.stdout.strip())
+
+    first, second = serve(), serve()
+    assert first != second and first.read_bytes() == second.read_bytes() == b"weights"
+    os.utime(first.parent.parent, (0, 0))
+    assert serve().is_file() and second.is_file() and not first.exists()

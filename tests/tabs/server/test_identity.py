@@ -33,16 +33,19 @@ from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from tabs.server.gate import LARGEST_BODY, QUESTIONS_A_MINUTE, REFUSED
-from tabs.server.identity import Rate
+from tabs.server.identity import Rate, is_own_host
 from tests.servers.hub import HubServer
 from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
 from tests.tabs.test_app import ENDPOINTS as NAMED
 from tests.tiny import write_catalogue
 
 SECRET = "the-secret-of-this-space"
-OWNERS_TOKEN, READING_TOKEN, OTHERS_TOKEN, APPS_TOKEN = (
+OWNERS_TOKEN, READING_TOKEN, SMALL_TOKEN, ELSEWHERE_TOKEN, FINE_TOKEN, OTHERS_TOKEN, APPS_TOKEN = (
     "hf_owner1a2b3c4d",
     "hf_reads1a2b3c4d",
+    "hf_small1a2b3c4d",
+    "hf_elsewhere1a2b",
+    "hf_fine1a2b3c4d",
     "hf_other1a2b3c4d",
     "hf_apps1a2b3c4d",
 )
@@ -139,8 +142,14 @@ SPACE = {
 }
 
 
-def user(name: str, kind: str = "access_token", role: str = "write") -> dict[str, Any]:
-    return {"type": "user", "name": name, "orgs": [], "auth": {"type": kind, "accessToken": {"role": role}}}
+def user(name: str, kind: str = "access_token", role: str = "write", **more: Any) -> dict[str, Any]:
+    return {"type": "user", "name": name, "orgs": [], "auth": {"type": kind, "accessToken": {"role": role, **more}}}
+
+
+def fine_grained(name: str, entity: str, *permissions: str) -> dict[str, Any]:
+    """A user whose token has permissions for one entity's repositories."""
+    scope = {"entity": {"_id": "1", "type": "user", "name": entity}, "permissions": list(permissions)}
+    return user(name, role="fineGrained", fineGrained={"global": [], "scoped": [scope]})
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +163,9 @@ def space(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         hub.users = {
             OWNERS_TOKEN: user("lab"),
             READING_TOKEN: user("lab", role="read"),
+            SMALL_TOKEN: fine_grained("lab", "lab", "repo.content.read", "inference.serverless.write"),
+            ELSEWHERE_TOKEN: fine_grained("lab", "somebody", "repo.write"),
+            FINE_TOKEN: fine_grained("lab", "Lab", "repo.content.read", "repo.write"),
             OTHERS_TOKEN: user("somebody"),
             APPS_TOKEN: user("lab", kind="oauth"),
         }
@@ -204,6 +216,9 @@ NO_OWNERS = {
     "an owner's browser on another site": OWNER | {"sec-fetch-site": "cross-site"},
     "another user's token": token(OTHERS_TOKEN),
     "a token that may only read": token(READING_TOKEN),
+    "a token with other permissions": token(SMALL_TOKEN),
+    "a token for somebody else's repositories": token(ELSEWHERE_TOKEN),
+    "an older browser on another site": OWNER | {"origin": "https://example.com"},
     "a token of another app": token(APPS_TOKEN),
     "a token of nobody": token("hf_guess1a2b3c4d"),
     "a name in every header": {
@@ -215,6 +230,7 @@ OWNER_WAYS = {
     "a listed user": cookie("Second"),
     "a member of a listed organisation": cookie("third", "other", "guild"),
     "the owner's token": token(OWNERS_TOKEN),
+    "the owner's token that may write": token(FINE_TOKEN),
     "the owner's token, as Gradio's client sends it": {"x-hf-authorization": f"Bearer {OWNERS_TOKEN}"},
 }
 
@@ -256,6 +272,25 @@ def files_of(home: Path) -> dict[str, tuple[int, int]]:
         p for p in home.rglob("*") if p.is_file() and p.name != "app.log" and not {"temporary", "cache"} & {*p.parts}
     )
     return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in found}
+
+
+@pytest.mark.parametrize("host", ["example.com", "127.0.0.1.example.com", "localhost.example.com:7860", "8.8.8.8"])
+def test_a_name_that_only_leads_here_is_not_served(app: App, host: str) -> None:
+    """A page of that name could do whatever the app's own can (DNS rebinding)."""
+    for path in ("/", "/config", f"{API}/info", f"{API}/upload"):
+        reply = httpx.get(app.url + path, headers={"host": host}, timeout=PATIENCE)
+        assert reply.status_code == 403 and "SHELFTALK_HOSTS" in reply.json()["error"]
+    assert "Traceback" not in (app.home / "app.log").read_text()
+
+
+@pytest.mark.parametrize("host", ["localhost:7860", "LOCALHOST", "127.0.0.1:1", "[::1]:7860"])
+def test_this_machine_s_own_names_are_served(app: App, host: str) -> None:
+    assert httpx.get(f"{app.url}/config", headers={"host": host}, timeout=PATIENCE).status_code == 200
+
+
+def test_another_name_is_served_where_the_owner_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELFTALK_HOSTS", "shelf.lan, Proxy.example.com")
+    assert is_own_host("shelf.lan:7860") and is_own_host("proxy.example.com") and not is_own_host("example.com")
 
 
 def test_these_are_open_and_no_others(space: Space) -> None:

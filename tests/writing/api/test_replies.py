@@ -168,6 +168,15 @@ def test_an_unusable_reply_is_so_again_from_the_journal(path: Path, case: str) -
         assert len(caught.value.problem) < 300
 
 
+@pytest.mark.parametrize(
+    "text", ["```json" + "\n" * 100_000, "```" + " \n" * 50_000 + "{", "\n" * 100_000 + "```json\n"]
+)
+def test_a_fence_and_nothing_but_lines_is_read_at_once(text: str) -> None:
+    """It took minutes, in which the page stood still: here the test would not end."""
+    with pytest.raises(UnusableReply):
+        read_reply(Reply(content=text), Echo)
+
+
 def test_a_reply_without_what_others_have_is_read() -> None:
     bare = json.dumps({"choices": [{"message": {"content": '```json\n{"words": ["a"]}\n```'}}], "usage": "much"})
     reply = reply_of(bare.encode(), "none")
