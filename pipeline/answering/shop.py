@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.answering.lookup import plain_text
 from pipeline.answering.saying import OF_THE_WHOLE, facts_asked, is_of_a_part, named_beside, say, say_facts
-from pipeline.catalogue.catalogue import Catalogue, Product, find_catalogue, read_catalogue
+from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
 from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
@@ -16,7 +17,7 @@ from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.extraction import VALUE
 from pipeline.files import home, write_jsonl
 from pipeline.models.encoder import encoder_or_none
-from pipeline.prompts import REFUSAL, SILENCE, SILENT, UNKNOWN
+from pipeline.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, SILENCE, SILENT, UNKNOWN
 
 SHOWN_CANDIDATES = 5
 
@@ -71,8 +72,10 @@ class Shop:
         """The product that a question is about, and the part of its record that answers it.
 
         Args:
+            question: as it comes; its markup and what is beyond `MAX_QUESTION_CHARACTERS` are not read.
             title, uid: of the product, where it is known; else it is found in the question.
         """
+        question = clean(plain_text(question))[:MAX_QUESTION_CHARACTERS]
         products = self._products(question, title, uid)
         if not products:
             return About(question, None)

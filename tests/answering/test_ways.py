@@ -49,6 +49,25 @@ def test_what_is_not_in_the_catalogue_is_not_known(shop: Shop, question: str) ->
     assert told(shop, question) == {"raw": REFUSAL, "answer": REFUSAL, "says": "unknown"}
 
 
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("x" * 10_000, "unknown"),
+        ("how heavy is the torvald drill " + "and more " * 1000, "value"),
+        ("how heavy is the torvald drill 🙂🔧", "value"),
+        ("<b>how heavy</b> is the <i>torvald drill</i><script>", "value"),
+        ("wie schwer ist der Torvald Cordless Drill Driver?", "silent"),
+        ("重さは？", "unknown"),
+        ("\ud800", "unknown"),
+        ("which is lighter, the claw hammer or the torvald drill?", "silent"),
+        ("how heavy is it", "unknown"),
+        (" \n", "unknown"),
+    ],
+)
+def test_any_question_gets_one_of_the_three_answers(shop: Shop, question: str, says: str) -> None:
+    assert told(shop, question)["says"] == says
+
+
 def test_the_product_may_be_given(shop: Shop) -> None:
     assert told(shop, "what colour is it", title="Torvald Palm Sander")["answer"] == "Dark green."
     assert told(shop, "what colour is it", uid="ST00000007")["answer"] == "Pale lilac."

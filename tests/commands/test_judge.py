@@ -72,7 +72,10 @@ def test_an_emptied_cache_leaves_the_taught_products(
         ("a.json", "nonsense", "cannot be read as JSON"),
         ("a.json", '[{"q": "x"}]', "Row 1"),
         ("a.json", '[{"question": "fine"}, {"question": "  "}]', "Row 2"),
-        ("a.csv", "frage,titel\nx,y\n", "Row 1"),
+        ("a.csv", "frage,titel\nx,y\n", "Row 1 .* has no `question`, only frage, titel"),
+        ("a.csv", "question\n" + "x" * 200_000, "cannot be read as a table"),
+        ("a.json", '{"questions": []}', "Row 1 .* only questions"),
+        ("a.json", "<html><body>how big is it</body></html>", "cannot be read as JSON"),
         ("a.csv", "question\n", "no question"),
     ],
 )
@@ -87,7 +90,38 @@ def test_a_hundred_thousand_rows_with_html_and_long_questions_are_read(tmp_path:
     file = tmp_path / "many.jsonl"
     file.write_text((json.dumps({"question": "<b>how big</b> " + "x" * 2000}) + "\n") * 100_000)
     found = read_questions(file)
-    assert len(found) == 100_000 and len(found[0]["question"]) == 1000
+    assert len(found) == 100_000 and len(found[0]["question"]) == 2015
+
+
+def test_of_a_question_that_is_too_long_the_beginning_is_asked_and_that_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "how heavy is the torvald drill " + "and again " * 1000
+    file = tmp_path / "q.json"
+    file.write_text(json.dumps([{"question": long}, {"question": "how heavy is the torvald drill"}]))
+    assert main(["judge", str(run), "--questions", str(file), "--ways", "auto"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)[0]["question"] == long.strip()
+    assert "Of 1 of 2 questions only the first 1,000 characters are asked." in said.err
+
+
+ROWS = [{"question": "how big is it"}, {"question": "is it red"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"written": ROWS[:1], "with typos": ROWS[1:]}),
+        json.dumps({"uid": "7", "title": "Lamp", "content": "Red.", "questions": ROWS}),
+        json.dumps({"uid": "7", "title": "Lamp", "questions": ROWS[:1]}) + "\n" + json.dumps({"questions": ROWS[1:]}),
+    ],
+)
+def test_lists_within_an_object_and_the_questions_of_products_are_read(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "q.json"
+    file.write_text(text)
+    found = read_questions(file)
+    assert [one["question"] for one in found] == ["how big is it", "is it red"]
+    assert found[0]["uid"] == ("7" if "uid" in text else "")
 
 
 @pytest.mark.parametrize("ways", ["", "guess", "auto,guess"])
