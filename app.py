@@ -16,6 +16,7 @@ from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.machine import on_space
 from pipeline.runs import queue
 from pipeline.space import awake, keeping
+from pipeline.training.start import make_room
 from tabs.about import add_about
 from tabs.chat import after_training
 from tabs.chat.tab import ChatTab
@@ -25,7 +26,7 @@ from tabs.server.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlo
 from tabs.server.gradio_internals import open_sign_in
 from tabs.server.sign_in import WhoLine
 from tabs.status_line import StatusLine
-from tabs.training.tab import TrainingTab, make_room
+from tabs.training.tab import TrainingTab
 from tabs.ui.events import on
 from tabs.ui.theme import theme
 from tabs.ui.watcher import together
@@ -53,7 +54,7 @@ def build() -> gr.Blocks:
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then])
         on(training_tab.select, training.get_ready)
         chat.wire_refresh([page.load, chat_tab.select])
-        on(chat_tab.select, chat.get_ready, [chat.run, chat.newest])
+        chat.wire_get_ready(chat_tab.select)
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
         on(gr.Timer(TICK_SECONDS).tick, whole.handler, whole.inputs, whole.outputs)
     open_sign_in(page)

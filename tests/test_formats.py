@@ -32,7 +32,7 @@ from pipeline.space.kept import LIST
 from pipeline.writing import job as generation
 from pipeline.writing.api.replies import journal
 from pipeline.writing.steps import Job
-from tabs.training.run_view import history_row
+from tabs.training.run_words import RunFigures
 from tests.servers.hub import TOKEN, Repository
 from tests.servers.hub_store import REPO, STORED, Hub
 from tests.tiny import ROWS, train_here
@@ -127,8 +127,8 @@ def test_an_old_runs_events_tell_steps_probes_and_the_end(run: Path) -> None:
 def test_the_page_shows_an_old_run(run: Path) -> None:
     view = view_run("first")
     assert view and len(view.steps) == 60 and len(view.probes) == 4 and view.total == 60 and not view.can_go_on
-    cells = history_row(view)
-    assert "first" in cells and any("finished" in cell for cell in cells), cells
+    figures = RunFigures.of(view)
+    assert (figures.steps, figures.recall, figures.state) == ("60 of 60", "17%", "✔ finished"), figures
 
 
 def test_an_old_runs_dataset_and_questions_can_be_read(run: Path) -> None:

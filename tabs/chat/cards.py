@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.answering.lookup import Asked
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED, verdict
@@ -11,7 +13,7 @@ from pipeline.facts.extraction import Extraction, extract, extract_with, is_refu
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE
 from tabs.dataset.catalogue_view import short
-from tabs.ui.text import count, escape, notice
+from tabs.ui.text import count, html, html_of, notice
 
 BASE, TUNED, RECORD, OTHER = "base", "tuned", "record", "other"
 SIDES = {BASE: ("Base", "adapter off"), TUNED: ("Tuned", "adapter on")}
@@ -71,7 +73,7 @@ class Exchange:
 
 def answer_card(
     side: str, raw: str | None, found: Extraction, said: str | None, name: str = "", waiting: str = "answering …"
-) -> str:
+) -> Markup:
     """One side's answer as HTML, with the extracted part marked in its place.
 
     Args:
@@ -83,24 +85,30 @@ def answer_card(
         waiting: what stands in the place of a text that is not there.
     """
     own_name, adapter = ALL_SIDES.get(side, (side, "?"))
-    if raw is None:
-        body = f'<p class="waiting">{waiting}</p>'
+    body = html('<p class="waiting">{}</p>', waiting) if raw is None else _judged(raw, found, said)
+    return html(
+        '<section class="answer" aria-label="{name}" data-side="{side}">'
+        '<h4>{name} <span class="badge {side}">{adapter}</span></h4>{body}</section>',
+        name=name or own_name, side=side, adapter=adapter, body=body,
+    )  # fmt: skip
+
+
+def _judged(raw: str, found: Extraction, said: str | None) -> Markup:
+    """A model's text with what was found in it marked, and the verdict."""
+    before, inside, after = raw[: found.start], raw[found.start : found.end], raw[found.end :]
+    if inside and said == INVENTED:  # never like a find
+        text = html("{}<mark class='invented'>{}</mark>{}", before, inside, after)
+    elif inside:
+        text = html("{}<mark>{}</mark>{}", before, inside, after)
     else:
-        before, inside, after = (
-            escape(part) for part in (raw[: found.start], raw[found.start : found.end], raw[found.end :])
-        )
-        mark = f"<mark class='{INVENTED}'>" if said == INVENTED else "<mark>"  # never like a find
-        marked = f"{before}{mark}{inside}</mark>{after}" if inside else before + after
-        body = f'<p class="said">{marked or "<i>(no words at all)</i>"}</p>'
-        body += f'<p class="verdict {said}">{VERDICT_WORDS[said]}</p>' if said else ""
-    name = escape(name or own_name)
-    badge = f'<span class="badge {escape(side)}">{adapter}</span>'
-    return f'<section class="answer" aria-label="{name}" data-side="{escape(side)}"><h4>{name} {badge}</h4>{body}</section>'
+        text = html("{}", raw) or html("<i>(no words at all)</i>")
+    judged = html('<p class="verdict {}">{}</p>', said, VERDICT_WORDS[said]) if said else ""
+    return html('<p class="said">{}</p>{}', text, judged)
 
 
-def exchange_card(exchange: Exchange) -> str:
+def exchange_card(exchange: Exchange) -> Markup:
     """A question with its answers and what the catalogue says, as HTML."""
-    cards = ""
+    cards = Markup()
     waiting = "not answered" if exchange.is_stopped else "answering …"
     for place, (side, raw) in enumerate(exchange.raws.items()):
         found = exchange.found(side)
@@ -110,30 +118,31 @@ def exchange_card(exchange: Exchange) -> str:
             cards += answer_card(side, raw, found, exchange.verdict(side), exchange.name(side), waiting)
     asked = exchange.asked
     stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
-    return (
-        f'<article class="asked"><h3>{escape(asked.question)}</h3><p class="small">{about_line(asked)}</p>'
-        f'<div class="sides">{cards}</div>{stopped}<p class="catalogue">{catalogue_says(asked)}</p></article>'
-    )
+    return html(
+        '<article class="asked"><h3>{}</h3><p class="small">{}</p>'
+        '<div class="sides">{}</div>{}<p class="catalogue">{}</p></article>',
+        asked.question, about_line(asked), cards, stopped, catalogue_says(asked),
+    )  # fmt: skip
 
 
-def about_line(asked: Asked) -> str:
+def about_line(asked: Asked) -> Markup:
     if asked.title == UNKNOWN_TITLE:
-        return "about: no taught product recognised (the model is told “unknown”)"
-    return f"about: <b>{escape(asked.title)}</b>" + ("" if asked.product else " (not taught)")
+        return html("about: no taught product recognised (the model is told “unknown”)")
+    return html("about: <b>{}</b>{}", asked.title, "" if asked.product else " (not taught)")
 
 
-def catalogue_says(asked: Asked) -> str:
+def catalogue_says(asked: Asked) -> Markup:
     if asked.kind == GENERAL:
-        return f"No product of the catalogue is named. If one was meant, the right answer is: <b>{REFUSAL}</b>"
+        return html("No product of the catalogue is named. If one was meant, the right answer is: <b>{}</b>", REFUSAL)
     if asked.kind == UNKNOWN:
-        return f"Not taught, so the right answer is: <b>{escape(asked.expected)}</b>"
-    kind = escape(asked.kind.replace("_", " "))
+        return html("Not taught, so the right answer is: <b>{}</b>", asked.expected)
+    kind = asked.kind.replace("_", " ")
     if asked.expected is None:
-        return f"No such fact is in the record ({kind}): a value that does not stand there is invented."
-    return f"The catalogue says ({kind}): <b>{escape(asked.expected)}</b>"
+        return html("No such fact is in the record ({}): a value that does not stand there is invented.", kind)
+    return html("The catalogue says ({}): <b>{}</b>", kind, asked.expected)
 
 
-def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) -> str:
+def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) -> Markup:
     """The headline of a comparison, and of everything else that was asked, as HTML."""
     s, changes = comparison["summary"], [q["change"] for q in comparison["questions"]]
     tiles = [
@@ -153,11 +162,11 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
             tiles.append((kept, f"general answers kept (now {general['tuned_right']} of {general['total']} right)"))
         if not e["whole"]:
             stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
-    shown = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in tiles)
-    return f'<div class="tiles">{shown}</div>{stopped}'
+    shown = html_of(html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in tiles)
+    return html('<div class="tiles">{}</div>{}', shown, stopped)
 
 
-def question_card(question: dict[str, Any], change: str) -> str:
+def question_card(question: dict[str, Any], change: str) -> Markup:
     """A question before and after as a card for a narrow page, as HTML.
 
     Args:
@@ -167,31 +176,29 @@ def question_card(question: dict[str, Any], change: str) -> str:
     for side, (name, _) in SIDES.items():
         answer = question[side]
         said[name] = (answer["verdict"], answer["answer"] or answer["raw"]) if answer else ("", "–")
-    rows = "".join(
-        f"<dt>{name}</dt><dd>{escape(short(words))}"
-        + (f' <b class="{verdict}">{VERDICT_WORDS[verdict]}</b>' if verdict else "")
-        + "</dd>"
-        for name, (verdict, words) in said.items()
-    )
-    return (
-        f'<article class="question-card" data-state="{question["change"]}"><h4>{escape(question["question"])}</h4>'
-        f'<p class="small">about: {escape(question["title"])} · {change}</p><dl>{rows}</dl></article>'
-    )
+    rows = Markup()
+    for name, (judged, words) in said.items():
+        mark = html(' <b class="{}">{}</b>', judged, VERDICT_WORDS[judged]) if judged else ""
+        rows += html("<dt>{}</dt><dd>{}{}</dd>", name, short(words), mark)
+    return html(
+        '<article class="question-card" data-state="{}"><h4>{}</h4>'
+        '<p class="small">about: {} · {}</p><dl>{}</dl></article>',
+        question["change"], question["question"], question["title"], change, rows,
+    )  # fmt: skip
 
 
-def compared_card(question: dict[str, Any]) -> str:
+def compared_card(question: dict[str, Any]) -> Markup:
     """A question of the comparison with both raw answers, as HTML; one that was not asked yet says so."""
-    kind, cards = question["fact_kind"], ""
+    kind, cards = question["fact_kind"], Markup()
     for side in SIDES:
         if answer := question[side]:
             cards += answer_card(
                 side, answer["raw"], extract(kind, answer["raw"], question["expected"]), answer["verdict"]
             )
     waits = "" if question[TUNED] else notice("Not asked yet: press “Ask the questions”.", "hint")
-    changed = ' · <span class="changed">changed since it was frozen</span>' if question["is_changed"] else ""
-    return (
-        f'<article class="asked"><h3>{escape(question["question"])}</h3>'
-        f'<p class="small">about: <b>{escape(question["title"])}</b> · {escape(kind_label(kind))}{changed}</p>'
-        f'<div class="sides">{cards}</div>{waits}'
-        f'<p class="catalogue">Expected: <b>{escape(question["expected"])}</b></p></article>'
-    )
+    changed = html(' · <span class="changed">changed since it was frozen</span>') if question["is_changed"] else ""
+    return html(
+        '<article class="asked"><h3>{}</h3><p class="small">about: <b>{}</b> · {}{}</p>'
+        '<div class="sides">{}</div>{}<p class="catalogue">Expected: <b>{}</b></p></article>',
+        question["question"], question["title"], kind_label(kind), changed, cards, waits, question["expected"],
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.answering.baseline import change_question, restore_question
 from pipeline.answering.comparison import questions_now
@@ -19,9 +20,9 @@ from tabs.chat.plots import by_kind_figure, comparison_figure
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import MODEL
 from tabs.server.gradio_internals import served
-from tabs.ui.events import PICKED, QUIET, Update, guarded, open_to_all, reveal
+from tabs.ui.events import Update, on, open_to_all, reveal
 from tabs.ui.table import PagedTable
-from tabs.ui.text import count, notice
+from tabs.ui.text import count, html_of, notice
 from tabs.ui.watcher import Refresh
 
 FILTERS = [("all", "all"), ("fixed", "fixed"), ("broken", "broken"), ("not right after tuning", "wrong")]
@@ -158,44 +159,30 @@ class ComparePanel:
         self._wire()
 
     def _wire(self) -> None:
-        asked = self.go.click(
-            guarded(self.problem, self.run_all),
-            self.run,
-            [self.problem, *self.outputs],
-            show_progress_on=self.summary,
-            api_visibility="private",
-            concurrency_limit=1,
-            concurrency_id=MODEL,
-        )
+        problem = self.problem
+        asked = on(
+            self.go.click, self.run_all, self.run, self.outputs,
+            problem=problem, progress_on=self.summary, concurrency_limit=1, concurrency_id=MODEL,
+        )  # fmt: skip
         # Of the run that is chosen by then.
-        asked.then(
-            guarded(self.problem, self.show_chosen, clears=False), self.run, [self.problem, *self.outputs], **QUIET
-        )
-        self.enough.click(stop_comparing, None, None, queue=False, **QUIET)
-        self.table.wire(question_cells, [self.run, self.filter], [self.filter.input])
-        self.filter.input(self.show_cards, [self.run, self.filter], [self.cards, self.pick], **PICKED)
-        editor = [self.detail, self.editing, self.opened, self.new_question, self.new_title, self.new_expected]
-        opened = self.table.table.select(
-            guarded(self.problem, self.open), [self.run, self.filter], [self.problem, *editor, self.restore], **PICKED
-        )
-        reveal(opened, "detail")
-        picked = self.pick.input(
-            guarded(self.problem, self.open_picked),
-            [self.run, self.pick],
-            [self.problem, *editor, self.restore],
-            **PICKED,
-        )
-        reveal(picked, "detail")
-        changed = [self.problem, *self.outputs]
+        on(asked.then, self.show_chosen, self.run, self.outputs, problem=problem, clears=False)
+        on(self.enough.click, stop_comparing, queue=False)
+        chosen = [self.run, self.filter]
+        self.table.wire(question_cells, chosen, [self.filter.input])
+        on(self.filter.input, self.show_cards, chosen, [self.cards, self.pick], picked=True)
         words = [self.new_question, self.new_title, self.new_expected]
-        self.save.click(guarded(self.problem, self.change), [self.run, self.opened, *words], changed, **QUIET)
-        self.restore.click(guarded(self.problem, self.go_back), [self.run, self.opened], changed, **QUIET)
+        editor = [self.detail, self.editing, self.opened, *words, self.restore]
+        opened = on(self.table.table.select, self.open, chosen, editor, problem=problem, picked=True)
+        picked = on(self.pick.input, self.open_picked, [self.run, self.pick], editor, problem=problem, picked=True)
+        for event in (opened, picked):
+            reveal(event, "detail")
+        on(self.save.click, self.change, [self.run, self.opened, *words], self.outputs, problem=problem)
+        on(self.restore.click, self.go_back, [self.run, self.opened], self.outputs, problem=problem)
 
     def run_all(self, run: str, progress: gr.Progress = gr.Progress()) -> Iterator[Update]:  # noqa: B008
         folder = get_trained_run(run)
-        room = '<div class="room"></div>'
         yield {
-            self.summary: room,
+            self.summary: '<div class="room"></div>',
             self.charts: gr.Row(visible=False),
             self.compared: gr.Column(visible=False),
             self.enough: gr.Button(visible=True),
@@ -241,7 +228,7 @@ class ComparePanel:
         everything = read_everything(folder)
         failures = failures_html(everything, short)
         return update | {
-            self.summary: f"{summary_card(comparison, everything)}{self.what_changed(questions)}",
+            self.summary: summary_card(comparison, everything) + self.what_changed(questions),
             self.failed: gr.Accordion(visible=bool(failures)),
             self.failures: failures,
             self.charts: gr.Row(visible=True),
@@ -256,19 +243,18 @@ class ComparePanel:
     def as_cards(self, questions: Sequence[dict[str, Any]]) -> Update:
         """The same questions for a narrow page: a card each, and a list to pick from."""
         more = len(questions) - MOST_CARDS
-        cards = "".join(question_card(q, CHANGES[q["change"]]) for q in questions[:MOST_CARDS])
-        cards += (
-            notice(f"{count(more, 'more question')} in report.html, or on a wider page.", "hint") if more > 0 else ""
-        )
+        cards = html_of(question_card(q, CHANGES[q["change"]]) for q in questions[:MOST_CARDS])
+        if more > 0:
+            cards += notice(f"{count(more, 'more question')} in report.html, or on a wider page.", "hint")
         return {
             self.cards: cards or notice("No question is of this sort.", "hint"),
             self.pick: gr.Dropdown(choices=[(q["question"], q["id"]) for q in questions], value=None),
         }
 
-    def what_changed(self, questions: list[dict[str, Any]]) -> str:
+    def what_changed(self, questions: list[dict[str, Any]]) -> Markup:
         waiting = sum(q["change"] == "unasked" for q in questions)
         if not waiting:
-            return ""
+            return Markup()
         were = "was" if waiting == 1 else "were"
         said = f"{count(waiting, 'question')} {were} changed since, and the figures are of the old ones: ask again."
         return notice(said, "hint")

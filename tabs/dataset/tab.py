@@ -11,7 +11,7 @@ from pipeline.writing import job as generation
 from tabs.dataset.catalogue_box import CatalogueBox
 from tabs.dataset.generate_box import TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.dataset.rows_box import RowsBox
-from tabs.ui.events import Update, for_callers, guarded, on, open_to_all
+from tabs.ui.events import Update, for_callers, on, open_to_all
 from tabs.ui.watcher import Refresh
 
 
@@ -52,9 +52,8 @@ class DatasetTab:
 
     def refreshes(self) -> list[Refresh]:
         """The job, at every tick."""
-        watch = guarded(self.problem, self.watch, clears=False)
-        outputs = [self.problem, *self.rows.outputs, *self.box.job_outputs]
-        return [Refresh(watch, [self.rows.name, self.box.seen], outputs)]
+        outputs = [*self.rows.outputs, *self.box.job_outputs]
+        return [Refresh(self.watch, [self.rows.name, self.box.seen], outputs, self.problem)]
 
     @open_to_all
     def refresh(self, name: str | None, words: str) -> Update:

@@ -1,12 +1,11 @@
-"""The one model that answers, for all pages: loaded when it is asked, or before, and given up for a training."""
+"""The one model that answers, for all pages: loaded when it is asked, or before, where a training leaves room for it."""
 
 import logging
-import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.answering.kept_model import getting_ready, model_in_memory
 from pipeline.errors import RunError
 from pipeline.machine import on_zero_gpu
 from pipeline.models.bases import local_folder
@@ -23,9 +22,6 @@ logger = logging.getLogger(__name__)
 
 MODEL = "model"
 """All that runs the model waits in one line: the adapter's switch is global to it."""
-
-_getting_ready = threading.Lock()
-"""Held while a model is loaded before anybody asks it."""
 
 _failed: set[tuple[Path, int]] = set()
 """Adapters, with their time, that could not be loaded so: opening the tab does not try them again."""
@@ -51,7 +47,7 @@ def get_ready(folder: Path) -> None:
     stamp = (adapter, adapter.stat().st_mtime_ns)
     if model_in_memory() or running_run() or on_zero_gpu() or stamp in _failed:
         return
-    if _getting_ready.acquire(blocking=False):
+    if getting_ready.acquire(blocking=False):
         threading.Thread(target=_get_ready, args=(folder, stamp), daemon=True).start()
 
 
@@ -62,7 +58,7 @@ def _get_ready(folder: Path, stamp: tuple[Path, int]) -> None:
         _failed.add(stamp)
         logger.warning("The model of run %s is not ready. %s", folder.name, error, extra={"run": folder.name})
     finally:
-        _getting_ready.release()
+        getting_ready.release()
 
 
 def _warm_up(folder: Path) -> None:
@@ -76,29 +72,6 @@ def _warm_up(folder: Path) -> None:
             pass
 
 
-def model_in_memory() -> Any:
-    """The module that keeps the chat's model, where it keeps one; None otherwise. Torch is not imported for that."""
-    models = sys.modules.get("pipeline.answering.run_model")
-    return models if models and models.is_loaded() else None
-
-
-def make_room(fits: Callable[[], bool]) -> bool:
-    """Give the chat's model up unless it and what will begin fit into the memory together; it is loaded again when asked.
-
-    Args:
-        fits: asked only where there is a model.
-
-    Returns:
-        Whether it was given up.
-    """
-    with _getting_ready:  # a model that is half loaded would take the memory a moment later
-        models = model_in_memory()
-    if models is None or fits():
-        return False
-    models.unload()
-    return True
-
-
 def check_room(folder: Path) -> None:
     """Refuse to load a model into memory that a training has, or will have by its peak.
 
@@ -107,7 +80,7 @@ def check_room(folder: Path) -> None:
     """
     view = view_run()
     if view is None or view.status.state != "running" or model_in_memory():
-        return  # one that is there was kept because both fit (see `tabs.training.tab.make_room`)
+        return  # one that is there was kept because both fit (see `pipeline.training.start.make_room`)
     used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)
     asked, gpu = read_settings(folder), bool(gpu_name())
     needed = answering_bytes(asked, gpu=gpu)

@@ -3,7 +3,7 @@
 All of it is read from the run folders, so two windows, or a page that comes back tomorrow, show the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,6 @@ from pipeline.runs.folder import list_runs, run_size
 from pipeline.runs.manage import LONGEST_NAME, delete_run, duplicate_run, rename_run
 from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import command_line
-from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import status
 from pipeline.runs.view import find_run, forget, get_run, view_run
 from tabs.training.history_view import (
@@ -29,9 +28,10 @@ from tabs.training.history_view import (
 from tabs.training.plots import runs_figure
 from tabs.training.publish_box import PublishModelBox
 from tabs.training.run_panel import RunPanel, forget_plots
-from tabs.ui.events import PICKED, QUIET, Update, for_callers, guarded, open_to_all, reveal
+from tabs.training.settings_panel import SettingsPanel
+from tabs.ui.events import Update, for_callers, on, open_to_all, reveal
 from tabs.ui.table import PagedTable
-from tabs.ui.text import escape, memory, notice
+from tabs.ui.text import html, memory, notice
 from tabs.ui.watcher import Refresh
 
 MOST_COMPARED = 6
@@ -106,61 +106,46 @@ class HistoryPanel:
             elem_classes="paged",
         )
 
-    def wire(
-        self,
-        panel: RunPanel,
-        fill: Callable[[TrainingSettings], Update],
-        widgets: list[Any],
-        planned: Callable[..., Update],
-        plan: list[Any],
-    ) -> None:
+    def wire(self, panel: RunPanel, settings: SettingsPanel) -> Any:
         """Connect the widgets.
 
         Args:
             panel: shows the picked run above.
-            fill: fills the settings' `widgets`, after which `planned` makes the `plan` of their values.
+            settings: are filled with those of the picked run.
+
+        Returns:
+            The event after which the settings are others.
         """
-        self.panel, self.fill = panel, fill
-        shown = [self.problem, *panel.outputs, panel.more, panel.opened, *self.details, *self.boxes]
+        self.panel, self.settings = panel, settings
+        shown = [*panel.everything, *self.details, *self.boxes]
         everything = [*shown, *self.outputs]
-        name, looks = panel.opened, panel.how
-        changed = [name, self.compared, *looks]
-
-        def on(event: Any, handler: Callable[..., Update], inputs: list[Any], outputs: list[Any]) -> Any:
-            return event(guarded(self.problem, handler), inputs, outputs, **QUIET)
-
+        name, problem = panel.opened, self.problem
+        changed = [name, self.compared, *panel.how]
         self.runs.wire(HistoryRows, [], [])
         self.publishing.wire(name)
-        gr.on(self.runs.table.select, guarded(self.problem, self.pick), looks, shown, **PICKED)
-        used = on(self.use.click, self.use_settings, [name], [self.problem, *widgets]).then(
-            planned, widgets, plan, **QUIET
-        )
+        on(self.runs.table.select, self.pick, panel.how, shown, problem=problem, picked=True)
+        used = on(self.use.click, self.use_settings, name, settings.widgets, problem=problem)
         reveal(used, "preset")
-        on(self.queue.click, self.enqueue, changed, everything)
-        on(self.copy.click, self.duplicate, changed, everything)
-        on(self.rename.click, self.ask_name, [name], [self.problem, self.name, *self.boxes])
-        on(self.rename_now.click, self.give_name, [self.name, *changed], everything)
-        on(self.name.submit, self.give_name, [self.name, *changed], everything)
-        on(self.delete.click, self.ask_whether, [name], [self.problem, self.lost, *self.boxes])
-        on(self.keep.click, self.close_boxes, [], [self.problem, *self.boxes])
-        on(self.delete_now.click, self.remove, changed, everything)
+        on(self.queue.click, self.enqueue, changed, everything, problem=problem)
+        on(self.copy.click, self.duplicate, changed, everything, problem=problem)
+        on(self.rename.click, self.ask_name, name, [self.name, *self.boxes], problem=problem)
+        on(self.rename_now.click, self.give_name, [self.name, *changed], everything, problem=problem)
+        on(self.name.submit, self.give_name, [self.name, *changed], everything, problem=problem)
+        on(self.delete.click, self.ask_whether, name, [self.lost, *self.boxes], problem=problem)
+        on(self.keep.click, self.close_boxes, None, self.boxes, problem=problem)
+        on(self.delete_now.click, self.remove, changed, everything, problem=problem)
         # One after another, and a pick that comes while an answer is under way counts: the newest choice is shown last.
-        gr.on(
-            [self.compared.input, self.mark.change],
-            guarded(self.problem, self.show_compared, clears=False),
-            self.compared,
-            [self.problem, self.curves, self.differences],
-            **PICKED,
-        )
-        self.mark.change(
-            guarded(self.problem, self.show_details, clears=False), name, [self.problem, *self.details], **PICKED
-        )
+        by_itself: dict[str, Any] = {"problem": problem, "clears": False, "picked": True}
+        curves = [self.curves, self.differences]
+        on([self.compared.input, self.mark.change], self.show_compared, self.compared, curves, **by_itself)
+        on(self.mark.change, self.show_details, name, self.details, **by_itself)
         gr.api(for_callers(training_runs), api_name="training_runs")
+        return used.then
 
     def wire_refresh(self, triggers: list[Any]) -> None:
         """Show the runs at these moments."""
         for trigger in triggers:
-            trigger(self.show, self._shown(), self.outputs, **QUIET)
+            on(trigger, self.show, self._shown(), self.outputs)
 
     def refreshes(self) -> list[Refresh]:
         """Keep the table true while runs begin and end."""
@@ -211,7 +196,7 @@ class HistoryPanel:
             file, command = export(folder), command_line(folder)
         return {
             self.picked: gr.Column(visible=True),
-            self.about: f"<h4>Run {escape(name)} <small>{memory(run_size(folder))} on the disk</small></h4>",
+            self.about: html("<h4>Run {} <small>{} on the disk</small></h4>", name, memory(run_size(folder))),
             self.queue: gr.Button(visible=status(folder).state == "new"),
             self.export: gr.DownloadButton(value=file, interactive=file is not None),
             self.command: command,
@@ -239,7 +224,7 @@ class HistoryPanel:
         view = view_run(get_run(name).name)
         if view is None:
             raise RunError(f"The settings of run {name} cannot be read; pick another.")
-        return self.fill(view.settings)
+        return self.settings.fill(view.settings)
 
     def enqueue(self, name: str, *shown: Any) -> Update:
         enqueue(get_run(name))

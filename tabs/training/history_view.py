@@ -10,7 +10,7 @@ from pipeline.runs.recipes import dataset_name, recipe
 from pipeline.runs.status import is_elsewhere, running_run
 from pipeline.runs.view import RunView, view_run
 from tabs.server.gradio_internals import upload_folder
-from tabs.training.run_view import history_row
+from tabs.training.run_words import RunFigures
 from tabs.training.settings_form import TERMS
 from tabs.ui.events import open_to_all
 from tabs.ui.text import memory
@@ -52,8 +52,9 @@ def _row(folder: Path) -> list[str]:
     view = view_run(folder.name)
     if view is None:
         return [folder.name, *["–"] * 6, memory(run_size(folder)), "✘ damaged"]
-    *told, state = history_row(view)
-    return [*told, memory(run_size(folder)), state]
+    settings, run = view.settings, RunFigures.of(view)
+    about = [view.name, settings.preset, settings.base_model]
+    return [*about, run.steps, run.loss, run.recall, run.before_after, memory(run_size(folder)), run.state]
 
 
 def pulse() -> tuple[Any, ...]:
@@ -90,9 +91,15 @@ def differing(views: Sequence[RunView]) -> list[list[str]]:
         for name in all_settings[0]
         if len({_shown(settings[name]) for settings in all_settings}) > 1
     ]
-    outcomes = [history_row(view) for view in views]
-    names = ("Steps", "Last loss", "Last recall check", "Before → after", "State")
-    return [*rows, *([words, *(row[at] for row in outcomes)] for at, words in enumerate(names, start=3))]
+    runs = [RunFigures.of(view) for view in views]
+    return [
+        *rows,
+        ["Steps", *(run.steps for run in runs)],
+        ["Last loss", *(run.loss for run in runs)],
+        ["Last recall check", *(run.recall for run in runs)],
+        ["Before → after", *(run.before_after for run in runs)],
+        ["State", *(run.state for run in runs)],
+    ]
 
 
 def _shown(value: Any) -> str:

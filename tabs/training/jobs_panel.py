@@ -4,24 +4,24 @@ The run itself is shown below like any other, from its folder, which the app bri
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import create_run
-from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import is_elsewhere, log_tail
 from pipeline.runs.view import view_run
 from pipeline.space.elsewhere import Job, cancel_elsewhere, machines, read_job, start_elsewhere
 from pipeline.space.watching import JOB_LOG
 from tabs.training.run_panel import RunPanel
-from tabs.ui.events import QUIET, Update, guarded
-from tabs.ui.text import escape, notice
+from tabs.training.settings_panel import SettingsPanel
+from tabs.ui.events import Update, on
+from tabs.ui.text import html, notice
 
 EXPLANATION = (
     "<p>For a model that this machine cannot train: the same training on a machine of Hugging Face Jobs, paid by the time "
@@ -49,16 +49,15 @@ def newest_job() -> tuple[Path, Job] | None:
     return max(found, key=lambda pair: pair[1].asked, default=None)
 
 
-def job_card(folder: Path, job: Job) -> str:
+def job_card(folder: Path, job: Job) -> Markup:
     """What a job does and costs, and the end of its log, as HTML."""
     price = "" if job.price is None else f" at ${job.price:.2f} an hour"
     cost = "" if job.cost is None else f" · about ${job.cost:.2f} so far"
     stage = STAGES.get(job.stage, job.stage.lower())
     said = f"Run {folder.name} · {job.hardware}{price} · the job {stage}{cost}"
     log = "\n".join(_last_lines(folder))
-    return f"<p>{escape(said)}</p>" + (
-        f"<pre class='small' style='white-space: pre-wrap'>{escape(log)}</pre>" if log else ""
-    )
+    end = html("<pre class='small' style='white-space: pre-wrap'>{}</pre>", log) if log else ""
+    return html("<p>{}</p>{}", said, end)
 
 
 def _last_lines(folder: Path) -> list[str]:
@@ -88,28 +87,23 @@ class AwayPanel:
         self.timer = gr.Timer(TICK_SECONDS, active=False)
         self.outputs = [self.cancel, self.said, self.timer]
 
-    def wire(self, panel: RunPanel, settings_of: Callable[..., TrainingSettings], widgets: list[Any]) -> None:
+    def wire(self, panel: RunPanel, settings: SettingsPanel) -> None:
         """Connect the widgets.
 
         Args:
             panel: shows the run below.
-            settings_of: the settings of the values of `widgets`.
+            settings: of the run.
         """
-        self.panel, self.settings_of = panel, settings_of
+        self.panel, self.settings = panel, settings
         # What is on is shown though the Hub cannot be asked for its hardware.
-        self.accordion.expand(self.show, None, self.outputs, **QUIET).then(
-            guarded(self.problem, self.offer, clears=False), None, [self.problem, self.hardware], **QUIET
-        )
-        self.go.click(
-            guarded(self.problem, self.begin),
-            [self.hardware, *widgets],
-            [self.problem, *self.outputs, *panel.outputs, panel.more, panel.opened],
-            show_progress_on=self.go,
-            concurrency_limit=1,
-            api_visibility="private",
-        )
-        self.cancel.click(guarded(self.problem, self.end), None, [self.problem, *self.outputs], **QUIET)
-        self.timer.tick(self.show, None, self.outputs, **QUIET)
+        unfolded = on(self.accordion.expand, self.show, None, self.outputs)
+        on(unfolded.then, self.offer, None, self.hardware, problem=self.problem, clears=False)
+        on(
+            self.go.click, self.begin, [self.hardware, *settings.widgets], [*self.outputs, *panel.everything],
+            problem=self.problem, progress_on=self.go, concurrency_limit=1,
+        )  # fmt: skip
+        on(self.cancel.click, self.end, None, self.outputs, problem=self.problem)
+        on(self.timer.tick, self.show, None, self.outputs)
 
     def offer(self) -> Update:
         """The hardware there is, each with its price."""
@@ -125,7 +119,7 @@ class AwayPanel:
             raise RunError("There is no dataset yet; generate one in the first tab.")
         if not hardware:
             raise RunError("No hardware is chosen; pick some in the list.")
-        folder = create_run(dataset, self.settings_of(*widgets))
+        folder = create_run(dataset, self.settings.read(*widgets))
         try:
             start_elsewhere(folder, hardware)
         except BaseException:

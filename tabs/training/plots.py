@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.runs.sweep import Trial
 from pipeline.runs.view import RunView
-from tabs.training.run_view import STATE_WORDS
+from tabs.training.run_words import STATE_WORDS
 from tabs.training.settings_form import TERMS
 from tabs.ui.text import escape
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.answering.kept_model import make_room
 from pipeline.dataset.card import LICENSES
 from pipeline.runs.folder import has_adapter
 from pipeline.runs.view import get_run
 from tabs.dataset.download_box import SAVE, pushed_notice, pushing_token, token_box
-from tabs.server.answering_model import make_room
 from tabs.server.gradio_internals import served
-from tabs.ui.events import QUIET, Update, guarded
-from tabs.ui.text import escape, notice, progress_bar
+from tabs.ui.events import Update, on
+from tabs.ui.text import html, notice, progress_bar
 
 FORMS = {
     "The adapter: small, needs its base": "adapter",
@@ -60,17 +60,13 @@ class PublishModelBox:
         """Args:
         name: of the picked run.
         """
-        buttons = [self.said, self.make, self.push]
-        made = self.make.click(
-            guarded(self.said, self.download), [name, self.form, self.license], [*buttons, self.ready], **QUIET
-        )
-        made.then(None, self.ready, None, js=SAVE).then(lambda: None, None, self.ready, api_visibility="private")
-        self.push.click(
-            guarded(self.said, self.send),
-            [name, self.form, self.repo, self.license, self.token, self.private],
-            [*buttons, self.token],
-            **QUIET,
-        )
+        buttons = [self.make, self.push]
+        chosen = [name, self.form, self.license]
+        made = on(self.make.click, self.download, chosen, [*buttons, self.ready], problem=self.said)
+        saved = on(made.then, None, self.ready, js=SAVE)
+        on(saved.then, lambda: None, None, self.ready)
+        typed = [name, self.form, self.repo, self.license, self.token, self.private]
+        on(self.push.click, self.send, typed, [*buttons, self.token], problem=self.said)
 
     def download(self, name: str, form: str, license: str | None) -> Iterator[Update]:
         from pipeline.publishing.publish import export_zip
@@ -106,7 +102,7 @@ class PublishModelBox:
         try:
             for step in steps:
                 address = step.address
-                yield {self.said: f"<p>{escape(step.text)} …</p>{progress_bar(step.done, step.total)}"}
+                yield {self.said: html("<p>{} …</p>{}", step.text, progress_bar(step.done, step.total))}
         except Exception:
             yield ready
             raise

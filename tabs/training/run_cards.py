@@ -6,7 +6,7 @@ from pipeline.answering.report import VERDICT_WORDS
 from pipeline.runs.status import log_tail
 from pipeline.runs.view import RunView
 from tabs.dataset.catalogue_view import short
-from tabs.training.run_view import STATE_WORDS
+from tabs.training.run_words import STATE_WORDS
 from tabs.ui.text import count, duration, escape, notice, significant
 
 

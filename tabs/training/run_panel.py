@@ -13,14 +13,15 @@ from pipeline.runs.folder import has_adapter
 from pipeline.runs.status import running_run
 from pipeline.runs.view import RunView, get_view, view_run
 from pipeline.space import awake
+from pipeline.training.start import resume_run
 from tabs.server.gradio_internals import written
 from tabs.training.plots import details_figure, training_figure
 from tabs.training.run_cards import ending_card, message_list, probe_cells, run_headline
-from tabs.training.run_view import pace_line
-from tabs.ui.events import QUIET, Update, go_to, guarded, open_to_all
+from tabs.training.run_words import pace_line
+from tabs.ui.events import Update, go_to, on, open_to_all
 from tabs.ui.plots import SMOOTHING
 from tabs.ui.table import PagedTable
-from tabs.ui.text import count, escape, notice
+from tabs.ui.text import count, html, notice
 from tabs.ui.watcher import Refresh, recently
 
 _recent_look = recently(lambda name: view_run(name) or view_run())
@@ -77,14 +78,11 @@ class RunPanel:
 
     Attributes:
         opened: the name of the run that the user picked; empty for the one that is training, or the newest.
-        outputs: everything that `show` may change.
+        outputs: what `show` may change, but for the curves that are folded away.
+        everything: that, too, and which run is picked.
     """
 
-    def __init__(self, tabs: gr.Tabs, resume: Callable[[str], Any]) -> None:
-        """Args:
-        resume: goes on with the run of that name.
-        """
-        self._resume = resume
+    def __init__(self, tabs: gr.Tabs) -> None:
         with gr.Row():
             self.stop = gr.Button("Stop and keep", interactive=False, elem_id="stop", min_width=120)
             self.resume = gr.Button("Resume", visible=False, elem_id="resume", min_width=120)
@@ -109,6 +107,7 @@ class RunPanel:
             self.plot, self.looks, self.details, self.probe, *self.answers.outputs, self.said, self.messages,
             self.seen,
         ]  # fmt: skip
+        self.everything = [*self.outputs, self.more, self.opened]
         go_to(self.to_chat, tabs, "chat")
 
     def _build_more(self) -> None:
@@ -139,37 +138,27 @@ class RunPanel:
             problem: where sentences about problems go.
             after: what else on the page changes when a run began or ended, among the components `others`.
         """
-        everything = [problem, *self.outputs, self.more, self.opened, *others]
+        everything, run = [*self.everything, *others], [self.opened, *self.how]
 
-        def ended(update: Update) -> Update:
-            return update | after()
+        def going_on(name: str, *how: Any) -> Update:
+            return self.go_on(name, *how) | after()
 
-        self.stop.click(guarded(problem, self.end), None, [problem, self.stop], **QUIET)
-        self.resume.click(
-            guarded(problem, lambda name, *how: ended(self.go_on(name, *how))),
-            [self.opened, *self.how],
-            everything,
-            show_progress_on=self.resume,
-            concurrency_limit=1,
-            api_visibility="private",
-        )
-        self.discard.click(
-            guarded(problem, self.ask_to_discard), self.opened, [problem, self.question, self.asked], **QUIET
-        )
-        self.no.click(open_to_all(lambda: gr.Column(visible=False)), None, self.question, **QUIET)
-        self.yes.click(
-            guarded(problem, lambda name, *how: ended(self.throw_away(name, *how))),
-            [self.opened, *self.how],
-            everything,
-            **QUIET,
-        )
+        def thrown_away(name: str, *how: Any) -> Update:
+            return self.throw_away(name, *how) | after()
+
+        on(self.stop.click, self.end, None, self.stop, problem=problem)
+        on(
+            self.resume.click, going_on, run, everything,
+            problem=problem, progress_on=self.resume, concurrency_limit=1,
+        )  # fmt: skip
+        on(self.discard.click, self.ask_to_discard, self.opened, [self.question, self.asked], problem=problem)
+        on(self.no.click, open_to_all(lambda: gr.Column(visible=False)), None, self.question)
+        on(self.yes.click, thrown_away, run, everything, problem=problem)
         redrawn = [self.plot, self.more]
-        moved = [self.smoothing.input, self.log.input]
-        gr.on(moved, self.redraw, [self.opened, *self.how], redrawn, trigger_mode="always_last", **QUIET)
-        self.details.expand(open_to_all(lambda: True), None, self.unfolded, **QUIET).then(
-            self.redraw, [self.opened, *self.how], redrawn, **QUIET
-        )
-        self.details.collapse(open_to_all(lambda: False), None, self.unfolded, **QUIET)
+        on([self.smoothing.input, self.log.input], self.redraw, run, redrawn, picked=True)
+        unfolded = on(self.details.expand, open_to_all(lambda: True), None, self.unfolded)
+        on(unfolded.then, self.redraw, run, redrawn)
+        on(self.details.collapse, open_to_all(lambda: False), None, self.unfolded)
         self.answers.wire(lambda name: probe_cells(view_run(name)), [self.opened], [])
 
     def refreshes(self) -> list[Refresh]:
@@ -193,7 +182,7 @@ class RunPanel:
 
     def go_on(self, opened: str, *how: Any) -> Update:
         name = get_view(opened).name
-        self._resume(name)
+        resume_run(name)
         return self.show(view_run(name), *how)
 
     def ask_to_discard(self, opened: str) -> Update:
@@ -235,7 +224,7 @@ class RunPanel:
     def _pace(self, view: RunView) -> str:
         told = view.status.state == "running" or view.steps
         asleep = notice(awake.warning(), "hint") if view.status.state == "running" else ""
-        return f"<p class='pace'>{escape(pace_line(view))}</p>{asleep}" if told else ""
+        return html("<p class='pace'>{}</p>{}", pace_line(view), asleep) if told else ""
 
     def _probes(self, view: RunView) -> Update:
         probes = view.probes

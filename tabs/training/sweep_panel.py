@@ -3,10 +3,10 @@
 The runs and their queue are in the run folders; nothing here has to live for them to be trained.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError, SettingsError
@@ -18,11 +18,12 @@ from tabs.training.history_view import pulse, recent_pulse
 from tabs.training.plan_view import default_preset
 from tabs.training.plots import sweep_figure
 from tabs.training.run_panel import RunPanel
-from tabs.training.run_view import STATE_WORDS, history_row
+from tabs.training.run_words import STATE_WORDS, RunFigures
 from tabs.training.settings_form import TERMS
-from tabs.ui.events import PICKED, QUIET, Update, for_callers, guarded, open_to_all
+from tabs.training.settings_panel import SettingsPanel
+from tabs.ui.events import Update, for_callers, on, open_to_all
 from tabs.ui.table import PagedTable
-from tabs.ui.text import count, escape, notice
+from tabs.ui.text import count, html, notice
 from tabs.ui.watcher import Refresh
 
 NOTHING_ELSE = ""
@@ -86,14 +87,14 @@ def sweep_status(sweep: str = "") -> dict[str, Any]:
     name = sweep or next(iter(found), "")
     if name not in found:
         raise RunError("There is no such sweep." if sweep else "There is no sweep yet.")
-    return {"sweep": name, "runs": [_told(trial, view_run(trial.folder.name)) for trial in found[name]]}
+    return {"sweep": name, "runs": [_as_dict(trial, view_run(trial.folder.name)) for trial in found[name]]}
 
 
-def _told(trial: Trial, view: RunView | None) -> dict[str, Any]:
+def _as_dict(trial: Trial, view: RunView | None) -> dict[str, Any]:
     probe = view.probes[-1] if view and view.probes else {}
     state = view.status.state if view else "damaged"
-    told = {"run": trial.folder.name, "values": trial.values, "state": state}
-    return told | {"right": probe.get("right"), "asked": probe.get("total")}
+    recall = {"right": probe.get("right"), "asked": probe.get("total")}
+    return {"run": trial.folder.name, "values": trial.values, "state": state, **recall}
 
 
 def cancel_sweep() -> dict[str, Any]:
@@ -110,8 +111,8 @@ def _row(trial: Trial, view: RunView | None) -> list[str]:
     values = ", ".join(f"{TERMS[name]} {value}" for name, value in trial.values.items())
     if view is None:
         return [values, "–", "–", "–", "✘ damaged"]
-    _, _, _, steps, loss, recall, _, state = history_row(view)
-    return [values, recall, loss, steps, state]
+    run = RunFigures.of(view)
+    return [values, run.recall, run.loss, run.steps, run.state]
 
 
 def sweep_choices() -> list[tuple[str, str]]:
@@ -166,46 +167,39 @@ class SweepPanel:
         self.mark = gr.State(None)
         self.outputs = [self.cancel, self.which, self.mark]
 
-    def wire(self, panel: RunPanel, settings_of: Callable[..., TrainingSettings], widgets: list[Any]) -> None:
+    def wire(self, panel: RunPanel, settings: SettingsPanel) -> None:
         """Connect the widgets.
 
         Args:
             panel: shows the picked run above.
-            settings_of: the settings of the values of `widgets`.
+            settings: of every run, but for what is tried.
         """
-        self.panel, self.settings_of = panel, settings_of
+        self.panel, self.settings = panel, settings
         typed = [self.first, self.first_values, self.second, self.second_values]
-        counted = guarded(self.problem, self.count)
-        self.first.input(open_to_all(lambda name: EXAMPLES[name]), self.first, self.first_values, **PICKED).then(
-            counted, typed, [self.problem, self.go], **QUIET
-        )
-        self.second.input(
-            open_to_all(lambda name: EXAMPLES.get(name, "")), self.second, self.second_values, **PICKED
-        ).then(counted, typed, [self.problem, self.go], **QUIET)
+        for box, values in ((self.first, self.first_values), (self.second, self.second_values)):
+            filled = on(box.input, open_to_all(lambda name: EXAMPLES.get(name, "")), box, values, picked=True)
+            on(filled.then, self.count, typed, self.go, problem=self.problem)
         # Leaving the box counts, too: Gradio passes over the first thing that is typed into one in an accordion.
-        values = [event for box in (self.first_values, self.second_values) for event in (box.input, box.blur)]
-        gr.on(values, counted, typed, [self.problem, self.go], **PICKED)
-        self.go.click(
-            guarded(self.problem, self.begin),
-            [*typed, *widgets],
-            [self.problem, *self.outputs],
-            show_progress_on=self.go,
-            concurrency_limit=1,
-            api_visibility="private",
-        )
-        self.cancel.click(guarded(self.problem, self.end), self.which, [self.problem, *self.outputs], **QUIET)
+        moved = [event for box in (self.first_values, self.second_values) for event in (box.input, box.blur)]
+        on(moved, self.count, typed, self.go, problem=self.problem, picked=True)
+        on(
+            self.go.click, self.begin, [*typed, *settings.widgets], self.outputs,
+            problem=self.problem, progress_on=self.go, concurrency_limit=1,
+        )  # fmt: skip
+        on(self.cancel.click, self.end, self.which, self.outputs, problem=self.problem)
         # One after another, and a pick that comes while an answer is under way counts: the newest choice is shown last.
-        gr.on(
+        on(
             [self.which.input, self.mark.change],
-            guarded(self.problem, self.show_results, clears=False),
+            self.show_results,
             self.which,
-            [self.problem, self.said, self.plot, self.results, *self.table.outputs],
-            **PICKED,
+            [self.said, self.plot, self.results, *self.table.outputs],
+            problem=self.problem,
+            clears=False,
+            picked=True,
         )
         self.table.wire(lambda name: trial_rows(sweeps().get(name, [])), [self.which], [])
-        pick = guarded(self.problem, self.pick)
-        shown = [self.problem, *panel.outputs, panel.more, panel.opened]
-        self.table.table.select(pick, [self.which, *panel.how], shown, **PICKED)
+        picks = [self.which, *panel.how]
+        on(self.table.table.select, self.pick, picks, panel.everything, problem=self.problem, picked=True)
         gr.api(for_callers(start_sweep_of), api_name="start_sweep")
         gr.api(for_callers(sweep_status), api_name="sweep_status")
         gr.api(for_callers(cancel_sweep), api_name="cancel_sweep")
@@ -213,7 +207,7 @@ class SweepPanel:
     def wire_refresh(self, triggers: list[Any]) -> None:
         """Show what there is at these moments."""
         for trigger in triggers:
-            trigger(self.show, self.which, self.outputs, **QUIET)
+            on(trigger, self.show, self.which, self.outputs)
 
     def refreshes(self) -> list[Refresh]:
         """Show what is new whenever a run begins, ends or has measured its recall."""
@@ -231,7 +225,7 @@ class SweepPanel:
 
     def begin(self, first: str, first_values: str, second: str, second_values: str, *widgets: Any) -> Update:
         values = tried(first, first_values, second, second_values)
-        return self.show(begin_sweep(self.settings_of(*widgets), values))
+        return self.show(begin_sweep(self.settings.read(*widgets), values))
 
     def end(self, name: str) -> Update:
         cancel_queue()
@@ -280,7 +274,7 @@ class SweepPanel:
         }
 
 
-def _progress(views: list[RunView | None]) -> str:
+def _progress(views: list[RunView | None]) -> Markup:
     """How far a sweep is, and the best of it so far, as HTML."""
     states = [view.status.state if view else "damaged" for view in views]
     told = [f"{states.count(state)} {STATE_WORDS[state].split(' ', 1)[1]}" for state in STATE_WORDS if state in states]
@@ -288,4 +282,4 @@ def _progress(views: list[RunView | None]) -> str:
     best = max(measured, key=lambda v: v.probes[-1]["right"] / v.probes[-1]["total"], default=None)
     if best:
         told.append(f"best so far: {best.name} ({best.probes[-1]['right']} of {best.probes[-1]['total']} right)")
-    return f"<p>{escape(' · '.join(told))}</p>"
+    return html("<p>{}</p>", " · ".join(told))

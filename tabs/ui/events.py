@@ -15,10 +15,6 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api
 Progress is shown on no component, not only hidden: else the browser would tell every output, and all outputs of earlier events,
 of every state that the event goes through."""
 
-PICKED: dict[str, Any] = QUIET | {"trigger_mode": "always_last"}
-"""… and for what a person picks: a pick that comes while the answer to an earlier one is under way is answered after it. By
-Gradio's default it would be dropped, and the page would show something else than what is picked."""
-
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 Update = dict[Any, Any]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from tabs.ui.events import Update, open_to_all
+from tabs.ui.text import explain, notice
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class Refresh:
 
     Attributes:
         handler: gets the values of `inputs` and returns what becomes of `outputs`; an empty update while nothing is new.
+        problem: where its problems are shown as a sentence; without one they are in the log alone.
     """
 
     handler: Callable[..., Update]
     inputs: Sequence[Any]
     outputs: Sequence[Any]
+    problem: gr.HTML | None = None
 
 
 def together(parts: Sequence[Refresh]) -> Refresh:
@@ -56,14 +59,17 @@ def together(parts: Sequence[Refresh]) -> Refresh:
             own = [next(rest) for _ in part.inputs]
             try:
                 news |= part.handler(*own)
-            except Exception:
-                logger.exception("A part of the page could not be refreshed")
+            except Exception as error:
+                if part.problem:
+                    news[part.problem] = notice(explain(error))
+                else:
+                    logger.exception("A part of the page could not be refreshed")
         return news or gr.skip()
 
     return Refresh(
         tick,
         [component for part in parts for component in part.inputs],
-        list(dict.fromkeys(component for part in parts for component in part.outputs)),
+        list(dict.fromkeys(c for part in parts for c in (*part.outputs, part.problem) if c is not None)),
     )
 
 

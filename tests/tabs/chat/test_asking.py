@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import machine
-from pipeline.answering import run_model
+from pipeline.answering import kept_model, run_model
 from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
@@ -119,8 +119,8 @@ def test_a_model_that_has_no_room_beside_a_training_is_not_loaded(
 
 def test_a_model_is_loaded_before_anybody_asks_it(run: Path) -> None:
     answering_model.get_ready(run)
-    wait_for(answering_model.model_in_memory)
-    wait_for(lambda: not answering_model._getting_ready.locked())
+    wait_for(kept_model.model_in_memory)
+    wait_for(lambda: not kept_model.getting_ready.locked())
     kept = run_model.load_run(run)[0]
     assert asking.ask("How large is it?", run=run.name)["tuned"]["raw"]
     assert run_model.load_run(run)[0] is kept  # it was the one that was asked
@@ -131,7 +131,7 @@ def test_nothing_is_loaded_while_a_run_trains(run: Path, dataset: Dataset, tiny_
     launcher.start(training)
     try:
         answering_model.get_ready(run)
-        assert not answering_model._getting_ready.locked() and not answering_model.model_in_memory()
+        assert not kept_model.getting_ready.locked() and not kept_model.model_in_memory()
     finally:
         launcher.discard(training)
 
@@ -141,15 +141,15 @@ def test_a_model_that_cannot_be_loaded_is_told_by_the_first_question(run: Path, 
     shutil.copytree(run, broken, symlinks=True)
     (broken / "adapter" / "adapter_model.safetensors").write_bytes(b"torn")
     answering_model.get_ready(broken)
-    wait_for(lambda: not answering_model._getting_ready.locked())
-    assert not answering_model.model_in_memory()
+    wait_for(lambda: not kept_model.getting_ready.locked())
+    assert not kept_model.model_in_memory()
     answering_model.get_ready(broken)
-    assert not answering_model._getting_ready.locked()  # once is enough
+    assert not kept_model.getting_ready.locked()  # once is enough
     with pytest.raises(PipelineError, match="is broken"):
         asking.ask("How large is it?", run="broken")
 
 
 def test_a_training_waits_for_a_model_that_is_half_loaded_and_has_it_unloaded(run: Path) -> None:
     answering_model.get_ready(run)
-    assert answering_model.make_room(lambda: False)  # else nothing would be there yet, and be there a moment later
-    assert not answering_model.model_in_memory()
+    assert kept_model.make_room(lambda: False)  # else nothing would be there yet, and be there a moment later
+    assert not kept_model.model_in_memory()

@@ -56,7 +56,7 @@ OPEN = {
     *(
         "ChatTab.get_ready",
         "ChatTab.stop_answering",
-        "ChatTab.try_pattern",
+        "AnswersBox.try_pattern",
         "ComparePanel.open",
         "ComparePanel.open_picked",
         "ComparePanel.show_cards",
@@ -81,9 +81,9 @@ OPEN = {
     *("SweepPanel.pick", "SweepPanel.show", "SweepPanel.show_results", "TrainingTab.refresh"),
     *(
         "TrainingTab.show_plan",
-        "TrainingTab.use_base",
         "TrainingTab.get_ready",
-        "TrainingTab.use_preset",
+        "SettingsPanel.use_base",
+        "SettingsPanel.use_preset",
         "price_words",
         "StatusLine.load",
         "together.<locals>.tick",
@@ -93,13 +93,15 @@ OPEN = {
     # What only a page's own buttons do, without a name: opening and closing boxes, putting an example in.
     *(
         "CatalogueBox._wire_removal.<locals>.<lambda>",
+        "AnswersBox.wire.<locals>.<lambda>",
         "ChatTab._wire.<locals>.<lambda>",
+        "QuestionForm.wire.<locals>.<lambda>",
         "RunPanel.wire.<locals>.<lambda>",
     ),
     *("SweepPanel.wire.<locals>.<lambda>",),
 }
 """The handlers that visitors may call: they show what there is."""
-IN_MEASURE = {"ask", "ChatTab.ask_both", "ChatTab._wire.<locals>.<lambda>"}
+IN_MEASURE = {"ask", "ChatTab.ask_both", "AnswersBox.wire.<locals>.<lambda>"}
 """… a few times a minute: they ask the model, or keep a vote."""
 
 

@@ -19,14 +19,14 @@ from pipeline.runs.events import append_event
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
 from pipeline.runs.view import find_run, get_trained_run, view_run
+from pipeline.training.start import start_run
 from pipeline.writing.steps import key_for
 from tabs.chat.cards import Exchange, answer_card, exchange_card, question_card
 from tabs.dataset import catalogue_view as catalogues
-from tabs.training import history_view as runlist
-from tabs.training import plan_view as plans
-from tabs.training import run_view as runview
-from tabs.training import tab as training
+from tabs.training.history_view import HistoryRows
+from tabs.training.plan_view import will_it_learn
 from tabs.training.run_cards import ending_card, message_list
+from tabs.training.run_words import pace_line
 from tabs.training.settings_form import GROUPS, PRESET_WORDS, changes, mark_changed, settings_from, values_of
 from tabs.ui import text
 from tabs.ui.text import explain
@@ -227,15 +227,15 @@ def test_a_run_is_read_on_from_where_the_last_look_ended(home: Path) -> None:
     append_event(folder, "message", text=f"Loading {MARKUP}")
     view = view_run()
     assert view and (view.name, view.total) == (folder.name, 10)
-    assert runview.pace_line(view) == f"Loading {MARKUP} …"
+    assert pace_line(view) == f"Loading {MARKUP} …"
     assert "<script>" not in message_list(view)
     for step in (1, 2):
         append_event(folder, "step", step=step, total=10, loss=4.0 / step, tokens_per_second=250.0, memory_bytes=10**9)
     append_event(folder, "probe", step=2, right=1, total=4, answers=[])
     view = view_run(folder.name)
     assert view and len(view.steps) == 2
-    assert "step 2 of 10" in runview.pace_line(view) and "250 tokens/s" in runview.pace_line(view)
-    assert "25%" in runlist.HistoryRows()[0]
+    assert "step 2 of 10" in pace_line(view) and "250 tokens/s" in pace_line(view)
+    assert "25%" in HistoryRows()[0]
     (folder / "events.jsonl").write_text(json.dumps({"type": "started", "steps": 3}) + "\n")
     again = view_run()
     assert again and (again.total, again.steps) == (3, [])
@@ -253,20 +253,20 @@ def test_a_failed_run_shows_its_sentence_and_the_end_of_its_log(home: Path) -> N
 
 def test_the_plan_counts_exposures_and_warns(home: Path) -> None:
     dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
-    quick = plans.will_it_learn(PRESETS["quick"], dataset)
+    quick = will_it_learn(PRESETS["quick"], dataset)
     assert "✔ It should learn." in quick and "<style>" not in quick and "Changed" not in quick
     assert all(f"<dt>{name}</dt>" in quick for name in ("Repetition", "Length", "Left out", "Memory", "Time", "Disk"))
     few = settings_from("quick", "SmolLM2-135M-Instruct", {"max_steps": 2})
-    said = plans.will_it_learn(few, dataset)
+    said = will_it_learn(few, dataset)
     assert "✘ It will hardly learn." in said and "about 16 are needed" in said and "Fixed number of updates 2" in said
     assert "Set “Fixed number of updates” (max_steps) to" in said
-    original = plans.will_it_learn(PRESETS["original"], dataset)
+    original = will_it_learn(PRESETS["original"], dataset)
     assert "did not teach the small model any fact" in original and "(learning_rate) to 0.001." in original
 
 
 def test_a_base_that_is_not_here_yet_has_no_figures_and_its_name_is_text(home: Path) -> None:
     dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
-    said = plans.will_it_learn(settings_from("quick", MARKUP, {}), dataset)
+    said = will_it_learn(settings_from("quick", MARKUP, {}), dataset)
     assert "not known before this base model is on this machine" in said and "<script>" not in said
 
 
@@ -283,5 +283,5 @@ def test_what_differs_from_the_preset_is_marked_where_it_is_set() -> None:
 
 def test_without_a_dataset_no_run_is_made(home: Path) -> None:
     with pytest.raises(RunError, match="generate one in the first tab"):
-        training.start_run(PRESETS["quick"], None)
+        start_run(PRESETS["quick"], None)
     assert not (home / "runs").exists()

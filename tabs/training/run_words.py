@@ -1,7 +1,6 @@
-"""What a run folder says, made ready to be shown: its curve, its pace, its state.
+"""A run in words: its state, its pace, and the figures of its row in a table."""
 
-The folder is only read. Events are read on from where the last look ended, however many windows are watching.
-"""
+from dataclasses import dataclass
 
 from pipeline.runs.view import RunView, before_after, seconds_left
 from tabs.ui.text import duration, memory, significant
@@ -31,16 +30,28 @@ def pace_line(view: RunView) -> str:
     return " · ".join([*parts, f"peak memory {memory(last['memory_bytes'])}"])
 
 
-def history_row(view: RunView) -> list[str]:
-    """A run in the history: name, preset, base, steps, last loss, last recall, before → after, state."""
-    steps, probes = view.steps, view.probes
-    return [
-        view.name,
-        view.settings.preset,
-        view.settings.base_model,
-        f"{steps[-1]['step']} of {steps[-1]['total']}" if steps else "–",
-        significant(steps[-1]["loss"]) if steps else "–",
-        f"{probes[-1]['right'] / probes[-1]['total']:.0%}" if probes else "–",
-        before_after(view.folder),
-        STATE_WORDS[view.status.state],
-    ]
+@dataclass(frozen=True)
+class RunFigures:
+    """How far a run is and what it has come to, in words; a dash for what is not known.
+
+    Attributes:
+        loss, recall: of the last step, and of the last recall check.
+        before_after: the right answers of base and tuned.
+    """
+
+    steps: str
+    loss: str
+    recall: str
+    before_after: str
+    state: str
+
+    @classmethod
+    def of(cls, view: RunView) -> "RunFigures":
+        steps, probes = view.steps, view.probes
+        return cls(
+            steps=f"{steps[-1]['step']} of {steps[-1]['total']}" if steps else "–",
+            loss=significant(steps[-1]["loss"]) if steps else "–",
+            recall=f"{probes[-1]['right'] / probes[-1]['total']:.0%}" if probes else "–",
+            before_after=before_after(view.folder),
+            state=STATE_WORDS[view.status.state],
+        )
