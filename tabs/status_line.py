@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.machine import cores, on_zero_gpu
 from pipeline.runs.folder import list_runs
@@ -16,7 +17,7 @@ from pipeline.space.watching import is_on
 from pipeline.writing import job as generation
 from tabs.ui.activity import _doing
 from tabs.ui.events import Update, on, open_to_all
-from tabs.ui.text import count, duration, escape
+from tabs.ui.text import count, duration, html, html_of
 from tabs.ui.watcher import Refresh, recently
 
 
@@ -57,7 +58,7 @@ def kept() -> str:
     return f"{look.text}, {passed} ago" if look.done else f"{look.text} For {passed} now."
 
 
-def status_line() -> str:
+def status_line() -> Markup:
     """The whole line, as HTML."""
     newest = next((view_run(folder.name) for folder in list_runs()), None)
     trained = trained_runs()
@@ -70,8 +71,8 @@ def status_line() -> str:
     if said := kept():
         parts["kept"] = said
     busy = "" if parts["now"] == "idle" else " busy"
-    said = "".join(f"<span><b>{name}</b> {escape(value)}</span>" for name, value in parts.items())
-    return f'<div class="statusline{busy}" role="status" aria-label="Status">{said}</div>'
+    said = html_of(html("<span><b>{}</b> {}</span>", name, value) for name, value in parts.items())
+    return html('<div class="statusline{}" role="status" aria-label="Status">{}</div>', busy, said)
 
 
 _recent_line = recently(status_line)

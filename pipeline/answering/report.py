@@ -1,15 +1,16 @@
 """The comparison as a page and as Markdown: `report.html` (self-contained, nothing is loaded) and `report.md`.
 
-Titles, questions and answers are data from strangers: every one of them is escaped here.
+Titles, questions and answers are data from strangers: `Markup` escapes whatever is put into it.
 """
 
-import html
 import importlib.metadata
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
 from pipeline.answering.comparison import failures, training_end
@@ -59,22 +60,34 @@ def headline(comparison: dict[str, Any]) -> str:
     )
 
 
-def html_report(folder: Path, comparison: dict[str, Any]) -> str:
-    rows = "".join(_html_row(q) for q in comparison["questions"])
-    sides = "".join(f"<th>{name}</th>" for _, name in SIDES)
-    facts = "".join(
-        f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in _about(folder, comparison)
+def html_report(folder: Path, comparison: dict[str, Any]) -> Markup:
+    return Markup(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        "<title>Shelftalk: before and after</title><style>{style}</style>"
+        '<h1>Before and after</h1><p class="big">{headline}</p>'
+        "{curve}"
+        "{everything}"
+        '<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
+        "{failures}"
+        '<h2>How it was made</h2><div class="scroll"><table>{facts}</table></div></html>\n'
+    ).format(
+        style=Markup(_STYLE),
+        headline=headline(comparison),
+        curve=_curve(folder),
+        everything=_html_everything(folder),
+        sides=_all(Markup("<th>{}</th>").format(name) for _, name in SIDES),
+        rows=_all(map(_html_row, comparison["questions"])),
+        failures=_html_failures(folder),
+        facts=_html_rows(_about(folder, comparison)),
     )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Shelftalk: before and after</title><style>{_STYLE}</style>"
-        f'<h1>Before and after</h1><p class="big">{html.escape(headline(comparison))}</p>'
-        f"{_curve(folder)}"
-        f"{_html_everything(folder)}"
-        f'<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
-        f"{_html_failures(folder)}"
-        f'<h2>How it was made</h2><div class="scroll"><table>{facts}</table></div></html>\n'
-    )
+
+
+_all = Markup().join
+"""Pieces of HTML in a row."""
+
+
+def _html_rows(named: list[tuple[str, str]]) -> Markup:
+    return _all(Markup("<tr><th>{}</th><td>{}</td></tr>").format(name, said) for name, said in named)
 
 
 def _everything(folder: Path) -> list[tuple[str, str]]:
@@ -99,31 +112,33 @@ def _everything(folder: Path) -> list[tuple[str, str]]:
     return told if s["whole"] else [*told, ("Note", "the asking was stopped, so these are not all questions")]
 
 
-def _html_everything(folder: Path) -> str:
-    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(said)}</td></tr>" for name, said in _everything(folder))
-    return f'<h2>Everything asked</h2><div class="scroll"><table>{rows}</table></div>' if rows else ""
+def _html_everything(folder: Path) -> Markup:
+    rows = _html_rows(_everything(folder))
+    table = Markup('<h2>Everything asked</h2><div class="scroll"><table>{}</table></div>')
+    return table.format(rows) if rows else rows
 
 
-def failures_html(everything: dict[str, Any] | None, shorten: Callable[[str], str] = str) -> str:
+def failures_html(everything: dict[str, Any] | None, shorten: Callable[[str], str] = str) -> Markup:
     """What the tuned model gets wrong, the first `SHOWN_FAILURES` of each sort; empty when nothing, or not asked.
 
     Args:
         everything: what `everything.json` holds, where there is one.
         shorten: how an answer is cut for the table.
     """
-    return "".join(_failed(name, rows, shorten) for name, rows in failures(everything).items()) if everything else ""
+    sorts = failures(everything).items() if everything else ()
+    return _all(_failed(name, rows, shorten) for name, rows in sorts)
 
 
-def _failed(name: str, rows: list[dict[str, Any]], shorten: Callable[[str], str]) -> str:
-    cells = "".join(
-        f'<tr><td>{html.escape(row["question"])}<div class="small">{html.escape(row.get("title", ""))}</div></td>'
-        f"<td>{html.escape(row['expected'])}</td><td>{html.escape(shorten(row['answer'] or row['raw']))}</td></tr>"
+def _failed(name: str, rows: list[dict[str, Any]], shorten: Callable[[str], str]) -> Markup:
+    line = Markup('<tr><td>{}<div class="small">{}</div></td><td>{}</td><td>{}</td></tr>')
+    cells = _all(
+        line.format(row["question"], row.get("title", ""), row["expected"], shorten(row["answer"] or row["raw"]))
         for row in rows[:SHOWN_FAILURES]
     )
-    return (
-        f'<h3>{name} ({len(rows)})</h3><div class="scroll"><table><tr><th>Question</th><th>Expected</th><th>Tuned</th></tr>'
-        f'{cells}</table></div><p class="small">{_more(rows)}</p>'
-    )
+    return Markup(
+        '<h3>{} ({})</h3><div class="scroll"><table><tr><th>Question</th><th>Expected</th><th>Tuned</th></tr>'
+        '{}</table></div><p class="small">{}</p>'
+    ).format(name, len(rows), cells, _more(rows))
 
 
 def _more(rows: list[dict[str, Any]]) -> str:
@@ -137,30 +152,33 @@ def _read_everything(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _html_failures(folder: Path) -> str:
+def _html_failures(folder: Path) -> Markup:
     lists = failures_html(_read_everything(folder))
-    return f"<h2>What it gets wrong</h2>{lists}" if lists else ""
+    return Markup("<h2>What it gets wrong</h2>{}").format(lists) if lists else lists
 
 
-def _html_row(question: dict[str, Any]) -> str:
-    title, asked = html.escape(question["title"]), html.escape(question["question"])
-    answers = "".join(_html_answer(question[side]) for side, _ in SIDES)
-    return (
-        f'<tr><td>{asked}<div class="small">{title} · {html.escape(kind_label(question["fact_kind"]))}</div></td>'
-        f"<td>{html.escape(question['expected'])}</td>{answers}<td>{question['change']}</td></tr>"
+def _html_row(question: dict[str, Any]) -> Markup:
+    return Markup(
+        '<tr><td>{asked}<div class="small">{title} · {kind}</div></td><td>{expected}</td>{answers}<td>{change}</td></tr>'
+    ).format(
+        asked=question["question"],
+        title=question["title"],
+        kind=kind_label(question["fact_kind"]),
+        expected=question["expected"],
+        answers=_all(_html_answer(question[side]) for side, _ in SIDES),
+        change=question["change"],
     )
 
 
-def _html_answer(answer: dict[str, str]) -> str:
+def _html_answer(answer: dict[str, str]) -> Markup:
     raw = answer["raw"]
     start = raw.find(answer["answer"]) if answer["answer"] else -1
-    if start < 0:
-        shown = html.escape(raw)
-    else:
+    shown: str = raw
+    if start >= 0:
         end = start + len(answer["answer"])
-        shown = f"{html.escape(raw[:start])}<mark>{html.escape(raw[start:end])}</mark>{html.escape(raw[end:])}"
+        shown = Markup("{}<mark>{}</mark>{}").format(raw[:start], raw[start:end], raw[end:])
     verdict = answer["verdict"]
-    return f'<td>{shown}<div class="small {verdict}">{VERDICT_WORDS[verdict]}</div></td>'
+    return Markup('<td>{}<div class="small {}">{}</div></td>').format(shown, verdict, VERDICT_WORDS[verdict])
 
 
 def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
@@ -242,13 +260,13 @@ def _versions() -> Iterator[str]:
             yield f"{name} {importlib.metadata.version(name)}"
 
 
-def _curve(folder: Path) -> str:
+def _curve(folder: Path) -> Markup:
     """Loss and recall over the steps, as an inline picture."""
     events, _ = read_events(folder)
     steps = [(e["step"], e["loss"]) for e in events if e["type"] == "step"]
     probes = [(e["step"], e["right"] / e["total"]) for e in events if e["type"] == "probe" and e["total"]]
     if len(steps) < 2:
-        return ""
+        return Markup()
     last, top = steps[-1][0], max(loss for _, loss in steps) or 1.0
     left, width, height = 50, 840, 220
 
@@ -258,18 +276,21 @@ def _curve(folder: Path) -> str:
     loss_line = " ".join(f"{x(s):.1f},{height - 30 - (height - 50) * v / top:.1f}" for s, v in steps)
     recall = [(x(s), height - 30 - (height - 50) * r, r) for s, r in probes]
     recall_line = " ".join(f"{a:.1f},{b:.1f}" for a, b, _ in recall)
-    dots = "".join(
-        f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4" fill="#14713d"/>'
-        f'<text x="{a:.1f}" y="{b - 9:.1f}" text-anchor="middle" font-size="12" fill="#14713d">{r:.0%}</text>'
-        for a, b, r in recall
+    dot = Markup(
+        '<circle cx="{0:.1f}" cy="{1:.1f}" r="4" fill="#14713d"/>'
+        '<text x="{0:.1f}" y="{2:.1f}" text-anchor="middle" font-size="12" fill="#14713d">{3:.0%}</text>'
     )
-    return (
-        f'<svg viewBox="0 0 {width} {height + 20}" role="img" aria-label="Loss and recall while it trained">'
-        f'<polyline points="{loss_line}" fill="none" stroke="#3b6fd4" stroke-width="1.5"/>'
-        f'<polyline points="{recall_line}" fill="none" stroke="#14713d" stroke-width="2" stroke-dasharray="5 4"/>{dots}'
-        f'<line x1="{left}" y1="{height - 30}" x2="{width - left}" y2="{height - 30}" stroke="#8894a4"/>'
-        f'<text x="{left}" y="{height}" font-size="13" fill="#3b6fd4">loss (top {top:.2g})</text>'
-        f'<text x="{width / 2}" y="{height}" font-size="13" text-anchor="middle" fill="#667080">{last} steps</text>'
-        f'<text x="{width - left}" y="{height}" font-size="13" text-anchor="end" fill="#14713d">'
-        f"recall on held-out questions</text></svg>"
-    )
+    return Markup(
+        '<svg viewBox="0 0 {width} {whole}" role="img" aria-label="Loss and recall while it trained">'
+        '<polyline points="{loss_line}" fill="none" stroke="#3b6fd4" stroke-width="1.5"/>'
+        '<polyline points="{recall_line}" fill="none" stroke="#14713d" stroke-width="2" stroke-dasharray="5 4"/>{dots}'
+        '<line x1="{left}" y1="{bottom}" x2="{right}" y2="{bottom}" stroke="#8894a4"/>'
+        '<text x="{left}" y="{height}" font-size="13" fill="#3b6fd4">loss (top {top:.2g})</text>'
+        '<text x="{middle}" y="{height}" font-size="13" text-anchor="middle" fill="#667080">{last} steps</text>'
+        '<text x="{right}" y="{height}" font-size="13" text-anchor="end" fill="#14713d">'
+        "recall on held-out questions</text></svg>"
+    ).format(
+        width=width, height=height, whole=height + 20, bottom=height - 30, left=left, right=width - left,
+        middle=width / 2, top=top, last=last, loss_line=loss_line, recall_line=recall_line,
+        dots=_all(dot.format(a, b, b - 9, r) for a, b, r in recall),
+    )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.dataset.store import Dataset
 from pipeline.files import home
 from pipeline.machine import ZERO_GPU_TRAINING, free_disk, on_zero_gpu
@@ -14,7 +16,7 @@ from pipeline.training.plan.advice import ENOUGH_EXPOSURES, Finding, plain
 from pipeline.training.plan.plan import Plan, plan_run
 from tabs.dataset.rows_view import pairs_of
 from tabs.training.settings_form import TERMS, changes, mark_changed
-from tabs.ui.text import count, duration, escape, memory
+from tabs.ui.text import count, duration, html, html_of, memory
 
 CPU_PACE = {EMBEDDED: 230}
 """Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
@@ -34,44 +36,47 @@ def training_rows(dataset: Dataset) -> list[dict[str, Any]]:
     return [row for row in pairs_of(dataset) if row["split"] == "train"]
 
 
-def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> str:
+def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> Markup:
     """The verdict, the figures, what to change, and marks on the settings that differ from the preset, as HTML.
 
     Raises:
         SettingsError: nothing would be trained.
     """
     if on_zero_gpu():
-        return f"<h4>Will it learn?</h4><p class='big wrong'><b>✘ Not here.</b> {escape(ZERO_GPU_TRAINING)}</p>"
+        return html("<h4>Will it learn?</h4><p class='big wrong'><b>✘ Not here.</b> {}</p>", ZERO_GPU_TRAINING)
     plan = plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
-    figures = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in plan_figures(settings, plan))
+    figures = html_of(html("<dt>{}</dt><dd>{}</dd>", *figure) for figure in plan_figures(settings, plan))
     # The headline tells the worst one in full.
     told = plan.findings[1:] if plan.verdict else plan.findings
-    found = "".join(f"<li>{escape(f.said)}<br>{change_words(f)}</li>" for f in told)
-    return (
-        f"<h4>Will it learn?</h4>{verdict(plan)}<dl>{figures}</dl>{f'<ul>{found}</ul>' if found else ''}"
-        f"{changed_words(settings)}{mark_changed(settings)}"
-    )
+    found = html_of(html("<li>{}<br>{}</li>", finding.said, change_words(finding)) for finding in told)
+    return html(
+        "<h4>Will it learn?</h4>{}<dl>{}</dl>{}{}{}",
+        verdict(plan), figures, html("<ul>{}</ul>", found) if found else "", changed_words(settings),
+        mark_changed(settings),
+    )  # fmt: skip
 
 
-def verdict(plan: Plan) -> str:
+def verdict(plan: Plan) -> Markup:
     """The headline, and the change that would help most, as HTML."""
     if plan.verdict:
         worst = plan.findings[0]
-        return f"<p class='big wrong'><b>✘ {plan.verdict}.</b> {escape(worst.said)}</p><p>{change_words(worst)}</p>"
+        words = (plan.verdict, worst.said, change_words(worst))
+        return html("<p class='big wrong'><b>✘ {}.</b> {}</p><p>{}</p>", *words)
     but = f"; {count(len(plan.findings), 'remark')} below" if plan.findings else ""
-    return f"<p class='big right'><b>✔ It should learn.</b> Each fact is seen often enough{but}.</p>"
+    return html("<p class='big right'><b>✔ It should learn.</b> Each fact is seen often enough{}.</p>", but)
 
 
 def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]]:
-    """What the run will do, as (name, figure in words) in HTML."""
+    """What the run will do, as (name, figure in words); one is HTML."""
     enough = plan.exposures >= ENOUGH_EXPOSURES
-    mark = f"<span class='{'right' if enough else 'wrong'}'>{'✔' if enough else '✘'}</span>"
+    mark = html("<span class='{}'>{}</span>", *(("right", "✔") if enough else ("wrong", "✘")))
+    repeated = f"each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"
     batches = "all at once"
     if (plan.processes, plan.accumulation) != (1, 1):
         on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
         batches = f"{plan.micro_batch} at once{on_each}, batches per update: {plan.accumulation}"
     rows = [
-        ("Repetition", f"{mark} each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"),
+        ("Repetition", html("{} {}", mark, repeated)),
         ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({batches})"),
         ("Left out", left_out_words(settings, plan)),
         ("Memory", memory_words(plan)),
@@ -125,14 +130,14 @@ def last_pace(base_model: str) -> dict[str, Any]:
     return last | {"check_seconds": last["probe_seconds"] / len(view.probes)}
 
 
-def change_words(finding: Finding) -> str:
+def change_words(finding: Finding) -> Markup:
     """The change that would help, as HTML."""
     if not finding.setting:
-        return f"→ {escape(finding.advice)}" if finding.advice else ""
-    words = f"Set “{escape(TERMS[finding.setting])}” ({finding.setting}) to {escape(plain(finding.value))}."
-    return f"<b>→ {words}</b> {escape(finding.advice)}".strip()
+        return html("→ {}", finding.advice) if finding.advice else Markup()
+    words = f"Set “{TERMS[finding.setting]}” ({finding.setting}) to {plain(finding.value)}."
+    return html("<b>→ {}</b> {}", words, finding.advice).strip()
 
 
-def changed_words(settings: TrainingSettings) -> str:
+def changed_words(settings: TrainingSettings) -> Markup:
     changed = changes(settings)
-    return f"<p class='small'>Changed from the preset: {escape(', '.join(changed))}</p>" if changed else ""
+    return html("<p class='small'>Changed from the preset: {}</p>", ", ".join(changed)) if changed else Markup()

@@ -7,7 +7,7 @@ from pipeline.runs.sweep import Trial
 from pipeline.runs.view import RunView
 from tabs.training.run_words import STATE_WORDS
 from tabs.training.settings_form import TERMS
-from tabs.ui.text import escape
+from tabs.ui.text import escape, html
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -214,5 +214,5 @@ def _sweep_cell(view: RunView | None) -> tuple[float | None, str]:
         return None, STATE_WORDS[view.status.state] if view else "✘ damaged"
     last = view.probes[-1]
     percent = 100 * last["right"] / last["total"]
-    going_on = f"<br>{STATE_WORDS['running']}" if view.status.state == "running" else ""
-    return percent, f"<b>{percent:.0f} %</b><br>{last['right']} of {last['total']}{going_on}"
+    going_on = html("<br>{}", STATE_WORDS["running"]) if view.status.state == "running" else ""
+    return percent, html("<b>{:.0f} %</b><br>{} of {}{}", percent, last["right"], last["total"], going_on)

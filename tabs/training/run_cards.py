@@ -1,16 +1,18 @@
-"""A run's headline, ending, messages and recall checks as HTML. All text in them is a stranger's, and is escaped here."""
+"""A run's headline, ending, messages and recall checks as HTML."""
 
 from typing import Any
+
+from markupsafe import Markup
 
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.runs.status import log_tail
 from pipeline.runs.view import RunView
 from tabs.dataset.catalogue_view import short
 from tabs.training.run_words import STATE_WORDS
-from tabs.ui.text import count, duration, escape, notice, significant
+from tabs.ui.text import count, duration, html, html_of, notice, significant
 
 
-def ending_card(view: RunView) -> str:
+def ending_card(view: RunView) -> Markup:
     """What came of a run and what to do next, as HTML; empty while it goes on."""
     last, said = view.ending, view.status.message
     if view.status.state == "finished":
@@ -23,14 +25,14 @@ def ending_card(view: RunView) -> str:
         kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept; you may resume."
         return notice(said or kept, "hint" if said else "done")
     if view.status.state == "failed":
-        tail = escape(log_tail(view.folder, 15))
-        log = f"<details><summary>The end of the log</summary><pre>{tail}</pre></details>" if tail else ""
-        return f"{notice(said or 'The training failed.')}{notice(_what_is_left(view), 'hint')}{log}"
+        tail = log_tail(view.folder, 15)
+        log = html("<details><summary>The end of the log</summary><pre>{}</pre></details>", tail) if tail else Markup()
+        return notice(said or "The training failed.") + notice(_what_is_left(view), "hint") + log
     if view.status.state == "new":
         return notice("This run was made and not started yet: press “Start this run”.", "hint")
     if view.status.state == "queued":
         return notice("This run waits for its turn. It begins when the one before it has ended.", "hint")
-    return ""
+    return Markup()
 
 
 def _what_is_left(view: RunView) -> str:
@@ -67,12 +69,12 @@ def probe_cells(view: RunView | None) -> list[list[str]]:
     ]
 
 
-def message_list(view: RunView) -> str:
+def message_list(view: RunView) -> Markup:
     """What the run said, as HTML."""
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in view.messages) + "</ul>"
+    return html("<ul>{}</ul>", html_of(html("<li>{}</li>", text) for text in view.messages))
 
 
-def run_headline(view: RunView) -> str:
+def run_headline(view: RunView) -> Markup:
     """A run's name, state and settings, as HTML."""
     about = [STATE_WORDS[view.status.state], f"preset {view.settings.preset}", view.settings.base_model]
-    return f"<h3>Run {escape(view.name)} <small>{escape(' · '.join(about))}</small></h3>"
+    return html("<h3 data-state='{}'>Run {} <small>{}</small></h3>", view.status.state, view.name, " · ".join(about))

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.errors import RunError
 from pipeline.runs import launcher
@@ -221,10 +222,10 @@ class RunPanel:
         more = {self.more: gr.Plot(value=_details(view.mark))} if unfolded else {}
         return {self.plot: gr.Plot(value=_figure(view.mark, smoothing, log), visible=True)} | more
 
-    def _pace(self, view: RunView) -> str:
+    def _pace(self, view: RunView) -> Markup:
         told = view.status.state == "running" or view.steps
         asleep = notice(awake.warning(), "hint") if view.status.state == "running" else ""
-        return html("<p class='pace'>{}</p>{}", pace_line(view), asleep) if told else ""
+        return html("<p class='pace'>{}</p>{}", pace_line(view), asleep) if told else Markup()
 
     def _probes(self, view: RunView) -> Update:
         probes = view.probes

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED
@@ -188,7 +189,7 @@ def changes(settings: TrainingSettings) -> list[str]:
     return [f"{TERMS[name]} {plain(values[name])}" for name in changed(settings)]
 
 
-def mark_changed(settings: TrainingSettings) -> str:
+def mark_changed(settings: TrainingSettings) -> Markup:
     """A style sheet that marks the settings which differ from the preset, and the groups that they are in.
 
     A style sheet leaves the widgets alone: to send 29 of them at every move of a slider would fight with the hand on it.
@@ -203,7 +204,8 @@ def mark_changed(settings: TrainingSettings) -> str:
             marks.append(
                 f'#group-{number} > .label-wrap > span:first-child::after {{ content: " · {inside} changed"; }}'
             )
-    return f"<style>{' '.join(marks)}</style>" if marks else ""
+    # A style sheet knows no escapes of HTML; all words in it are the presets'.
+    return Markup(f"<style>{' '.join(marks)}</style>") if marks else Markup()
 
 
 def _within_css(value: Any) -> str:
