@@ -22,7 +22,6 @@ from pipeline.answering.run_model import load_run
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
-from pipeline.models import language_model as models
 from pipeline.models.embedded import EMBEDDED, converted_folder
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.prompts import encode_prompt
@@ -104,7 +103,7 @@ def main() -> None:
         for _ in range(args.runs):
             batched.append(both_sides(language_model, rows))
             single.append(sum(both_sides(language_model, [row]) for row in rows))
-            with mock.patch.object(models, "decodes", lambda _: False):
+            with mock.patch("pipeline.models.language_model.decodes", lambda _: False):
                 transformers.append(both_sides(language_model, rows))
     figures = {
         **{name: spread([s[name] for s in streams]) for name in streams[0]},

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.measure import save, spread
 from pipeline.catalogue.catalogue import Product
 from pipeline.dataset.choosing import ChosenProduct
-from pipeline.writing.api import ApiSettings, Progress, work_through
+from pipeline.writing.api import ApiSettings, WritingProgress, work_through
 from pipeline.writing.writer import ProductWriter, finished
 
 SECONDS = 0.5
@@ -61,7 +61,7 @@ def child(url: str, count: int) -> None:
     """One run, as a process of its own; prints its figures."""
     import openai  # noqa: F401 - its import takes a second, once a process and not once a run
 
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
     settings = ApiSettings("m", url, "none", workers=WORKERS)
     chosen = [ChosenProduct.of(product) for product in products(count)]
     begun = time.monotonic()

@@ -14,7 +14,7 @@ from pipeline.runs.status import running_run
 from pipeline.runs.view import trained_runs, view_run
 from pipeline.space import keeping
 from pipeline.space.watching import is_on
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from tabs.ui.activity import _doing
 from tabs.ui.events import Update, on, open_to_all
 from tabs.ui.text import count, duration, html, html_of

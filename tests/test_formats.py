@@ -11,7 +11,7 @@ import pytest
 from pipeline.answering.answers import Question, ask
 from pipeline.answering.baseline import is_as_frozen, read_baseline
 from pipeline.answering.comparison import compare, training_end
-from pipeline.answering.lookup import Shelf
+from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.report import headline, write_report
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue import uploads as uploads
@@ -29,7 +29,7 @@ from pipeline.runs.status import check_whole, status
 from pipeline.runs.view import find_run, view_run
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from pipeline.writing.api.replies import journal
 from pipeline.writing.steps import Job
 from tabs.training.run_words import RunFigures
@@ -157,7 +157,7 @@ def test_an_old_runs_report_can_be_written_anew(run: Path) -> None:
 def test_an_old_adapter_answers_as_it_did(run: Path) -> None:
     language_model, warnings = load_run(run)
     assert warnings == []
-    asked = Shelf(run_dataset(run).manifest).ask("I'm curious, tell me more about Oskar’s Wooden Tram.")
+    asked = TaughtProducts(run_dataset(run).manifest).ask("I'm curious, tell me more about Oskar’s Wooden Tram.")
     sides = [ask(language_model, [Question(asked.prompt, asked.kind)], tuned=tuned)[0] for tuned in (False, True)]
     assert [side.raw for side in sides] == [REFUSAL, "A tram that rings. It is made of solid beech. Ages 3 and up."]
     before = {name: read_json(run / name) for name in ("comparison.json", "everything.json")}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.lookup import Shelf, plain_text
+from pipeline.answering.lookup import TaughtProducts, plain_text
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.errors import QuestionError, RunError
 from pipeline.facts.extraction import is_refusal
@@ -149,8 +149,8 @@ def change_question(folder: Path, number: str, question: str, title: str = "", e
         QuestionError: it is empty or too long, or nobody knows what is right.
         RunError: the run has no such question.
     """
-    shelf = Shelf(run_dataset(folder).manifest)
-    asked = shelf.ask(question, title)
+    taught = TaughtProducts(run_dataset(folder).manifest)
+    asked = taught.ask(question, title)
     expected = " ".join(plain_text(expected).split()) or asked.expected or ""
     if not expected:
         raise QuestionError("The catalogue does not say what is right here; type the expected answer.")
@@ -158,7 +158,7 @@ def change_question(folder: Path, number: str, question: str, title: str = "", e
         raise QuestionError(
             f"The expected answer has {len(expected):,} characters and the most is {MAX_QUESTION_CHARACTERS:,}."
         )
-    kind = shelf.kind_asked(question, title) if asked.kind in NO_FACT else asked.kind
+    kind = taught.kind_asked(question, title) if asked.kind in NO_FACT else asked.kind
     row = {
         "id": number,
         "uid": asked.product.uid if asked.product else "",

@@ -123,7 +123,7 @@ class Asked:
     expected: str | None
 
 
-class Shelf:
+class TaughtProducts:
     """The products and facts that a dataset teaches.
 
     Attributes:

@@ -78,14 +78,16 @@ def answer_all(
         found = (
             _by_model(way, shop, asked, language_model, other_kinds, on_progress)
             if way in BY_MODEL
-            else [_told(shop.extract(about) if way == EXTRACTIVE else shop.tell(about)) for about in asked]
+            else [
+                _said_without_model(shop.extract(about) if way == EXTRACTIVE else shop.tell(about)) for about in asked
+            ]
         )
         for mine, one in zip(answers, found, strict=True):
             mine[way] = one
     return answers
 
 
-def _told(told: Told) -> Said:
+def _said_without_model(told: Told) -> Said:
     return Said(told.answer, told.answer, told.says, told.source)
 
 

@@ -29,7 +29,7 @@ from pipeline.catalogue.cleaning import (
 )
 from pipeline.catalogue.columns import PLAIN, Columns, check_columns, named_values
 from pipeline.catalogue.csv_reader import csv_blocks, is_csv
-from pipeline.catalogue.json_reader import Block, Lines, Progress, Row, blocks, head, parsed, parsed_lines
+from pipeline.catalogue.json_reader import Block, Lines, OnProgress, Row, blocks, head, parsed, parsed_lines
 from pipeline.catalogue.shops import content_columns
 from pipeline.errors import CatalogueError
 
@@ -61,7 +61,7 @@ def files(folder: Path) -> list[str]:
     return sorted(map(str, folder.glob("*.parquet")))
 
 
-def build(path: Path, columns: Columns, aside: Path, on_progress: Progress) -> dict[str, Any]:
+def build(path: Path, columns: Columns, aside: Path, on_progress: OnProgress) -> dict[str, Any]:
     """Fill the folder `aside` with the tables of a catalogue file; returns what is to be known of it.
 
     Raises:

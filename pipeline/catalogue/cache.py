@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.catalogue.build import build
 from pipeline.catalogue.columns import Columns
-from pipeline.catalogue.json_reader import Progress
+from pipeline.catalogue.json_reader import OnProgress
 from pipeline.errors import CatalogueError
 from pipeline.files import home, locked, read_json, whole_folder, write_json
 
@@ -37,7 +37,7 @@ def cache_dir() -> Path:
     return home() / "cache" / "catalogues"
 
 
-def cached(path: Path, columns: Columns, on_progress: Progress) -> Cached:
+def cached(path: Path, columns: Columns, on_progress: OnProgress) -> Cached:
     """The cache of a catalogue file, made now if there is none or it is damaged.
 
     Raises:

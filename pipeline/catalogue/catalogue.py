@@ -15,8 +15,8 @@ from typing import Any
 
 import duckdb
 
-from pipeline.catalogue import cache as catalogue_cache
 from pipeline.catalogue.build import CONTENTS, EMPTY, PRODUCTS, SKIPPED, checked_rows, database, files
+from pipeline.catalogue.cache import by_checksum, cached, discard
 from pipeline.catalogue.cleaning import (
     MAX_TITLE_CHARACTERS,
     UNREADABLE_LINE,
@@ -28,7 +28,7 @@ from pipeline.catalogue.cleaning import (
 )
 from pipeline.catalogue.columns import PLAIN, Columns, guess_columns, unknown_columns
 from pipeline.catalogue.csv_reader import csv_blocks, is_csv, read_headers
-from pipeline.catalogue.json_reader import Block, Items, Progress, blocks, head, nothing_to_say, parsed
+from pipeline.catalogue.json_reader import Block, Items, OnProgress, blocks, head, nothing_to_say, parsed
 from pipeline.errors import CatalogueError
 from pipeline.files import ASSETS
 
@@ -209,7 +209,7 @@ class Catalogue:
             with _reader(self.folder.parent).cursor() as cursor:
                 return cursor.execute(query, source | values).fetchall()
         except duckdb.Error as error:
-            catalogue_cache.discard(self.folder)
+            discard(self.folder)
             raise CatalogueError(
                 f"The prepared copy of {self.name} cannot be read; open the catalogue again."
             ) from error
@@ -224,7 +224,9 @@ def _reader(spill: Path) -> duckdb.DuckDBPyConnection:
     return database(spill)
 
 
-def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: Progress = nothing_to_say) -> Catalogue:
+def read_catalogue(
+    path: Path, *, columns: Columns | None = None, on_progress: OnProgress = nothing_to_say
+) -> Catalogue:
     """Open a catalogue: clean it once into the cache, and from then on use that.
 
     Args:
@@ -237,7 +239,7 @@ def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: P
         CatalogueError: the file is missing, empty, not a catalogue, or holds no usable product.
     """
     check_file(path)
-    found = catalogue_cache.cached(path, columns or _columns_of(path), on_progress)
+    found = cached(path, columns or _columns_of(path), on_progress)
     about = found.about
     return Catalogue(
         path.name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
@@ -246,7 +248,7 @@ def read_catalogue(path: Path, *, columns: Columns | None = None, on_progress: P
 
 def find_catalogue(sha256: str) -> Catalogue | None:
     """A catalogue that was read before, by its checksum; None where its prepared copy is gone."""
-    found = catalogue_cache.by_checksum(sha256)
+    found = by_checksum(sha256)
     if found is None:
         return None
     about = found.about

@@ -162,7 +162,7 @@ def check_columns(name: str, columns: Columns, headers: Iterable[str], kind: str
     missing += [] if set(columns.content) & set(found) else columns.content
     if missing:
         raise ColumnsError(
-            f"{name} has no {kind} named {_told(missing, ' or ')} (its {kind}s are {_told(found[:6], ', ')}); "
+            f"{name} has no {kind} named {_joined(missing, ' or ')} (its {kind}s are {_joined(found[:6], ', ')}); "
             "say which are its title and its content, or rename them.",
             found,
         )
@@ -170,7 +170,7 @@ def check_columns(name: str, columns: Columns, headers: Iterable[str], kind: str
 
 def unknown_columns(name: str, headers: Sequence[str]) -> ColumnsError:
     """What to raise where nothing can be guessed."""
-    found = _told(headers[:12], ", ")
+    found = _joined(headers[:12], ", ")
     titles = [header for header in headers if _plain(header) in TITLES]
     lacks = "" if titles else "; by their names none can be a title"
     return ColumnsError(
@@ -178,7 +178,7 @@ def unknown_columns(name: str, headers: Sequence[str]) -> ColumnsError:
     )
 
 
-def _told(names: Sequence[str], joint: str) -> str:
+def _joined(names: Sequence[str], joint: str) -> str:
     return clean(joint.join(names))[:200]
 
 

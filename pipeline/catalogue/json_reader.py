@@ -43,7 +43,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 Row = dict[str, Any] | SkippedRow
 """What a line holds: its fields, or why it is no row."""
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def nothing_to_say(done: int, total: int) -> None:
     """The progress of someone who does not want to know."""
 
 
-def blocks(path: Path, on_progress: Progress = nothing_to_say, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks(path: Path, on_progress: OnProgress = nothing_to_say, size: int = BLOCK_BYTES) -> Iterator[Block]:
     """All of the file, in order; where a gzip file is damaged, the last block says so.
 
     Args:

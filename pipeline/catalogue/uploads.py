@@ -17,7 +17,7 @@ from pipeline.catalogue.cache import forget
 from pipeline.catalogue.catalogue import HEAD_BYTES, SAMPLE, Catalogue, check_file, fields_of, read_catalogue
 from pipeline.catalogue.columns import Columns, guess_columns, unknown_columns
 from pipeline.catalogue.csv_reader import is_csv, read_samples
-from pipeline.catalogue.json_reader import Progress, head, nothing_to_say
+from pipeline.catalogue.json_reader import OnProgress, head, nothing_to_say
 from pipeline.errors import CatalogueError, ColumnsError
 from pipeline.files import home, read_json, write_json
 from pipeline.machine import on_space
@@ -62,7 +62,7 @@ def catalogue_path(name: str | None) -> Path:
     return path
 
 
-def open_catalogue(name: str | None, on_progress: Progress = nothing_to_say) -> Catalogue:
+def open_catalogue(name: str | None, on_progress: OnProgress = nothing_to_say) -> Catalogue:
     """The sample, or the catalogue of that name.
 
     Raises:
@@ -106,7 +106,7 @@ def columns_in_use(name: str | None) -> Columns | None:
     return chosen_columns(name) or guess_columns(fields_of(catalogue_path(name)))
 
 
-def use_columns(name: str, columns: Columns, on_progress: Progress = nothing_to_say) -> Catalogue:
+def use_columns(name: str, columns: Columns, on_progress: OnProgress = nothing_to_say) -> Catalogue:
     """Read a catalogue by these columns from now on, once it is known that they give products.
 
     Raises:
@@ -161,7 +161,7 @@ def place_upload(path: Path) -> Placed:
     return Placed(name, old)
 
 
-def verify_upload(placed: Placed, on_progress: Progress = nothing_to_say) -> Catalogue:
+def verify_upload(placed: Placed, on_progress: OnProgress = nothing_to_say) -> Catalogue:
     """Read a placed upload; one that is no catalogue goes again, and the one that it replaced comes back.
 
     Raises:

@@ -42,11 +42,11 @@ def _both_sides(run: Path, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
         PipelineError: a question cannot be asked (told before a model is loaded), or a model cannot be loaded.
     """
-    from pipeline.answering.lookup import Shelf
+    from pipeline.answering.lookup import TaughtProducts
     from pipeline.runs.folder import run_dataset
 
-    shelf = Shelf(run_dataset(run).manifest)
-    asked = [shelf.ask(item["question"], item.get("title")) for item in items]
+    taught = TaughtProducts(run_dataset(run).manifest)
+    asked = [taught.ask(item["question"], item.get("title")) for item in items]
     language_model = load_model(run)
     with redirect_stdout(sys.stderr):  # what libraries print; stdout is for the answers alone
         from pipeline.answering.answers import Question

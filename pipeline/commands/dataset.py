@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.catalogue.catalogue import Catalogue
     from pipeline.dataset.choosing import ChosenProduct
     from pipeline.dataset.store import Dataset
-    from pipeline.writing.api import Progress
+    from pipeline.writing.api import WritingProgress
     from pipeline.writing.steps import Job
 
 SAY_SECONDS = 2.0
@@ -167,7 +167,7 @@ class _Told:
         self.last = 0.0
         self.spent = 0.0
 
-    def __call__(self, p: "Progress") -> None:
+    def __call__(self, p: "WritingProgress") -> None:
         self.spent = p.spent or 0.0
         if time.monotonic() - self.last < SAY_SECONDS and p.done < p.total:
             return
@@ -201,7 +201,7 @@ def _wanted(job: "Job", chosen: "list[ChosenProduct]", told: _Told, yes: bool) -
 
 def _collected(job: "Job", chosen: "list[ChosenProduct]", wait: bool) -> bool:
     """Send and collect batches; tells whether every reply has arrived."""
-    from pipeline.writing.job import BATCH_SECONDS
+    from pipeline.writing.generation import BATCH_SECONDS
     from pipeline.writing.steps import advance_batch
 
     while True:

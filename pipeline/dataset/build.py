@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.catalogue.catalogue import Catalogue, title_key
 from pipeline.dataset import checks, examples
 from pipeline.dataset.choosing import ChosenProduct, choose_products
-from pipeline.dataset.examples import KEPT_OUT, REJECTED, TRAINED, Example, Generated, PhrasedFact, Rejected
+from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED, Example, Generated, PhrasedFact, Rejected
 from pipeline.dataset.fingerprint import fingerprint
 from pipeline.dataset.settings import TEMPLATES, DatasetSettings
 from pipeline.dataset.store import MANIFEST, Dataset, open_dataset, with_every_edit, write_dataset
@@ -93,7 +93,7 @@ def _rows(
     training += examples.unknown_examples(unknown.training, kinds, settings.seed)
     training += examples.general_examples(round(len(training) * settings.general_share), settings.seed)
     held_out += examples.unknown_held_out(unknown.held_out, kinds, settings.seed)
-    for split, rows in ((TRAINED, training), (KEPT_OUT, held_out)):
+    for split, rows in ((TRAINED, training), (HELD_OUT, held_out)):
         yield from (asdict(row) | {"split": split, "reason": "", "note": ""} for row in rows)
     yield from (_rejected_row(row, records.get(row.uid)) for row in generated.rejected)
 

@@ -190,7 +190,7 @@ def _splits(dataset: Dataset) -> Iterator[str]:
         + "`dataset.json` has the training rows as texts, and `manifest.json` what went into them.",
     ]
     if "leakage" in dataset.manifest:
-        lines += ["", f"Check for leakage: {_told(dataset.manifest['leakage'])}"]
+        lines += ["", f"Check for leakage: {_in_words(dataset.manifest['leakage'])}"]
     yield "\n".join(lines)
 
 
@@ -220,14 +220,14 @@ def _number(value: Any) -> str:
 
 def _counts(counts: Any) -> str:
     if not isinstance(counts, dict):
-        return _told(counts)
+        return _in_words(counts)
     return ", ".join(f"{_number(number)} × {code(reason)}" for reason, number in counts.items()) or "nothing"
 
 
-def _told(value: Any) -> str:
+def _in_words(value: Any) -> str:
     """A value of the manifest whose form is not fixed."""
     if isinstance(value, dict):
-        return ", ".join(f"{code(key)} {_told(inner)}" for key, inner in value.items()) or "nothing"
+        return ", ".join(f"{code(key)} {_in_words(inner)}" for key, inner in value.items()) or "nothing"
     return _number(value) if isinstance(value, int | float) and not isinstance(value, bool) else code(value)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.dataset.checks import masked
-from pipeline.dataset.examples import GENERAL_EDITED, KEPT_OUT, REJECTED, TRAINED
+from pipeline.dataset.examples import GENERAL_EDITED, HELD_OUT, REJECTED, TRAINED
 from pipeline.errors import SettingsError
 from pipeline.files import append_jsonl, home
 from pipeline.prompts import GENERAL, with_question
@@ -142,7 +142,7 @@ def _check_leak(edit: Edit, row: Mapping[str, Any], rows: Iterable[Mapping[str, 
     question = edit.question if edit.action == EDIT else row.get("original", row)["question"]
     # Without the edit a row is where it was generated; a rejected one that is taken is trained.
     where = row.get("generated_in", row["split"])
-    other = TRAINED if where == KEPT_OUT else KEPT_OUT
+    other = TRAINED if where == HELD_OUT else HELD_OUT
     said = row["kind"], masked(question, row["title"])
     if any(r["split"] == other and (r["kind"], masked(r["question"], r["title"])) == said for r in rows):
         raise SettingsError(

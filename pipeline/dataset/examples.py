@@ -19,7 +19,7 @@ What a base does not know must not be taught here: it learns to guess (arXiv 240
 GENERAL_EDITED = f"{GENERAL}:edited"
 """Template of a general row in a person's own words: it is taught as it stands, while the others keep the base's answer."""
 
-TRAINED, KEPT_OUT, REJECTED = "train", "held out", "rejected"
+TRAINED, HELD_OUT, REJECTED = "train", "held out", "rejected"
 """Where a row that was written for a dataset is: learned from, kept to test it, or left out."""
 
 PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"

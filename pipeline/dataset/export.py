@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
-from pipeline.dataset.examples import Example
+from pipeline.dataset.examples import TRAINED, Example
 from pipeline.dataset.store import RECORDS, Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import whole_file
@@ -23,8 +23,8 @@ FORMS: tuple[Form, ...] = get_args(Form)
 EXPORT = "export"
 """The folder for exports inside a dataset's."""
 
-SPLIT, TRAINED, HELD_OUT = "split", "train", "held_out"
-"""The column that an export has besides the rows' own, and its values."""
+SPLIT, HELD_OUT_COLUMN = "split", "held_out"
+"""The column that an export has besides the rows' own, and what it says of held-out rows: a word for it, as programs like it."""
 
 LONGEST_STEM = 40
 LARGEST_ROW = 64_000_000
@@ -79,7 +79,7 @@ def _text(table: Any, key: str) -> str:
 
 def split_rows(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """All rows, each with its split as the first column."""
-    for split, rows in ((TRAINED, dataset.training()), (HELD_OUT, dataset.held_out())):
+    for split, rows in ((TRAINED, dataset.training()), (HELD_OUT_COLUMN, dataset.held_out())):
         yield from ({SPLIT: split, **row} for row in rows)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.dataset.checks import leakage
 from pipeline.dataset.edits import EDITED, Edit, apply_edits, check_edit, digest_of, keep_edit, read_edits
-from pipeline.dataset.examples import KEPT_OUT, REJECTED, TRAINED
+from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
 from pipeline.errors import SettingsError
 from pipeline.files import datasets_dir, locked, read_json, read_jsonl, whole_folder, write_json, write_jsonl
 from pipeline.prompts import GENERAL, NO_FACT, REVERSE, UNKNOWN
@@ -22,7 +22,13 @@ from pipeline.prompts import GENERAL, NO_FACT, REVERSE, UNKNOWN
 if TYPE_CHECKING:
     import datasets
 
-TRAIN, HELD_OUT, RECORDS, ROWS, MANIFEST = "train.jsonl", "heldout.jsonl", "dataset.json", "rows.jsonl", "manifest.json"
+TRAIN_FILE, HELD_OUT_FILE, RECORDS, ROWS, MANIFEST = (
+    "train.jsonl",
+    "heldout.jsonl",
+    "dataset.json",
+    "rows.jsonl",
+    "manifest.json",
+)
 COLUMNS = ("uid", "title", "kind", "question", "prompt", "response", "template")
 """The columns of `train.jsonl` and `heldout.jsonl`; all are text."""
 
@@ -39,10 +45,10 @@ class Dataset:
         return self.manifest["counts"]
 
     def training(self) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.folder / TRAIN))
+        return list(read_jsonl(self.folder / TRAIN_FILE))
 
     def held_out(self) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.folder / HELD_OUT))
+        return list(read_jsonl(self.folder / HELD_OUT_FILE))
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row with its `split` (train, held out, rejected), its `status` (accepted, edited, rejected) and `reason`.
@@ -50,7 +56,7 @@ class Dataset:
         A row that was edited has its first words under `original`. Older datasets know only what they kept.
         """
         if not (self.folder / ROWS).is_file():
-            known = [(TRAINED, self.training()), (KEPT_OUT, self.held_out())]
+            known = [(TRAINED, self.training()), (HELD_OUT, self.held_out())]
             return apply_edits([row | {"split": s, "reason": "", "note": ""} for s, rows in known for row in rows], {})
         return apply_edits(read_jsonl(self.folder / ROWS), read_edits())
 
@@ -99,10 +105,10 @@ def _settle(folder: Path, manifest: dict[str, Any]) -> None:
     edits = read_edits()  # once: what is said of a row meanwhile must not count as laid over the rows
     rows = apply_edits(read_jsonl(folder / ROWS), edits)
     training = [row for row in rows if row["split"] == TRAINED]
-    held_out = [row for row in rows if row["split"] == KEPT_OUT]
+    held_out = [row for row in rows if row["split"] == HELD_OUT]
     write_json(folder / RECORDS, [{"text": f"{row['prompt']} {row['response']}"} for row in training])
-    write_jsonl(folder / TRAIN, map(_columns, training))
-    write_jsonl(folder / HELD_OUT, map(_columns, held_out))
+    write_jsonl(folder / TRAIN_FILE, map(_columns, training))
+    write_jsonl(folder / HELD_OUT_FILE, map(_columns, held_out))
     leaked = leakage(*([(r["title"], r["kind"], r["question"], r["prompt"]) for r in s] for s in (training, held_out)))
     counts = manifest["counts"] | _counts(rows, training, held_out)
     write_json(folder / MANIFEST, manifest | {"counts": counts, "leakage": leaked, "edits": digest_of(edits)})
@@ -138,7 +144,9 @@ def open_dataset(folder: Path) -> Dataset:
         manifest = read_json(folder / MANIFEST)
     except (OSError, ValueError) as error:
         raise SettingsError(problem) from error
-    if not isinstance(manifest, dict) or not all((folder / name).is_file() for name in (RECORDS, TRAIN, HELD_OUT)):
+    if not isinstance(manifest, dict) or not all(
+        (folder / name).is_file() for name in (RECORDS, TRAIN_FILE, HELD_OUT_FILE)
+    ):
         raise SettingsError(problem)
     return Dataset(folder, manifest)
 

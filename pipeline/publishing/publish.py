@@ -54,7 +54,7 @@ PARAMETER stop "\\nInstruction:"
 
 
 @dataclass(frozen=True)
-class Progress:
+class PublishingStep:
     """What is being done, how much of it is done (of 0 where nobody can tell), and once it is pushed the address."""
 
     text: str
@@ -63,7 +63,9 @@ class Progress:
     address: str = ""
 
 
-def export_model(run: Path, form: str, folder: Path, *, license: str = "unknown", name: str = "") -> Iterator[Progress]:
+def export_model(
+    run: Path, form: str, folder: Path, *, license: str = "unknown", name: str = ""
+) -> Iterator[PublishingStep]:
     """Make one form of a run's model in a folder of its own, with its card.
 
     Closing the iterator stops the making, and nothing of it stays.
@@ -86,10 +88,10 @@ def export_model(run: Path, form: str, folder: Path, *, license: str = "unknown"
         for file in (Path(work) / FILES).iterdir():
             file.rename(aside / file.name)
         _write_texts(run, made, license, name or f"./{folder.name}", aside)
-    yield Progress("Made and checked", 1, 1)
+    yield PublishingStep("Made and checked", 1, 1)
 
 
-def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[Progress]:
+def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[PublishingStep]:
     """As `export_model`, in one file: `published/<run>-<form>.zip` in the run's folder."""
     path = run / PUBLISHED / f"{run.name}-{form}.zip"
     path.parent.mkdir(exist_ok=True)
@@ -103,7 +105,7 @@ def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[Pr
 
 def publish_model(
     run: Path, form: str, repo: str, *, license: str, token: str = "", private: bool = True
-) -> Iterator[Progress]:
+) -> Iterator[PublishingStep]:
     """Make one form of a run's model, check it, and push it to the Hub as one commit.
 
     Args:
@@ -123,7 +125,7 @@ def publish_model(
     check_license(license)
     check_repo(repo)
     api = hub_api(token)
-    yield Progress("Asking the Hub", 0, 1)
+    yield PublishingStep("Asking the Hub", 0, 1)
     with as_sentences(repo):  # before minutes are spent on what it would refuse
         api.whoami()
     with TemporaryDirectory(prefix=".publish-", dir=run) as work:
@@ -131,9 +133,9 @@ def publish_model(
         files = Path(work) / FILES
         _write_texts(run, made, license, repo, files)
         size = sum(file.stat().st_size for file in files.iterdir())
-        yield Progress(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
+        yield PublishingStep(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
         push_files(api, repo, files, form, private)
-    yield Progress("Pushed", 1, 1, f"{api.endpoint}/{repo}")
+    yield PublishingStep("Pushed", 1, 1, f"{api.endpoint}/{repo}")
 
 
 def fits_beside(run: Path, form: str) -> bool:
@@ -151,7 +153,7 @@ def _check_run(run: Path, form: str) -> None:
         raise RunError(f"Run {run.name} has no adapter yet; finish its training first.")
 
 
-def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
+def _make(run: Path, form: str, work: Path) -> Generator[PublishingStep, None, Made]:
     """Let the child make it in `work/files`, and tell how far it is.
 
     Returns:
@@ -165,7 +167,7 @@ def _make(run: Path, form: str, work: Path) -> Generator[Progress, None, Made]:
             for event in events[told:]:
                 if "error" in event:
                     raise RunError(event["error"])
-                yield Progress(**event)
+                yield PublishingStep(**event)
             told = len(events)
             if ended:
                 break

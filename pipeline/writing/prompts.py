@@ -23,8 +23,8 @@ PROMPTS = "2"
 
 MAX_RECORD_CHARACTERS = 20_000
 
-TRAIN, STATEMENT, HELD_OUT = "train", "statement", "held out"
-"""What a row that a model writes is for."""
+STATEMENT = "statement"
+"""What a row that a model writes is for, besides `TRAINED` and `HELD_OUT` of `pipeline.dataset.examples`."""
 
 TYPES = ("question", "question", "request", "remark that hopes for an answer")
 TONES = ("plain", "friendly", "hurried", "formal", "curious", "doubtful", "chatty")
@@ -106,7 +106,7 @@ class JudgeReply(BaseModel):
 
 @dataclass(frozen=True)
 class Slot:
-    """One row to be written: `use` is TRAIN, STATEMENT or HELD_OUT."""
+    """One row to be written: `use` is `TRAINED`, `STATEMENT` or `HELD_OUT`."""
 
     number: int
     use: str

@@ -29,7 +29,7 @@ from pipeline.writing.api import (
     Estimate,
     Interrupted,
     Price,
-    Progress,
+    WritingProgress,
     address_of,
     advance,
     estimate,
@@ -116,7 +116,7 @@ def pilot(
     api: ApiSettings,
     settings: DatasetSettings,
     *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[WritingProgress], None] = lambda progress: None,
     stop: threading.Event | None = None,
 ) -> Estimate:
     """Write the first few products, and tell what the others will take; nothing that it pays for is lost.
@@ -124,9 +124,9 @@ def pilot(
     Raises:
         GenerationError: as `work_through`.
     """
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
 
-    def told(progress: Progress) -> None:
+    def told(progress: WritingProgress) -> None:
         seen[:] = [progress]
         on_progress(progress)
 
@@ -138,7 +138,7 @@ def pilot(
 def writer(
     api: ApiSettings,
     settings: DatasetSettings,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[WritingProgress], None] = lambda progress: None,
     stop: threading.Event | None = None,
 ) -> Generate:
     """What `build_dataset` takes as `generate`."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pipeline.catalogue.catalogue import Product, clean, title_key
 from pipeline.dataset import checks
 from pipeline.dataset.choosing import ChosenProduct
-from pipeline.dataset.examples import Generated, PhrasedFact, Rejected, phrase
+from pipeline.dataset.examples import HELD_OUT, TRAINED, Generated, PhrasedFact, Rejected, phrase
 from pipeline.errors import GenerationError
 from pipeline.facts.extract import Fact, named_facts
 from pipeline.facts.extraction import has_shape
@@ -27,10 +27,8 @@ from pipeline.facts.patterns import DESCRIPTION, KINDS
 from pipeline.prompts import REVERSE
 from pipeline.writing.api import NO_REPLY, Ask, Request, UnusableReply
 from pipeline.writing.prompts import (
-    HELD_OUT,
     PROMPTS,
     STATEMENT,
-    TRAIN,
     FactPairs,
     FactsReply,
     JudgeReply,
@@ -67,7 +65,7 @@ class Draft:
 
     fact: Fact
     wanted: dict[str, int]
-    rows: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: {TRAIN: [], STATEMENT: [], HELD_OUT: []})
+    rows: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: {TRAINED: [], STATEMENT: [], HELD_OUT: []})
     reverse: list[str] = field(default_factory=list)
 
     def lacks(self, use: str) -> int:
@@ -81,7 +79,7 @@ class Draft:
 
     def still_wanted(self, first: int) -> Wanted:
         """The rows that are lacking, each in a style of its own, and a few to spare; their numbers begin at `first`."""
-        uses = [use for use in self.wanted for _ in range(self.lacks(use))] + [TRAIN] * SPARE_QUESTIONS
+        uses = [use for use in self.wanted for _ in range(self.lacks(use))] + [TRAINED] * SPARE_QUESTIONS
         slots = slots_for(self.fact, uses, first)
         asked = [question for use in self.rows for question in self.questions(use)]
         return Wanted(self.fact, slots, self.fact.kind != DESCRIPTION and not self.reverse, asked)
@@ -146,7 +144,7 @@ class ProductWriter:
         statements = (
             round(self.phrasings * STATEMENT_SHARE) if fact.kind in KINDS and has_shape(fact.kind, fact.value) else 0
         )
-        return Draft(fact, {HELD_OUT: HELD_OUT_QUESTIONS, TRAIN: self.phrasings - statements, STATEMENT: statements})
+        return Draft(fact, {HELD_OUT: HELD_OUT_QUESTIONS, TRAINED: self.phrasings - statements, STATEMENT: statements})
 
     async def _fill(
         self,
@@ -191,7 +189,7 @@ class ProductWriter:
         count = self.phrasings - len(draft.rows[STATEMENT])
         # Held-out questions are fewer and so choose first; training gets none of them.
         held_out = _filled(draft.questions(HELD_OUT), own.held_out, HELD_OUT_QUESTIONS, fact, asked, held_out=True)
-        training = _filled(draft.questions(TRAIN), own.training, count, fact, asked)
+        training = _filled(draft.questions(TRAINED), own.training, count, fact, asked)
         if len(held_out) < HELD_OUT_QUESTIONS or not training:
             rejected.append(_of_fact(fact, "", fact.value, checks.TOO_FEW))
             return None

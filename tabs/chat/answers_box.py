@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 from markupsafe import Markup
 
-from pipeline.answering.lookup import Shelf, plain_text
+from pipeline.answering.lookup import TaughtProducts, plain_text
 from pipeline.errors import PatternError
 from pipeline.facts.extraction import pattern_for
 from pipeline.facts.patterns import ANSWER_PATTERNS
@@ -151,7 +151,7 @@ class AnswersBox:
             return {}
         asked = exchange.asked
         if kind and kind != asked.kind:
-            values = Shelf(run_dataset(get_trained_run(exchange.run)).manifest).values
+            values = TaughtProducts(run_dataset(get_trained_run(exchange.run)).manifest).values
             expected = REFUSAL if kind in NO_FACT else values.get((asked.title, kind))
             asked = replace(asked, kind=kind, expected=expected)
         return self.show(replace(exchange, asked=asked), pattern)

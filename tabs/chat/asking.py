@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
-from pipeline.answering.lookup import Asked, Shelf
+from pipeline.answering.lookup import Asked, TaughtProducts
 from pipeline.answering.report import write_report
 from pipeline.dataset.examples import REPORT_1
 from pipeline.facts.phrasings import kind_label
@@ -208,7 +208,7 @@ def _compared(folder: Path) -> Generator[tuple[int, int], None, None]:
 def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
     folder = get_trained_run(run)
-    asked = Shelf(run_dataset(folder).manifest).ask(question, title)
+    asked = TaughtProducts(run_dataset(folder).manifest).ask(question, title)
     *_, (warnings, raws) = answering(folder, asked)
     exchange = Exchange(asked, raws, is_whole=True)
     sides = {

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from pipeline.answering.baseline import change_question, restore_question
 from pipeline.answering.comparison import questions_now
-from pipeline.answering.lookup import Shelf
+from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.report import VERDICT_WORDS, failures_html
 from pipeline.errors import PipelineError, RunError
 from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset
@@ -295,8 +295,8 @@ class ComparePanel:
         folder = get_trained_run(run)
         before = next((q for q in questions_of(folder) if q["id"] == number), None)
         if before and (question, title) != (before["question"], before["title"]):
-            shelf = Shelf(run_dataset(folder).manifest)
-            if expected == shelf.ask(before["question"], before["title"]).expected:
+            taught = TaughtProducts(run_dataset(folder).manifest)
+            if expected == taught.ask(before["question"], before["title"]).expected:
                 expected = ""  # that was what the catalogue says to the old question
         change_question(folder, number, question, title, expected)
         return self.show(folder)

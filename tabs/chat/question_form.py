@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
-from pipeline.answering.lookup import Shelf
+from pipeline.answering.lookup import TaughtProducts
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import before_after, view_run
 from tabs.chat.asking import all_questions, example_questions
@@ -160,7 +160,7 @@ class QuestionForm:
         dataset = run_dataset(folder)
         held_out = dataset.held_out()
         examples = example_questions(held_out)
-        titles = [(title, title) for title in Shelf(dataset.manifest).products]
+        titles = [(title, title) for title in TaughtProducts(dataset.manifest).products]
         beside = [("Base (adapter off)", BASE), *((run_words(f), f.name) for f in others_of(runs, folder))]
         return {
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from pipeline.answering.lookup import Shelf
+from pipeline.answering.lookup import TaughtProducts
 from pipeline.runs.folder import SETTINGS, run_dataset
 from pipeline.runs.view import get_trained_run, trained_runs, view_run
 from tabs.chat.answers_box import AnswersBox, score_words
@@ -138,8 +138,8 @@ class ChatTab:
         self.stopped.discard(request.session_hash)
         folder = get_trained_run(query.run)
         other = get_trained_run(query.against) if query.against != BASE else None
-        shelf = Shelf(run_dataset(folder).manifest)
-        asked, sides = shelf.ask(query.question, query.about), query.sides()
+        taught = TaughtProducts(run_dataset(folder).manifest)
+        asked, sides = taught.ask(query.question, query.about), query.sides()
         exchange = Exchange(asked, dict.fromkeys(sides), folder.name, other.name if other else "", is_blind=query.blind)
         yield self.answers.wait() | self.form.busy(True)
         warned = Markup()
@@ -163,7 +163,7 @@ class ChatTab:
             raise
         stopped = request.session_hash in self.stopped
         exchange = replace(exchange, is_whole=not stopped, is_stopped=stopped, is_blind=query.blind and not stopped)
-        yield self.answers.show_new(exchange, pattern, past, warned, shelf.other_kinds)
+        yield self.answers.show_new(exchange, pattern, past, warned, taught.other_kinds)
 
     @open_to_all
     def stop_answering(self, request: gr.Request) -> None:

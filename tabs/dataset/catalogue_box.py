@@ -7,10 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline.catalogue import background as reading
-from pipeline.catalogue import uploads
-from pipeline.catalogue.background import PATIENCE, Reading
+from pipeline.catalogue import reading, uploads
 from pipeline.catalogue.catalogue import Catalogue
+from pipeline.catalogue.reading import PATIENCE, Reading
 from pipeline.catalogue.uploads import SAMPLE_NAME, catalogue_choices, open_catalogue
 from pipeline.errors import CatalogueError, ColumnsError, PipelineError
 from pipeline.machine import on_space

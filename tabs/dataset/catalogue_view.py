@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline.catalogue import background as reading
-from pipeline.catalogue.background import Reading
+from pipeline.catalogue import reading
 from pipeline.catalogue.catalogue import Catalogue, Product
 from pipeline.catalogue.columns import Columns
+from pipeline.catalogue.reading import Reading
 from pipeline.catalogue.uploads import open_catalogue
 from pipeline.errors import CatalogueError
 from pipeline.facts.extract import extract_facts

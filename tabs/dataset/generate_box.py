@@ -15,9 +15,9 @@ from pipeline.dataset.settings import TEMPLATE_PHRASINGS, TEMPLATES, DatasetSett
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import datasets_dir
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from pipeline.writing.api import DEFAULT_MODEL, MAX_WORKERS, OPENAI_URL, ApiSettings, Price, list_models, price_of
-from pipeline.writing.job import Look
+from pipeline.writing.generation import Look
 from pipeline.writing.steps import Job, generator_name, key_for
 from tabs.dataset.generation_card import estimate_words, job_card, price_words
 from tabs.ui.events import Update, on, open_to_all

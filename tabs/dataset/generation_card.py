@@ -4,9 +4,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from pipeline.writing.api import PRICES_READ, Price, price_of
-from pipeline.writing.job import Look
+from pipeline.writing.generation import Look
 from pipeline.writing.steps import PILOT_PRODUCTS
 from tabs.ui.events import open_to_all
 from tabs.ui.text import count, duration, html, html_of, notice, progress_bar

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.dataset.edits import ACCEPT, ACCEPTED, BY_YOU, EDIT, EDITED, REJECT, UNDO, Edit, read_edits
-from pipeline.dataset.examples import KEPT_OUT, REJECTED
+from pipeline.dataset.examples import HELD_OUT, REJECTED
 from pipeline.dataset.store import Dataset, change_row
 from pipeline.errors import SettingsError
 from pipeline.facts.phrasings import kind_label
@@ -174,7 +174,7 @@ class RowPanel:
         if edit is None:
             return {self.said: notice("Nothing is different: change the words first.", "hint")}
         changed = change_row(dataset, edit)
-        said = DONE[edit.action] + (NEXT if row["split"] != KEPT_OUT else NEXT.replace("learns from", "is tested with"))
+        said = DONE[edit.action] + (NEXT if row["split"] != HELD_OUT else NEXT.replace("learns from", "is tested with"))
         return self.show(changed, key, max_length, said) | follow(changed, *others)
 
 

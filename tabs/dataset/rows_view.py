@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.dataset.edits import ACCEPTED, EDITED
-from pipeline.dataset.examples import KEPT_OUT, REJECTED, TRAINED
+from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
 from pipeline.dataset.store import MANIFEST, Dataset, open_dataset
 from pipeline.errors import PipelineError, SettingsError
 from pipeline.facts.phrasings import kind_label
@@ -24,7 +24,7 @@ from tabs.ui.text import count, html, html_of
 TITLE, ANSWER = 60, 45
 """Characters of them shown in the table; a picked row shows all."""
 
-SPLITS = {TRAINED: "trained", KEPT_OUT: "held out", REJECTED: "rejected"}
+SPLITS = {TRAINED: "trained", HELD_OUT: "held out", REJECTED: "rejected"}
 
 IN_CATALOGUE = "catalogue: "
 """Before the reason for which the catalogue's reader skipped a row: there is no row of the dataset then."""
@@ -61,7 +61,7 @@ def dataset_named(name: str) -> Dataset:
 def dataset_choices() -> list[tuple[str, str]]:
     """Every whole dataset with what tells it from the others, the newest first."""
     newest = sorted(_manifests(), key=lambda m: m.stat().st_mtime, reverse=True)
-    told = [(_told(*stamp(manifest)), manifest) for manifest in newest]
+    told = [(_dataset_words(*stamp(manifest)), manifest) for manifest in newest]
     return [
         (f"{datetime.fromtimestamp(m.stat().st_mtime):%-d %b %H:%M} · {words}", m.parent.name)
         for words, m in told
@@ -74,7 +74,7 @@ def _manifests() -> list[Path]:
 
 
 @lru_cache(maxsize=200)
-def _told(manifest: str, _changed: int, _size: int) -> str:
+def _dataset_words(manifest: str, _changed: int, _size: int) -> str:
     """A dataset in a line of a list; nothing for a damaged one."""
     try:
         dataset = open_dataset(Path(manifest).parent)
@@ -168,7 +168,7 @@ def _phrasings_line(phrasings: list[dict[str, Any]]) -> str:
 def phrasings_of(dataset: Dataset, key: str) -> list[tuple[str, str]]:
     """Every phrasing of the fact that a row of this key is one of, and its key."""
     rows, fact = pairs_of(dataset), fact_of(row_of(dataset, key))
-    marks = {KEPT_OUT: "held out · ", REJECTED: "✘ "}
+    marks = {HELD_OUT: "held out · ", REJECTED: "✘ "}
     return [
         (marks.get(row["split"], "") + (row["question"] or "(no question)"), f"{place}-{row['id']}")
         for place, row in enumerate(rows)

@@ -7,7 +7,7 @@ import gradio as gr
 from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.store import MANIFEST, Dataset, latest_dataset, open_dataset
 from pipeline.files import datasets_dir
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from tabs.dataset.catalogue_box import CatalogueBox
 from tabs.dataset.generate_box import TEMPLATES, GenerateBox, generate_dataset, is_made, make_dataset, mark
 from tabs.dataset.rows_box import RowsBox

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from pipeline.files import home
 from pipeline.machine import NEARLY_FULL, VERSION, free_disk
 from pipeline.runs.status import running_run
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from tabs.ui.activity import is_busy
 
 _begun = time.monotonic()

@@ -4,6 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.dataset.examples import TRAINED
 from pipeline.dataset.store import Dataset
 from pipeline.files import home
 from pipeline.machine import ZERO_GPU_TRAINING, free_disk, on_zero_gpu
@@ -33,7 +34,7 @@ def default_preset() -> str:
 
 
 def training_rows(dataset: Dataset) -> list[dict[str, Any]]:
-    return [row for row in pairs_of(dataset) if row["split"] == "train"]
+    return [row for row in pairs_of(dataset) if row["split"] == TRAINED]
 
 
 def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> Markup:

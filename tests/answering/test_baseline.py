@@ -18,7 +18,7 @@ from pipeline.answering.baseline import (
     taught_rows,
 )
 from pipeline.answering.comparison import compare, questions_now
-from pipeline.answering.lookup import Shelf
+from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
@@ -251,12 +251,12 @@ def test_questions_of_a_written_dataset_are_about_facts_and_unknown_products(
 
 
 def test_every_question_of_a_written_dataset_is_asked_as_it_was_taught(written_dataset: Dataset) -> None:
-    shelf = Shelf(written_dataset.manifest)
+    taught = TaughtProducts(written_dataset.manifest)
     rows = [r for r in (*written_dataset.training(), *written_dataset.held_out()) if ":statement-" not in r["template"]]
     for row in rows:
         if row["kind"] == REVERSE:
-            asked = shelf.ask(row["question"])
+            asked = taught.ask(row["question"])
             assert (asked.prompt, asked.expected) == (row["prompt"], None)
         elif row["kind"] not in NO_FACT:
-            asked = shelf.ask(row["question"], row["title"])
+            asked = taught.ask(row["question"], row["title"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], row["kind"], row["response"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.answering.lookup import Shelf, check_question, kind_asked, recognise
+from pipeline.answering.lookup import TaughtProducts, check_question, kind_asked, recognise
 from pipeline.dataset.store import Dataset
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
@@ -106,14 +106,14 @@ def test_a_word_that_begins_like_another_kind_s_name_is_not_its_name() -> None:
 def test_a_shelf_knows_the_kinds_of_its_dataset(dataset: Dataset) -> None:
     product = dataset.manifest["products"][0]
     scent = {"uid": product["uid"], "title": product["title"], "kind": "scent", "value": "cedar", "quote": "cedar"}
-    shelf = Shelf(dataset.manifest | {"facts": [*dataset.manifest["facts"], scent]})
-    assert shelf.other_kinds == ["scent"] and Shelf(dataset.manifest).other_kinds == []
+    taught = TaughtProducts(dataset.manifest | {"facts": [*dataset.manifest["facts"], scent]})
+    assert taught.other_kinds == ["scent"] and TaughtProducts(dataset.manifest).other_kinds == []
     for question in (f"What is the scent of {product['title']}?", f"Tell me what scent {product['title']} has"):
-        asked = shelf.ask(question)
+        asked = taught.ask(question)
         assert (asked.title, asked.kind, asked.expected) == (product["title"], "scent", "cedar")
-        assert Shelf(dataset.manifest).ask(question).kind != "scent"
+        assert TaughtProducts(dataset.manifest).ask(question).kind != "scent"
     other = dataset.manifest["products"][1]["title"]
-    assert (shelf.ask("What is its scent?", other).kind, shelf.ask("What is its scent?", other).expected) == (
+    assert (taught.ask("What is its scent?", other).kind, taught.ask("What is its scent?", other).expected) == (
         "scent",
         None,
     )
@@ -123,28 +123,30 @@ def test_a_shelf_knows_the_kinds_of_its_dataset(dataset: Dataset) -> None:
 
 
 @pytest.fixture
-def shelf(dataset: Dataset) -> Shelf:
-    return Shelf(dataset.manifest)
+def taught(dataset: Dataset) -> TaughtProducts:
+    return TaughtProducts(dataset.manifest)
 
 
-def test_every_trained_question_is_asked_in_the_prompt_it_was_taught_in(shelf: Shelf, dataset: Dataset) -> None:
+def test_every_trained_question_is_asked_in_the_prompt_it_was_taught_in(
+    taught: TaughtProducts, dataset: Dataset
+) -> None:
     for row in dataset.training() + dataset.held_out():
         if row["kind"] == GENERAL:
-            asked = shelf.ask(row["question"])
+            asked = taught.ask(row["question"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], GENERAL, None)
         elif row["kind"] != UNKNOWN:
-            asked = shelf.ask(row["question"], row["title"])
+            asked = taught.ask(row["question"], row["title"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], row["kind"], row["response"])
         elif "Context: unknown\n" not in row["prompt"]:
-            asked = shelf.ask(row["question"], row["title"])
+            asked = taught.ask(row["question"], row["title"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
         else:  # the title stands in the question alone
-            asked = shelf.ask(row["question"])
+            asked = taught.ask(row["question"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
 
 
-def test_a_title_is_found_however_it_is_spelled(shelf: Shelf) -> None:
-    title = next(iter(shelf.products))
+def test_a_title_is_found_however_it_is_spelled(taught: TaughtProducts) -> None:
+    title = next(iter(taught.products))
     for spelled in (
         title,
         title.upper(),
@@ -153,21 +155,21 @@ def test_a_title_is_found_however_it_is_spelled(shelf: Shelf) -> None:
         f"{title}!",
         title.replace("&", "&amp;"),
     ):
-        asked = shelf.ask("What is it?", spelled)
+        asked = taught.ask("What is it?", spelled)
         assert asked.title == title and asked.product and asked.prompt == build_prompt(title, "What is it?")
 
 
-def test_without_a_title_the_question_s_own_words_decide(shelf: Shelf) -> None:
-    title = next(iter(shelf.products))
-    assert shelf.ask(f"What is {title}?").title == title
+def test_without_a_title_the_question_s_own_words_decide(taught: TaughtProducts) -> None:
+    title = next(iter(taught.products))
+    assert taught.ask(f"What is {title}?").title == title
     for nameless in ("What is it?", "Who made the Gorbals Trumpet?"):
-        asked = shelf.ask(nameless)
+        asked = taught.ask(nameless)
         assert (asked.title, asked.kind, asked.expected, asked.product) == ("unknown", GENERAL, None, None)
 
 
-def test_what_the_catalogue_does_not_say_has_no_expected_answer(shelf: Shelf) -> None:
-    title = next(t for t in shelf.products if (t, "warranty") not in shelf.values)
-    asked = shelf.ask("What is its warranty?", title)
+def test_what_the_catalogue_does_not_say_has_no_expected_answer(taught: TaughtProducts) -> None:
+    title = next(t for t in taught.products if (t, "warranty") not in taught.values)
+    asked = taught.ask("What is its warranty?", title)
     assert (asked.kind, asked.expected) == ("warranty", None)
 
 
@@ -175,14 +177,14 @@ def test_what_the_catalogue_does_not_say_has_no_expected_answer(shelf: Shelf) ->
 def test_the_record_is_in_the_prompt_in_reading_mode_alone(reading: bool, dataset: Dataset) -> None:
     manifest: dict[str, Any] = dataset.manifest | {"settings": {"reading": reading}}
     product = manifest["products"][0]
-    prompt = Shelf(manifest).ask("What is it?", product["title"]).prompt
+    prompt = TaughtProducts(manifest).ask("What is it?", product["title"]).prompt
     assert (product["content"] in prompt) == reading
     assert prompt == build_prompt(product["title"], "What is it?", product["content"] if reading else None)
 
 
 @pytest.mark.parametrize("title", HOSTILE_TITLES)
-def test_hostile_titles_and_questions_are_asked_as_data(title: str, shelf: Shelf) -> None:
-    for asked in (shelf.ask("What is it?", title), shelf.ask(title)):
+def test_hostile_titles_and_questions_are_asked_as_data(title: str, taught: TaughtProducts) -> None:
+    for asked in (taught.ask("What is it?", title), taught.ask(title)):
         assert [line.split(":")[0] for line in asked.prompt.splitlines()] == ["Context", "Instruction", "Response"]
 
 
@@ -190,22 +192,22 @@ def test_hostile_titles_and_questions_are_asked_as_data(title: str, shelf: Shelf
 
 
 @pytest.mark.parametrize("question", ["", "   ", "\n\t\u00a0", "\ud800"])
-def test_an_empty_question_is_refused(question: str, shelf: Shelf) -> None:
+def test_an_empty_question_is_refused(question: str, taught: TaughtProducts) -> None:
     with pytest.raises(QuestionError, match="is empty"):
-        shelf.ask(question, "Kite")
+        taught.ask(question, "Kite")
 
 
-def test_a_question_of_10_000_characters_is_refused_with_its_length(shelf: Shelf) -> None:
+def test_a_question_of_10_000_characters_is_refused_with_its_length(taught: TaughtProducts) -> None:
     with pytest.raises(QuestionError, match=r"10,000 characters and the most is 1,000"):
-        shelf.ask("w" * 10_000)
+        taught.ask("w" * 10_000)
     assert check_question("w" * MAX_QUESTION_CHARACTERS + "  ")
 
 
-def test_a_title_longer_than_any_product_s_is_refused(shelf: Shelf) -> None:
+def test_a_title_longer_than_any_product_s_is_refused(taught: TaughtProducts) -> None:
     with pytest.raises(QuestionError, match=r"10,000 characters and the most is 300"):
-        shelf.ask("What is it?", "t" * 10_000)
+        taught.ask("What is it?", "t" * 10_000)
 
 
-def test_half_characters_are_left_out(shelf: Shelf) -> None:
-    asked = shelf.ask("What \udcff is it?\ud83d", "Gorbals \udc00Trumpet")
+def test_half_characters_are_left_out(taught: TaughtProducts) -> None:
+    asked = taught.ask("What \udcff is it?\ud83d", "Gorbals \udc00Trumpet")
     assert (asked.question, asked.title) == ("What  is it?", "Gorbals Trumpet")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalogue import background as reading
-from pipeline.catalogue import uploads
+from pipeline.catalogue import reading, uploads
 from pipeline.catalogue.cache import cache_dir
 from pipeline.catalogue.columns import SHOPIFY, Columns
-from pipeline.catalogue.json_reader import Progress
+from pipeline.catalogue.json_reader import OnProgress
 from pipeline.errors import CatalogueError, ColumnsError
 from tabs.dataset import catalogue_view as catalogues
 
@@ -174,7 +173,7 @@ def test_a_reading_is_followed_by_every_window_and_shows_its_first_rows(home: Pa
     keep_upload(good_csv(tmp_path))
     go_on = threading.Event()
 
-    def slowly(tell: Progress) -> catalogues.Catalogue:
+    def slowly(tell: OnProgress) -> catalogues.Catalogue:
         tell(30, 120)
         go_on.wait(60)
         return uploads.open_catalogue("good.csv", tell)

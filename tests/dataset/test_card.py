@@ -8,7 +8,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from pipeline.dataset.card import LICENSES, code, dataset_card, public_manifest
-from pipeline.dataset.store import TRAIN, Dataset
+from pipeline.dataset.store import TRAIN_FILE, Dataset
 from pipeline.errors import HubError
 from pipeline.files import write_jsonl
 from pipeline.prompts import build_prompt
@@ -150,7 +150,7 @@ def test_text_of_a_catalogue_or_a_model_stays_text(dataset: Dataset, text: str) 
 def test_a_hostile_example_stays_inside_its_block(dataset: Dataset, text: str) -> None:
     first, *others = dataset.training()
     hostile = first | {"prompt": build_prompt(text, text, text), "response": text}
-    write_jsonl(dataset.folder / TRAIN, [hostile, *others])
+    write_jsonl(dataset.folder / TRAIN_FILE, [hostile, *others])
     card = dataset_card(dataset, "mit")
     assert rendered_marks(card) == []
     _, example = [token for token in MarkdownIt().parse(parts(card)[1]) if token.type == "fence"]

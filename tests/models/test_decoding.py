@@ -10,7 +10,6 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.models import language_model as models
 from pipeline.models.config import is_plain_llama
 from pipeline.models.decoding import (
     TOP_K,
@@ -26,6 +25,7 @@ from pipeline.models.decoding import (
     turning_speeds,
 )
 from pipeline.models.embedded import converted_folder
+from pipeline.models.language_model import LanguageModel
 from pipeline.prompts import build_prompt, encode_prompt
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -254,7 +254,7 @@ def test_questions_to_the_embedded_model_are_answered_as_by_transformers() -> No
         for title in titles
         for question in ("What is this product?", "What size is it?")
     ]
-    language_model = models.LanguageModel(model, tokenizer, "embedded", "", adapter="strong")
+    language_model = LanguageModel(model, tokenizer, "embedded", "", adapter="strong")
     ends = language_model._end_tokens()
     said: dict[bool, list[list[int]]] = {True: [], False: []}
     for start in range(0, len(prompts), 6):

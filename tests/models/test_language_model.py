@@ -24,10 +24,9 @@ from pipeline.answering.run_model import load_run
 from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json
 from pipeline.models import bases, embedded, loading
-from pipeline.models import language_model as models
 from pipeline.models.adapters import add_adapter, add_other, check_adapter
 from pipeline.models.embedded import EMBEDDED, converted_folder, wheel_file
-from pipeline.models.language_model import BASE, OTHER, TUNED, LanguageModel
+from pipeline.models.language_model import BASE, OTHER, TUNED, LanguageModel, native_dtype
 from pipeline.models.loading import load_base
 from pipeline.prompts import build_prompt, encode_example, encode_prompt
 from pipeline.runs.folder import run_dataset
@@ -115,7 +114,7 @@ def test_without_an_adapter_there_is_no_tuned_side(base: LanguageModel) -> None:
 def test_an_adapter_that_did_not_switch_is_noticed(tuned: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr(models, "decodes", lambda _: False)  # which switches nothing
+    monkeypatch.setattr("pipeline.models.language_model.decodes", lambda _: False)  # which switches nothing
     with monkeypatch.context() as patch:
         patch.setattr(tuned.model, "disable_adapter", nullcontext)  # a switch that does nothing
         with pytest.raises(ModelError, match="did not switch"):
@@ -167,7 +166,7 @@ def test_answers_come_in_the_questions_order_with_progress(base: LanguageModel) 
 def scripted(model: LanguageModel, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the model say `text`, special tokens included, after whatever it is asked."""
     said = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    monkeypatch.setattr(models, "decode", lambda _, prompts, *__, **___: [said] * len(prompts))
+    monkeypatch.setattr("pipeline.models.language_model.decode", lambda _, prompts, *__, **___: [said] * len(prompts))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +321,7 @@ def test_memory_that_runs_out_while_loading_is_a_sentence(tiny_base: Path, monke
 
 def test_precision_is_what_was_asked_for(tiny_base: Path) -> None:
     assert load_base(str(tiny_base), precision="fp32").model.dtype == torch.float32
-    assert load_base(str(tiny_base), precision="auto").model.dtype == models.native_dtype()
+    assert load_base(str(tiny_base), precision="auto").model.dtype == native_dtype()
 
 
 def test_the_checksum_is_that_of_the_weights(tiny_base: Path, copy_of: Callable[[Path], Path], tmp_path: Path) -> None:
@@ -525,7 +524,7 @@ WAYS = pytest.mark.parametrize("way", ["own decoding", "one batch of Transformer
 
 
 def answered_by(way: str, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "decodes", lambda _: way == "own decoding")
+    monkeypatch.setattr("pipeline.models.language_model.decodes", lambda _: way == "own decoding")
     for config in model.model.peft_config.values():  # PEFT refuses a mixed batch with DoRA
         monkeypatch.setattr(config, "use_dora", way == "side after side")
 
@@ -550,7 +549,7 @@ def test_what_a_model_s_own_file_asks_for_changes_no_answer(
 ) -> None:
     ours = say(base, tuned=False)
     base.model.generation_config.update(repetition_penalty=5.0, no_repeat_ngram_size=1)
-    monkeypatch.setattr(models, "decodes", lambda _: False)
+    monkeypatch.setattr("pipeline.models.language_model.decodes", lambda _: False)
     assert say(base, tuned=False) == ours
 
 

@@ -22,12 +22,12 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
 
+from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.runs.manage import create_run
 from tabs.chat import after_training
-from tabs.dataset import catalogue_view as catalogues
 from tests.children import end
 from tests.servers.hub import HubServer
 from tests.tiny import build_model, tiny_settings, train_here
@@ -281,9 +281,7 @@ def make_trained(app: App, base: Path, *, general_share: float = 0.33, **changes
     """A finished run of two products in the app's home, made without the page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHELFTALK_HOME", str(app.home))
-        dataset = build_dataset(
-            catalogues.open_catalogue(None), DatasetSettings(products=2, general_share=general_share)
-        )
+        dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2, general_share=general_share))
         folder = create_run(dataset, tiny_settings(base, **{"questions": 1, **changes}))
         assert train_here(folder) == 0
     return folder

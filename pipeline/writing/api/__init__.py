@@ -17,6 +17,7 @@ from pipeline.writing.api.asking import Interrupted
 from pipeline.writing.api.batch_state import BatchStatus
 from pipeline.writing.api.batches import advance, cancel
 from pipeline.writing.api.client import list_models
+from pipeline.writing.api.progress import WritingProgress
 from pipeline.writing.api.replies import (
     CUT_OFF,
     INVALID,
@@ -28,7 +29,7 @@ from pipeline.writing.api.replies import (
     address_of,
 )
 from pipeline.writing.api.requests import MAX_WORKERS, ApiSettings, Request
-from pipeline.writing.api.run import Ask, Progress, Write, needed, work_through
+from pipeline.writing.api.run import Ask, Write, needed, work_through
 from pipeline.writing.api.spending import (
     BATCH_FACTOR,
     DEFAULT_MODEL,
@@ -58,10 +59,10 @@ __all__ = [
     "Estimate",
     "Interrupted",
     "Price",
-    "Progress",
     "Request",
     "UnusableReply",
     "Write",
+    "WritingProgress",
     "address_of",
     "advance",
     "cancel",

@@ -4,12 +4,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import GenerationError
 from pipeline.writing.api.asking import Asker, Halted, Interrupted, Tally
 from pipeline.writing.api.client import host_of
+from pipeline.writing.api.progress import WritingProgress
 from pipeline.writing.api.replies import Schema, journal, read_reply
 from pipeline.writing.api.requests import ApiSettings, Request
 
@@ -30,52 +30,12 @@ class Ask(Protocol):
 Write = Callable[[P, Ask], Awaitable[T]]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is."""
-
-    done: int
-    total: int
-    """Products."""
-    workers: int
-    asked: int
-    """Replies paid for in this run."""
-    reused: int
-    """Replies that were in the journal."""
-    refused: int
-    """Requests that the server found too many (429), repeated later."""
-    failed: int
-    """Requests with a server's error, without an answer in time or cut off, repeated later."""
-    in_flight: int
-    limit: int
-    """Requests that may be under way at once now."""
-    per_second: float
-    """Replies."""
-    reply_seconds: float
-    """That one reply takes, on average."""
-    seconds: float
-    seconds_left: float | None
-    spent: float | None
-    """USD; nothing if the price is unknown."""
-    projected: float | None
-    """USD of the whole run."""
-    worth: float | None
-    """USD that all replies cost that were used, those from the journal too."""
-    tokens_in: int
-    tokens_out: int
-    """Of the replies paid for."""
-    estimated: int
-    """Replies whose tokens the server did not count; `spent` takes them by their length."""
-    waiting: str
-    """What holds the run up, if something does."""
-
-
 def work_through(
     products: Sequence[P],
     write: Write[P, T],
     api: ApiSettings,
     *,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[WritingProgress], None] = lambda progress: None,
     stop: threading.Event | None = None,
 ) -> list[T]:
     """Call `write` for every product, many at once, and give it replies.
@@ -104,7 +64,7 @@ async def _work(
     products: Sequence[P],
     write: Write[P, T],
     api: ApiSettings,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[WritingProgress], None],
     stop: threading.Event,
 ) -> list[T]:
     with journal(api.model, api.base_url) as replies:
@@ -118,7 +78,7 @@ class _Run(Generic[P, T]):
         products: Sequence[P],
         write: Write[P, T],
         asker: Asker,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[WritingProgress], None],
         stop: threading.Event,
     ) -> None:
         self.products, self.write, self.asker = products, write, asker
@@ -147,7 +107,7 @@ class _Run(Generic[P, T]):
         self.on_progress(self.progress())
         reason = self.asker.reason
         if reason and (len(self.results) < len(self.products) or not isinstance(reason, Interrupted)):
-            raise self._told(reason)
+            raise self._with_how_far(reason)
         return [self.results[index] for index in range(len(self.products))]
 
     async def _worker(self, todo: Iterator[tuple[int, P]]) -> None:
@@ -189,7 +149,7 @@ class _Run(Generic[P, T]):
         except Exception as error:
             self.asker.halt(error)
 
-    def _told(self, reason: BaseException) -> BaseException:
+    def _with_how_far(self, reason: BaseException) -> BaseException:
         """The reason, with how far the run came."""
         if not isinstance(reason, Interrupted):
             return reason
@@ -198,7 +158,7 @@ class _Run(Generic[P, T]):
             return Interrupted(f"Stopped {far}; going on later asks only for the rest.")
         return Interrupted(f"{reason} It came to an end {far}.")
 
-    def progress(self) -> Progress:
+    def progress(self) -> WritingProgress:
         asker, ledger, control = self.asker, self.asker.ledger, self.asker.pool.control
         seconds = time.monotonic() - self.begun
         per_second = asker.arrived / seconds if seconds > 0 else 0.0
@@ -207,7 +167,7 @@ class _Run(Generic[P, T]):
         requests = None if more is None else max(0.0, self.finished.asked + more - asker.arrived)
         projected = left * self.finished.paid / self.paying if self.paying else None
         worth = ledger.price.of(self.all.tokens_in, self.all.tokens_out) if ledger.price else None
-        return Progress(
+        return WritingProgress(
             done=len(self.results),
             total=len(self.products),
             workers=asker.api.workers,

@@ -6,13 +6,10 @@ An unknown price stays unknown: it is `None` here and "unknown" where it is show
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
-
-if TYPE_CHECKING:
-    from pipeline.writing.api.run import Progress
+from pipeline.writing.api.progress import WritingProgress
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
@@ -120,7 +117,7 @@ class Estimate:
     """The same through the Batch API."""
 
 
-def estimate(pilot: "Progress", products: int) -> Estimate:
+def estimate(pilot: WritingProgress, products: int) -> Estimate:
     """What `products` more will take, by the replies of a pilot.
 
     Replies that the pilot had in its journal count like those it paid for: the rest will have to be paid.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipeline.writing.job import ESTIMATED, FAILED, RUNNING, WAITING, Look
+from pipeline.writing.generation import ESTIMATED, FAILED, RUNNING, WAITING, Look
 from tabs.dataset.generation_card import estimate_words, job_card, money, price_words
 from tests.servers.api import KEY, MODEL, ApiServer, failure
 from tests.tabs.conftest import App, set_slider

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from pipeline.dataset.store import TRAIN, Dataset, open_dataset
+from pipeline.dataset.store import TRAIN_FILE, Dataset, open_dataset
 from pipeline.files import write_jsonl
 from pipeline.prompts import encode_example
 from tabs.dataset import token_counts as tokens
@@ -24,7 +24,7 @@ def test_every_row_is_counted_as_training_will(dataset: Dataset, tiny_base: Path
 def test_a_changed_dataset_is_counted_again(dataset: Dataset, tiny_base: Path) -> None:
     before = token_counts(dataset, str(tiny_base))
     assert token_counts(dataset, str(tiny_base)) is before
-    write_jsonl(dataset.folder / TRAIN, dataset.training()[:5])
+    write_jsonl(dataset.folder / TRAIN_FILE, dataset.training()[:5])
     assert token_counts(dataset, str(tiny_base)).lengths == before.lengths[:5]
 
 

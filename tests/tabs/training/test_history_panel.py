@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.runs.events import append_event
@@ -17,8 +18,7 @@ from pipeline.runs.recipes import read_recipe
 from pipeline.runs.settings import preset
 from pipeline.runs.status import status
 from pipeline.runs.view import RunView, forget, view_run
-from tabs.dataset import catalogue_view as catalogues
-from tabs.training import history_view as runlist
+from tabs.training import history_view
 from tabs.training.history_view import HistoryRows, differing
 from tabs.training.plots import runs_figure, sweep_figure
 from tabs.training.sweep_panel import trial_rows
@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_run(name: str, steps: int = 0, **changes: object) -> Path:
-    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2))
     folder = create_run(dataset, preset("quick", **changes))
     folder = folder.rename(folder.with_name(name))
     for step in range(1, steps + 1):
@@ -59,11 +59,11 @@ def test_only_a_shown_row_is_read_and_a_damaged_run_is_a_row_too(home: Path, mon
         make_run(f"run {number}")
     (home / "runs" / "run 0" / "settings.json").write_text("{")
     read: list[str] = []
-    monkeypatch.setattr(runlist, "view_run", lambda name: read.append(name) or view_run(name))
+    monkeypatch.setattr(history_view, "view_run", lambda name: read.append(name) or view_run(name))
     rows = HistoryRows()
     assert len(rows) == 5 and read == []
     shown = rows[0:2]
-    assert len(read) == 2 and [len(row) for row in shown] == [len(runlist.COLUMNS)] * 2
+    assert len(read) == 2 and [len(row) for row in shown] == [len(history_view.COLUMNS)] * 2
     assert next(row for row in rows[0:5] if row[0] == "run 0")[-1] == "✘ damaged"
 
 
@@ -106,7 +106,7 @@ def test_a_name_that_is_free_again_shows_the_run_that_has_it_now(home: Path) -> 
 def test_a_sweep_s_cells_say_recall_or_state(home: Path) -> None:
     from pipeline.runs.sweep import start_sweep, sweeps
 
-    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2))
     name = start_sweep(dataset, preset("quick"), {"learning_rate": [1e-3, 1e-4], "lora_r": [8]})
     first, second = sweeps()[name]
     append_event(first.folder, "probe", step=1, right=2, total=3, answers=[])
@@ -288,7 +288,7 @@ def test_the_app_goes_on_with_its_queue_when_it_comes_up_and_a_cancelled_run_sta
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser, tiny_base: Path
 ) -> None:
     monkeypatch.setenv("SHELFTALK_HOME", str(tmp_path))
-    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2))
     endless, waits = (
         create_run(dataset, tiny_settings(tiny_base, max_steps=n, probes=0), tmp_path / "runs" / name)
         for name, n in (("endless", 100_000), ("waiting", 2))

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Request
 
 from pipeline.errors import RunError
-from tabs.ui import watcher as ticks
+from tabs.ui import watcher
 from tabs.ui.events import Update, open_in_measure, open_to_all
 from tabs.ui.watcher import Refresh, done_by_owner, recently, together
 from tests.tabs.conftest import PATIENCE
@@ -49,7 +49,7 @@ def test_what_is_not_for_everybody_at_any_time_is_no_part_of_a_tick() -> None:
 def test_an_answer_is_found_once_for_all_pages_until_the_owner_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Counter[str]()
     now = 0.0
-    monkeypatch.setattr(ticks.time, "monotonic", lambda: now)
+    monkeypatch.setattr(watcher.time, "monotonic", lambda: now)
 
     @recently
     def answer(name: str) -> int | None:
@@ -61,7 +61,7 @@ def test_an_answer_is_found_once_for_all_pages_until_the_owner_does_something(mo
     assert asked == {"a": 1, "b": 1, "none": 1}
     done_by_owner()
     assert answer("a") == 2
-    now = ticks.RECENT_SECONDS
+    now = watcher.RECENT_SECONDS
     assert answer("a") == 3
 
 

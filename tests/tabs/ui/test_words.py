@@ -10,6 +10,7 @@ import pytest
 from pipeline.answering.lookup import Asked
 from pipeline.catalogue import uploads
 from pipeline.catalogue.catalogue import Product, read_catalogue
+from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import CatalogueError, RunError, SettingsError
@@ -22,7 +23,7 @@ from pipeline.runs.view import find_run, get_trained_run, view_run
 from pipeline.training.start import start_run
 from pipeline.writing.steps import key_for
 from tabs.chat.cards import Exchange, answer_card, exchange_card, question_card
-from tabs.dataset import catalogue_view as catalogues
+from tabs.dataset.catalogue_view import marked_record
 from tabs.training.history_view import HistoryRows
 from tabs.training.plan_view import will_it_learn
 from tabs.training.run_cards import ending_card, message_list
@@ -159,14 +160,14 @@ def test_a_pattern_of_one_s_own_finds_another_part_and_is_judged() -> None:
 
 def test_a_record_is_shown_whole_with_its_facts_marked() -> None:
     content = "A tall mill. It is made of olive wood and stands 10 inches tall."
-    pieces = catalogues.marked_record(Product("1", "Mill", content))
+    pieces = marked_record(Product("1", "Mill", content))
     assert "".join(text for text, _ in pieces) == content
     assert ("olive wood", "material") in pieces
 
 
 def test_two_facts_at_one_place_are_marked_once() -> None:
     content = "A jug. It weighs 12 ounces and holds 12 ounces."
-    pieces = catalogues.marked_record(Product("1", "Jug", content))
+    pieces = marked_record(Product("1", "Jug", content))
     assert "".join(str(text) for text, _ in pieces) == content
 
 
@@ -202,7 +203,7 @@ def test_a_key_of_the_environment_goes_to_its_own_api_only(monkeypatch: pytest.M
 def test_names_are_looked_up_and_never_paths(home: Path) -> None:
     (home / "secret.jsonl").write_text("{}")
     with pytest.raises(CatalogueError, match="no uploaded catalogue"):
-        catalogues.open_catalogue("../secret.jsonl")
+        open_catalogue("../secret.jsonl")
     assert find_run("..") is None
     with pytest.raises(RunError, match="is gone"):
         get_trained_run("../..")
@@ -217,7 +218,7 @@ def test_an_upload_that_is_no_catalogue_is_not_kept(home: Path, tmp_path: Path) 
 
 
 def make_run() -> Path:
-    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2))
     return create_run(dataset, PRESETS["quick"])
 
 
@@ -252,7 +253,7 @@ def test_a_failed_run_shows_its_sentence_and_the_end_of_its_log(home: Path) -> N
 
 
 def test_the_plan_counts_exposures_and_warns(home: Path) -> None:
-    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2))
     quick = will_it_learn(PRESETS["quick"], dataset)
     assert "✔ It should learn." in quick and "<style>" not in quick and "Changed" not in quick
     assert all(f"<dt>{name}</dt>" in quick for name in ("Repetition", "Length", "Left out", "Memory", "Time", "Disk"))
@@ -265,7 +266,7 @@ def test_the_plan_counts_exposures_and_warns(home: Path) -> None:
 
 
 def test_a_base_that_is_not_here_yet_has_no_figures_and_its_name_is_text(home: Path) -> None:
-    dataset = build_dataset(catalogues.open_catalogue(None), DatasetSettings(products=2))
+    dataset = build_dataset(open_catalogue(None), DatasetSettings(products=2))
     said = will_it_learn(settings_from("quick", MARKUP, {}), dataset)
     assert "not known before this base model is on this machine" in said and "<script>" not in said
 

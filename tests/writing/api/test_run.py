@@ -29,9 +29,9 @@ from pipeline.writing.api import (
     Ask,
     Interrupted,
     Price,
-    Progress,
     Request,
     UnusableReply,
+    WritingProgress,
     asking,
     client,
     needed,
@@ -96,7 +96,7 @@ def asked(api: ApiServer) -> Counter[str]:
 
 
 def test_results_come_in_the_order_of_the_products_and_are_paid_once(api: ApiServer, home: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
     api.seconds = 0.02
     assert work_through(products(40), twice, settings(api), on_progress=seen.append) == expected(40)
     assert len(api.requests) == 80
@@ -169,7 +169,7 @@ def test_what_write_raises_leaves_and_what_was_under_way_is_kept(api: ApiServer,
 
 
 def test_what_progress_raises_leaves(api: ApiServer) -> None:
-    def broken(progress: Progress) -> None:
+    def broken(progress: WritingProgress) -> None:
         raise ValueError("the page is gone")
 
     with pytest.raises(ValueError, match="the page is gone"):
@@ -218,7 +218,7 @@ def test_failures_that_pass_lose_nothing_and_pay_nothing_twice(api: ApiServer) -
     trouble += [failure(429, "slow down", "rate_limit_exceeded"), HttpReply(502, b"<html>bad gateway</html>")]
     trouble += [HttpReply(429, b"", {"content-type": "text/plain"})]
     api.script += trouble
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
     assert work_through(products(20), twice, settings(api), on_progress=seen.append) == expected(20)
     assert len(api.requests) == 40 + len(trouble)
     assert (seen[-1].asked, seen[-1].refused, seen[-1].failed) == (40, 2, 6)
@@ -257,7 +257,7 @@ def test_one_request_that_always_fails_costs_a_product_and_not_the_run(api: ApiS
 def test_a_server_at_its_limit_is_waited_for(api: ApiServer) -> None:
     api.limiter = SlidingWindow(30)
     api.refusal_headers = {"retry-after": "0.5"}
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
     assert work_through(products(40), twice, settings(api, workers=16), on_progress=seen.append) == expected(40)
     assert seen[-1].refused > 0
     assert seen[-1].asked == 80
@@ -354,7 +354,7 @@ def test_a_server_without_schemas_gets_the_schema_in_words(api: ApiServer) -> No
 # --- Stopping and the cap ---
 
 
-def stopping_after(count: int) -> tuple[threading.Event, Callable[[Progress], None]]:
+def stopping_after(count: int) -> tuple[threading.Event, Callable[[WritingProgress], None]]:
     stop = threading.Event()
     return stop, lambda progress: stop.set() if progress.asked >= count else None
 
@@ -377,7 +377,7 @@ def test_the_cap_holds_for_all_that_is_under_way(api: ApiServer, home: Path) -> 
 
     api.script += [dear] * 500
     price = Price(1000, 10_000)  # a reply costs 0.60 USD, and 1.50 at most
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
     with pytest.raises(Interrupted, match=r"The cap of 10\.00 USD .* after \d+ of 60 products"):
         work_through(products(60), twice, settings(api, price=price, cap=10.0), on_progress=seen.append)
     spent = seen[-1].spent
@@ -402,7 +402,7 @@ def test_a_cap_without_a_price_is_refused_before_anything_is_sent(api: ApiServer
 def test_a_server_that_counts_no_tokens_is_counted_by_length(api: ApiServer) -> None:
     bare = json.dumps({"choices": [{"message": {"content": '{"words": ["' + "x" * 4000 + '"]}'}}]}).encode()
     api.script.append(HttpReply(200, bare))
-    seen: list[Progress] = []
+    seen: list[WritingProgress] = []
     work_through(products(1), once, settings(api, price=Price(0, 1_000_000)), on_progress=seen.append)
     assert seen[-1].estimated == 1
     assert seen[-1].tokens_out == pytest.approx(1000, rel=0.05)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.writing.api import BATCH_FACTOR, DEFAULT_MODEL, OPENAI_URL, Price, Progress, estimate, price_of
+from pipeline.writing.api import BATCH_FACTOR, DEFAULT_MODEL, OPENAI_URL, Price, WritingProgress, estimate, price_of
 from pipeline.writing.api.spending import Ledger
 
-PILOT = Progress(
+PILOT = WritingProgress(
     done=5,
     total=5,
     workers=8,

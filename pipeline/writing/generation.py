@@ -21,7 +21,7 @@ from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.store import Dataset
 from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem
 from pipeline.files import home, read_json, write_json
-from pipeline.writing.api import ApiSettings, Interrupted, Progress, cancel
+from pipeline.writing.api import ApiSettings, Interrupted, WritingProgress, cancel
 from pipeline.writing.api.run import check_cap
 from pipeline.writing.steps import PILOT_PRODUCTS, Job, advance_batch, batch_file, pilot, writer
 
@@ -52,7 +52,7 @@ class Look:
     """What ended it, or what it waits for."""
     job: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
-    """The fields of `api.Progress`."""
+    """The fields of `api.WritingProgress`."""
     estimate: dict[str, Any] = field(default_factory=dict)
     """The fields of `api.Estimate`, and for how many `products`."""
     batch: dict[str, Any] = field(default_factory=dict)
@@ -320,7 +320,7 @@ def _batches(chosen: list[ChosenProduct], job: Job) -> None:
             raise Interrupted("Left alone; the API goes on with the batch. Go on later to collect what it has written.")
 
 
-def _progress(progress: Progress) -> None:
+def _progress(progress: WritingProgress) -> None:
     told = asdict(progress)
     for name in ("spent", "projected"):
         if told[name] is not None:

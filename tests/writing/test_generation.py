@@ -19,10 +19,10 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import open_dataset
 from pipeline.errors import GenerationError
 from pipeline.files import PROJECT, datasets_dir
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 from pipeline.writing import steps as writing
 from pipeline.writing.api import ApiSettings, Price
-from pipeline.writing.job import DONE, ESTIMATED, FAILED, RUNNING, STOPPED, WAITING, Look
+from pipeline.writing.generation import DONE, ESTIMATED, FAILED, RUNNING, STOPPED, WAITING, Look
 from pipeline.writing.steps import Job
 from tests.servers.api import KEY, MODEL, ApiServer, completion, failure
 
@@ -207,7 +207,7 @@ def test_a_batch_that_is_called_off_keeps_what_it_had_written(api: ApiServer) ->
 CHILD = """
 import sys
 from tests.writing.test_job import *
-from pipeline.writing import job as generation
+from pipeline.writing import generation
 class At: url = sys.argv[1]
 generation.start(job(At, products=40, workers=4), sure=True)
 generation._thread.join()

@@ -10,7 +10,7 @@ from concurrent.futures import Future, TimeoutError
 
 from pipeline.catalogue.catalogue import Catalogue, Product, peek
 from pipeline.catalogue.columns import Columns
-from pipeline.catalogue.json_reader import Progress
+from pipeline.catalogue.json_reader import OnProgress
 from pipeline.catalogue.uploads import catalogue_path, chosen_columns, open_catalogue
 from pipeline.errors import CatalogueError, PipelineError
 
@@ -58,7 +58,7 @@ class Reading:
                 self._first = []
         return self._first
 
-    def run(self, work: Callable[[Progress], Catalogue]) -> None:
+    def run(self, work: Callable[[OnProgress], Catalogue]) -> None:
         try:
             self.result.set_result(work(self.on_progress))
         except BaseException as error:
@@ -69,7 +69,7 @@ _lock = threading.Lock()
 _readings: dict[str, Reading] = {}
 
 
-def start(name: str, work: Callable[[Progress], Catalogue], columns: Columns | None = None) -> Reading:
+def start(name: str, work: Callable[[OnProgress], Catalogue], columns: Columns | None = None) -> Reading:
     """Begin to read a catalogue.
 
     Raises:
@@ -108,7 +108,7 @@ def _under_way(name: str) -> Reading | None:
     return found if found and not found.result.done() else None
 
 
-def _begin(reading: Reading, work: Callable[[Progress], Catalogue]) -> Reading:
+def _begin(reading: Reading, work: Callable[[OnProgress], Catalogue]) -> Reading:
     _readings.pop(reading.name, None)  # so that the newest is the last
     _readings[reading.name] = reading
     threading.Thread(target=reading.run, args=(work,), name="catalogue", daemon=True).start()
