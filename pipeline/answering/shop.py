@@ -1,13 +1,14 @@
 """A shop's counter: for each question the product that it is about, and the part of its record that answers it."""
 
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.answering.lookup import plain_text
 from pipeline.answering.saying import OF_THE_WHOLE, facts_asked, is_of_a_part, named_beside, say, say_facts
-from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue
+from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue, title_key
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
 from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
@@ -50,12 +51,14 @@ class About:
         product: None where the catalogue has no such product.
         found: the part of its record that fits best; None where the record says nothing.
         candidates: titles of all products that may be meant, the chosen one first.
+        seconds: what it took to find both.
     """
 
     question: str
     product: Product | None
     found: Found | None = None
     candidates: tuple[str, ...] = field(default=())
+    seconds: float = 0.0
 
 
 class Shop:
@@ -75,7 +78,11 @@ class Shop:
             question: as it comes; its markup and what is beyond `MAX_QUESTION_CHARACTERS` are not read.
             title, uid: of the product, where it is known; else it is found in the question.
         """
-        question = clean(plain_text(question))[:MAX_QUESTION_CHARACTERS]
+        begun = time.perf_counter()
+        about = self._about(clean(plain_text(question))[:MAX_QUESTION_CHARACTERS], title, uid)
+        return replace(about, seconds=time.perf_counter() - begun)
+
+    def _about(self, question: str, title: str, uid: str) -> About:
         products = self._products(question, title, uid)
         if not products:
             return About(question, None)
@@ -86,6 +93,10 @@ class Shop:
         mended = self.sentences.mended(question, product.title, product.content)
         titles = dict.fromkeys([product.title, *(p.title for p in products)])
         return About(mended, product, found[best], tuple(titles))
+
+    def has(self, title: str) -> bool:
+        """Whether the catalogue has a product of this title, letter for letter but for case and marks."""
+        return self.index.by_key(title_key(title)) is not None
 
     def _products(self, question: str, title: str, uid: str) -> list[Product]:
         if uid and (numbers := self.catalogue.numbers_of([uid])):

@@ -8,14 +8,15 @@
 | auto | the fact or the sentence, with yes or no | what the chat answers by default |
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.answering.answers import Answer, Question, ask
-from pipeline.answering.lookup import kind_asked
+from pipeline.answering.lookup import check_question, kind_asked
 from pipeline.answering.shop import About, Shop, Told
-from pipeline.facts.extraction import says
+from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN_TITLE, build_prompt
 
 if TYPE_CHECKING:
@@ -44,17 +45,45 @@ class Said:
         raw: what was said, whole.
         answer: what a customer is told of it; empty where nothing was found.
         says: `value`, `silent` or `unknown`.
-        source: the sentence of the record that it was read from, if any.
+        source: the part of the record that it was read from, if any.
+        seconds: what it took, with finding the product and the part; of a batch, the mean.
     """
 
     raw: str
     answer: str
     says: str
     source: str = ""
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, str]:
         """As `judge` prints it."""
-        return {name: value for name, value in asdict(self).items() if name != "source"}
+        return {"raw": self.raw, "answer": self.answer, "says": self.says}
+
+
+def answer_every_way(
+    shop: Shop,
+    question: str,
+    *,
+    title: str = "",
+    uid: str = "",
+    ways: Sequence[str] = WAYS,
+    language_model: "LanguageModel | None" = None,
+    other_kinds: Sequence[str] = (),
+) -> tuple[About, dict[str, Said]]:
+    """One question by every way, those of `BY_MODEL` only with a model.
+
+    Args:
+        title, uid: of the product, where it is known; else it is found in the question.
+
+    Returns:
+        What the question is about, and each way's answer in the order of `ways`.
+
+    Raises:
+        QuestionError: the question is empty or too long.
+    """
+    about = shop.about(check_question(question), title, uid)
+    possible = [way for way in ways if language_model or way not in BY_MODEL]
+    return about, answer_all(shop, [about], possible, language_model, other_kinds)[0]
 
 
 def answer_all(
@@ -75,6 +104,7 @@ def answer_all(
     """
     answers: list[dict[str, Said]] = [{} for _ in asked]
     for way in ways:
+        begun = time.perf_counter()
         found = (
             _by_model(way, shop, asked, language_model, other_kinds, on_progress)
             if way in BY_MODEL
@@ -82,8 +112,9 @@ def answer_all(
                 _said_without_model(shop.extract(about) if way == EXTRACTIVE else shop.tell(about)) for about in asked
             ]
         )
-        for mine, one in zip(answers, found, strict=True):
-            mine[way] = one
+        each = (time.perf_counter() - begun) / max(len(asked), 1)
+        for mine, about, one in zip(answers, asked, found, strict=True):
+            mine[way] = replace(one, seconds=about.seconds + each)
     return answers
 
 
@@ -105,7 +136,7 @@ def _by_model(
     ]
     told = (lambda done, total: on_progress(way, done, total)) if on_progress else None
     answers = ask(language_model, questions, tuned=way in (CLOSED, OPEN), on_progress=told)
-    return [_said(answer) for answer in answers]
+    return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
 
 
 def _title(about: About) -> str:
@@ -113,9 +144,14 @@ def _title(about: About) -> str:
 
 
 def _prompt(way: str, shop: Shop, about: About) -> str:
-    record = shop.record(about) if way in (BASE_OPEN, OPEN) else None
-    return build_prompt(_title(about), about.question, record)
+    return build_prompt(_title(about), about.question, _read(way, shop, about))
 
 
-def _said(answer: Answer) -> Said:
-    return Said(answer.raw, answer.answer, says(answer.answer))
+def _read(way: str, shop: Shop, about: About) -> str | None:
+    """What of the record a model is given."""
+    return shop.record(about) if way in (BASE_OPEN, OPEN) else None
+
+
+def _said(answer: Answer, read: str | None) -> Said:
+    said = says(answer.answer)
+    return Said(answer.raw, answer.answer, said, read if read and said == VALUE else "")
