@@ -24,7 +24,26 @@ on the terminal."""
 
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
+_ADDRESS = re.compile(
+    r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)([^?#\s]+)(?:[?#]\S*)?", re.IGNORECASE
+)
+_OF_A_REVISION = ("tree", "blob", "resolve")
+
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def typed_base(text: str) -> str:
+    """A base model's name as it was typed or pasted: without spaces around it, and of a Hub address the id in it."""
+    name = text.strip()
+    address = _ADDRESS.fullmatch(name)
+    if not address:
+        return name
+    first, *rest = [part for part in address[1].split("/") if part] or [""]
+    if first in ("datasets", "spaces") or not first:
+        return name
+    model, rest = (first, rest) if not rest or rest[0] in _OF_A_REVISION else (f"{first}/{rest[0]}", rest[1:])
+    revision = rest[1] if len(rest) > 1 and rest[0] in _OF_A_REVISION else "main"
+    return model if revision == "main" else f"{model}@{revision}"
 
 
 def find_base(name: str) -> Path:
@@ -33,6 +52,7 @@ def find_base(name: str) -> Path:
     Raises:
         ModelError: one sentence for an unknown name, an unreachable hub, a gated model, or a folder without weights.
     """
+    name = typed_base(name)
     if name == EMBEDDED:
         if is_installed():
             return converted_folder()
@@ -42,11 +62,18 @@ def find_base(name: str) -> Path:
         return _with_weights(name, path)
     if path.is_absolute() or name.startswith((".", "~")):
         raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
+    model, at, revision = name.partition("@")
+    if at:
+        raise ModelError(
+            f"{name} asks for the revision {revision or '(none)'}, and revisions are not supported; give {model or 'an id'} "
+            "alone, or download that revision and give its folder."
+        )
     return _with_weights(name, _download(name))
 
 
 def local_folder(name: str) -> Path | None:
     """Where a base model lies on this machine, or None where it would have to be converted or downloaded first."""
+    name = typed_base(name)
     if name == EMBEDDED:
         if (models_dir() / EMBEDDED).is_dir():
             return models_dir() / EMBEDDED
@@ -109,17 +136,34 @@ def _download(name: str) -> Path:
         raise ModelError(
             f"{name} is gated: accept its terms on its Hugging Face page and set HF_TOKEN, or choose another model."
         ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
+    except HFValidationError as error:
         raise ModelError(
-            f"There is no model named {name!r} on the Hugging Face Hub, nor a folder of that name; check the spelling."
+            f"{name!r} is no folder here, and no model of the Hugging Face Hub can have that id, which looks like "
+            "organisation/model; check the spelling."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"There is no model named {name!r} that the Hugging Face Hub would show, nor a folder of that name; check the "
+            "spelling, or set HF_TOKEN if it is private."
         ) from error
     except Exception as error:  # the hub's errors, those of the client under it, and the disk's
         if said := disk_problem(error):
             raise ModelError(said) from error
         raise ModelError(
-            f"{name} is not on this machine and the Hugging Face Hub cannot be reached; "
-            f"check the connection, give a local folder, or use {EMBEDDED}."
+            f"{name} is not on this machine and {_unreached(error)}; give a local folder, or use {EMBEDDED}."
         ) from error
+
+
+def _unreached(error: Exception) -> str:
+    """What was seen of the Hub, as a clause that says what to do."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status:
+        return f"the Hugging Face Hub answered with an error ({status}); try again later"
+    if isinstance(error, ValueError):
+        return f"what answered in the place of the Hugging Face Hub is not the Hub ({type(error).__name__}); check the connection"
+    if type(error).__name__ == "OfflineModeIsEnabled":
+        return "the Hugging Face Hub was not asked, since HF_HUB_OFFLINE is set; unset it"
+    return f"the Hugging Face Hub cannot be reached ({type(error).__name__}); check the connection"
 
 
 def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: int) -> None:

@@ -35,6 +35,7 @@ def load_base(
         ModelError: no such model, no way to reach it, or no room for it.
     """
     folder = find_base(name)
+    _check_end_token(name, folder)
     try:
         quantised = is_quantised(read_json(folder / "config.json"))
         four_bit = is_in_4bit(quantised=quantised, asked=load_in_4bit, gpu=has_gpu())
@@ -53,6 +54,23 @@ def load_base(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LanguageModel(model, tokenizer, name, checksum(folder))
+
+
+def _check_end_token(name: str, folder: Path) -> None:
+    """Refuse a base whose tokenizer names no token that ends an answer, before its weights are loaded.
+
+    Raises:
+        ModelError: it names none; without one no answer would ever end.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception:  # said where the model is loaded
+        return
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"The tokenizer of {name} names no end token (eos_token), so its answers would never end; "
+            "name one in its tokenizer_config.json, or choose another base model."
+        )
 
 
 def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:

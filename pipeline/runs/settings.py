@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.errors import SettingsError
 from pipeline.machine import gpus, on_zero_gpu
-from pipeline.models.bases import GPU_BASE
+from pipeline.models.bases import GPU_BASE, typed_base
 from pipeline.models.embedded import EMBEDDED
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -111,6 +111,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.base_model, str) or not self.base_model.strip():
             raise SettingsError("No base model is chosen; choose one, or type a Hugging Face Hub id.")
+        object.__setattr__(self, "base_model", typed_base(self.base_model))
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
@@ -198,7 +199,7 @@ def preset(name: str, **changes: Any) -> TrainingSettings:
 
 def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings:
     """A preset's settings for a base model: all but the small embedded one are loaded in 4 bits where there is a GPU."""
-    return preset(name, base_model=base_model, load_in_4bit=base_model != EMBEDDED, **changes)
+    return preset(name, base_model=base_model, load_in_4bit=base_model.strip() != EMBEDDED, **changes)
 
 
 def default_base() -> str:

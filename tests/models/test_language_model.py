@@ -25,11 +25,13 @@ from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json
 from pipeline.models import bases, embedded, loading
 from pipeline.models.adapters import add_adapter, add_other, check_adapter
+from pipeline.models.bases import typed_base
 from pipeline.models.embedded import EMBEDDED, converted_folder, wheel_file
 from pipeline.models.language_model import BASE, OTHER, TUNED, LanguageModel, native_dtype
 from pipeline.models.loading import load_base
 from pipeline.prompts import build_prompt, encode_example, encode_prompt
 from pipeline.runs.folder import run_dataset
+from pipeline.runs.settings import preset
 from tests.tiny import END, build_model
 
 PROMPTS = [
@@ -209,11 +211,16 @@ def test_both_the_tokenizer_s_and_the_model_s_end_tokens_end_an_answer(base: Lan
         ("/nowhere/model", "There is no folder /nowhere/model"),
         ("./nowhere", "There is no folder ./nowhere"),
         ("~nobody-at-all/model", "There is no folder"),
-        ("not a name", "There is no model named 'not a name'"),
-        ("a/b/c", "There is no model named"),
-        ("https://huggingface.co/a/b", "There is no model named"),
-        ("m" * 300, "There is no model named"),
-        ("nobody/unheard-of-model", "the Hugging Face Hub cannot be reached"),
+        ("not a name", "'not a name' is no folder here, and no model of the Hugging Face Hub can have that id"),
+        ("a/b/c", "can have that id"),
+        ("https://example.com/a/b", "can have that id"),
+        ("https://huggingface.co/datasets/a/b", "can have that id"),
+        ("m" * 300, "can have that id"),
+        ("nobody/unheard-of-model", "the Hugging Face Hub cannot be reached (ConnectError)"),
+        ("  nobody/unheard-of-model\n", "nobody/unheard-of-model is not on this machine"),
+        ("https://huggingface.co/nobody/unheard-of-model", "nobody/unheard-of-model is not on this machine"),
+        ("a/b@main", "a/b@main asks for the revision main, and revisions are not supported; give a/b alone"),
+        ("https://huggingface.co/a/b/tree/v2", "a/b@v2 asks for the revision v2"),
     ],
 )
 def test_an_unknown_base_is_refused_in_one_sentence(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +229,44 @@ def test_an_unknown_base_is_refused_in_one_sentence(name: str, said: str, monkey
     with pytest.raises(ModelError) as refused:
         load_base(name)
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (" org/model ", "org/model"),
+        ("https://huggingface.co/org/model", "org/model"),
+        ("huggingface.co/org/model/", "org/model"),
+        ("https://hf.co/org/model?library=transformers#usage", "org/model"),
+        ("https://huggingface.co/org/model/tree/main", "org/model"),
+        ("https://huggingface.co/org/model/blob/main/config.json", "org/model"),
+        ("https://huggingface.co/org/model/discussions/3", "org/model"),
+        ("https://huggingface.co/gpt2/tree/main", "gpt2"),
+        ("hf://org/model", "org/model"),
+        ("https://huggingface.co/org/model/tree/v2", "org/model@v2"),
+        ("https://huggingface.co/spaces/org/app", "https://huggingface.co/spaces/org/app"),
+        ("https://huggingface.co/", "https://huggingface.co/"),
+        ("/models/huggingface.co/mine", "/models/huggingface.co/mine"),
+    ],
+)
+def test_a_pasted_address_or_a_space_is_the_model_that_it_names(typed: str, name: str) -> None:
+    assert typed_base(typed) == name
+    assert preset("quick", base_model=typed).base_model == name
+
+
+def test_a_tokenizer_without_an_end_token_is_refused_before_the_weights_are_loaded(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    for name in ("eos_token", "pad_token"):
+        config.pop(name)
+    (base / "tokenizer_config.json").write_text(json.dumps(config))
+    (base / "special_tokens_map.json").unlink(missing_ok=True)
+    (base / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(ModelError, match="names no end token") as refused:
+        load_base(str(base))
+    assert "\n" not in str(refused.value)
 
 
 GATED = (401, {"X-Error-Code": "GatedRepo"}, {})
@@ -235,8 +280,8 @@ HUGE = (200, {}, {"id": "a/b", "siblings": [{"rfilename": "model.safetensors", "
         (GATED, "is gated: accept its terms"),
         (MISSING, "There is no model named"),
         (HUGE, "needs about 1100.0 GB of memory"),
-        ((503, {}, {}), "cannot be reached"),
-        ((200, {}, "nonsense"), "cannot be reached"),
+        ((503, {}, {}), r"is not on this machine and the Hugging Face Hub answered with an error \(503\)"),
+        ((200, {}, "nonsense"), "in the place of the Hugging Face Hub is not the Hub"),
     ],
     ids=["gated", "missing", "too large", "out of order", "nonsense"],
 )
