@@ -16,6 +16,7 @@ import torch
 from trl import SFTTrainer
 
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
+from pipeline.dataset.export import fingerprint_of
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json
 from pipeline.machine import free_bytes
@@ -84,6 +85,7 @@ def train(folder: Path) -> None:
     """
     settings = read_settings(folder)
     dataset = run_dataset(folder)
+    check_same_dataset(folder, fingerprint_of(dataset))
     rows = dataset.training()
     team = distributed.Team(cpu=device() == "cpu")
     gpu = torch.cuda.is_available()
@@ -91,7 +93,7 @@ def train(folder: Path) -> None:
     free = free if free is None else team.least(free)  # another GPU may have less
     plan = team.from_first(split_as_before(folder, plan_run(settings, rows, gpu=gpu, free=free, processes=team.count)))
     if team.is_first:
-        begin(folder, plan)
+        begin(folder, plan, fingerprint_of(dataset))
         append_event(folder, "message", text=f"Loading {settings.base_model}")
     language_model = load_base(
         settings.base_model,
@@ -132,12 +134,26 @@ def train(folder: Path) -> None:
     append_event(folder, "finished", **watcher.summary(), strength=strength, **learned)
 
 
-def begin(folder: Path, plan: Plan) -> None:
+def check_same_dataset(folder: Path, fingerprint: str) -> None:
+    """Refuse to go on with another dataset than the run began with.
+
+    Raises:
+        RunError: its `dataset` folder holds another one now.
+    """
+    for event in read_events(folder)[0]:
+        if event["type"] == "started" and event.get("dataset", fingerprint) != fingerprint:
+            raise RunError(
+                f"Run {folder.name} began with the dataset {event['dataset']} and has {fingerprint} in its folder now, so it "
+                "cannot go on; put that one back, or duplicate the run to train on this one."
+            )
+
+
+def begin(folder: Path, plan: Plan, fingerprint: str) -> None:
     """Tell what will be done: at the first start everything, after that where it goes on."""
     if any(event["type"] == "started" for event in read_events(folder)[0]):
         return
     how = {name: getattr(plan, name) for name in ("processes", "micro_batch", "accumulation", "unpacked")}
-    append_event(folder, "started", steps=plan.steps, **how)
+    append_event(folder, "started", steps=plan.steps, dataset=fingerprint, **how)
     for warning in plan.warnings:
         append_event(folder, "message", text=warning)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.dataset.store import Dataset
-from pipeline.files import PROJECT, read_json
+from pipeline.files import PROJECT, read_json, write_json
 from pipeline.models.adapters import add_adapter
 from pipeline.models.loading import load_base
 from pipeline.runs.checkpoints import SEAL, drop_old, last_checkpoint, seal, sealed_state, step_of
@@ -156,6 +156,21 @@ def test_other_weights_under_the_same_name_are_refused(
     go_on(folder)
     assert status(folder).state == "failed"
     assert "has other weights now than when this run began" in status(folder).message
+
+
+def test_another_dataset_in_the_run_s_folder_is_refused(make: Make, crash: Callable[[int], None]) -> None:
+    folder = make("run")
+    crash(5)
+    train_here(folder)
+    manifest = read_json(folder / "dataset" / "manifest.json")
+    write_json(folder / "dataset" / "manifest.json", manifest | {"fingerprint": "0123456789abcdef"})
+    go_on(folder)
+    assert status(folder).state == "failed"
+    began = f"began with the dataset {manifest['fingerprint']} and has 0123456789abcdef in its folder now"
+    assert began in status(folder).message
+    write_json(folder / "dataset" / "manifest.json", manifest)
+    go_on(folder)
+    assert status(folder).state == "finished"
 
 
 # --- Memory ---
