@@ -22,6 +22,7 @@ from pipeline.catalogue.cleaning import (
     NOT_TEXT,
     SAYS_NOTHING,
     UNREADABLE,
+    UNREADABLE_LINE,
     Checked,
     SkippedRow,
     checked,
@@ -81,7 +82,7 @@ def build(path: Path, columns: Columns, aside: Path, on_progress: OnProgress) ->
     if not about["usable"]:
         if not is_csv(path) and (fields := fields.union(*(r for _, r in head(path) if isinstance(r, dict)))):
             check_columns(path.name, columns, sorted(fields), "field")
-        _refuse_useless(path.name, about["skipped"])
+        _refuse_useless(path.name, about["skipped"], about["unread"])
     return about | {"sha256": _with_columns(digest.result(), columns)}
 
 
@@ -170,7 +171,11 @@ def _finish(connection: duckdb.DuckDBPyConnection, aside: Path) -> dict[str, Any
     counts = connection.execute(
         "SELECT reason, count(*) FROM read_parquet(getvariable('skipped')) GROUP BY reason ORDER BY 2 DESC, min(line)"
     ).fetchall()
-    return {"rows": usable + skipped, "usable": usable, "empty": empty, "skipped": dict(counts)}
+    unread = connection.execute(
+        "SELECT reason, list(line ORDER BY line)[:6] FROM read_parquet(getvariable('skipped')) GROUP BY reason"
+    ).fetchall()
+    told = {reason: lines for reason, lines in unread if reason in UNREADABLE_LINE}
+    return {"rows": usable + skipped, "usable": usable, "empty": empty, "skipped": dict(counts), "unread": told}
 
 
 _AGAIN = f"""
@@ -248,7 +253,7 @@ def _renamed(rows: list[tuple[int, str]]) -> tuple[dict[int, str], list[str]]:
     return new, tried
 
 
-def _refuse_useless(name: str, counts: dict[str, int]) -> None:
+def _refuse_useless(name: str, counts: dict[str, int], unread: dict[str, list[int]]) -> None:
     if DAMAGED in counts:
         raise CatalogueError(f"{name} is a damaged gzip file; download it again.")
     readable = sum(n for reason, n in counts.items() if reason not in (UNREADABLE, NOT_TEXT, NOT_A_PRODUCT))
@@ -258,8 +263,13 @@ def _refuse_useless(name: str, counts: dict[str, int]) -> None:
         raise CatalogueError(
             f'{name} is not a catalogue: it needs one JSON object a line, as {{"title": "…", "content": "…"}}.'
         )
-    why = ", ".join(f"{n} × {reason}" for reason, n in counts.items())
+    why = ", ".join(f"{n} × {reason}{_lines(unread.get(reason, []))}" for reason, n in counts.items())
     raise CatalogueError(f"No product of {name} can be used ({why}); it needs rows with a title and a content.")
+
+
+def _lines(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5]))
+    return f" (line{'s' if len(numbers) > 1 else ''} {shown}{' …' if len(numbers) > 5 else ''})" if numbers else ""
 
 
 def _with_columns(digest: str, columns: Columns) -> str:

@@ -324,7 +324,7 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         raise CatalogueError(f"There is no file {path.name or path}; choose a catalogue (.json, .jsonl, .csv or .gz).")
     if said := _no_catalogue(path):
-        raise CatalogueError(f"{path.name} is {said}; export it as CSV or JSON and choose that file.")
+        raise CatalogueError(f"{path.name} is {said}; {_HOW_TO_EXPORT.get(said, _EXPORT_IT)} and choose that file.")
     if path.stat().st_size == 0:
         raise CatalogueError(f"{path.name} is empty; choose a catalogue with one JSON object a line.")
 
@@ -344,6 +344,25 @@ _SIGNATURES = {
     b"\xff\xd8\xff": "a picture",
 }
 _MARKUP = {"<?xml": "XML", "<rss": "an XML feed", "<!doctype html": "a web page", "<html": "a web page"}
+
+
+_EXPORT_IT = "export it as CSV or JSON"
+_SHEET = "save the sheet of products as CSV in UTF-8 (File, Save As)"
+_UNPACK = "unpack the catalogue in it"
+_HOW_TO_EXPORT = {
+    "an Excel workbook": _SHEET,
+    "an Excel workbook (.xls)": _SHEET,
+    "an OpenDocument spreadsheet": _SHEET,
+    "a Parquet file": "write it as CSV, in Python by pandas.read_parquet(…).to_csv(…, index=False),",
+    "an Arrow file": "write it as CSV, in Python by pandas.read_feather(…).to_csv(…, index=False),",
+    "a ZIP archive": _UNPACK,
+    "a RAR archive": _UNPACK,
+    "a 7-Zip archive": _UNPACK,
+    "a file packed by Zstandard": _UNPACK,
+    "a file packed by bzip2": _UNPACK,
+    "a file packed by xz": _UNPACK,
+}
+"""What to do with a file that is no catalogue, where there is something better to say than to export it."""
 
 
 def _no_catalogue(path: Path) -> str:

@@ -240,7 +240,11 @@ def checked(line: int, uid: Any, title: Any, contents: Sequence[Any]) -> Checked
     content = " ".join(filter(None, map(record_of, values)))
     attributes = _attributes(pair for value in values for pair in pairs_of(value))
     row = judged(line, text_of(uid) or str(line), name, _with_attributes(content, attributes))
-    return row._replace(attributes=json.dumps(attributes, ensure_ascii=False)) if attributes else row
+    if not attributes:
+        return row
+    # However few words it has, an attribute is something to ask for.
+    reason = "" if row.reason == STUB else row.reason
+    return row._replace(attributes=json.dumps(attributes, ensure_ascii=False), reason=reason)
 
 
 def _attributes(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:

@@ -51,6 +51,20 @@ ATTRIBUTES = frozenset(
 _MEASURES = frozenset(
     re.findall(r"\w+", "capacity depth diameter height length power thickness voltage volume wattage weight width")
 )
+_OF_A_PART = _MEASURES | frozenset(
+    re.findall(
+        r"\w+", "material materials colour color fabric finish size pattern style type origin language compatibility"
+    )
+)
+"""What a column's last word may be: "Frame material", "Seat height", "Bulb type"."""
+_NOT_ITS_OWN = frozenset(
+    re.findall(
+        r"\w+",
+        "package packaging parcel shipping carton box image picture photo file product post tax variant item listing attribute "
+        "option meta template content mime page stock source record user customer google document event schema data backorder",
+    )
+)
+"""First words of columns that say something of a parcel, a picture or the shop's own books."""
 _WOOCOMMERCE = frozenset(
     ("Type", "SKU", "Published", "Short description", "Description", "Regular price", "Sale price", "Categories", "Tags",
      "Images", "Tax status", "In stock?", "Is featured?", "Visibility in catalog", "Attribute 1 name", "Parent", "Position")
@@ -64,7 +78,7 @@ class Columns:
 
     title: str
     content: tuple[str, ...]
-    """Their texts follow one another."""
+    """Their texts follow one another; none where a product has attributes alone."""
     uid: str | None = None
     """None: the number of the row is its uid."""
     export: str = ""
@@ -80,7 +94,7 @@ class Columns:
             KeyError, TypeError: it is something else.
         """
         content, attributes = tuple(kept["content"]), tuple(kept.get("attributes", ()))
-        if not content:
+        if not content and not attributes:
             raise KeyError("content")
         rest = {name: value for name, value in kept.items() if name not in ("content", "attributes")}
         return cls(content=content, attributes=attributes, **rest)
@@ -94,15 +108,30 @@ def guess_columns(headers: Sequence[str]) -> Columns | None:
     """The columns by their names, or None where title or content is not to be recognised."""
     if export := _export(headers):
         return export
-    told = tuple(name for name in headers if _plain(_UNIT.sub("", name)) in ATTRIBUTES)
+    told = tuple(filter(_is_attribute, headers))
     if {"title", "content"} <= set(headers):
         return replace(PLAIN, attributes=told)
     by_name = {_plain(header): header for header in reversed(headers)}
     title, uid = (next((by_name[n] for n in names if n in by_name), None) for names in (TITLES, UIDS))
     contents = tuple(by_name[name] for name in CONTENTS if name in by_name)
-    if not (title and contents):
+    told = tuple(name for name in told if name not in (title, *contents, uid))
+    if not title or not (contents or told):
         return None
-    return Columns(title, contents, uid, attributes=tuple(name for name in told if name not in (title, *contents, uid)))
+    return Columns(title, contents, uid, attributes=told)
+
+
+def with_attributes(columns: Columns, headers: Sequence[str]) -> Columns:
+    """Columns that a person chose, with those that say something of a product under their own name."""
+    told = tuple(name for name in headers if _is_attribute(name) and name not in (columns.title, columns.uid))
+    contents = tuple(name for name in columns.content if name not in told)
+    return columns if columns.export else replace(columns, content=contents, attributes=told)
+
+
+def _is_attribute(header: str) -> bool:
+    """Whether a column says something of a product: by its whole name, or by what it is a name of ("Frame material")."""
+    name = _plain(_UNIT.sub("", header))
+    words = name.split()
+    return name in ATTRIBUTES or (1 < len(words) <= 4 and words[-1] in _OF_A_PART and words[0] not in _NOT_ITS_OWN)
 
 
 def _export(headers: Sequence[str]) -> Columns | None:

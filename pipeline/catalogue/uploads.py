@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pipeline.catalogue.cache import forget
 from pipeline.catalogue.catalogue import HEAD_BYTES, SAMPLE, Catalogue, check_file, fields_of, read_catalogue
-from pipeline.catalogue.columns import Columns, guess_columns, unknown_columns
+from pipeline.catalogue.columns import Columns, guess_columns, unknown_columns, with_attributes
 from pipeline.catalogue.csv_reader import is_csv, read_samples
 from pipeline.catalogue.json_reader import OnProgress, head, nothing_to_say
 from pipeline.errors import CatalogueError, ColumnsError
@@ -125,9 +125,11 @@ def columns_chosen(path: Path, title: str | None, contents: Sequence[str], uid: 
     """
     if not title or not contents:
         raise CatalogueError("Title or description is not chosen yet; choose one column for each at least.")
-    known = guess_columns(fields_of(path))
+    check_file(path)
+    fields = fields_of(path)
+    known = guess_columns(fields)
     export = known.export if known and known.title == title else ""
-    return Columns(title, tuple(contents), uid or None, export)
+    return with_attributes(Columns(title, tuple(contents), uid or None, export), fields)
 
 
 def _check_fields(path: Path) -> None:

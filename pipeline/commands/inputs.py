@@ -47,11 +47,12 @@ def open_catalogue(path: Path, products: int, title_column: str, content_columns
     Raises:
         PipelineError: it cannot be read, or only the title's or the content's column is named.
     """
-    from pipeline.catalogue.catalogue import UNREADABLE_LINE, Columns, read_catalogue
+    from pipeline.catalogue.catalogue import UNREADABLE_LINE, read_catalogue
+    from pipeline.catalogue.uploads import columns_chosen
 
     if bool(title_column) != bool(content_columns):
         raise SettingsError("Only one of --title-column and --content-column is given; name both.")
-    columns = Columns(title_column, tuple(content_columns)) if content_columns else None
+    columns = columns_chosen(path, title_column, content_columns, None) if content_columns else None
     catalogue = read_catalogue(path, columns=columns)
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
     usable = f"{path.name}: {catalogue.rows} rows, {catalogue.usable} usable"

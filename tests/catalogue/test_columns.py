@@ -17,6 +17,7 @@ from pipeline.catalogue.catalogue import Catalogue, Product, peek, read_catalogu
 from pipeline.catalogue.columns import PLAIN, Columns, guess_columns
 from pipeline.catalogue.csv_reader import read_headers, read_samples
 from pipeline.catalogue.shops import STORE_VIEW, VARIATION
+from pipeline.catalogue.uploads import columns_chosen
 from pipeline.dataset.fingerprint import fingerprint
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import CatalogueError, ColumnsError, PipelineError
@@ -440,3 +441,40 @@ def test_fields_can_be_chosen_in_json(read_json_rows: Callable[..., Catalogue]) 
     ]
     with pytest.raises(ColumnsError, match="no field named title or content"):
         read_json_rows(rows)
+
+
+# --- Attributes without a description ---
+
+
+def test_a_file_of_attributes_alone_is_a_catalogue(write: Write) -> None:
+    rows = [["sku", "name", "color", "Seat height (cm)", "stock"], ["1", "Brindlewick Chair", "red", "45", "12"]]
+    found = read_catalogue(write([*rows, ["2", "Basecamp Chair", "", "", "3"]]))
+    chair = found.page()[0]
+    assert (found.usable, found.skipped_counts()) == (1, {cleaning.NO_CONTENT: 1})
+    assert chair.attributes == (("Color", "red"), ("Seat height", "45 cm"))
+    facts = {f.kind: f.value for f in extract_facts(chair.uid, chair.title, chair.content, chair.attributes)}
+    assert facts == {"colour": "red", "seat_height": "45 cm"}
+
+
+def test_one_attribute_of_one_word_is_enough_to_ask_for(write: Write) -> None:
+    assert read_catalogue(write([["name", "color"], ["Brindlewick Kite", "red"]])).usable == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Package weight", "Shipping height", "Image width", "Post type", "Variant size", "Price rule id", "Stock"],
+)
+def test_what_a_parcel_or_the_shop_s_books_say_is_no_attribute(header: str) -> None:
+    assert guess_columns(["name", header]) is None
+
+
+def test_chosen_columns_leave_attributes_their_names(write: Write) -> None:
+    file = write([["label", "prose", "color", "Frame material"], ["Heron Lamp", "A tall lamp.", "red", "steel"]])
+    lamp = read_catalogue(file, columns=columns_chosen(file, "label", ["prose", "color"], None)).page()[0]
+    assert lamp.content == "A tall lamp. Color: red. Frame material: steel."
+
+
+def test_where_no_row_can_be_read_their_lines_are_named(write: Write) -> None:
+    file = write([["title", "description"], ["Heron Lamp", "tall", "of brass"], ["Heron Shade", "linen", "pale"]])
+    with pytest.raises(CatalogueError, match=r"2 × row with more values than columns \(lines 2, 3\)"):
+        read_catalogue(file)
