@@ -14,7 +14,8 @@ import yaml
 
 from pipeline.dataset.store import Dataset
 from pipeline.errors import HubError
-from pipeline.prompts import REFUSAL
+from pipeline.facts.languages import languages_of
+from pipeline.prompts import NO_FACT, REFUSAL
 
 LICENSES = (
     "apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
@@ -101,11 +102,18 @@ def _front_matter(dataset: Dataset, license: str) -> str:
     matter = {
         "license": license,
         "task_categories": ["question-answering"],
-        "language": ["en"],
+        **({"language": spoken} if (spoken := languages(dataset)) else {}),
         "size_categories": [_size(len(dataset.training()) + len(dataset.held_out()))],
         "configs": [{"config_name": "default", "data_files": files}],
     }
     return yaml.safe_dump(matter, sort_keys=False)
+
+
+def languages(dataset: Dataset) -> list[str]:
+    """The codes of the languages that the questions and the catalogue's texts are in, as far as they tell."""
+    asked = languages_of(row["question"] for row in dataset.training() if row["kind"] not in NO_FACT)
+    said = languages_of(product["content"] for product in dataset.manifest.get("products", ()))
+    return list(dict.fromkeys([*asked, *said]))
 
 
 def _size(rows: int) -> str:

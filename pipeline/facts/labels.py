@@ -30,24 +30,26 @@ class Labelled:
 _KINDS: dict[str, str] = {
     name: kind
     for kind, names in {
-        "size": "size|overall size|item size|product size|finished size",
+        "size": "size|overall size|item size|product size|finished size|größe|taille|tamaño|talla|taglia|maat|尺寸|尺码",
         "dimensions": "dimensions|dimension|product dimensions|item dimensions|overall dimensions|finished dimensions|"
-        "measurements",
-        "weight": "weight|item weight|product weight|net weight",
-        "capacity": "capacity|volume",
-        "colour": "colour|color|colours|colors",
-        "material": "material|materials|fabric|composition|fabric composition|main material",
+        "measurements|maße|abmessungen|dimensiones|medidas|dimensioni|afmetingen|габариты",
+        "weight": "weight|item weight|product weight|net weight|gewicht|poids|peso|重量|вес",
+        "capacity": "capacity|volume|fassungsvermögen|inhalt|capacité|capacidad|capacità|inhoud|容量|объем|объём",
+        "colour": "colour|color|colours|colors|farbe|farben|couleur|couleurs|colore|cor|kleur|颜色|цвет",
+        "material": "material|materials|fabric|composition|fabric composition|main material|materialien|matière|matières|"
+        "matériau|matériaux|materiale|materiali|materiales|materiaal|材质|материал",
         "pieces": "pieces|number of pieces|piece count",
-        "pages": "pages|number of pages|page count|print length",
+        "pages": "pages|number of pages|page count|print length|seiten|seitenzahl|nombre de pages|páginas|pagine",
         "year": "year|publication year|year of publication|year published|release year",
-        "author": "author|authors|written by",
-        "publisher": "publisher|published by",
+        "author": "author|authors|written by|autor|autorin|autoren|auteur|auteurs|autore|作者|автор",
+        "publisher": "publisher|published by|verlag|éditeur|editorial|editore|uitgever|出版社|издательство",
         "age": "age|ages|age range|recommended age|recommended ages|reading age|suitable age|suitable ages",
-        "language": "language|languages|text",
+        "language": "language|languages|text|sprache|langue|idioma|lingua|taal|语言|язык",
         "format": "format|binding",
         "running_time": "running time|run time|runtime|playing time|total running time|duration",
-        "price": "price|list price|rrp|msrp|our price",
-        "country": "country|country of origin|origin|made in|country of manufacture",
+        "price": "price|list price|rrp|msrp|our price|preis|prix|precio|prezzo|prijs|价格|цена",
+        "country": "country|country of origin|origin|made in|country of manufacture|herkunftsland|hergestellt in|"
+        "pays d'origine|país de origen|paese di origine|land van herkomst|产地|страна",
         "power": "power|wattage|power output|power consumption",
         "warranty": "warranty|guarantee|warranty description",
     }.items()

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from pipeline.facts.languages import is_foreign
+
 DESCRIPTION_LIMIT = 240
 """Characters; a small model learns descriptions of this length whole (benchmarks/RESULTS.md)."""
 SENTENCE_LIMIT = 300
 """Characters of a description that is one sentence: it is taken whole, since half of a sentence says something else."""
 STUB_WORDS = 3
+STUB_CHARACTERS = 8
 """A description of fewer words ("Book by", "Audio CD") says nothing worth a training example."""
 READ = 20_000
 """Characters of a record in which a description is looked for."""
@@ -25,9 +28,9 @@ NOWHERE: Span = (0, 0)
 
 _STOP = re.compile(
     r"[.!?…]{1,4}[\"'”’)\]]{0,3}"
-    r"(?: (?=[\"'“‘(\[]{0,2}[A-Z0-9À-ÞŒŠŽ$£€•*])"
+    r"(?: (?=[\"'“‘(\[«„¿¡]{0,2}(?:[^\W_a-zß-öø-ÿ\u03ac-\u03ce\u0430-\u045f]|[$£€•*]))"
     r"|(?<=[a-z\d)”\"][.!?])(?=[A-Z][a-z]|[AI] ))"  # glued, as in "glued.Together"
-    r"|[。！？]"
+    r"|[。！？।۔؟]"
 )
 _ABBREVIATION = re.compile(
     r"(?:\b(?:Dr|Mr|Mrs|Ms|St|Prof|Rev|Sr|Jr|Inc|Ltd|Co|Vol|vs|approx|ca|cf|e\.g|i\.e|ed|eds|pp|Lt|Col|Gen|Capt|Sgt|Mt|"
@@ -162,6 +165,7 @@ _SAYS_SOMETHING_ELSE = re.compile(
 )
 # "Colour: red." and "George Needham" say nothing of the kind either.
 _LABEL = re.compile(r"^[A-Z][\w’'/()&-]*(?: [\w’'/()&-]+){0,5} ?: ")
+_FOREIGN_LABEL = re.compile(r"[^\W\d_][\w '’()/-]{0,40} ?[:：]")
 _SIGNED = re.compile(r"(?:--|[-–—] ?)?(?:[A-Z][\w.’'-]*,? ?){1,5}")
 _SIGNATURE = re.compile(r" ?(?:--|\()[A-Z][\w .’']{2,40}\)?$")
 _GRADE = re.compile(
@@ -220,6 +224,8 @@ def description_span(content: str, title: str = "") -> Span:
     text = content[:READ]
     if len(_PAPER.findall(text, 0, BLURBS_WITHIN)) >= BLURBS:
         return NOWHERE
+    if is_foreign(text):
+        return _first_sentences(text)
     quoted = [m.span() for m in _QUOTATION.finditer(text) if m.group().count(" ") >= QUOTED_WORDS - 1]
     begin, stop = NOWHERE
     first = True  # of the sentences that are no label
@@ -239,6 +245,25 @@ def description_span(content: str, title: str = "") -> Span:
             stop = end
     signature = _SIGNATURE.search(text, begin, stop)
     return begin, signature.start() if signature else stop
+
+
+def _first_sentences(text: str) -> Span:
+    """Of a text whose words are not known here: the sentences that it begins with, as shops say first what a thing is."""
+    begin, stop = NOWHERE
+    for start, end in sentences(text):
+        says = not _FOREIGN_LABEL.match(text, start, end) and not _QUOTATION.match(text, start, end)
+        if not stop and says and end - start <= SENTENCE_LIMIT and _says_enough(text[start:end]):
+            begin, stop = start, end
+        elif stop and (not says or end - begin > DESCRIPTION_LIMIT):
+            break
+        elif stop:
+            stop = end
+    return begin, stop
+
+
+def _says_enough(sentence: str) -> bool:
+    """Languages without spaces have no words to count."""
+    return len(sentence.split()) >= STUB_WORDS or (not sentence.isascii() and len(sentence) >= STUB_CHARACTERS)
 
 
 def _may_describe(text: str, start: int, end: int, *, first: bool) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
-from pipeline.dataset.card import check_license, code, code_block
+from pipeline.dataset.card import check_license, code, code_block, languages
 from pipeline.dataset.export import fingerprint_of
 from pipeline.files import read_json
 from pipeline.models.bases import HUB_ID, public_name
@@ -103,7 +103,11 @@ def _front_matter(
     tags = ["shelftalk", "question-answering", "product-catalogue", *(["lora"] if made.form == "adapter" else [])]
     library = {"adapter": "peft", "merged": "transformers"}.get(made.form, "gguf")
     matter = ModelCardData(
-        license=license, language=["en"], pipeline_tag="text-generation", library_name=library, tags=tags
+        license=license,
+        language=languages(run_dataset(run)) or None,
+        pipeline_tag="text-generation",
+        library_name=library,
+        tags=tags,
     )
     if HUB_ID.fullmatch(base):  # of a local folder nobody else can follow the link
         matter["base_model"], matter["base_model_relation"] = base, RELATIONS[made.form]

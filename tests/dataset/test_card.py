@@ -59,6 +59,20 @@ def test_the_front_matter_is_what_the_hub_reads(dataset: Dataset) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("content", "languages"),
+    [
+        ("Ein Stuhl für den Garten, aus Teak.", ["en", "de"]),
+        ("柚木制成的花园椅，可以折叠。", ["en", "zh"]),
+        ("Teak, 40 cm", ["en"]),
+    ],
+)
+def test_the_languages_are_those_of_questions_and_records(dataset: Dataset, content: str, languages: list[str]) -> None:
+    products = [product | {"content": content} for product in dataset.manifest["products"]]
+    matter, _ = parts(dataset_card(with_manifest(dataset, products=products), "mit"))
+    assert matter["language"] == languages
+
+
 def test_the_card_states_what_the_manifest_states(dataset: Dataset) -> None:
     _, text = parts(dataset_card(dataset, "mit", source_url="https://example.org/a-catalogue?x=1"))
     catalogue, counts = dataset.manifest["catalogue"], dataset.manifest["counts"]
