@@ -36,9 +36,15 @@ ONE_QUESTION = {"size": "dimensions", "dimensions": "size"}
 """Kinds that people do not tell apart: a product has one of the two, and either's question asks for it."""
 
 
+_INITIALS = re.compile(
+    r"\b(?:isbn|asin|ean|upc|gtin|mpn|sku|usb|led|lcd|hdmi|ram|cpu|gpu|ssd|abv|spf|uv|tv|pc|dvd|cd)(?=\d*\b)"
+)
+"""What is written in capitals, as people do."""
+
+
 def kind_label(kind: str) -> str:
     """A kind's name for people; one without a label (`unknown`, or a kind that an API found) is read as words."""
-    return LABELS.get(kind, kind.replace("_", " "))
+    return LABELS.get(kind) or _INITIALS.sub(lambda m: m.group().upper(), kind.replace("_", " "))
 
 
 def training_phrasings(kind: str) -> tuple[str, ...]:
@@ -92,7 +98,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Describe {title}.",
         "What should I know about {title}?",
         "Give me an overview of {title}.",
-        "Can you introduce {title} to me?",
+        "Can you tell me a bit about {title}?",
         "What kind of product is this?",
         "How would you describe this product?",
         "What exactly is this?",
@@ -153,7 +159,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is its capacity?",
         "What capacity does this product have?",
         "How much can this product hold?",
-        "Please give me its capacity.",
+        "Can you tell me its capacity?",
         "How much fits into it?",
     ),
     "colour": (
@@ -208,7 +214,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "How many pages does it have?",
         "How many pages are there?",
         "What is its page count?",
-        "How many pages does this product contain?",
+        "How many pages does this book contain?",
         "Please tell me the number of pages.",
         "How many pages is it?",
     ),
@@ -218,12 +224,12 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "In which year did {title} come out?",
         "What year is {title} from?",
         "Can you tell me when {title} came out?",
-        "From what year does {title} date?",
+        "What year was {title} released?",
         "Which year is it from?",
         "What year did it come out?",
         "When did it first appear?",
-        "In what year did this product appear?",
-        "Which year does this product date from?",
+        "In what year did this one come out?",
+        "What year was this released?",
         "What year is this one from?",
     ),
     "author": (
@@ -232,7 +238,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Which author wrote {title}?",
         "What is the name of the author of {title}?",
         "Can you tell me who wrote {title}?",
-        "By whom was {title} written?",
+        "Who is {title} by?",
         "Who wrote it?",
         "Who is its author?",
         "Who is it by?",
@@ -246,12 +252,12 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Which publisher brought out {title}?",
         "What is the name of the publisher of {title}?",
         "Can you tell me who published {title}?",
-        "Which publisher issued {title}?",
+        "Which company published {title}?",
         "Who published it?",
         "Who is its publisher?",
         "Which company published it?",
         "What is the publisher's name?",
-        "Which publisher is behind this product?",
+        "Which publisher is behind this book?",
         "Which publisher brought it out?",
     ),
     "age": (
@@ -259,14 +265,14 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Which ages is {title} suitable for?",
         "What is the recommended age for {title}?",
         "For what age is {title} meant?",
-        "What age range does {title} have?",
+        "What age range is {title} for?",
         "Can you tell me the age range of {title}?",
         "What age is it for?",
         "Which ages is it suitable for?",
         "What is its recommended age?",
         "What age group is this product meant for?",
         "What is the age range of this product?",
-        "How old should somebody be for it?",
+        "How old do you have to be for it?",
     ),
     "language": (
         "What language is {title} in?",
@@ -274,13 +280,13 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is the language of {title}?",
         "In which language is {title} available?",
         "Can you tell me the language of {title}?",
-        "What language is listed for {title}?",
+        "What language does {title} come in?",
         "What language is it in?",
         "Which language is it in?",
         "What language is this one in?",
-        "In what language does this product come?",
+        "What language is this product in?",
         "What is the language of this product?",
-        "In what language is this one?",
+        "Which language does it come in?",
     ),
     "format": (
         "What format is {title}?",
@@ -299,15 +305,15 @@ TRAINING: dict[str, tuple[str, ...]] = {
     "running_time": (
         "What is the running time of {title}?",
         "How long does {title} run?",
-        "What running time does {title} have?",
+        "How long is the running time of {title}?",
         "How long does {title} play?",
         "Can you tell me the running time of {title}?",
         "What running time is listed for {title}?",
         "What is its running time?",
         "How long does it run?",
-        "What running time does this product have?",
+        "What is the running time of this one?",
         "How long does it play?",
-        "Please tell me its running time.",
+        "Can you tell me its running time?",
         "How long does this one last?",
     ),
     "price": (
@@ -340,17 +346,17 @@ TRAINING: dict[str, tuple[str, ...]] = {
     ),
     "power": (
         "What is the power rating of {title}?",
-        "What power rating does {title} have?",
+        "What is the wattage or voltage of {title}?",
         "How powerful is {title}?",
-        "What is {title} rated at?",
+        "How much power does {title} use?",
         "Can you tell me the power rating of {title}?",
-        "What power does {title} run on?",
+        "What power does {title} need?",
         "What is its power rating?",
-        "What power rating does it have?",
+        "How much power does it use?",
         "How powerful is it?",
-        "What power does it run on?",
-        "What is this product rated at?",
-        "Please give me its power rating.",
+        "What power does it need?",
+        "What is the power rating of this product?",
+        "Can you tell me its power rating?",
     ),
     "warranty": (
         "What warranty does {title} come with?",
@@ -360,10 +366,10 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Can you tell me about the warranty on {title}?",
         "What guarantee comes with {title}?",
         "What warranty does it come with?",
-        "What sort of warranty does it have?",
+        "What kind of warranty does it have?",
         "How long is the warranty?",
         "What is the warranty on this product?",
-        "Please tell me about its warranty.",
+        "Can you tell me about its warranty?",
         "How long is it under warranty?",
     ),
 }
@@ -371,7 +377,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
 # Three a kind: the first for the probes while training runs, the second and third for the report. Never trained.
 HELD_OUT: dict[str, tuple[str, str, str]] = {
     "description": (
-        "Could you describe {title} to a customer?",
+        "Could you describe {title} for me?",
         "I would like a short description of this product.",
         "I'm curious, tell me more about {title}.",
     ),
@@ -388,10 +394,10 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "weight": (
         "Any idea how much {title} weighs?",
         "I'd like to know the weight of this one.",
-        "What would this product weigh on the scales?",
+        "Roughly what does this product weigh?",
     ),
     "capacity": (
-        "What would be the capacity of this product?",
+        "Would you know the capacity of this product?",
         "Do you know how much {title} holds?",
         "I'd like to know the capacity of {title}.",
     ),
@@ -411,19 +417,19 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "How many pieces do I get with it?",
     ),
     "pages": (
-        "How many pages would I have to read in {title}?",
+        "How long a book is {title}, in pages?",
         "I'd like to know the page count, please.",
         "Any idea how many pages {title} runs to?",
     ),
     "year": (
         "Do you know which year {title} is from?",
         "I'd like to know the year of this one.",
-        "When did it come out, in what year?",
+        "Any idea what year it came out?",
     ),
     "author": (
         "Could you name the author of {title}?",
         "I'd like to know who wrote this one.",
-        "Whose name is on the cover of {title}?",
+        "Who is {title} written by?",
     ),
     "publisher": (
         "Could you name the publisher of {title}?",
@@ -431,7 +437,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
         "And the publisher, who is it?",
     ),
     "age": (
-        "From what age is {title} right for someone?",
+        "What age would {title} be right for?",
         "I'd like to know the age range of this one.",
         "For which age group was {title} designed?",
     ),
@@ -463,7 +469,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "power": (
         "Could you look up the power rating of {title}?",
         "I'd like to know its power rating.",
-        "Do you know what {title} is rated at?",
+        "Do you know how powerful {title} is?",
     ),
     "warranty": (
         "If I buy {title}, what warranty do I get?",
@@ -476,19 +482,19 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
 OTHER_TRAINING = (
     "What {is} the {kind} of {title}?",
     "Can you tell me the {kind} of {title}?",
-    "What {kind} does {title} have?",
-    "Please give me the {kind} of {title}.",
+    "Could you tell me what the {kind} of {title} {is}?",
     "{title}: what {is} the {kind}?",
-    "What {is} the {kind} here?",
+    "I'm looking at {title}. What {is} the {kind}?",
+    "I need to know the {kind} of {title}.",
     "What {is} its {kind}?",
-    "What {kind} does it have?",
-    "Tell me its {kind}, please.",
     "What {is} the {kind} of this product?",
     "What {is} the {kind} of this one?",
-    "I need the {kind} of this product.",
+    "Please tell me what its {kind} {is}.",
+    "Does it say what the {kind} {is}?",
+    "Can you look up its {kind}?",
 )
 OTHER_HELD_OUT = (
-    "Do you know the {kind} of {title}?",
+    "Do you know what the {kind} of {title} {is}?",
     "I'd like to know the {kind} of this one.",
     "Before I order it, what {is} the {kind}?",
 )
@@ -500,16 +506,16 @@ ASKED_TRAINING = (
     "{Ask this product}?",
     "{Ask this one}?",
     "{title}: {ask it}?",
-    "Can you tell me: {ask title}?",
-    "Can you tell me: {ask it}?",
-    "I want to be sure: {ask title}?",
-    "One question: {ask this product}?",
-    "A question about {title}: {ask it}?",
-    "Tell me one thing: {ask this one}?",
+    "Quick question: {ask title}?",
+    "Quick question: {ask it}?",
+    "I'm not sure: {ask title}?",
+    "One more thing: {ask this product}?",
+    "I have a question about {title}: {ask it}?",
+    "Can you help me? {Ask this one}?",
     "I need to know: {ask it}?",
 )
 ASKED_HELD_OUT = (
-    "Do you happen to know: {ask title}?",
+    "Sorry if this is obvious, but {ask title}?",
     "Before I order it: {ask this one}?",
     "I was wondering, {ask it}?",
 )
@@ -531,12 +537,29 @@ ASKED: tuple[tuple[str, str], ...] = (
     ),
     (r"(?:includes?|comes with)", r"what does {it} include"),
     (r"(?:contains?|consists of)", r"what does {it} contain"),
-    (r"(set|package|pack|box|kit) (?:includes|contains|contents)", r"what comes in the \1 with {it}"),
+    (r"(package|box) (?:includes|contains|contents)", r"what comes in the \1 with {it}"),
+    (r"(?:set|pack|kit) (?:includes|contains|contents)", r"what is included with {it}"),
     (r"(fit|work with|work on)s?", r"what does {it} \1"),
     (r"(?:works with|worked with)", r"what does {it} work with"),
     (r"(?:fits|works with|compatible with) (.+)", r"which \1 does {it} fit"),
     (r"(?:for use with|use with)", r"what is {it} for use with"),
     (r"compatible with", r"what is {it} compatible with"),
     (r"(?:suitable|best|ideal|designed|recommended|made|good) for", r"what is {it} suitable for"),
+    (r"(?:number of )?players", r"how many players is {it} for"),
     (r"number of (.+)", r"how many \1 does {it} have"),
+    (r"brand(?: name)?", r"what brand is {it}"),
+    (r"manufacturer", r"who makes {it}"),
+    (r"(?:vendor|seller)", r"who sells {it}"),
+    (r"(scent|fragrance|flavou?r|pattern|shape|finish|grade)(?: name)?", r"what \1 is {it}"),
+    (r"(?:type|product type|item type)", r"what type is {it}"),
+    (r"gender|department", r"who is {it} for"),
+    (r"(?:occasion|season)", r"what \g<0> is {it} for"),
+    (r"(illustrat|narrat|edit|translat|direct)ors?", r"who \1ed {it}"),
+    (r"(design|compos)ers?", r"who \1ed {it}"),
+    (r"compatible (.+s)", r"which \1 is {it} compatible with"),
+    (r"compatibility", r"what is {it} compatible with"),
+    (r"ingredients", r"what ingredients are in {it}"),
+    (r"allergens", r"which allergens are in {it}"),
+    (r"(care|washing|cleaning)(?: instructions?| advice)?", r"how do I look after {it}"),
+    (r"assembly", r"does {it} need assembly"),
 )
