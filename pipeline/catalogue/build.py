@@ -261,7 +261,8 @@ def _refuse_useless(name: str, counts: dict[str, int], unread: dict[str, list[in
         raise CatalogueError(f"{name} is not UTF-8 text; save it as UTF-8 and choose it again.")
     if not readable:
         raise CatalogueError(
-            f'{name} is not a catalogue: it needs one JSON object a line, as {{"title": "…", "content": "…"}}.'
+            f'{name} is not a catalogue: it needs one JSON object a line, as {{"title": "…", "content": "…"}}, or, if it is a '
+            "table, a name that ends in .csv or .tsv."
         )
     why = ", ".join(f"{n} × {reason}{_lines(unread.get(reason, []))}" for reason, n in counts.items())
     raise CatalogueError(f"No product of {name} can be used ({why}); it needs rows with a title and a content.")

@@ -237,7 +237,7 @@ def checked(line: int, uid: Any, title: Any, contents: Sequence[Any]) -> Checked
     """A row from the values of its fields; several contents become one text, and a mapping among them its attributes."""
     name = text_of(title)
     values = [unpacked(value) for value in contents]
-    content = " ".join(filter(None, map(record_of, values)))
+    content = _joined(map(record_of, values))
     attributes = _attributes(pair for value in values for pair in pairs_of(value))
     row = judged(line, text_of(uid) or str(line), name, _with_attributes(content, attributes))
     if not attributes:
@@ -247,13 +247,26 @@ def checked(line: int, uid: Any, title: Any, contents: Sequence[Any]) -> Checked
     return row._replace(attributes=json.dumps(attributes, ensure_ascii=False), reason=reason)
 
 
+def _joined(parts: Iterable[str]) -> str:
+    """What several fields say as one text; where one does not go on in small letters, the one before it ended."""
+    told = ""
+    for part in filter(None, parts):
+        told = f"{told} {part}" if told and part[0].islower() else sentences_of([told, part])
+    return told
+
+
+_NO_VALUE = re.compile(
+    r"[\W_]*|n\.a|t\.?b\.?[ad]|not (?:specified|applicable|available|set)|unspecified", re.IGNORECASE
+)
+
+
 def _attributes(pairs: Iterable[tuple[Any, Any]]) -> list[tuple[str, str]]:
     """Names and values, cleaned; of a list the whole of it is the value."""
     found: dict[str, str] = {}
     for name, value in pairs:
         parts = [text_of(part) for part in value] if isinstance(value, list | tuple) else [text_of(value)]
         told, label = ", ".join(filter(None, parts)).rstrip(" ."), text_of(name).strip(" .:")
-        if label and told:
+        if label and not _NO_VALUE.fullmatch(told):
             found.setdefault(label, told)
     return list(found.items())
 
@@ -320,7 +333,7 @@ def unpacked(value: Any) -> Any:
     return value
 
 
-_PYTHON = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False|nan)\b""", re.DOTALL)
+_PYTHON = re.compile(r"""(?:\b[uU])?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|\b(?:None|True|False|nan)\b""", re.DOTALL)
 _CONSTANTS = {"None": "null", "True": "true", "False": "false", "nan": "NaN"}
 
 

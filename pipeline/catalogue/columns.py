@@ -44,7 +44,10 @@ ATTRIBUTES = frozenset(
         "pattern,pieces,power,price,product dimensions,product height,product length,product weight,product width,"
         "publication date,publication year,publisher,runtime,running time,sale price,scent,season,shade,shape,size,sizes,"
         "specifications,specs,style,target audience,technical details,thickness,vendor,voltage,volume,warranty,wattage,weight,"
-        "width,year",
+        "width,year,farbe,größe,grösse,gewicht,maße,abmessungen,herkunftsland,autor,verlag,sprache,seitenzahl,preis,couleur,"
+        "taille,poids,matière,matériau,auteur,éditeur,langue,prix,tamaño,talla,peso,autore,colore,taglia,materiale,prezzo,"
+        "editorial,idioma,precio,cor,kleur,maat,materiaal,prijs,цвет,размер,вес,материал,автор,цена,颜色,尺寸,材质,重量,作者,"
+        "出版社,价格,色,サイズ,素材,价钱",
     )
 )
 """Columns that say something of a product under their own name."""
@@ -69,6 +72,13 @@ _WOOCOMMERCE = frozenset(
     ("Type", "SKU", "Published", "Short description", "Description", "Regular price", "Sale price", "Categories", "Tags",
      "Images", "Tax status", "In stock?", "Is featured?", "Visibility in catalog", "Attribute 1 name", "Parent", "Position")
 )  # fmt: skip
+_PREFIX = re.compile(
+    r"(?:attributes?|attr|specs?|specifications?|features?|pa) ?[:._] ?"
+    r"(?!(?:set|code|group|ids?|names?|values?|visible|global|default|position)(?![^\W_]))(?=[^\W\d])",
+    re.IGNORECASE,
+)
+"""`attribute:wood`, `attr_finish`, `pa_color`: whatever follows is a product's attribute."""
+_AGAIN = re.compile(r" \(column \d+\)$")
 _UNIT = re.compile(r"\s*[\[(]\s*([^\W\d][\w.²³/]{0,5})\s*[\])]$")
 
 
@@ -113,7 +123,7 @@ def guess_columns(headers: Sequence[str]) -> Columns | None:
         return replace(PLAIN, attributes=told)
     by_name = {_plain(header): header for header in reversed(headers)}
     title, uid = (next((by_name[n] for n in names if n in by_name), None) for names in (TITLES, UIDS))
-    contents = tuple(by_name[name] for name in CONTENTS if name in by_name)
+    contents = tuple(header for name in CONTENTS for header in headers if _plain(_AGAIN.sub("", header)) == name)
     told = tuple(name for name in told if name not in (title, *contents, uid))
     if not title or not (contents or told):
         return None
@@ -129,6 +139,8 @@ def with_attributes(columns: Columns, headers: Sequence[str]) -> Columns:
 
 def _is_attribute(header: str) -> bool:
     """Whether a column says something of a product: by its whole name, or by what it is a name of ("Frame material")."""
+    if _PREFIX.match(header):
+        return True
     name = _plain(_UNIT.sub("", header))
     words = name.split()
     return name in ATTRIBUTES or (1 < len(words) <= 4 and words[-1] in _OF_A_PART and words[0] not in _NOT_ITS_OWN)
@@ -161,7 +173,7 @@ def named_values(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
         value, unit = row.get(name), _UNIT.search(name)
         label = _UNIT.sub("", name) if unit else name
         if pairs := pairs_of(unpacked(value)):
-            told |= {str(key): one for key, one in pairs}
+            told |= {label_of(str(key)): one for key, one in pairs}
         elif isinstance(value, bool) or not (unit or not _is_bare(label, value)):
             continue  # a measure without a unit says nothing that a customer could use
         else:
@@ -172,7 +184,7 @@ def named_values(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
 
 def label_of(column: str) -> str:
     """`age_group` → `Age group`; a name that is words already stays."""
-    words = re.sub(r"[\s_]+", " ", column.removeprefix("g:")).strip()
+    words = re.sub(r"[\s_]+", " ", _PREFIX.sub("", column.removeprefix("g:"), count=1)).strip()
     return words[:1].upper() + words[1:]
 
 
@@ -200,8 +212,9 @@ def check_columns(name: str, columns: Columns, headers: Iterable[str], kind: str
 def unknown_columns(name: str, headers: Sequence[str]) -> ColumnsError:
     """What to raise where nothing can be guessed."""
     found = _joined(headers[:12], ", ")
-    titles = [header for header in headers if _plain(header) in TITLES]
-    lacks = "" if titles else "; by their names none can be a title"
+    names = set(map(_plain, headers))
+    lacking = [what for what, known in (("title", TITLES), ("description", CONTENTS)) if names.isdisjoint(known)]
+    lacks = f"; by their names none can be a {' or a '.join(lacking)}" if lacking else ""
     return ColumnsError(
         f"{name} has the columns {found}; choose which is the title and which the description{lacks}.", headers
     )

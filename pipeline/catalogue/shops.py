@@ -25,7 +25,7 @@ _METAFIELD = re.compile(r"(.+) \((?:product|variant)\.metafields\..+\)")
 _UNIT = re.compile(r"\((\w+)\)")
 _BREAK = re.compile(r"(?:\\r)?\\n")
 _SHORTCODE = re.compile(
-    r"\[/[a-z][\w-]*\]|\[[a-z][a-z0-9]*[_-][\w-]*(?:\s[^\[\]]*)?/?\]|\[[a-z][a-z0-9]*\s+[\w-]+=[^\[\]]*\]",
+    r"\[/[a-z][\w-]*\]|\[[a-z][a-z0-9]{0,12}\](?=[^\[\]]{0,2000}\[/)|\[[a-z][a-z0-9]*[_-][\w-]*(?:\s[^\[\]]*)?/?\]|\[[a-z][a-z0-9]*\s+[\w-]+=[^\[\]]*\]",
     re.IGNORECASE,
 )
 """WordPress's marks for what its plugins draw: [vc_row …], [gallery ids="1,2"], [/caption]."""

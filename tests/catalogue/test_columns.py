@@ -69,7 +69,7 @@ def table(rows: list[dict[str, str]]) -> list[list[str]]:
         (["id", "product_name", "long_description"], "product_name", ["long_description"], "id"),
         (["ASIN", "Item-Name", "BODY", "Features"], "Item-Name", ["BODY", "Features"], "ASIN"),
         (["name", "title", "text"], "title", ["text"], None),
-        (["Description", "Description (column 2)", "Name"], "Name", ["Description"], None),
+        (["Description", "Description (column 2)", "Name"], "Name", ["Description", "Description (column 2)"], None),
     ],
 )
 def test_usual_names_are_recognised(headers: list[str], title: str, content: list[str], uid: str | None) -> None:
@@ -478,3 +478,65 @@ def test_where_no_row_can_be_read_their_lines_are_named(write: Write) -> None:
     file = write([["title", "description"], ["Heron Lamp", "tall", "of brass"], ["Heron Shade", "linen", "pale"]])
     with pytest.raises(CatalogueError, match=r"2 × row with more values than columns \(lines 2, 3\)"):
         read_catalogue(file)
+
+
+# --- More of the kinds ---
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("attribute:wood", "Wood"), ("attr_finish", "Finish"), ("Spec: Bulb", "Bulb"), ("pa_color", "Color")],
+)
+def test_a_column_that_calls_itself_an_attribute_is_one(header: str, name: str, write: Write) -> None:
+    lamp = read_catalogue(write([["name", header], ["Heron Lamp", "ash"]])).page()[0]
+    assert lamp.attributes == ((name, "ash"),)
+
+
+@pytest.mark.parametrize("header", ["attribute_set_code", "attribute_id", "attribute:global 1", "spectrum", "pager"])
+def test_what_a_shop_keeps_about_attributes_is_none(header: str) -> None:
+    assert guess_columns(["name", header]) is None
+
+
+def test_attributes_are_known_by_their_names_in_other_languages(write: Write) -> None:
+    file = write([["Titel", "Text", "Farbe", "材质"], ["Drachen", "Ein Drachen für ruhige Abende.", "rot", "竹"]])
+    kite = read_catalogue(file, columns=columns_chosen(file, "Titel", ["Text"], None)).page()[0]
+    assert kite.attributes == (("Farbe", "rot"), ("材质", "竹"))
+
+
+@pytest.mark.parametrize("value", ["-", "—", "n.a.", "N/A", "TBD", "tba", "not specified", "..."])
+def test_an_attribute_without_a_value_is_none(value: str, write: Write) -> None:
+    lamp = read_catalogue(write([["name", "description", "color"], ["Heron Lamp", "A tall lamp here.", value]])).page()[
+        0
+    ]
+    assert (lamp.content, lamp.attributes) == ("A tall lamp here.", ())
+
+
+def test_where_one_column_ends_a_sentence_does(write: Write) -> None:
+    rows = [["name", "short description", "description"], ["Heron Lamp", "Made from bamboo", "Cotton bag included"]]
+    lamp = read_catalogue(write(rows)).page()[0]
+    assert lamp.content == "Made from bamboo. Cotton bag included"
+    assert [f.value for f in extract_facts("1", lamp.title, lamp.content) if f.kind == "material"] == ["bamboo"]
+
+
+def test_two_columns_of_one_name_are_both_read(write: Write) -> None:
+    rows = [["title", "description", "description"], ["Heron Lamp", "A tall lamp here.", "Made of brass."]]
+    assert read_catalogue(write(rows)).page()[0].content == "A tall lamp here. Made of brass."
+
+
+def test_shortcodes_in_pairs_are_dropped_and_words_in_brackets_kept(write: Write) -> None:
+    headers = ["ID", "Type", "SKU", "Name", "Short description", "Description"]
+    file = write([headers, ["1", "simple", "a", "Heron Lamp", "", "A [b]tall[/b] lamp, see [our guide] for it."]])
+    assert read_catalogue(file).page()[0].content == "A tall lamp, see [our guide] for it."
+
+
+def test_python_s_older_texts_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "old.json"
+    file.write_text("{'asin': u'B1', 'title': u'Heron\\'s Lamp', 'description': u\"It's a tall lamp here.\"}\n")
+    assert read_catalogue(file).page() == [Product("B1", "Heron's Lamp", "It's a tall lamp here.")]
+
+
+def test_what_can_be_neither_title_nor_description_is_said(write: Write) -> None:
+    with pytest.raises(ColumnsError, match="by their names none can be a description"):
+        read_catalogue(write([["title", "url"], ["Heron Lamp", "https://example.org"]]))
+    with pytest.raises(ColumnsError, match="by their names none can be a title or a description"):
+        read_catalogue(write([["label", "url"], ["Heron Lamp", "https://example.org"]]))
