@@ -5,6 +5,7 @@ is good for (whether it is taught, say) is decided elsewhere.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,7 +127,9 @@ def _find(kind: Kind, content: str, title: str, ends: Sequence[int], before_colo
         if not (after.search(content) if after else number or kind.named.search(before_colons)):
             continue
         matches = [
-            m for m in pattern.finditer(content) if not _is_anothers(kind, content, m.start("value"), title, ends)
+            m
+            for m in pattern.finditer(content)
+            if not _is_anothers(kind, content, m.start("value"), title, ends) and _is_stated(content, m, ends)
         ]
         if not matches:
             continue
@@ -149,6 +152,19 @@ def _mentions(kind: Kind, content: str) -> set[str]:
     return {_plain(match.group()) for match in found if content[: match.start()].rstrip()[-1:] not in ("(", "/")}
 
 
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|no longer|nor|neither|without|unlike|instead of|rather than)|n['’]t)\b[^,;:]*$", re.IGNORECASE
+)
+
+
+def _is_stated(content: str, match: re.Match[str], ends: Sequence[int]) -> bool:
+    """Whether the sentence states it: "Not made of leather" and "Made of oak? No." do not."""
+    at = bisect_right(ends, match.start("value"))
+    begin, end = ends[at - 1] if at else 0, ends[at] if at < len(ends) else len(content)
+    asks = content[end - 1 : end] == "?"
+    return not asks and not _DENIED.search(content, max(begin, match.start("value") - CLAUSE), match.start("value"))
+
+
 _LISTED = {"material", "colour", "language", "country", "author", "format"}
 """Kinds whose values are words, any of which may follow in a list."""
 _JOINT = re.compile(r"(?:,? (?:and|or|&|plus)|,| ?/| ?\+| ?&) ?")
@@ -166,6 +182,11 @@ _AND_MORE = re.compile(r" \w+(?: \w+)?(?:,| and| &) (?:\d|one|two|three|four|fiv
 def _goes_on(kind: Kind, content: str, end: int) -> bool:
     """Whether the value is but the beginning of what the record says, as "oak" is of "oak and paulownia"."""
     following = content[end : end + 80]
+    if kind.name in _LISTED and re.match(r"-[^\W\d]", following):
+        return True  # "brass-plated steel"
+    if kind.name == "material" and re.match(r" (?:on|over) (?!the\b|an?\b|all\b|both\b)[A-Za-z]", following):
+        return True  # "oak veneer on pine"
+    following = re.sub(r"^ ?\([^()]{1,20}\)", "", following)  # "cotton (70%) and wool"
     if kind.name == "pieces":
         return _AND_MORE.match(following) is not None
     joint = _JOINT.match(following)
@@ -194,6 +215,9 @@ _BESIDE = re.compile(
     rf"\b(?:in|with|and|plus|includes?|including|has) (?:an?|its|the|one|two|\d+) (?:[\w-]+ ){{0,3}}?"
     rf"(?P<noun>{_ACCESSORY}|case|frame|base|cover)s?\b[^,;:]*$"
 )
+_COMPARED = re.compile(
+    r"\b(?:than|twice|size of (?:the|an?|your)|as \w+ as|compared (?:to|with)|looks? like)\b[^,;:]*$"
+)
 _OWNED = {"size", "dimensions", "weight", "capacity", "colour", "material", "running_time", "country", "power"}
 
 
@@ -203,6 +227,8 @@ def _is_anothers(kind: Kind, content: str, start: int, title: str, ends: Sequenc
         return False
     begin = max((end for end in ends if end <= start), default=0)
     clause = re.split(r"; |, and | but ", content[max(begin, start - CLAUSE) : start])[-1].lstrip()
+    if _COMPARED.search(clause):
+        return True
     found = _SUBJECT.match(clause) or _BESIDE.search(clause)
     return found is not None and found["noun"].casefold().removesuffix("s") not in title.casefold()
 

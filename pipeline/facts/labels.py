@@ -30,14 +30,15 @@ class Labelled:
 _KINDS: dict[str, str] = {
     name: kind
     for kind, names in {
-        "size": "size|overall size|item size|product size|finished size|größe|taille|tamaño|talla|taglia|maat|尺寸|尺码",
+        "size": "size|overall size|item size|product size|finished size|"
+        "größe|taille|tamaño|talla|taglia|maat|尺寸|尺码|サイズ|размер",
         "dimensions": "dimensions|dimension|product dimensions|item dimensions|overall dimensions|finished dimensions|"
         "measurements|maße|abmessungen|dimensiones|medidas|dimensioni|afmetingen|габариты",
-        "weight": "weight|item weight|product weight|net weight|gewicht|poids|peso|重量|вес",
+        "weight": "weight|item weight|product weight|net weight|gewicht|poids|peso|重量|重さ|вес",
         "capacity": "capacity|volume|fassungsvermögen|inhalt|capacité|capacidad|capacità|inhoud|容量|объем|объём",
-        "colour": "colour|color|colours|colors|farbe|farben|couleur|couleurs|colore|cor|kleur|颜色|цвет",
+        "colour": "colour|color|colours|colors|farbe|farben|couleur|couleurs|colore|cor|kleur|颜色|色|カラー|цвет",
         "material": "material|materials|fabric|composition|fabric composition|main material|materialien|matière|matières|"
-        "matériau|matériaux|materiale|materiali|materiales|materiaal|材质|материал",
+        "matériau|matériaux|materiale|materiali|materiales|materiaal|材质|素材|材料|материал",
         "pieces": "pieces|number of pieces|piece count",
         "pages": "pages|number of pages|page count|print length|seiten|seitenzahl|nombre de pages|páginas|pagine",
         "year": "year|publication year|year of publication|year published|release year",
@@ -57,7 +58,7 @@ _KINDS: dict[str, str] = {
 }
 """Names that mean one of the project's own kinds, whatever the value looks like."""
 
-_WORD = r"[^\W_][\w'’&/.+-]{0,24}"
+_WORD = r"(?![A-Z]\. )[^\W_][\w'’&/.+-]{0,24}"
 _NAME = (
     rf"(?![a-zß-ÿ]|\d+ [A-Z])(?:\d{{1,3}}[ -](?=[a-z]))?{_WORD}(?: (?:{_WORD}|[-&])){{0,6}}(?: \([^()\n]{{1,24}}\))?"
 )
@@ -91,6 +92,10 @@ NOTHING = frozenset(
     ("", "n", "na", "n a", "nan", "null", "none", "not applicable", "unknown", "tbd", "see description")
 )
 """What is written where there is no value."""
+_ELSEWHERE = re.compile(
+    r"(?:please |as )?(?:see|refer to|shown|pictured|described|ask|contact|enquire|depends on)\b", re.IGNORECASE
+)
+"""A value that sends the reader elsewhere says nothing itself."""
 _LETTERS = re.compile(r"\w+")
 
 
@@ -136,7 +141,12 @@ def _is_name(name: str) -> bool:
 def is_value(value: str) -> bool:
     """Whether a value says something, and no more than an attribute's value does."""
     words = " ".join(_LETTERS.findall(value[: VALUE_LIMIT + 1].casefold()))
-    return words not in NOTHING and len(value) <= VALUE_LIMIT and not _NO_VALUE.search(value)
+    return (
+        words not in NOTHING
+        and not _ELSEWHERE.match(value)
+        and len(value) <= VALUE_LIMIT
+        and not _NO_VALUE.search(value)
+    )
 
 
 def kind_of(name: str) -> str:

@@ -159,11 +159,11 @@ def _unreached(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status:
         return f"the Hugging Face Hub answered with an error ({status}); try again later"
-    if isinstance(error, ValueError):
-        return f"what answered in the place of the Hugging Face Hub is not the Hub ({type(error).__name__}); check the connection"
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "the Hugging Face Hub was not asked, since HF_HUB_OFFLINE is set; unset it"
-    return f"the Hugging Face Hub cannot be reached ({type(error).__name__}); check the connection"
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("httpx", "httpcore"):
+        return f"the Hugging Face Hub cannot be reached ({type(error).__name__}); check the connection"
+    return f"what the Hugging Face Hub answered is not understood ({type(error).__name__}); check the connection"
 
 
 def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: int) -> None:

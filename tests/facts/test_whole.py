@@ -42,10 +42,23 @@ WHOLE = [
     ("country", "Designed in Sweden. Made in Vietnam.", "Vietnam"),
     ("year", "Her 1931 novel is a thing of its own.", None),
     ("pages", "A 640-page brick.", "640"),
+    ("material", "Made of walnut on the outside.", "walnut"),
+    ("size", "Size: S, M, L. Fit: loose, long.", "S, M, L"),
+    ("fit", "Size: S, M, L. Fit: loose, long.", "loose, long"),
     ("pieces", "A 24-piece tea service.", "24"),
 ]
 
 PARTS = [
+    ("material", "Made of nickel-plated copper."),
+    ("material", "Not made of leather."),
+    ("material", "This one isn't made of wool."),
+    ("material", "Made of walnut? No: of ash."),
+    ("material", "Made of walnut veneer on plywood."),
+    ("material", "Made from recycled cotton (60%) and wool (40%)."),
+    ("material", "It looks like it is made of brass."),
+    ("size", "Twice the size of the 30 cm model."),
+    ("colour", "Colour: see picture."),
+    ("material", "Material: as described above."),
     ("material", "Made of oak and brackwood."),
     ("material", "Made of oak, larchwood and cork oak bark."),
     ("material", "It comes in a gift box made of cardboard."),
@@ -102,6 +115,55 @@ def test_every_value_is_verbatim_and_none_is_a_part_of_what_stands_under_its_nam
         for value in named:
             inside = value in fact.quote and fact.value in value
             assert not inside or fact.value == value
+
+
+NAMES = [
+    "Material",
+    "Colour",
+    "Size",
+    "Weight",
+    "Compatible devices",
+    "Author",
+    "Ingredients",
+    "Seat",
+    "Price",
+    "Made in",
+]
+VALUES = [
+    "oak",
+    "brass",
+    "red",
+    "teal",
+    "12 cm",
+    "1,5 kg",
+    "2.5 lb",
+    "Otter 3",
+    "Ada Moss",
+    "$49",
+    "Portugal",
+    "S",
+    "XL",
+    "40%",
+]
+JOINTS = [", ", " and ", " or ", " / ", " x ", ", L, ", " (or ", " & "]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_stands_under_a_name_is_a_fact_whole_or_not_at_all(seed: int) -> None:
+    draw = random.Random(seed)
+    told: list[str] = []
+    for _ in range(draw.randint(1, 3)):
+        value = draw.choice(VALUES)
+        for _ in range(draw.randint(0, 3)):
+            joint = draw.choice(JOINTS)
+            value += joint + draw.choice(VALUES) + (")" if "(" in joint else "")
+        told.append(value)
+    names = draw.sample(NAMES, len(told))
+    content = " ".join(f"{name}: {value}." for name, value in zip(names, told, strict=True))
+    facts = extract_facts("1", "Wrenfold", content)
+    assert facts
+    for fact in facts:
+        assert fact.kind == DESCRIPTION or fact.value in told, (fact, content)
 
 
 # --- Reading back what has no shape of its own ---

@@ -281,7 +281,7 @@ HUGE = (200, {}, {"id": "a/b", "siblings": [{"rfilename": "model.safetensors", "
         (MISSING, "There is no model named"),
         (HUGE, "needs about 1100.0 GB of memory"),
         ((503, {}, {}), r"is not on this machine and the Hugging Face Hub answered with an error \(503\)"),
-        ((200, {}, "nonsense"), "in the place of the Hugging Face Hub is not the Hub"),
+        ((200, {}, "nonsense"), "what the Hugging Face Hub answered is not understood"),
     ],
     ids=["gated", "missing", "too large", "out of order", "nonsense"],
 )
