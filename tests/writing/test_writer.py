@@ -16,10 +16,11 @@ from pipeline.dataset.choosing import ChosenProduct
 from pipeline.dataset.examples import Generated, PhrasedFact, phrase
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.errors import GenerationError
-from pipeline.facts.extract import extract_facts
+from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.prompts import REVERSE, build_prompt
+from pipeline.prompts import REFUSAL, REVERSE, SILENCE, build_prompt
 from pipeline.writing.api import CUT_OFF, INVALID, REFUSED, ApiSettings, work_through
+from pipeline.writing.prompts import Wanted, facts_request, judge_request, pairs_request, slots_for
 from pipeline.writing.writer import LEFT_TO_TEMPLATES, OTHER_FACTS, ProductWriter, finished
 from tests.servers.api import KEY, MODEL, ApiServer, HttpReply, completion, good_reply, question, record_of
 
@@ -385,3 +386,17 @@ def test_nothing_usable_at_all_is_an_error(api: ApiServer) -> None:
     api.script += [USELESS["prose"][0]] * 8
     with pytest.raises(GenerationError, match=r"The model wrote nothing usable .*; choose another model"):
         write(api, BAT, NOVEL)
+
+
+def test_the_model_is_told_the_attributes_and_which_answer_belongs_where() -> None:
+    product = Product("1", "Heron Lamp", "A tall lamp. Material: brass.", (("Material", "brass"),))
+    fact = Fact("1", "Heron Lamp", "material", "brass", "Material: brass")
+    wanted = [Wanted(fact, slots_for(fact, ["train"], 1), reverse=False, asked=[])]
+    for request in (
+        facts_request(product),
+        pairs_request(product, wanted),
+        judge_request(product, [("Of what?", "brass")]),
+    ):
+        assert json.loads(request.user)["attributes"] == {"Material": "brass"}
+    for request in (pairs_request(product, wanted), judge_request(product, [("Of what?", "brass")])):
+        assert REFUSAL in request.system and SILENCE in request.system
