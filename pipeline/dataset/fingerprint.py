@@ -11,10 +11,10 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 
 DECIDE_NOTHING = {
-    "catalogue": ("background", "cache", "uploads"),
+    "catalogue": ("cache", "reading", "uploads"),
     "facts": (),
     "dataset": ("card", "edits", "export", "fingerprint", "store"),
-    "writing": ("job", "steps"),
+    "writing": ("generation", "steps"),
 }
 """The modules of the folders on a row's way that don't say what it is; every other one does, a new one too."""
 
