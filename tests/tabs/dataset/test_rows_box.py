@@ -32,6 +32,14 @@ def search(page: Page, words: str) -> None:
     page.locator("#search-pairs textarea, #search-pairs input").first.fill(words)
 
 
+def jump(page: Page, number: str, told: str) -> None:
+    def enter() -> None:
+        page.locator("#pairs-jump input, #pairs-jump textarea").first.fill(number)
+        page.keyboard.press("Enter")
+
+    until_told(page.locator("#pairs-where"), told, enter)
+
+
 def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("combobox", name=label, exact=True).click()
     page.get_by_role("option", name=option).first.click()
@@ -59,13 +67,9 @@ def test_rows_come_in_pages_of_25_and_a_page_can_be_jumped_to(shown: Page) -> No
     expect(cell(shown, "pairs", 24, 0)).to_have_text("25")
     where = shown.locator("#pairs-where")
     pages = int(where.inner_text().split(" of ")[1].split(" · ")[0])
-    shown.locator("#pairs-jump input, #pairs-jump textarea").first.fill("3")
-    shown.keyboard.press("Enter")
-    expect(where).to_contain_text("Page 3 of")
+    jump(shown, "3", "Page 3 of")
     expect(cell(shown, "pairs", 0, 0)).to_have_text("51")
-    shown.locator("#pairs-jump input, #pairs-jump textarea").first.fill("9999")
-    shown.keyboard.press("Enter")
-    expect(where).to_contain_text(f"Page {pages} of {pages}")
+    jump(shown, "9999", f"Page {pages} of {pages}")
 
 
 def test_filters_narrow_the_rows_and_a_search_without_a_match_says_so(shown: Page) -> None:
@@ -82,8 +86,7 @@ def test_filters_narrow_the_rows_and_a_search_without_a_match_says_so(shown: Pag
 
 
 def test_an_edit_lasts_through_a_reload_and_generating_anew_and_can_be_undone(shown: Page, app: App) -> None:
-    shown.locator("#pairs-jump input, #pairs-jump textarea").first.fill("2")
-    shown.keyboard.press("Enter")
+    jump(shown, "2", "Page 2 of")
     expect(cell(shown, "pairs", 0, 0)).to_have_text("26")
     first = pick(shown, 4)
     answer = box(shown, "row-answer")
