@@ -1,8 +1,9 @@
-"""How strong a trained adapter need be: as weak as it may be while it still answers all that it has learned.
+"""How strong a trained adapter need be: little stronger than what still answers all that it has learned.
 
 Between a base and what fine-tuning made of it lies a model that has learned as much and forgotten less (WiSE-FT, arXiv
 2109.01903). With LoRA the way between them is a factor on what it adds. Facts are learned far beyond what it takes to say
-them, so there is room: benchmarks/RESULTS.md has what it is worth.
+them, so there is room: benchmarks/RESULTS.md has what it is worth. Customers' words are not those that are checked, so one
+step is kept in reserve: without it `recall` lost up to 5 of 177 facts.
 """
 
 import math
@@ -40,14 +41,14 @@ def soften(
     *,
     stopped: Callable[[], bool] = lambda: False,
 ) -> float:
-    """Weaken the loaded adapter as far as every row stays right that it answers right now.
+    """Weaken the loaded adapter, to a step above where a row becomes wrong that it answers right now.
 
     Args:
         rows: see `check_rows`.
         stopped: asked between two rounds of questions; once it says so, the adapter stays as strong as it was.
 
     Returns:
-        The strength, from 0.5 to 1; 1 where it has not learned what it was taught, or cannot be weakened so simply.
+        The strength, from 0.6 to 1; 1 where it has not learned what it was taught, or cannot be weakened so simply.
     """
     if settings.lora_variant not in LINEAR or not rows:
         return 1.0
@@ -65,7 +66,7 @@ def soften(
     if known_facts < LEARNED * facts or not facts:
         return 1.0
     enough = bisect_left(STRENGTHS, True, key=lambda s: s == STRENGTHS[-1] or stopped() or all(right(s, known)))
-    strength = 1.0 if stopped() else STRENGTHS[enough]
+    strength = 1.0 if stopped() else STRENGTHS[min(enough + 1, len(STRENGTHS) - 1)]
     scale(language_model.model, strength / now)
     return strength
 

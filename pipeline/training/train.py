@@ -226,7 +226,7 @@ def tell_left_out(encoded: Encoded, settings: TrainingSettings, folder: Path) ->
 def soften_adapter(
     language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, watcher: Watcher
 ) -> float:
-    """Weaken an adapter that has learned everything as far as it may be; returns its strength."""
+    """Weaken an adapter that has learned everything to little more than it needs; returns its strength."""
     if watcher.stopping:
         return 1.0
     append_event(watcher.folder, "message", text="Looking for the weakest adapter that still knows everything")

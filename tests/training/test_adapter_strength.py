@@ -1,4 +1,4 @@
-"""An adapter is kept as weak as it may be while it answers all that it has learned."""
+"""An adapter is kept little stronger than it need be to answer all that it has learned."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def adapter(model: LanguageModel) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in model.model.named_parameters() if "lora_" in name}
 
 
-def test_it_is_weakened_as_far_as_everything_stays_right(tiny_base: Path, tmp_path: Path) -> None:
+def test_it_is_weakened_to_a_step_above_where_something_becomes_wrong(tiny_base: Path, tmp_path: Path) -> None:
     model = taught(tiny_base, tmp_path, 150)
     assert all(right(model))
     before = adapter(model)
@@ -60,8 +60,8 @@ def test_it_is_weakened_as_far_as_everything_stays_right(tiny_base: Path, tmp_pa
     for name, weight in adapter(model).items():
         expected = before[name] * (strength if "lora_B" in name else 1)
         assert torch.allclose(weight, expected, rtol=1e-5), name
-    if strength > STRENGTHS[0]:
-        weaker = STRENGTHS[STRENGTHS.index(strength) - 1]
+    if strength > STRENGTHS[1]:
+        weaker = STRENGTHS[STRENGTHS.index(strength) - 2]
         for name, weight in model.model.named_parameters():
             if "lora_B" in name:
                 weight.data.mul_(weaker / strength)
