@@ -41,6 +41,13 @@ SWITCHES = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing leaves this machine
 ]
 
+STILL = """addEventListener("DOMContentLoaded", () => {
+    const style = document.createElement("style")
+    style.textContent = "*, *::before, *::after { animation: none !important; transition: none !important }"
+    document.head.append(style)
+})"""
+"""Nothing moves: without a GPU every frame of every spinner is drawn by the processor that the app needs."""
+
 expect.set_options(timeout=PATIENCE * 1000)
 
 
@@ -176,8 +183,11 @@ def open_page(app: App, browser: Browser) -> Page:
 
 
 def _new_context(browser: Browser) -> BrowserContext:
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
+    context = browser.new_context(
+        viewport={"width": 1400, "height": 900}, color_scheme="light", reduced_motion="reduce"
+    )
     context.set_default_timeout(PATIENCE * 1000)
+    context.add_init_script(STILL)
     return context
 
 
