@@ -27,11 +27,11 @@ run: $(APP)
 	@$(PY) app.py
 
 test: $(DEV)
-	@browser=$$(sh tests/browser.sh) && SHELFTALK_BROWSER="$$browser" $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@browser=$$(sh tests/browser.sh) && SHELFTALK_BROWSER="$$browser" $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What needs neither a browser nor a model: a minute, for between two edits.
 quick: $(DEV)
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quick $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --quick $(ARGS)
 
 check: $(DEV)
 	$(PY) -m ruff check .

@@ -206,7 +206,7 @@ def test_a_batch_that_is_called_off_keeps_what_it_had_written(api: ApiServer) ->
 
 CHILD = """
 import sys
-from tests.writing.test_job import *
+from tests.writing.test_generation import *
 from pipeline.writing import generation
 class At: url = sys.argv[1]
 generation.start(job(At, products=40, workers=4), sure=True)

@@ -20,6 +20,14 @@ from tests.tabs.conftest import (
     until_told,
 )
 
+IN_A_HURRY = """
+import runpy
+from pipeline.space import elsewhere, watching
+elsewhere.KEEP_SECONDS = watching.WATCH_SECONDS = 1.0
+runpy.run_path("app.py", run_name="__main__")
+"""
+"""The app, whose jobs bring what they have every second, and which looks as often."""
+
 ACCORDION = "Run elsewhere (Hugging Face Jobs)"
 
 
@@ -41,7 +49,7 @@ def test_a_run_is_sent_shown_and_cancelled(
     home.mkdir()
     with JobsHub(tmp_path / "machines") as hub:
         told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "SHELFTALK_STORE": REPO, "HF_HUB_DISABLE_XET": "1"}
-        process, url = start_app(home, **told)
+        process, url = start_app(home, "-c", IN_A_HURRY, **told)
         try:
             _send_and_cancel(hub, open_page(App(url, home), browser), tiny_base, home)
         finally:
