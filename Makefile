@@ -31,7 +31,7 @@ test: $(DEV)
 
 # What needs neither a browser nor a model: a minute, for between two edits.
 quick: $(DEV)
-	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --quick $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quick $(ARGS)
 
 check: $(DEV)
 	$(PY) -m ruff check .
