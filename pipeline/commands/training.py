@@ -195,6 +195,8 @@ def _train(folder: Path) -> None:
     ended = status(folder)
     if ended.state not in ("finished", "stopped"):
         raise RunError(ended.message)
+    if ended.state == "finished" and ended.message:
+        say(ended.message)
 
 
 def _say_step(event: dict[str, Any], begun: float) -> None:

@@ -110,14 +110,14 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What size is {title}?",
         "How big is {title}?",
         "What is the size of {title}?",
-        "What does {title} measure?",
+        "What are the measurements of {title}?",
         "Can you tell me the size of {title}?",
         "I need to know how big {title} is.",
         "What is its size?",
         "How big is it?",
         "What size is this product?",
         "How large is this product?",
-        "What does it measure?",
+        "What are its measurements?",
         "What size does it come in?",
     ),
     "dimensions": (
@@ -125,12 +125,12 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What size is {title}?",
         "How big is {title}?",
         "Can you give me the dimensions of {title}?",
-        "What does {title} measure?",
+        "How many inches or centimetres is {title}?",
         "What are the measurements of {title}?",
         "What are its dimensions?",
         "How big is it?",
         "What size is it?",
-        "What does it measure?",
+        "How many inches or centimetres is it?",
         "Tell me the dimensions of this product.",
         "I need its measurements, please.",
     ),
@@ -166,7 +166,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What colour is {title}?",
         "Which colour does {title} come in?",
         "What is the colour of {title}?",
-        "In what colour can I get {title}?",
+        "What colour can I get {title} in?",
         "Can you tell me the colour of {title}?",
         "{title}: what color is it?",
         "What colour is it?",
@@ -180,7 +180,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is {title} made of?",
         "Which material is {title} made from?",
         "What material is used for {title}?",
-        "What is the material of {title}?",
+        "What is {title} made from?",
         "Can you tell me what {title} is made of?",
         "What do they make {title} out of?",
         "What is it made of?",
@@ -269,7 +269,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Can you tell me the age range of {title}?",
         "What age is it for?",
         "Which ages is it suitable for?",
-        "What is its recommended age?",
+        "What is the recommended age for it?",
         "What age group is this product meant for?",
         "What is the age range of this product?",
         "How old do you have to be for it?",
@@ -285,7 +285,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Which language is it in?",
         "What language is this one in?",
         "What language is this product in?",
-        "What is the language of this product?",
+        "Which language would I get it in?",
         "Which language does it come in?",
     ),
     "format": (
@@ -306,15 +306,15 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is the running time of {title}?",
         "How long does {title} run?",
         "How long is the running time of {title}?",
-        "How long does {title} play?",
+        "How long is {title} in hours and minutes?",
         "Can you tell me the running time of {title}?",
         "What running time is listed for {title}?",
         "What is its running time?",
         "How long does it run?",
         "What is the running time of this one?",
-        "How long does it play?",
+        "How long does it play for?",
         "Can you tell me its running time?",
-        "How long does this one last?",
+        "How long does this one play for?",
     ),
     "price": (
         "How much does {title} cost?",
@@ -346,7 +346,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
     ),
     "power": (
         "What is the power rating of {title}?",
-        "What is the wattage or voltage of {title}?",
+        "What wattage is {title}?",
         "How powerful is {title}?",
         "How much power does {title} use?",
         "Can you tell me the power rating of {title}?",
@@ -389,7 +389,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "dimensions": (
         "Could you look up the dimensions of {title}?",
         "Before I order it, what are the dimensions?",
-        "Would you tell me what {title} measures?",
+        "Would you tell me the measurements of {title}?",
     ),
     "weight": (
         "Any idea how much {title} weighs?",
@@ -409,7 +409,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "material": (
         "What sort of material is this product made of?",
         "Do you know what {title} is made of?",
-        "I'd like to know the material of {title}.",
+        "I'd like to know what {title} is made of.",
     ),
     "pieces": (
         "When I unpack {title}, how many pieces are there?",
@@ -423,7 +423,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     ),
     "year": (
         "Do you know which year {title} is from?",
-        "I'd like to know the year of this one.",
+        "I'd like to know what year this one is from.",
         "Any idea what year it came out?",
     ),
     "author": (
@@ -434,7 +434,7 @@ HELD_OUT: dict[str, tuple[str, str, str]] = {
     "publisher": (
         "Could you name the publisher of {title}?",
         "I'd like to know who published this one.",
-        "And the publisher, who is it?",
+        "Who is the publisher, please?",
     ),
     "age": (
         "What age would {title} be right for?",
@@ -508,7 +508,7 @@ ASKED_TRAINING = (
     "{title}: {ask it}?",
     "Quick question: {ask title}?",
     "Quick question: {ask it}?",
-    "I'm not sure: {ask title}?",
+    "Just to be sure, {ask title}?",
     "One more thing: {ask this product}?",
     "I have a question about {title}: {ask it}?",
     "Can you help me? {Ask this one}?",
@@ -516,7 +516,7 @@ ASKED_TRAINING = (
 )
 ASKED_HELD_OUT = (
     "Sorry if this is obvious, but {ask title}?",
-    "Before I order it: {ask this one}?",
+    "Before I order, {ask this one}?",
     "I was wondering, {ask it}?",
 )
 ASKED: tuple[tuple[str, str], ...] = (
@@ -556,6 +556,13 @@ ASKED: tuple[tuple[str, str], ...] = (
     (r"(?:occasion|season)", r"what \g<0> is {it} for"),
     (r"(illustrat|narrat|edit|translat|direct)ors?", r"who \1ed {it}"),
     (r"(design|compos)ers?", r"who \1ed {it}"),
+    (r"(?:item |product )?model (?:number|no|name)", r"what model number is {it}"),
+    (r"(?:special |key |main |other )?features?", r"what special features does {it} have"),
+    (r"(?:closure|fastening)(?: type)?", r"how does {it} close"),
+    (
+        r"(battery|plug|connector|bulb|filter|handle|heel|sole|collar|sleeve|lens|display|screen|mount) type",
+        r"what type of \1 does {it} have",
+    ),
     (r"compatible (.+s)", r"which \1 is {it} compatible with"),
     (r"compatibility", r"what is {it} compatible with"),
     (r"ingredients", r"what ingredients are in {it}"),

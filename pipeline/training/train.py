@@ -42,7 +42,7 @@ from pipeline.training.out_of_memory import (
 )
 from pipeline.training.plan.plan import Plan, plan_run
 from pipeline.training.trainers import make_trainer
-from pipeline.training.watcher import Follower, Watcher, probe_rows
+from pipeline.training.watcher import Follower, Watcher, probe_rows, why_it_failed
 
 SLOWER_THAN_PLANNED = "This model cannot be trained in the fast way that was planned, so it will take longer"
 
@@ -130,8 +130,9 @@ def train(folder: Path) -> None:
         append_event(folder, "stopped", **watcher.summary())
         return
     drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
-    learned = {"message": watcher.learned} if watcher.learned else {}
-    append_event(folder, "finished", **watcher.summary(), strength=strength, **learned)
+    rose = why_it_failed(watcher.first_loss, watcher.last_loss)
+    said = {"message": watcher.learned or rose, "rose": bool(rose)} if watcher.learned or rose else {}
+    append_event(folder, "finished", **watcher.summary(), strength=strength, **said)
 
 
 def check_same_dataset(folder: Path, fingerprint: str) -> None:

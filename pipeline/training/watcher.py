@@ -38,6 +38,8 @@ LEARNED = 0.95
 PATIENCE = 3
 """Probes in a row that may gain nothing before a run counts as stuck."""
 
+ROSE = 1.5
+"""Of its first loss, the last one of a run that has gone wrong."""
 NEARLY = 0.8
 """Recall from which on a run that may end itself is checked twice as often: it has soon learned."""
 
@@ -57,6 +59,13 @@ def probe_rows(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The held-out rows that probes ask: the facts' probe phrasings, evenly thinned where there are many."""
     rows = [r for r in held_out if r["template"].endswith(PROBE) and r["kind"] != UNKNOWN]
     return rows[:: math.ceil(len(rows) / PROBE_QUESTIONS)] if rows else []
+
+
+def why_it_failed(first: float | None, last: float | None) -> str:
+    """That the loss rose far, in a sentence; empty where it did not. One update's loss may well be above another's."""
+    if first is None or last is None or last <= ROSE * first:
+        return ""
+    return f"The loss rose from {first:.3g} to {last:.3g}, so it has learned nothing: lower the learning rate."
 
 
 def why_to_stop(probes: Sequence[tuple[int, float]], total: int, every: int) -> str:

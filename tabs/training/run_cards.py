@@ -19,7 +19,7 @@ def ending_card(view: RunView) -> Markup:
         early = f" {said}" if said else ""
         return notice(
             f"Finished: {_figures(last)}.{early} The third tab asks the questions of before again and shows what changed.",
-            "done",
+            "hint" if last.get("rose") else "done",
         )
     if view.status.state == "stopped":
         kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept; you may resume."

@@ -22,7 +22,7 @@ from pipeline.runs.manage import create_run
 from pipeline.runs.status import log_tail, status
 from pipeline.training import watcher
 from pipeline.training.lora import add_lora, save_adapter
-from pipeline.training.watcher import why_to_stop
+from pipeline.training.watcher import why_it_failed, why_to_stop
 from tests.tiny import tiny_settings, train_here
 
 STEPS = 9
@@ -324,3 +324,11 @@ def test_what_is_saved_is_what_was_trained_on_the_base_as_it_was(variant: str, t
     with again.side(tuned=False):
         assert torch.equal(again.model(ids).logits, before)
     assert read_json(tmp_path / "adapter" / "adapter_config.json")["init_lora_weights"] is True
+
+
+@pytest.mark.parametrize(
+    "first, last, says", [(2.9, 20.6, True), (5.2, 6.0, False), (4.3, 0.01, False), (None, None, False)]
+)
+def test_a_loss_that_rose_far_is_told(first: float | None, last: float | None, says: bool) -> None:
+    told = why_it_failed(first, last)
+    assert ("rose from 2.9 to 20.6" in told and "lower the learning rate" in told) if says else told == ""
