@@ -62,7 +62,7 @@ class CatalogueBox:
                 "Upload a catalogue …", file_types=list(uploads.KNOWN_ENDINGS), scale=2, min_width=180, elem_id="upload"
             )
         gr.HTML(
-            "CSV, TSV, JSON or JSON lines, also gzipped; exports of Shopify and WooCommerce too.",
+            "CSV, TSV, JSON or JSON lines, also gzipped; exports of Shopify, WooCommerce, Magento, PrestaShop and Google too.",
             elem_classes="small padded",
         )
         with gr.Accordion("… or open a file on this machine", open=False, visible=not on_space(), elem_id="open-path"):

@@ -22,7 +22,13 @@ from tests.servers.hub_spaces import Space, SpacesHub
 from tests.tiny import tiny_settings
 
 SPACE = "mira/shelftalk"
-ATTEND = "from pipeline.space import awake; awake.attend(seconds=0.05, grace=0.2).join()"
+ATTEND = """
+from pipeline.files import home
+from pipeline.space import awake
+attending = awake.attend(seconds=0.05, grace=0.2)
+(home() / "attending").touch()
+attending.join()
+"""
 
 
 @pytest.fixture
@@ -62,6 +68,7 @@ def test_it_stays_awake_during_a_run_and_sleeps_after_it_also_when_it_crashed_be
     space = hub.spaces[SPACE]
     folder = create_run(dataset, tiny_settings(tiny_base, max_steps=20))
     first = attendant()
+    wait_for((home / "attending").exists)  # else the run may have ended before anybody looks
     launcher.start(folder)
     wait_for(lambda: space.sleep_times == [-1])
     assert read_json(home / awake.REMEMBERED) == {"space": SPACE, "sleep_time": 1800}
