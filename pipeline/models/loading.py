@@ -35,13 +35,12 @@ def load_base(
         ModelError: no such model, no way to reach it, or no room for it.
     """
     folder = find_base(name)
-    _check_end_token(name, folder)
     try:
         quantised = is_quantised(read_json(folder / "config.json"))
         four_bit = is_in_4bit(quantised=quantised, asked=load_in_4bit, gpu=has_gpu())
         dtype = dtype_for(precision)
         check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)
-        model, tokenizer = _load_weights(folder, four_bit, dtype, max_length)
+        model, tokenizer = _load_weights(name, folder, four_bit, dtype, max_length)
         if loads_in_4bit(gpu=has_gpu()):
             unpack_weights(model, dtype, certainly=unpack)
     except ModelError:
@@ -56,31 +55,29 @@ def load_base(
     return LanguageModel(model, tokenizer, name, checksum(folder))
 
 
-def _check_end_token(name: str, folder: Path) -> None:
-    """Refuse a base whose tokenizer names no token that ends an answer, before its weights are loaded.
+def _load_tokenizer(name: str, folder: Path) -> Any:
+    """A base's tokenizer.
 
     Raises:
-        ModelError: it names none; without one no answer would ever end.
+        ModelError: it names no token that ends an answer; without one no answer would ever end.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception:  # said where the model is loaded
-        return
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"The tokenizer of {name} names no end token (eos_token), so its answers would never end; "
             "name one in its tokenizer_config.json, or choose another base model."
         )
+    return tokenizer
 
 
-def _load_weights(folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:
+def _load_weights(name: str, folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:
+    tokenizer = _load_tokenizer(name, folder)  # before the weights, which take longer
     if on_unsloth():
         from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
 
         return FastLanguageModel.from_pretrained(
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     how = in_4_bits(folder, dtype) if four_bit and device() == "cuda" else {}
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how, **SAFELY)
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
