@@ -168,14 +168,13 @@ def _finish(connection: duckdb.DuckDBPyConnection, aside: Path) -> dict[str, Any
         "(SELECT count(*) FROM read_parquet(getvariable('skipped'))), "
         "(SELECT count(*) FROM read_parquet(getvariable('empty')))"
     ).fetchall()[0]
-    counts = connection.execute(
-        "SELECT reason, count(*) FROM read_parquet(getvariable('skipped')) GROUP BY reason ORDER BY 2 DESC, min(line)"
+    reasons = connection.execute(
+        "SELECT reason, count(*), min(line, 6) FROM read_parquet(getvariable('skipped')) "
+        "GROUP BY reason ORDER BY 2 DESC, min(line)"
     ).fetchall()
-    unread = connection.execute(
-        "SELECT reason, list(line ORDER BY line)[:6] FROM read_parquet(getvariable('skipped')) GROUP BY reason"
-    ).fetchall()
-    told = {reason: lines for reason, lines in unread if reason in UNREADABLE_LINE}
-    return {"rows": usable + skipped, "usable": usable, "empty": empty, "skipped": dict(counts), "unread": told}
+    counts = {reason: count for reason, count, _ in reasons}
+    unread = {reason: first for reason, _, first in reasons if reason in UNREADABLE_LINE}
+    return {"rows": usable + skipped, "usable": usable, "empty": empty, "skipped": counts, "unread": unread}
 
 
 _AGAIN = f"""

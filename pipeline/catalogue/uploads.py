@@ -14,9 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 from pipeline.catalogue.cache import forget
-from pipeline.catalogue.catalogue import HEAD_BYTES, SAMPLE, Catalogue, check_file, fields_of, read_catalogue
+from pipeline.catalogue.catalogue import HEAD_BYTES, SAMPLE, Catalogue, fields_of, read_catalogue
 from pipeline.catalogue.columns import Columns, guess_columns, unknown_columns, with_attributes
 from pipeline.catalogue.csv_reader import is_csv, read_samples
+from pipeline.catalogue.file_types import check_file
 from pipeline.catalogue.json_reader import OnProgress, head, nothing_to_say
 from pipeline.errors import CatalogueError, ColumnsError
 from pipeline.files import home, read_json, write_json

@@ -11,7 +11,7 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 
 DECIDE_NOTHING = {
-    "catalogue": ("cache", "reading", "uploads"),
+    "catalogue": ("cache", "file_types", "reading", "uploads"),
     "facts": (),
     "dataset": ("card", "edits", "export", "fingerprint", "store"),
     "writing": ("generation", "steps"),
