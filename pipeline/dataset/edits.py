@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.dataset.checks import masked
 from pipeline.dataset.examples import GENERAL_EDITED, HELD_OUT, REJECTED, TRAINED
 from pipeline.errors import SettingsError
-from pipeline.files import append_jsonl, home
+from pipeline.files import append_jsonl, home, read_log
 from pipeline.prompts import GENERAL, with_question
 
 EDIT, REJECT, ACCEPT, UNDO = "edit", "reject", "accept", "undo"
@@ -52,9 +52,8 @@ def read_edits() -> dict[str, Edit]:
     """What stands of everything that was said, by row; a line torn by a crash is left out."""
     edits: dict[str, Edit] = {}
     path = home() / "edits.jsonl"
-    for text in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else ():
-        with suppress(ValueError, KeyError, TypeError):
-            line = json.loads(text)
+    for line in read_log(path) if path.is_file() else ():
+        with suppress(KeyError, TypeError):
             edit = Edit(line["row"], line["action"], line["question"], line["response"])
             edits[edit.row] = edit
     return {name: edit for name, edit in edits.items() if edit.action != UNDO}

@@ -85,7 +85,8 @@ def train(folder: Path) -> None:
     """
     settings = read_settings(folder)
     dataset = run_dataset(folder)
-    check_same_dataset(folder, fingerprint_of(dataset))
+    fingerprint = fingerprint_of(dataset)
+    check_same_dataset(folder, fingerprint)
     rows = dataset.training()
     team = distributed.Team(cpu=device() == "cpu")
     gpu = torch.cuda.is_available()
@@ -93,7 +94,7 @@ def train(folder: Path) -> None:
     free = free if free is None else team.least(free)  # another GPU may have less
     plan = team.from_first(split_as_before(folder, plan_run(settings, rows, gpu=gpu, free=free, processes=team.count)))
     if team.is_first:
-        begin(folder, plan, fingerprint_of(dataset))
+        begin(folder, plan, fingerprint)
         append_event(folder, "message", text=f"Loading {settings.base_model}")
     language_model = load_base(
         settings.base_model,
