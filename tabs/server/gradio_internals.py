@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -171,8 +172,9 @@ def served(path: Path) -> str:
     served_now = upload_folder() / "served" / _UNKNOWN
     if not served_now.is_dir():  # the first: what processes of other days served may go
         for old in served_now.parent.glob("*"):
-            if old.stat().st_mtime < time.time() - DAY:
-                shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):  # another process clears them, too
+                if old.stat().st_mtime < time.time() - DAY:
+                    shutil.rmtree(old, ignore_errors=True)
     copied = served_now / hashlib.sha256(str(path).encode()).hexdigest()[:16] / path.name
     if not copied.is_file() or stamp(copied)[1:] != stamp(path)[1:]:
         with whole_file(copied) as aside:

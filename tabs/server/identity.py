@@ -158,8 +158,10 @@ def is_own_host(host: str) -> bool:
     Args:
         host: of a request, with or without a port.
     """
+    if on_space():
+        return True
     named = {name.strip().casefold() for name in os.environ.get("SHELFTALK_HOSTS", "").split(",") if name.strip()}
-    return on_space() or _PORT.sub("", host).casefold() in {"localhost", "127.0.0.1", "[::1]", *named}
+    return _PORT.sub("", host).casefold() in {"localhost", "127.0.0.1", "[::1]", *named}
 
 
 def address_of(request: Any) -> str:
