@@ -27,7 +27,7 @@ run: $(APP)
 	@$(PY) app.py
 
 test: $(DEV)
-	@browser=$$(sh tests/browser.sh) && SHELFTALK_BROWSER="$$browser" $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@browser=$$(sh tests/browser.sh) && SHELFTALK_BROWSER="$$browser" $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What needs neither a browser nor a model: a minute, for between two edits.
 quick: $(DEV)
