@@ -33,6 +33,9 @@ BASE, BASE_OPEN, CLOSED, OPEN, EXTRACTIVE, AUTO = WAYS = (
 BY_MODEL = (BASE, BASE_OPEN, CLOSED, OPEN)
 """Ways that need the run's model."""
 
+BY_RECORD = (BASE_OPEN, OPEN, EXTRACTIVE, AUTO)
+"""Ways that read the catalogue, so that they can tell of products that nobody taught."""
+
 COMPARED = (CLOSED, OPEN, EXTRACTIVE, AUTO)
 """What is asked where nobody says which ways."""
 
@@ -132,7 +135,7 @@ def _by_model(
 ) -> list[Said]:
     assert language_model, "a model's way needs the model"
     questions = [
-        Question(_prompt(way, shop, about), kind_asked(about.question, _title(about), other_kinds)) for about in asked
+        Question(prompt_of(way, shop, about), kind_asked(about.question, _title(about), other_kinds)) for about in asked
     ]
     told = (lambda done, total: on_progress(way, done, total)) if on_progress else None
     answers = ask(language_model, questions, tuned=way in (CLOSED, OPEN), on_progress=told)
@@ -143,7 +146,8 @@ def _title(about: About) -> str:
     return about.product.title if about.product else UNKNOWN_TITLE
 
 
-def _prompt(way: str, shop: Shop, about: About) -> str:
+def prompt_of(way: str, shop: Shop, about: About) -> str:
+    """What a model is asked by a way of `BY_MODEL`."""
     return build_prompt(_title(about), about.question, _read(way, shop, about))
 
 

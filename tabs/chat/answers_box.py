@@ -16,7 +16,7 @@ from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import find_run, get_trained_run
 from tabs.chat.asking import ALIKE, vote, votes
-from tabs.chat.cards import BASE, OTHER, TUNED, Exchange, exchange_card
+from tabs.chat.cards import BASE, OTHER, TUNED, Exchange, exchange_card, needs_model
 from tabs.ui.events import Update, on, open_in_measure, open_to_all
 from tabs.ui.text import count, html_of, notice
 
@@ -106,7 +106,7 @@ class AnswersBox:
             exchange = replace(exchange, pattern=plain_text(pattern or ""))
             card = exchange_card(exchange)
             if exchange.pattern.strip():
-                found = [exchange.found(side).answer for side in exchange.raws]
+                found = [exchange.found(side).answer for side in exchange.raws if needs_model(side)]
                 said = notice(f"Your pattern finds {count(sum(map(bool, found)), 'answer')} of {len(found)}.", "hint")
         except PatternError as error:
             exchange = replace(exchange, pattern="")

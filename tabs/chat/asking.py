@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,14 +18,17 @@ from typing import Any
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import Asked, TaughtProducts
 from pipeline.answering.report import write_report
+from pipeline.answering.shop import shop_of
+from pipeline.answering.ways import BASE_OPEN, BY_RECORD, OPEN, answer_all, prompt_of
+from pipeline.dataset.build import Dataset
 from pipeline.dataset.examples import REPORT_1
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import append_jsonl, read_json, read_log
 from pipeline.machine import on_zero_gpu
-from pipeline.prompts import NO_FACT, UNKNOWN, build_prompt, encode_prompt
+from pipeline.prompts import NO_FACT, UNKNOWN, encode_prompt
 from pipeline.runs.folder import COMPARISON, read_settings, run_dataset
 from pipeline.runs.view import get_trained_run
-from tabs.chat.cards import BASE, OTHER, RECORD, SIDES, TUNED, Exchange
+from tabs.chat.cards import BASE, OTHER, SIDES, TUNED, Exchange, needs_model
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import load
 from tabs.server.zerogpu import on_gpu
@@ -53,10 +57,43 @@ SHOW_EVERY = 0.25
 """Seconds between two looks at a growing answer: every token would keep the browser busy with drawing."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A question as each side is asked it, with what needs no model answered.
+
+    Attributes:
+        prompts: what each side that needs the model is asked, in the order in which they are shown.
+        exchange: the answers that are there already, and who else will answer.
+    """
+
+    prompts: dict[str, str]
+    exchange: Exchange
+
+
+def prepare(dataset: Dataset, asked: Asked, sides: Sequence[str], title: str, **shown: Any) -> Prepared:
+    """Answer what needs no model: the ways that read the catalogue find the product and its sentence.
+
+    Args:
+        title: of the product, where a person picked it; else it is found in the question.
+        shown: further attributes of the `Exchange`.
+    """
+    raws: Raws = dict.fromkeys(sides)
+    prompts = {side: asked.prompt for side in sides if needs_model(side)}
+    if not any(side in BY_RECORD for side in sides):
+        return Prepared(prompts, Exchange(asked, raws, **shown))
+    shop = shop_of(dataset)
+    about = shop.about(asked.question, title)
+    prompts |= {side: prompt_of(side, shop, about) for side in prompts if side in BY_RECORD}
+    told = answer_all(shop, [about], [side for side in sides if not needs_model(side)])[0]
+    record = shop.record(about) or ""
+    sources = {side: record for side in prompts if side in BY_RECORD} | {way: one.source for way, one in told.items()}
+    raws |= {way: one.raw for way, one in told.items()}
+    return Prepared(prompts, Exchange(asked, raws, about, sources, **shown))
+
+
 def answering(
     folder: Path,
-    asked: Asked,
-    sides: Sequence[str] = tuple(SIDES),
+    prompts: dict[str, str],
     *,
     other: Path | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -66,14 +103,14 @@ def answering(
     """Ask a run's model: its warnings, and each side's raw answer as it grows.
 
     Args:
-        sides: who is asked, in the order of the result; `RECORD` is left out where the product is not known.
+        prompts: what each side is asked, in the order of the result.
         other: another run's folder, whose adapter answers as `OTHER`.
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
     fetch_base(folder)
     shown = -math.inf  # the first word at once
     warnings, raws, is_shown = [], {}, False
-    growing = _answers(folder, other, asked, tuple(sides), max_new_tokens, temperature)
+    growing = _answers(folder, other, prompts, max_new_tokens, temperature)
     with doing("answering a question"), closing(growing):  # at once: whoever asks next waits for the model
         for warnings, raws in growing:
             if is_shown := stopped() or time.monotonic() - shown > SHOW_EVERY:
@@ -89,28 +126,24 @@ def answering(
 def _answers(
     folder: Path,
     other: Path | None,
-    asked: Asked,
-    sides: tuple[str, ...],
+    prompts: dict[str, str],
     max_new_tokens: int,
     temperature: float,
 ) -> Generator[tuple[list[str], Raws], None, None]:
-    """After every token: those that get the same prompt together, then the base that reads the record."""
+    """After every token: those that get the same prompt together, one prompt after the other."""
     begun = time.monotonic()
     language_model, warnings = load(folder, other)
     from pipeline.models.language_model import BASE as PLAIN
     from pipeline.models.language_model import OTHER as ANOTHER
     from pipeline.models.language_model import TUNED as ADAPTED
 
-    answers_as = {BASE: PLAIN, RECORD: PLAIN, TUNED: ADAPTED, OTHER: ANOTHER}
+    answers_as = {BASE: PLAIN, BASE_OPEN: PLAIN, TUNED: ADAPTED, OPEN: ADAPTED, OTHER: ANOTHER}
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    without = [side for side in sides if side != RECORD]
-    groups = [([asked.prompt] * len(without), without)]
-    if RECORD in sides and asked.product:
-        groups.append(([build_prompt(asked.title, asked.question, asked.product.content)], [RECORD]))
-    raws: Raws = {side: None for side in sides if any(side in group for _, group in groups)}
+    raws: Raws = dict.fromkeys(prompts)
     try:
-        for prompts, group in groups:
-            tokens = [encode_prompt(language_model.tokenizer, prompt) for prompt in prompts]
+        for prompt in dict.fromkeys(prompts.values()):
+            group = [side for side, own in prompts.items() if own == prompt]
+            tokens = [encode_prompt(language_model.tokenizer, prompt)] * len(group)
             growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
             with closing(growing):
                 for texts in growing:
@@ -209,7 +242,7 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
     folder = get_trained_run(run)
     asked = TaughtProducts(run_dataset(folder).manifest).ask(question, title)
-    *_, (warnings, raws) = answering(folder, asked)
+    *_, (warnings, raws) = answering(folder, dict.fromkeys(SIDES, asked.prompt))
     exchange = Exchange(asked, raws, is_whole=True)
     sides = {
         side: {"raw": raw, "answer": exchange.found(side).answer, "verdict": exchange.verdict(side)}

@@ -1,6 +1,6 @@
 """Answers, questions and endings as HTML. All text in them is a stranger's, and is escaped here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -8,20 +8,35 @@ from markupsafe import Markup
 from pipeline.answering.lookup import Asked
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED, verdict
-from pipeline.facts.extract import says
-from pipeline.facts.extraction import Extraction, extract, extract_with, is_refusal
+from pipeline.answering.shop import About
+from pipeline.answering.ways import AUTO, BASE_OPEN, BY_MODEL, BY_RECORD, EXTRACTIVE, OPEN
+from pipeline.answering.which_way import LABELS
+from pipeline.catalogue.catalogue import Product
+from pipeline.facts.extract import says as stands_in
+from pipeline.facts.extraction import VALUE, Extraction, extract, extract_with, says
 from pipeline.facts.phrasings import kind_label
-from pipeline.prompts import GENERAL, REFUSAL, UNKNOWN, UNKNOWN_TITLE
+from pipeline.prompts import GENERAL, REFUSAL, SILENT, UNKNOWN, UNKNOWN_TITLE
 from tabs.dataset.catalogue_view import short
 from tabs.ui.text import count, html, html_of, notice
 
-BASE, TUNED, RECORD, OTHER = "base", "tuned", "record", "other"
-SIDES = {BASE: ("Base", "adapter off"), TUNED: ("Tuned", "adapter on")}
-ALL_SIDES = SIDES | {
-    RECORD: ("Base + record", "adapter off, reads the record"),
-    OTHER: ("Another run", "its adapter on"),
+BASE, TUNED, OTHER = "base", "tuned", "other"
+SIDES = {BASE: ("Base", "adapter off"), TUNED: ("Tuned, closed book", "adapter on")}
+BESIDE = {
+    AUTO: (LABELS[AUTO], "no model: fact or sentence"),
+    EXTRACTIVE: (LABELS[EXTRACTIVE], "no model: the sentence"),
+    OPEN: (LABELS[OPEN], "adapter on, reads the record"),
+    BASE_OPEN: (LABELS[BASE_OPEN], "adapter off, reads the record"),
 }
+"""Ways that can be asked beside the two sides."""
+
+ALL_SIDES = SIDES | {OTHER: ("Another run", "its adapter on")} | BESIDE
 HIDDEN_NAMES = ("Answer A", "Answer B")
+
+SAYS_WORDS = {VALUE: "a value", SILENT: "the record is silent", UNKNOWN: "product not known"}
+
+
+def needs_model(side: str) -> bool:
+    return side in SIDES or side == OTHER or side in BY_MODEL
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,8 @@ class Exchange:
 
     Attributes:
         raws: each side's text so far, None where it has not begun; in the order they are shown.
+        about: what the ways that read the catalogue found the question to be about; None where none is asked.
+        sources: the part of the record that a way's answer was read from.
         run: the run whose adapter is the tuned side.
         other: the run whose adapter answers instead of the base, where one does.
         pattern: the user's own pattern, or empty for the kind's.
@@ -40,6 +57,8 @@ class Exchange:
 
     asked: Asked
     raws: dict[str, str | None]
+    about: About | None = None
+    sources: dict[str, str] = field(default_factory=dict)
     run: str = ""
     other: str = ""
     pattern: str = ""
@@ -49,30 +68,61 @@ class Exchange:
 
     def found(self, side: str) -> Extraction:
         raw = self.raws[side] or ""
-        if self.pattern.strip():
-            return extract_with(self.pattern, raw)
-        return extract(self.asked.kind, raw, self.asked.expected or "")
+        if needs_model(side):
+            if self.pattern.strip():
+                return extract_with(self.pattern, raw)
+            return extract(self.asked.kind, raw, self.asked.expected or "")
+        # Without a model all that is said is the answer; of a sentence the fact in it is compared.
+        fact = extract(self.asked.kind, raw, self.asked.expected or "")
+        return fact if fact.answer else Extraction(raw, 0, len(raw))
+
+    def ended(self, side: str) -> bool:
+        return self.raws[side] is not None and (self.is_whole or not needs_model(side))
+
+    def says(self, side: str) -> str:
+        """Which of the three answers it is; empty while it grows, and where nothing was found in it."""
+        return says(self.raws[side] or "") if self.ended(side) and self.found(side).answer else ""
+
+    def source(self, side: str) -> str:
+        """The part of the record that a value was read from."""
+        return self.sources.get(side, "") if self.says(side) == VALUE else ""
 
     def verdict(self, side: str) -> str | None:
         """The verdict on an answer, where the catalogue says what is right; a value that the record does not have is invented."""
-        if self.raws[side] is None or not self.is_whole:
+        if not self.ended(side):
             return None
-        if self.asked.expected is None:
-            answer = self.found(side).answer
-            return INVENTED if answer and self._is_nowhere(answer) else None
-        return verdict(self.asked.kind, self.found(side).answer, self.asked.expected)
+        product, expected = self._right(side)
+        answer = self.found(side).answer
+        if expected is not None:
+            return verdict(self.asked.kind, answer, expected)
+        if not answer or product is None or not needs_model(side) or says(answer) != VALUE:
+            return None
+        return None if stands_in(answer, product.content) else INVENTED
 
-    def _is_nowhere(self, answer: str) -> bool:
-        """Whether an answer about a taught product is neither a refusal nor to be found in the product's record."""
-        product = self.asked.product
-        return product is not None and not is_refusal(answer) and not says(answer, product.content)
+    def _right(self, side: str) -> tuple[Product | None, str | None]:
+        """The product that a side was asked about and the right answer; None where nobody knows it.
+
+        What was not taught is to be refused by a model that has only its title, and not by what reads the catalogue.
+        """
+        found = self.about.product if self.about and side in BY_RECORD else None
+        taught = self.asked.product
+        if found and (taught is None or found.uid != taught.uid):
+            return found, None
+        return taught, self.asked.expected
 
     def name(self, side: str) -> str:
         return f"Run {self.other}" if side == OTHER else ALL_SIDES[side][0]
 
 
 def answer_card(
-    side: str, raw: str | None, found: Extraction, said: str | None, name: str = "", waiting: str = "answering …"
+    side: str,
+    raw: str | None,
+    found: Extraction,
+    said: str | None,
+    name: str = "",
+    waiting: str = "answering …",
+    says: str = "",
+    source: str = "",
 ) -> Markup:
     """One side's answer as HTML, with the extracted part marked in its place.
 
@@ -83,13 +133,17 @@ def answer_card(
         said: the verdict, or None when nobody can tell.
         name: what the side is called, if not by its own name.
         waiting: what stands in the place of a text that is not there.
+        says: which of the three answers it is, if that is known.
+        source: the part of the record that it was read from, if any.
     """
     own_name, adapter = ALL_SIDES.get(side, (side, "?"))
     body = html('<p class="waiting">{}</p>', waiting) if raw is None else _judged(raw, found, said)
+    kind = html('<p class="small says">{}</p>', SAYS_WORDS[says]) if says else ""
+    read = html('<p class="small source">read from: <q>{}</q></p>', source) if source else ""
     return html(
-        '<section class="answer" aria-label="{name}" data-side="{side}">'
-        '<h4>{name} <span class="badge {side}">{adapter}</span></h4>{body}</section>',
-        name=name or own_name, side=side, adapter=adapter, body=body,
+        '<section class="answer" aria-label="{name}" data-side="{side}" data-says="{says}">'
+        '<h4>{name} <span class="badge {side}">{adapter}</span></h4>{kind}{body}{read}</section>',
+        name=name or own_name, side=side, adapter=adapter, says=says, kind=kind, body=body, read=read,
     )  # fmt: skip
 
 
@@ -115,14 +169,29 @@ def exchange_card(exchange: Exchange) -> Markup:
         if exchange.is_blind:
             cards += answer_card(HIDDEN_NAMES[place], raw, found, None)
         else:
-            cards += answer_card(side, raw, found, exchange.verdict(side), exchange.name(side), waiting)
+            said, source = exchange.says(side), exchange.source(side)
+            cards += answer_card(side, raw, found, exchange.verdict(side), exchange.name(side), waiting, said, source)
     asked = exchange.asked
     stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
     return html(
         '<article class="asked"><h3>{}</h3><p class="small">{}</p>'
-        '<div class="sides">{}</div>{}<p class="catalogue">{}</p></article>',
-        asked.question, about_line(asked), cards, stopped, catalogue_says(asked),
+        '{}<div class="sides">{}</div>{}<p class="catalogue">{}</p></article>',
+        asked.question, about_line(asked), found_line(exchange), cards, stopped, catalogue_says(asked, exchange.about),
     )  # fmt: skip
+
+
+def found_line(exchange: Exchange) -> Markup:
+    """What was found in the whole catalogue, where that is another product than the taught one, or several."""
+    about = exchange.about
+    if about is None or (about.product is None and exchange.asked.product is None):
+        return Markup()
+    if about.product is None:
+        return html('<p class="small">found in the catalogue: no product that this names</p>')
+    others = about.candidates[1:]
+    if about.product.title == exchange.asked.title and not others:
+        return Markup()
+    also = html("; may also mean: {}", html_of(others, " · ")) if others else ""
+    return html('<p class="small">found in the catalogue: <b>{}</b>{}</p>', about.product.title, also)
 
 
 def about_line(asked: Asked) -> Markup:
@@ -131,7 +200,10 @@ def about_line(asked: Asked) -> Markup:
     return html("about: <b>{}</b>{}", asked.title, "" if asked.product else " (not taught)")
 
 
-def catalogue_says(asked: Asked) -> Markup:
+def catalogue_says(asked: Asked, about: About | None = None) -> Markup:
+    if about and about.product and asked.product is None:
+        only = "The catalogue has this product, but it was not taught: the tuned model should say “{}”; the other ways can tell."
+        return html("{}", only.format(REFUSAL))
     if asked.kind == GENERAL:
         return html("No product of the catalogue is named. If one was meant, the right answer is: <b>{}</b>", REFUSAL)
     if asked.kind == UNKNOWN:

@@ -9,10 +9,12 @@ import gradio as gr
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import TaughtProducts
+from pipeline.answering.ways import AUTO
+from pipeline.answering.which_way import LABELS
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import before_after, view_run
 from tabs.chat.asking import all_questions, example_questions
-from tabs.chat.cards import BASE, OTHER, RECORD, TUNED
+from tabs.chat.cards import BASE, BESIDE, OTHER, TUNED
 from tabs.ui.events import Update, on, open_to_all
 
 RECOGNISED = ""
@@ -27,7 +29,7 @@ class Query:
         about: a product's title, or `RECOGNISED`.
         run: whose adapter is the tuned side.
         against: the run that answers instead of the base, or `BASE`.
-        record: whether the base is also asked with the record in its prompt.
+        ways: which of `BESIDE` answer, too.
         blind: whether it is hidden which side is which.
         length: tokens of the longest answer.
     """
@@ -36,7 +38,7 @@ class Query:
     about: str | None
     run: str
     against: str
-    record: bool
+    ways: list[str]
     blind: bool
     temperature: float
     length: float
@@ -46,9 +48,8 @@ class Query:
         sides = [BASE if self.against == BASE else OTHER, TUNED]
         if self.blind:
             random.shuffle(sides)
-        elif self.record:
-            sides.append(RECORD)
-        return sides
+            return sides
+        return sides + [way for way in BESIDE if way in self.ways]
 
 
 class QuestionForm:
@@ -64,9 +65,16 @@ class QuestionForm:
             self.question = gr.Textbox(
                 label="Question", placeholder="Ask about a product …", scale=5, min_width=260, elem_id="question"
             )
-            self.ask = gr.Button("Ask both", variant="primary", scale=1, min_width=140, elem_id="ask")
+            self.ask = gr.Button("Ask", variant="primary", scale=1, min_width=140, elem_id="ask")
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=140, visible=False, elem_id="stop-answer")
         self.suggested = gr.Textbox(elem_classes="unseen", show_label=False)
+        self.ways = gr.CheckboxGroup(
+            [(LABELS[way], way) for way in BESIDE],
+            value=[AUTO],
+            label="Beside base and tuned",
+            info="Other ways to answer, which read the catalogue. Auto is the one to give a customer.",
+            elem_id="ways",
+        )
         self._build_choices()
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self._build_advanced()
@@ -78,7 +86,7 @@ class QuestionForm:
             elem_id="examples",
         )
         self.fields = [
-            self.question, self.about, self.run, self.against, self.record, self.blind, self.temperature, self.length,
+            self.question, self.about, self.run, self.against, self.ways, self.blind, self.temperature, self.length,
         ]  # fmt: skip
         self.outputs = [self.run, self.against, self.about, self.find, self.suggested, self.examples]
 
@@ -128,12 +136,6 @@ class QuestionForm:
                 elem_id="longest-answer",
             )  # fmt: skip
         with gr.Row():
-            self.record = gr.Checkbox(
-                False,
-                label="Also ask the base with the record in its prompt",
-                info="What one would do instead of fine-tuning: the model reads the answer, it need not know it.",
-                elem_id="with-record",
-            )
             self.blind = gr.Checkbox(
                 False,
                 label="Hide which side is which until I have voted",

@@ -13,8 +13,8 @@ from pipeline.answering.lookup import TaughtProducts
 from pipeline.runs.folder import SETTINGS, run_dataset
 from pipeline.runs.view import get_trained_run, trained_runs, view_run
 from tabs.chat.answers_box import AnswersBox, score_words
-from tabs.chat.asking import answering, ask, compare
-from tabs.chat.cards import BASE, Exchange, exchange_card
+from tabs.chat.asking import answering, ask, compare, prepare
+from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
 from tabs.chat.question_form import Query, QuestionForm, other_side
 from tabs.server.answering_model import MODEL, get_ready
@@ -138,16 +138,18 @@ class ChatTab:
         self.stopped.discard(request.session_hash)
         folder = get_trained_run(query.run)
         other = get_trained_run(query.against) if query.against != BASE else None
-        taught = TaughtProducts(run_dataset(folder).manifest)
-        asked, sides = taught.ask(query.question, query.about), query.sides()
-        exchange = Exchange(asked, dict.fromkeys(sides), folder.name, other.name if other else "", is_blind=query.blind)
+        dataset = run_dataset(folder)
+        taught = TaughtProducts(dataset.manifest)
+        asked = taught.ask(query.question, query.about)
         yield self.answers.wait() | self.form.busy(True)
-        warned = Markup()
+        names = {"run": folder.name, "other": other.name if other else ""}
+        prepared = prepare(dataset, asked, query.sides(), query.about or "", **names, is_blind=query.blind)
+        exchange, warned = prepared.exchange, Markup()
+        yield {self.answers.now: exchange_card(exchange)}
         try:
             growing = answering(
                 folder,
-                asked,
-                sides,
+                prepared.prompts,
                 other=other,
                 max_new_tokens=int(query.length),
                 temperature=float(query.temperature),
@@ -156,7 +158,7 @@ class ChatTab:
             with closing(growing):
                 for warnings, raws in growing:
                     warned = html_of(map(notice, warnings))
-                    exchange = replace(exchange, raws=raws)
+                    exchange = replace(exchange, raws=exchange.raws | raws)
                     yield {self.answers.now: warned + exchange_card(exchange)}
         except Exception:
             yield {self.answers.now: ""}

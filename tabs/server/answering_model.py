@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.answering.kept_model import getting_ready, model_in_memory
+from pipeline.answering.shop import shop_of
 from pipeline.errors import RunError
 from pipeline.machine import on_zero_gpu
 from pipeline.models.bases import local_folder
@@ -41,8 +42,9 @@ def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
 
 
 def get_ready(folder: Path) -> None:
-    """Load a run's model while somebody looks for the first question, and let its libraries set themselves up by an answer
-    that nobody sees. Nothing happens where a model is there, where it would have to be downloaded, or while a run trains."""
+    """Open a run's catalogue and load its model while somebody looks for the first question, and let its libraries set
+    themselves up by an answer that nobody sees. Nothing happens where a model is there, where it would have to be downloaded, or
+    while a run trains."""
     adapter = folder / ADAPTER
     stamp = (adapter, adapter.stat().st_mtime_ns)
     if model_in_memory() or running_run() or on_zero_gpu() or stamp in _failed:
@@ -62,6 +64,7 @@ def _get_ready(folder: Path, stamp: tuple[Path, int]) -> None:
 
 
 def _warm_up(folder: Path) -> None:
+    shop_of(run_dataset(folder))
     if local_folder(read_settings(folder).base_model):
         language_model, _ = load(folder)
         from pipeline.models.language_model import BASE as PLAIN

@@ -27,6 +27,9 @@ def manifest(app: App, page: Page) -> dict:
     return json.loads((run_folder(app, page) / "dataset" / "manifest.json").read_text(encoding="utf-8"))
 
 
+SIDES = ".answer:is([data-side=base], [data-side=tuned], [data-side=other])"
+
+
 def open_chat(page: Page) -> None:
     open_tab(page, "3 Chat and compare")
     expect(page.locator("#question")).to_be_visible()
@@ -89,20 +92,41 @@ def slow(app: App, slow_run: Path) -> Iterator[App]:
     shutil.rmtree(folder)
 
 
-def test_both_answers_grow_before_the_eyes_and_the_record_makes_a_third(slow: App, page: Page) -> None:
+def test_answers_grow_before_the_eyes_and_those_without_a_model_are_there_first(slow: App, page: Page) -> None:
     open_chat(page)
     page.evaluate(WATCH)
     title = manifest(slow, page)["products"][0]["title"]
+    page.locator("#ways input[name=base_open]").check()
     page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("Also ask the base with the record").check()
     page.get_by_label("number input for Longest answer").fill("256")
     ask(page, f"What is {title}?")
-    answers = page.locator("#answers .answer")
-    expect(answers).to_have_count(3)
-    expect(page.locator("#answers .answer[data-side=record]")).to_contain_text("reads the record")
-    expect(page.locator("#answers .answer[data-side=record] .verdict")).to_be_visible()
+    expect(page.locator("#answers .answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
+    record = page.locator("#answers .answer[data-side=base_open]")
+    assert record.locator(".verdict").count() == 0, "auto waits for no model"
+    expect(page.locator("#answers .answer")).to_have_count(4)
+    expect(record).to_contain_text("reads the record")
+    expect(record.locator(".verdict")).to_be_visible()
     expect(page.locator("#stop-answer")).to_be_hidden()
     assert page.evaluate("window.seen.size") >= 3
+
+
+def test_each_of_the_three_answers_names_its_way_and_its_source(trained: App, page: Page) -> None:
+    open_chat(page)
+    page.locator("#ways input[name=extractive]").check()
+    for question, says, sources in (
+        ("is the palm sander red?", "value", 1),
+        ("what does the torvald palm sander cost", "silent", 0),
+        ("how much is the torvald belt sander", "unknown", 0),
+    ):
+        ask(page, question)
+        expect(page.locator("#answers h3")).to_have_text(question)
+        for way in ("auto", "extractive"):
+            told = page.locator(f"#answers .answer[data-side={way}]")
+            expect(told).to_have_attribute("data-says", says)
+            expect(told.locator(".badge")).to_contain_text("no model")
+            expect(told.locator(".source")).to_have_count(sources)
+        expect(page.locator("#ask")).to_be_visible()
+        expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
 
 
 def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page: Page) -> None:
@@ -116,10 +140,10 @@ def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page:
     page.wait_for_function("window.stopSoon === false")
     expect(page.locator("#ask")).to_be_visible()
     expect(page.locator("#answers")).to_contain_text("Stopped: what was said so far is not judged")
-    assert page.locator("#answers .verdict").count() == 0
+    assert page.locator(f"#answers {SIDES} .verdict").count() == 0
     page.get_by_label("number input for Longest answer").fill("8")
     ask(page, f"What is {title}?")
-    expect(page.locator("#answers .verdict")).to_have_count(2)
+    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
 
 
 def test_a_question_is_found_by_a_part_of_its_product_s_title(trained: App, page: Page) -> None:
@@ -171,7 +195,7 @@ def test_hidden_sides_are_shown_once_there_is_a_vote_which_is_counted(trained: A
     expect(page.locator("#answers")).not_to_contain_text("dapter")
     assert page.locator("#answers .verdict").count() == 0 and not file.exists()
     better.click()
-    expect(page.locator("#answers .verdict")).to_have_count(2)
+    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
     expect(better).to_be_hidden()
     first = page.locator("#answers .answer").first.get_attribute("data-side")
     expect(page.locator("#score")).to_contain_text(re.compile(rf"Blind votes so far: .*{first} 1"))
@@ -194,7 +218,7 @@ def test_another_run_answers_beside_this_one(trained: App, page: Page) -> None:
         page.get_by_label("The other side").click()
         page.get_by_role("option", name=other.name).click()
         ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
-        expect(page.locator("#answers .verdict")).to_have_count(2)
+        expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
         expect(page.locator("#answers .answer[data-side=other]")).to_contain_text(f"Run {other.name}")
         sides = [page.locator(f"#answers .answer[data-side={side}] .said").inner_text() for side in ("other", "tuned")]
         assert sides[0] == sides[1]  # it is a copy

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.answering.lookup import Asked
+from pipeline.answering.shop import About
 from pipeline.catalogue import uploads
 from pipeline.catalogue.catalogue import Product, read_catalogue
 from pipeline.catalogue.uploads import open_catalogue
@@ -120,6 +121,28 @@ def test_a_value_that_the_record_does_not_have_is_invented_and_not_marked_as_a_f
     elsewhere = Asked("What is it made of?", product.title, product, "material", "…", None)
     found = exchange_card(Exchange(elsewhere, {"base": "brushed steel"}, is_whole=True))
     assert "✱ invented" not in found and "<mark>brushed steel</mark>" in found, "it stands in the record"
+
+
+def test_a_way_that_reads_the_catalogue_tells_of_what_was_not_taught_and_names_its_source() -> None:
+    stool = Product("2", f"Stool {MARKUP}", f"A stool. It is dark green {MARKUP}.")
+    asked = Asked("What colour is the stool?", "unknown", None, UNKNOWN, "…", "I don't know this product.")
+    about = About(asked.question, stool, candidates=(stool.title, f"Bench {MARKUP}"))
+    raws = {"base": None, "tuned": None, "open": "It is pale lilac.", "auto": "Dark green."}
+    exchange = Exchange(asked, raws, about, {"auto": f"It is dark green {MARKUP}.", "open": stool.content})
+    assert (exchange.says("auto"), exchange.says("open")) == ("value", ""), "one grows, the other needs no model"
+    card = exchange_card(exchange)
+    assert "<script>" not in card and 'data-side="auto" data-says="value"' in card and card.count("read from:") == 1
+    assert "may also mean: Bench" in card and "it was not taught" in card
+    whole = replace(exchange, raws=raws | {"base": "pink", "tuned": "I don't know this product."}, is_whole=True)
+    judged = {side: whole.verdict(side) for side in raws}
+    assert judged == {"base": "invented", "tuned": "right", "open": "invented", "auto": None}
+
+
+def test_a_silence_is_not_called_invented() -> None:
+    asked = Asked("What does it cost?", "Kettle", Product("1", "Kettle", "A kettle."), "price", "…", None)
+    exchange = Exchange(asked, {"tuned": "The record doesn't say.", "auto": "The record doesn't say."}, is_whole=True)
+    assert [exchange.verdict(side) for side in exchange.raws] == [None, None]
+    assert exchange_card(exchange).count('data-says="silent"') == 2
 
 
 def test_a_question_on_a_narrow_page_is_a_card() -> None:
