@@ -7,6 +7,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import signal
+import socket
 import sys
 
 import gradio as gr
@@ -61,6 +62,11 @@ def build() -> gr.Blocks:
     return page.queue(max_size=MOST_EVENTS)
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def main() -> None:
     logs.set_up()
     port = os.environ.get("PORT") or "7860"
@@ -74,8 +80,9 @@ def main() -> None:
     after_training.attend()
     if on_space():
         signal.signal(signal.SIGTERM, keeping.take_the_run_along)
+    page = build()
     try:
-        build().launch(
+        page.launch(
             server_name="0.0.0.0" if on_space() else "127.0.0.1",
             server_port=int(port),
             theme=theme(),
@@ -91,6 +98,8 @@ def main() -> None:
             app_kwargs={"middleware": middleware(), "routes": health.routes()},
         )
     except OSError as error:
+        if _is_free(int(port)):  # then it is another fault, and its traceback says which
+            raise
         sys.exit(f"Port {port} cannot be used ({error}); stop what is running there, or choose another with PORT=8080.")
 
 

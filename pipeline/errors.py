@@ -5,9 +5,15 @@ show them; nothing here knows either.
 """
 
 import errno
+import logging
+import secrets
 import shutil
+import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -75,6 +81,27 @@ def disk_problem(error: BaseException) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
     return f"{error.filename or 'A file'} cannot be written or read ({error.strerror}); choose another place."
+
+
+_CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
+
+
+def is_unreached(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised for, is one of the network's: no other says that a server cannot be reached."""
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError | socket.gaierror | ssl.SSLError):
+            return True
+        if type(error).__module__.partition(".")[0] in _CLIENTS or type(error).__name__ == "OfflineModeIsEnabled":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def unexpected(error: BaseException) -> str:
+    """What to say about a mistake of ours: its name, and the number under which the log has the rest."""
+    number = secrets.token_hex(3)
+    logger.error("Unexpected error %s", number, exc_info=error)
+    return f"Unexpected error ({type(error).__name__}). Try again; details are in the log under {number}."
 
 
 def disk_full(folder: Path) -> str:

@@ -74,6 +74,8 @@ class LoggedText(io.TextIOBase):
 
     def write(self, text: str) -> int:
         *lines, self._unfinished.text = (getattr(self._unfinished, "text", "") + text).split("\n")
+        # A bar that draws itself anew for hours has no line's end: only its last two states can matter.
+        self._unfinished.text = "\r".join(self._unfinished.text.split("\r")[-2:])
         for line in lines:
             if said := line.rpartition("\r")[2].rstrip():  # of a bar that draws itself anew, what it ends as
                 self._logger.info("%s", said)

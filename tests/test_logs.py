@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.files import PROJECT
-from pipeline.logs import MASK, mask
+from pipeline.logs import MASK, LoggedText, mask
 
 VARIABLE = "topsecret-of-a-variable"
 TOKENS = ["hf_abcdEFGH12345678", "sk-proj-abcdEFGH12345678", "ghp_abcdEFGH12345678"]
@@ -107,3 +107,13 @@ def test_the_child_that_trains_and_the_page_s_tests_have_their_own_logs() -> Non
     script = "import logging, pipeline.logs; print(logging.getLogRecordFactory() is logging.LogRecord, logging.root.handlers)"
     done = subprocess.run([sys.executable, "-c", script], cwd=Path(PROJECT), capture_output=True, text=True)
     assert done.stdout.strip() == "True []"
+
+
+def test_a_bar_that_draws_itself_anew_is_a_line_at_its_end_and_does_not_grow(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stream = LoggedText("bars")
+    for number in range(10_000):
+        stream.write(f"\r{number:6} of 10000 [{'#' * 40}]")
+    assert len(stream._unfinished.text) < 200
+    stream.write("\nnext\n")
+    assert [record.getMessage().split(" [")[0].strip() for record in caplog.records] == ["9999 of 10000", "next"]

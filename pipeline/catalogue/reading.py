@@ -51,7 +51,7 @@ class Reading:
 
     def first_rows(self) -> list[Product]:
         """Its first usable rows, as far as they are known by themselves."""
-        if self._first is None:
+        if not self._first:  # an upload is not in its place yet at the first look
             try:
                 self._first = peek(catalogue_path(self.name), FIRST_ROWS, columns=self.columns)
             except PipelineError:  # the reading will say so

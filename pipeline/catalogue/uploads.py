@@ -153,10 +153,24 @@ class Placed:
     """The one of the same name that it replaces, kept until it is."""
 
 
+def upload_name(path: Path) -> str:
+    """What an uploaded file is called among the uploads."""
+    return _fitting(path.name.lstrip(".")) or "catalogue"
+
+
+def take_upload(path: Path, on_progress: OnProgress = nothing_to_say) -> Catalogue:
+    """Place an uploaded file and read it, in one: whoever reads a catalogue of a name is the only one who replaces its file.
+
+    Raises:
+        CatalogueError: as `verify_upload`.
+    """
+    return verify_upload(place_upload(path), on_progress)
+
+
 def place_upload(path: Path) -> Placed:
     """Move an uploaded file to where uploads are; see `verify_upload`."""
     uploads_dir().mkdir(parents=True, exist_ok=True)
-    name = _fitting(path.name.lstrip(".")) or "catalogue"
+    name = upload_name(path)
     to, new = uploads_dir() / name, uploads_dir() / f".{uuid4().hex}"
     shutil.move(path, new)
     old = to.rename(uploads_dir() / f".{uuid4().hex}") if to.exists() else None

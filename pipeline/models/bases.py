@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.errors import ModelError, disk_problem
+from pipeline.errors import ModelError, disk_problem, is_unreached
 from pipeline.files import models_dir, read_json, write_json
 from pipeline.machine import on_zero_gpu
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
@@ -161,7 +161,7 @@ def _unreached(error: Exception) -> str:
         return f"the Hugging Face Hub answered with an error ({status}); try again later"
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "the Hugging Face Hub was not asked, since HF_HUB_OFFLINE is set; unset it"
-    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("httpx", "httpcore"):
+    if is_unreached(error):
         return f"the Hugging Face Hub cannot be reached ({type(error).__name__}); check the connection"
     return f"what the Hugging Face Hub answered is not understood ({type(error).__name__}); check the connection"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.dataset.card import TEST_FILE, TRAIN_FILE, dataset_card, public_manifest
 from pipeline.dataset.export import fingerprint_of, write_parquet
 from pipeline.dataset.store import MANIFEST, RECORDS, Dataset
-from pipeline.errors import HubError, disk_problem
+from pipeline.errors import HubError, disk_problem, is_unreached, unexpected
 from pipeline.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -180,6 +180,8 @@ def _sentence(error: BaseException, repo: str) -> str:
         return f"There is no {owner} on the Hub that this token may write for; check the name before the slash."
     if status == 429:
         return "The Hub has had too many requests from you; wait some minutes, then push again."
+    if status is None and not is_unreached(error):
+        return unexpected(error)
     if status is None:
         return f"The Hub cannot be reached ({type(error).__name__}); check the connection, then push again."
     if status < 500:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import PipelineError, disk_problem
+from pipeline.errors import PipelineError, disk_problem, is_unreached, unexpected
 from pipeline.files import home, locked, on_volume
 from pipeline.machine import on_space
 from pipeline.publishing.hub import http_status
@@ -161,7 +161,9 @@ def _sentence(error: Exception, repo: str) -> str:
         return str(error)
     status = http_status(error)
     if status is None:
-        return disk_problem(error) or f"It cannot be reached ({type(error).__name__})."
+        if said := disk_problem(error):
+            return said
+        return f"It cannot be reached ({type(error).__name__})." if is_unreached(error) else unexpected(error)
     return {
         401: "It does not know HF_TOKEN; make a new token with write access, and set it again.",
         403: f"HF_TOKEN may not write to {repo}; set one with write access, or another name in SHELFTALK_STORE.",

@@ -19,7 +19,7 @@ from uuid import uuid4
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.store import Dataset
-from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem
+from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem, unexpected
 from pipeline.files import home, read_json, write_json
 from pipeline.writing.api import ApiSettings, Interrupted, WritingProgress, cancel
 from pipeline.writing.api.run import check_cap
@@ -38,8 +38,6 @@ PILOT, ESTIMATED, RUNNING, WAITING = "pilot", "estimated", "running", "waiting"
 """Under way, or asking to go on; `WAITING` is a batch that the API works on."""
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 UNDER_WAY = (PILOT, RUNNING, WAITING)
-
-UNEXPECTED = "Unexpected error ({name}). Try again; details are in the log, and every reply that arrived is kept."
 
 
 @dataclass(frozen=True)
@@ -265,8 +263,7 @@ def _work(job: Job, sure: bool, lock: IO[bytes]) -> None:
         except PipelineError as error:
             _end(FAILED, str(error))
         except Exception as error:
-            log.error("Generation failed", exc_info=error)
-            _end(FAILED, disk_problem(error) or UNEXPECTED.format(name=type(error).__name__))
+            _end(FAILED, disk_problem(error) or f"{unexpected(error)} Every reply that arrived is kept.")
 
 
 def _end(state: str, text: str, **more: Any) -> None:

@@ -171,9 +171,9 @@ class CatalogueBox:
             return self._show_nothing(name) | {self.problem: notice(explain(error))}
 
     def uploaded(self, path: str, words: str) -> Update:
-        placed = uploads.place_upload(Path(path))
-        said = f"It replaces the {placed.name} that was uploaded before." if placed.old else ""
-        begun = reading.start(placed.name, partial(uploads.verify_upload, placed))
+        name = uploads.upload_name(Path(path))
+        said = f"It replaces the {name} that was uploaded before." if (uploads.uploads_dir() / name).exists() else ""
+        begun = reading.start(name, partial(uploads.take_upload, Path(path)))
         return self._follow(begun, words, said)
 
     def opened_path(self, typed: str, words: str) -> Update:

@@ -1,17 +1,12 @@
 """Text made safe and readable: escaping, notices, numbers as a person says them."""
 
-import logging
 from collections.abc import Iterable
 from typing import LiteralString
 
 import markupsafe
 from markupsafe import Markup
 
-from pipeline.errors import PipelineError, disk_problem
-
-logger = logging.getLogger(__name__)
-
-UNEXPECTED = "Unexpected error ({name}). Try again; details are in the log."
+from pipeline.errors import PipelineError, disk_problem, unexpected
 
 
 def html(template: LiteralString, *values: object, **named: object) -> Markup:
@@ -47,8 +42,7 @@ def explain(error: Exception) -> str:
         return str(error)
     if said := disk_problem(error):
         return said
-    logger.error("Unexpected error", exc_info=error)
-    return UNEXPECTED.format(name=type(error).__name__)
+    return unexpected(error)
 
 
 def count(number: int, word: str) -> str:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,22 @@ def test_a_bad_upload_gives_the_one_that_it_replaced_back(home: Path, tmp_path: 
         uploads.verify_upload(placed)
     assert uploads.open_catalogue("good.csv").usable == 1
     assert [p.name for p in uploads.uploads_dir().iterdir()] == ["good.csv"]
+
+
+def test_an_upload_whose_name_is_being_read_touches_neither_file(home: Path, tmp_path: Path) -> None:
+    """It is refused before it is in its place, so that neither becomes an orphan and a bad one takes no other along."""
+    go_on = threading.Event()
+    keep_upload(good_csv(tmp_path))
+    first = reading.start("good.csv", lambda _: [go_on.wait(30), uploads.open_catalogue("good.csv")][1])
+    second = written(tmp_path / "good.csv", "name,description\nPot,A pot that holds 3 litres of soup\n")
+    with pytest.raises(CatalogueError, match=r"good\.csv is being read at the moment"):
+        reading.start(uploads.upload_name(second), partial(uploads.take_upload, second))
+    assert second.exists() and [p.name for p in uploads.uploads_dir().iterdir()] == ["good.csv"]
+    go_on.set()
+    assert first.wait(30)
+    taken = reading.start(uploads.upload_name(second), partial(uploads.take_upload, second)).wait(30)
+    assert taken and taken.page()[0].title == "Pot"
+    assert [p.name for p in uploads.uploads_dir().iterdir()] == ["good.csv"] and not second.exists()
 
 
 def test_removing_takes_cache_and_columns_along(home: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ import yaml
 from pipeline.dataset.store import Dataset
 from pipeline.errors import HubError
 from pipeline.files import read_json
-from pipeline.publishing.hub import push_dataset
+from pipeline.publishing.hub import as_sentences, push_dataset
 from tests.servers.hub import TOKEN, HubServer, Repository
 
 REPO = "mira/kites"
@@ -192,3 +193,12 @@ def test_without_a_network_it_says_so(dataset: Dataset, monkeypatch: pytest.Monk
     with HubServer() as gone:
         monkeypatch.setenv("HF_ENDPOINT", gone.url)
     assert refusal(dataset) == "The Hub cannot be reached (ConnectError); check the connection, then push again."
+
+
+def test_a_fault_of_ours_is_not_called_the_hub_s(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(HubError) as caught, as_sentences(STORED):
+        {}["nothing"]
+    said = re.fullmatch(
+        r"Unexpected error \(KeyError\)\. Try again; details are in the log under (\w+)\.", str(caught.value)
+    )
+    assert said and f"Unexpected error {said[1]}" in caplog.text and "nothing" in caplog.text

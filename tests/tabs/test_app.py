@@ -49,6 +49,13 @@ def test_a_port_in_use_gets_a_sentence(app: App) -> None:
     assert "cannot be used" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_another_fault_of_the_system_is_not_called_the_port_s(tmp_path: Path) -> None:
+    failing = "import app; app.GuardedBlocks.launch = lambda *_, **__: open('/nowhere/at all'); app.main()"
+    done = run(["-c", failing], PORT="7999", SHELFTALK_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "cannot be used" not in done.stderr and "/nowhere/at all" in done.stderr
+
+
 def test_other_programs_find_well_named_endpoints(app: App) -> None:
     client = Client(app.url, verbose=False)
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == ENDPOINTS

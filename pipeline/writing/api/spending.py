@@ -37,6 +37,7 @@ _PRICES = {
     "gpt-4.1": (2.00, 8.00),
     "gpt-4.1-mini": (0.40, 1.60),
     "gpt-4o": (2.50, 10.00),
+    "gpt-4o-2024-05-13": (5.00, 15.00),  # the first of its name kept its first price
     "gpt-4o-mini": (0.15, 0.60),
 }
 """USD for a million tokens, input and output. A model that is not here has no known price."""
@@ -68,7 +69,7 @@ def price_of(model: str, base_url: str) -> Price | None:
     """The published price, or nothing where it is not known: every server but OpenAI's own has prices of its own."""
     if urlsplit(base_url.strip()).hostname != OPENAI_HOST:
         return None
-    listed = _PRICES.get(_DATED.sub("", model))
+    listed = _PRICES.get(model) or _PRICES.get(_DATED.sub("", model))
     return Price(*listed) if listed else None
 
 

@@ -34,6 +34,7 @@ PILOT = WritingProgress(
 def test_a_price_is_known_for_openai_s_own_models_alone() -> None:
     assert price_of(DEFAULT_MODEL, OPENAI_URL) == Price(0.10, 0.50)
     assert price_of("gpt-4.1-mini-2025-04-14", OPENAI_URL + "/") == price_of("gpt-4.1-mini", OPENAI_URL)
+    assert price_of("gpt-4o-2024-05-13", OPENAI_URL) == Price(5, 15) != price_of("gpt-4o", OPENAI_URL)
     for model, url in [
         ("gpt-3.5-turbo", OPENAI_URL),
         ("ft:gpt-4.1-mini:me", OPENAI_URL),
