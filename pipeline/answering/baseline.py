@@ -8,6 +8,7 @@ import json
 import math
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -92,19 +93,22 @@ def ask_baseline(
 ) -> None:
     """Ask the base the chosen questions and freeze both in `baseline.json`.
 
-    The file holds `base_model`, `base_sha256`, `questions` (the rows with an `id` and the base's `base` answer) and
-    `sha256`, the checksum of the questions with their prompts and of the run's settings.
+    The file holds `base_model`, `base_sha256`, `questions` (the rows with an `id` and the base's `base` answer), `seconds`
+    (an answer's mean time) and `sha256`, the checksum of the questions with their prompts and of the run's settings.
 
     Args:
         settings: as `settings.json` has them.
     """
+    begun = time.perf_counter()
     answers = ask_rows(language_model, rows, tuned=False)
+    seconds = round((time.perf_counter() - begun) / max(len(rows), 1), 4)
     questions = [
         {"id": f"q{number:02}", **row, "base": answer}
         for number, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1)
     ]
     origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
-    write_json(path, origin | {"sha256": questions_sha256(questions, settings), "questions": questions})
+    sha256 = questions_sha256(questions, settings)
+    write_json(path, origin | {"sha256": sha256, "seconds": seconds, "questions": questions})
 
 
 def questions_sha256(questions: list[dict[str, Any]], settings: dict[str, Any]) -> str:

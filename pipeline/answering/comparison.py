@@ -1,6 +1,8 @@
 """The questions before and after: what training fixed, what it broke, and recall over everything that was taught."""
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,12 @@ from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taug
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
 from pipeline.answering.scoring import RIGHT
+from pipeline.answering.shop import shop_of
+from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, WAYS, Said
+from pipeline.answering.which_way import Counted, count_ways
 from pipeline.dataset.examples import REPORT_1, REPORT_2
-from pipeline.errors import RunError
-from pipeline.facts.extraction import is_refusal
+from pipeline.errors import PipelineError, RunError
+from pipeline.facts.extraction import is_refusal, says
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
 from pipeline.prompts import UNKNOWN
@@ -22,8 +27,13 @@ from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING, SETTINGS, has_
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
 
+logger = logging.getLogger(__name__)
+
 PART = 64
 """Questions between two moments at which the asking can be stopped."""
+
+MOST_BY_WAY = 400
+"""Of everything that was taught, the questions that the ways without a model answer, too: some ten seconds on two cores."""
 
 TRAINING_NUMBERS = (
     "steps",
@@ -70,20 +80,23 @@ def compare(
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
     rows = list({row["prompt"]: row for row in [*questions, *facts, *unknown]}.values())
     general_total = 2 * len(read_json(GENERAL_QUESTIONS))
+    asked_total = len(rows) + general_total
     answers: dict[str, dict[str, str]] = {}
+    seconds = 0.0
 
     def told(done: int) -> None:
         if on_progress:
-            on_progress(done, len(rows) + general_total)
+            on_progress(done, asked_total + 2 * len(questions))
 
     for start, end in pairwise([0, *range(len(questions), len(rows), PART), len(rows)]):
         if start and stopped():
             break
-        part = rows[start:end]
+        part, begun = rows[start:end], time.perf_counter()
         asked = ask_rows(
             language_model, part, tuned=True, on_progress=lambda done, _, before=start: told(before + done)
         )
         answers |= {row["prompt"]: answer for row, answer in zip(part, asked, strict=True)}
+        seconds = seconds or (time.perf_counter() - begun) / len(part)
     general: dict[str, list[dict[str, str]]] = {}
     for before, side in ((0, "base"), (general_total // 2, "tuned")):
         if not stopped():
@@ -121,12 +134,80 @@ def compare(
         },
         "training": training_numbers(folder),
     }
+    times = {BASE: baseline.get("seconds", 0.0), CLOSED: seconds}
+    comparison |= _by_way(
+        language_model,
+        folder,
+        compared,
+        [row | {"closed": answers[row["prompt"]]} for row in (*facts, *unknown) if row["prompt"] in answers],
+        times,
+        lambda done: told(asked_total + done),
+        stopped,
+    )
     if not (folder / SETTINGS).is_file():
         raise RunError(f"Run {folder.name} was renamed or deleted while it was asked, so its answers are not kept.")
     everything["summary"]["whole"] = len(answers) == len(rows) and everything["general"] is not None
     write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
     return comparison
+
+
+def _by_way(
+    language_model: "LanguageModel",
+    folder: Path,
+    compared: list[dict[str, Any]],
+    taught: list[dict[str, Any]],
+    times: dict[str, float],
+    on_progress: Callable[[int], None],
+    stopped: Callable[[], bool],
+) -> dict[str, Any]:
+    """`ways` of `comparison.json`: what each way of answering comes to, with the answers that there are already.
+
+    The questions are asked in all ways; everything else that was taught, in the ways that need no model.
+
+    Args:
+        compared: entries of `comparison.json`.
+        taught: rows about facts and unknown products, with the tuned model's answer as `closed`.
+        times: seconds of an answer of the base and of the tuned model.
+        on_progress: called with how many more questions the model has answered.
+
+    Returns:
+        Nothing where the catalogue cannot be read: the comparison is worth keeping without.
+    """
+    whole = not stopped()
+    dataset = run_dataset(folder)
+    kinds = sorted({fact["kind"] for fact in dataset.manifest["facts"]})
+    told = {
+        BASE: [_as_said(q["base"], times[BASE]) for q in compared],
+        CLOSED: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
+    }
+    ways = WAYS if whole else [way for way in WAYS if way not in (BASE_OPEN, OPEN)]
+    some = [row for row in taught if row["template"].endswith(REPORT_1)] if whole else []
+    some = some[:: -(-len(some) // MOST_BY_WAY) or 1]
+    rows = [{"fact_kind": row["kind"], "expected": row["response"], **row} for row in some]
+    closed = {CLOSED: [_as_said(row["closed"], times[CLOSED]) for row in some]}
+
+    def counted(way: str, done: int, _: int) -> None:
+        on_progress(done + (len(compared) if way == OPEN else 0))
+
+    try:
+        shop = shop_of(dataset)
+        by_way = {
+            "questions": count_ways(shop, compared, ways, language_model, kinds, counted, told),
+            "everything": count_ways(shop, rows, (CLOSED, EXTRACTIVE, AUTO), told=closed) if rows else [],
+        }
+    except (PipelineError, OSError) as error:
+        logger.warning("Ways to answer were not counted. %s", error, extra={"run": folder.name})
+        return {}
+    return {"ways": {name: _as_dicts(found) for name, found in by_way.items()}}
+
+
+def _as_said(answer: dict[str, str], seconds: float) -> Said:
+    return Said(answer["raw"], answer["answer"], says(answer["answer"]), seconds=seconds)
+
+
+def _as_dicts(counted: Sequence[Counted]) -> list[dict[str, Any]]:
+    return [one.as_dict() for one in counted]
 
 
 def measure(

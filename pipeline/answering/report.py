@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
 from pipeline.answering.comparison import failures, training_end
+from pipeline.answering.which_way import HEADERS, counted_of, sentence, table
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import read_json, write_text
 from pipeline.runs.events import read_events
@@ -65,6 +66,7 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> Markup:
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<title>Shelftalk: before and after</title><style>{style}</style>"
         '<h1>Before and after</h1><p class="big">{headline}</p>'
+        "{ways}"
         "{curve}"
         "{everything}"
         '<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
@@ -73,6 +75,7 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> Markup:
     ).format(
         style=Markup(_STYLE),
         headline=headline(comparison),
+        ways=_html_ways(comparison),
         curve=_curve(folder),
         everything=_html_everything(folder),
         sides=_all(Markup("<th>{}</th>").format(name) for _, name in SIDES),
@@ -80,6 +83,46 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> Markup:
         failures=_html_failures(folder),
         facts=_html_rows(_about(folder, comparison)),
     )
+
+
+COUNTED = {"questions": "Ways to answer these questions", "everything": "Ways to answer what was taught"}
+"""What the ways were counted over, and how that is headed."""
+
+
+def _ways(comparison: dict[str, Any]) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
+    """Each table of ways with its heading and its sentence."""
+    for name, heading in COUNTED.items():
+        if counted := counted_of(comparison, name):
+            yield heading, sentence(counted), table(counted)
+
+
+def _html_ways(comparison: dict[str, Any]) -> Markup:
+    return _all(
+        Markup('<h2>{}</h2><p>{}</p><div class="scroll"><table>{}</table></div>').format(
+            heading,
+            said,
+            _all(
+                Markup("<tr>{}</tr>").format(_all(Markup("<td>{}</td>").format(cell) for cell in row))
+                for row in (HEADERS, *rows)
+            ),
+        )
+        for heading, said, rows in _ways(comparison)
+    )
+
+
+def _md_ways(comparison: dict[str, Any]) -> Iterator[str]:
+    for heading, said, rows in _ways(comparison):
+        yield from ("", f"## {heading}", "", said, "", f"| {' | '.join(HEADERS)} |", "|---" * len(HEADERS) + "|")
+        yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def ways_in_lines(comparison: dict[str, Any]) -> Iterator[str]:
+    """The table of ways over the questions, and the sentence, for a terminal; nothing where they were not counted."""
+    if counted := counted_of(comparison, "questions"):
+        rows = [HEADERS, *table(counted)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        yield from ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        yield sentence(counted)
 
 
 _all = Markup().join
@@ -189,6 +232,7 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
         lines.append(
             f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |"
         )
+    lines += _md_ways(comparison)
     if told := _everything(folder):
         lines += ["", "## Everything asked", "", *(f"- {name}: {_md(said)}" for name, said in told)]
     everything = _read_everything(folder)

@@ -1,7 +1,7 @@
 """Which way to answer with: every way's answers to a run's questions, counted, and the sentence that follows from them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import Answer
@@ -31,7 +31,7 @@ class Counted:
     Attributes:
         answerable, right, wrong: questions that the record answers, and how many of them were answered so or otherwise.
         unanswerable, admitted, invented: the others, how many were admitted to be so, and how many got a value.
-        seconds: an answer's mean time.
+        seconds: an answer's mean time; 0 where it is not known.
     """
 
     way: str
@@ -46,6 +46,15 @@ class Counted:
     @property
     def label(self) -> str:
         return LABELS[self.way]
+
+    @property
+    def time(self) -> str:
+        """An answer's mean time in words."""
+        return f"{self.seconds:.2g} s" if self.seconds else "–"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `comparison.json` has it."""
+        return asdict(self) | {"seconds": round(self.seconds, 4)}
 
     @property
     def right_share(self) -> float:
@@ -69,17 +78,47 @@ def count_ways(
     language_model: "LanguageModel | None" = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
+    told: Mapping[str, Sequence[Said]] | None = None,
 ) -> list[Counted]:
     """A run's questions by every way, in their order.
 
     Args:
         questions: entries as `questions_now` gives them (`title`, `question`, `fact_kind`, `expected`).
         language_model, other_kinds, on_progress: as for `answer_all`.
+        told: answers that there are already, by way and in the questions' order; they are not asked for again.
     """
+    told = told or {}
     titles = [q["title"] if q["title"] != UNKNOWN_TITLE else "" for q in questions]
     asked = [shop.about(q["question"], title) for q, title in zip(questions, titles, strict=True)]
-    answers = answer_all(shop, asked, ways, language_model, other_kinds, on_progress)
-    return [_counted(way, shop, questions, [mine[way] for mine in answers]) for way in ways]
+    new = [way for way in ways if way not in told]
+    answers = answer_all(shop, asked, new, language_model, other_kinds, on_progress)
+    by_way = dict(told) | {way: [mine[way] for mine in answers] for way in new}
+    return [_counted(way, shop, questions, by_way[way]) for way in ways]
+
+
+def counted_of(comparison: Mapping[str, Any], name: str) -> list[Counted]:
+    """The ways that a comparison has counted, over its `questions` or over `everything`; none in one that did not."""
+    names = {field.name for field in fields(Counted)}
+    rows = comparison.get("ways", {}).get(name, [])
+    return [Counted(**{key: row[key] for key in names}) for row in rows if row["way"] in LABELS]
+
+
+HEADERS = ("Way", "Right", "Wrong", "Admitted", "Invented", "Time an answer")
+
+
+def table(counted: Sequence[Counted]) -> list[tuple[str, ...]]:
+    """What the ways came to, a row each under `HEADERS`."""
+    return [
+        (
+            one.label,
+            f"{one.right} of {one.answerable}",
+            str(one.wrong),
+            f"{one.admitted} of {one.unanswerable}",
+            str(one.invented),
+            one.time,
+        )
+        for one in counted
+    ]
 
 
 def _counted(way: str, shop: Shop, questions: Sequence[dict[str, Any]], said: Sequence[Said]) -> Counted:

@@ -212,9 +212,10 @@ def _say_step(event: dict[str, Any], begun: float) -> None:
 def _compare(folder: Path) -> None:
     """Ask the tuned model all that there is to ask, write the report, and say what came of it."""
     from pipeline.answering.comparison import compare
-    from pipeline.answering.report import headline, write_report
+    from pipeline.answering.report import headline, ways_in_lines, write_report
 
     say("Asking the tuned model the same questions, and every fact it was taught")
     comparison = compare(load_model(folder), folder)
     write_report(folder, comparison)
-    say(headline(comparison))
+    for line in (headline(comparison), *ways_in_lines(comparison)):
+        say(line)

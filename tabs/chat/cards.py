@@ -10,7 +10,7 @@ from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED, verdict
 from pipeline.answering.shop import About
 from pipeline.answering.ways import AUTO, BASE_OPEN, BY_MODEL, BY_RECORD, EXTRACTIVE, OPEN
-from pipeline.answering.which_way import LABELS
+from pipeline.answering.which_way import LABELS, best_way, counted_of, sentence
 from pipeline.catalogue.catalogue import Product
 from pipeline.facts.extract import says as stands_in
 from pipeline.facts.extraction import VALUE, Extraction, extract, extract_with, says
@@ -236,6 +236,23 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
             stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
     shown = html_of(html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in tiles)
     return html('<div class="tiles">{}</div>{}', shown, stopped)
+
+
+def which_way_card(comparison: dict[str, Any]) -> Markup:
+    """Which way to use for this catalogue, as HTML; nothing where the ways were not counted."""
+    counted = counted_of(comparison, "questions")
+    if not counted:
+        return Markup()
+    best = best_way(counted)
+    taught = counted_of(comparison, "everything")
+    more = ""
+    if taught:
+        asked = count(max(one.answerable + one.unanswerable for one in taught), "question")
+        shares = " · ".join(
+            f"{one.label} {one.right_share:.0%} right, {one.invented_share:.0%} invented" for one in taught
+        )
+        more = html('<p class="small">Over {} about what was taught: {}.</p>', asked, shares)
+    return html('<p class="big which-way" data-way="{}">{}</p>{}', best.way if best else "", sentence(counted), more)
 
 
 def question_card(question: dict[str, Any], change: str) -> Markup:

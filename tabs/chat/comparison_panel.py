@@ -11,12 +11,13 @@ from pipeline.answering.baseline import change_question, restore_question
 from pipeline.answering.comparison import questions_now
 from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.report import VERDICT_WORDS, failures_html
+from pipeline.answering.which_way import counted_of
 from pipeline.errors import PipelineError, RunError
 from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset
 from pipeline.runs.view import find_run, get_trained_run, read_comparison, read_everything
 from tabs.chat.asking import is_comparing, run_questions, stop_comparing
-from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_card
-from tabs.chat.plots import by_kind_figure, comparison_figure
+from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_card, which_way_card
+from tabs.chat.plots import by_kind_figure, comparison_figure, ways_figure
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import MODEL
 from tabs.server.gradio_internals import served
@@ -228,13 +229,24 @@ class ComparePanel:
         everything = read_everything(folder)
         failures = failures_html(everything, short)
         return update | {
-            self.summary: summary_card(comparison, everything) + self.what_changed(questions),
+            self.summary: which_way_card(comparison)
+            + summary_card(comparison, everything)
+            + self.what_changed(questions),
             self.failed: gr.Accordion(visible=bool(failures)),
             self.failures: failures,
             self.charts: gr.Row(visible=True),
-            self.chart: comparison_figure(comparison["questions"]),
+            self.chart: self.picture(comparison),
             self.kinds: by_kind_figure(comparison["questions"], everything),
         }
+
+    def picture(self, comparison: dict[str, Any]) -> gr.Plot:
+        """The ways to answer; of a comparison that did not count them, base and tuned."""
+        if counted := counted_of(comparison, "questions"):
+            label = (
+                f"What {count(len(comparison['questions']), 'question')} came to, by way, with the time an answer takes"
+            )
+            return gr.Plot(ways_figure(counted), label=label)
+        return gr.Plot(comparison_figure(comparison["questions"]), label="What was said before and after")
 
     @open_to_all
     def show_cards(self, run: str | None, wanted: str) -> Update:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED
+from pipeline.answering.which_way import Counted
 from pipeline.facts.phrasings import kind_label
 from tabs.ui.text import escape
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-from tabs.ui.plots import NOTHING, RIGHT, VERDICT_COLOURS, new_figure
+from tabs.ui.plots import ADMITTED, NOTHING, RIGHT, VERDICT_COLOURS, WRONG, new_figure
+from tabs.ui.plots import INVENTED as INVENTED_COLOUR
 
 
 def verdict_counts(questions: Sequence[dict[str, Any]], side: str) -> dict[str, int]:
@@ -49,6 +51,46 @@ def comparison_figure(questions: Sequence[dict[str, Any]]) -> "Figure":
         xaxis={"range": [0, len(questions)], "showgrid": False, "dtick": 5},
         legend={"traceorder": "normal"},
         yaxis={"automargin": True},
+    )
+    return figure
+
+
+def ways_figure(counted: Sequence[Counted]) -> "Figure":
+    """Each way of answering as a bar, made of what its answers came to, with an answer's time."""
+    from plotly.graph_objects import Bar
+
+    counted = counted[::-1]
+    names = [f"<b>{one.label}</b><br>{one.time}" for one in counted]
+    parts = {
+        ("✔ right", RIGHT): [one.right for one in counted],
+        ("✔ admitted", ADMITTED): [one.admitted for one in counted],
+        ("✘ wrong", WRONG): [one.wrong + one.unanswerable - one.admitted - one.invented for one in counted],
+        ("✱ invented", INVENTED_COLOUR): [one.invented for one in counted],
+    }
+    figure = new_figure(48 * len(counted) + 130)
+    for (words, colour), numbers in parts.items():
+        figure.add_trace(
+            Bar(
+                x=numbers,
+                y=names,
+                orientation="h",
+                name=words,
+                marker={"color": colour},
+                text=[number or "" for number in numbers],
+                textposition="inside",
+                insidetextanchor="middle",
+                textangle=0,
+                textfont={"color": "#fff"},
+            )
+        )
+    most = max((one.answerable + one.unanswerable for one in counted), default=1)
+    figure.update_layout(
+        barmode="stack",
+        bargap=0.3,
+        xaxis={"range": [0, most], "showgrid": False, "dtick": 5, "fixedrange": True},
+        legend={"traceorder": "normal", "y": -30 / (48 * len(counted) + 60)},
+        yaxis={"automargin": True, "fixedrange": True},
+        margin={"t": 40, "r": 20, "b": 70},
     )
     return figure
 

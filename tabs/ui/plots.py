@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RIGHT, PARTIAL, WRONG, NOTHING, LOSS, ORANGE = "#1a9850", "#e0a100", "#d73027", "#8c96a3", "#4575b4", "#ea6a12"
-INVENTED = "#8e44ad"
+INVENTED, ADMITTED = "#8e44ad", "#2c7fb8"
 VERDICT_COLOURS = {"right": RIGHT, "partial": PARTIAL, "wrong": WRONG, "invented": INVENTED, "nothing_found": NOTHING}
 
 MOST_POINTS = 300

@@ -13,8 +13,11 @@ from transformers import AutoTokenizer
 from pipeline.answering import comparison as module
 from pipeline.answering.comparison import compare, report_rows, training_numbers
 from pipeline.answering.general import forgetting, general_verdict
+from pipeline.answering.report import ways_in_lines
 from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
+from pipeline.answering.ways import AUTO, BASE, CLOSED, EXTRACTIVE, WAYS
+from pipeline.answering.which_way import counted_of, sentence
 from pipeline.errors import RunError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
@@ -54,6 +57,7 @@ def answering(run: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Cal
 
         monkeypatch.setattr(module, "ask_rows", ask_rows)
         monkeypatch.setattr(module, "ask_general", ask_general)
+        monkeypatch.setattr(module, "_by_way", lambda *_: {})  # which would ask the model that is not there
         return compare(SimpleNamespace(tokenizer=tokenizer), run, **options)  # pyright: ignore[reportArgumentType]
 
     return with_answers
@@ -73,7 +77,7 @@ def test_the_file_has_exactly_the_contract_s_keys(run: Path) -> None:
     unload()
     found = read_json(run / "comparison.json")
     assert found == json.loads(json.dumps(returned))
-    assert list(found) == ["base_model", "base_sha256", "adapter", "questions", "summary", "training"]
+    assert list(found) == ["base_model", "base_sha256", "adapter", "questions", "summary", "training", "ways"]
     assert found["base_model"] == read_json(run / "settings.json")["base_model"] and found["adapter"] == "adapter"
     assert len(found["base_sha256"]) == 64
     keys = ["id", "kind", "fact_kind", "uid", "title", "question", "expected", "base", "tuned", "change"]
@@ -90,6 +94,35 @@ def test_the_file_has_exactly_the_contract_s_keys(run: Path) -> None:
         "steps", "first_loss", "last_loss", "seconds", "probe_seconds", "tokens_per_second", "peak_memory_bytes"
     ]  # fmt: skip
     assert all(isinstance(v, int | float) for v in [*found["training"].values(), *found["summary"].values()])
+
+
+def test_the_questions_and_what_was_taught_are_counted_by_way(run: Path) -> None:
+    compare(load_run(run)[0], run)
+    unload()
+    found, everything = read_json(run / "comparison.json"), read_json(run / "everything.json")
+    questions, taught = (counted_of(found, name) for name in ("questions", "everything"))
+    assert [one.way for one in questions] == list(WAYS) and [one.way for one in taught] == [CLOSED, EXTRACTIVE, AUTO]
+    by_way = {one.way: one for one in questions}
+    for side, way in (("base", BASE), ("tuned", CLOSED)):
+        one = by_way[way]
+        assert one.answerable + one.unanswerable == found["summary"]["total"] and one.seconds > 0
+        assert one.right + one.admitted == found["summary"][f"{side}_right"]
+    told = by_way[AUTO]
+    assert told.right > 0 and told.invented == 0, "it reads the record"
+    assert taught[0].answerable == len(everything["facts"]) / 2, "one phrasing of each fact"
+    lines = list(ways_in_lines(found))
+    assert len(lines) == 1 + len(WAYS) + 1 and lines[-1] == sentence(questions)
+
+
+def test_stopped_before_they_are_asked_only_the_ways_without_another_question_are_counted(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PART", 1000)
+    compare(load_run(run)[0], run, stopped=lambda: True)
+    unload()
+    found = read_json(run / "comparison.json")
+    assert [one.way for one in counted_of(found, "questions")] == [BASE, CLOSED, EXTRACTIVE, AUTO]
+    assert counted_of(found, "everything") == []
 
 
 def test_expected_answers_are_the_record_s_own_words(run: Path, answering: Callable[[Answers], Row]) -> None:

@@ -115,6 +115,18 @@ def test_the_report_says_what_happened(finished_run: Path, run: Path) -> None:
     assert headline(found) in page.text
 
 
+def test_the_report_says_which_way_to_use(run: Path) -> None:
+    row = {"answerable": 10, "right": 7, "wrong": 3, "unanswerable": 5, "admitted": 4, "invented": 1, "seconds": 0.031}
+    counted = [{"way": "closed", **row, "right": 6, "invented": 2, "admitted": 2}, {"way": "auto", **row, "later": 1}]
+    page, markdown = reports(run, comparison() | {"ways": {"questions": counted, "everything": []}})
+    for text in (page.text, markdown):
+        assert "Auto: 70% right, 20% invented. Closed book would invent 40%." in text
+        assert "Ways to answer these questions" in text and "Ways to answer what was taught" not in text
+    assert "| Auto | 7 of 10 | 3 | 4 of 5 | 1 | 0.031 s |" in markdown
+    page, _ = reports(run, comparison())
+    assert "Ways to answer" not in page.text, "an older comparison did not count them"
+
+
 def test_the_curve_has_loss_and_recall(run: Path) -> None:
     page, _ = reports(run, comparison())
     assert {"svg", "polyline", "circle"} <= page.tags and "recall on held-out questions" in page.text

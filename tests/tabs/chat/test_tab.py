@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from pipeline.answering.which_way import best_way, counted_of
 from tests.tabs.conftest import App, cell, make_trained, open_tab
 from tests.tiny import build_model
 
@@ -275,6 +276,11 @@ def test_the_questions_before_and_after_are_counted_filtered_and_reported(traine
     summary = comparison["summary"]
     expect(page.locator("#summary")).to_contain_text(f"{summary['base_right']} of {summary['total']}")
     expect(page.locator("#summary")).to_contain_text(f"{summary['tuned_right']} of {summary['total']}")
+    counted = counted_of(comparison, "questions")
+    best = best_way(counted)
+    expect(page.locator("#summary .which-way")).to_have_attribute("data-way", best.way if best else "")
+    expect(page.locator("#comparison-plot .barlayer .trace")).to_have_count(4)
+    expect(page.locator("#comparison-plot .ytick")).to_have_count(len(counted))
     expect(page.locator("#questions-where")).to_contain_text(f"{summary['total']} rows")
     cell(page, "questions", 0, 1).click()
     detail = page.locator("#detail")
