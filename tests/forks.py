@@ -3,10 +3,10 @@ time, and the suite starts hundreds of processes.
 
 While `Popen` stands in for `subprocess.Popen`, a command that runs one of the project's modules (`python -m pipeline …`,
 `python app.py`) becomes a fork of the server with that command's arguments, environment, files and session; its process id,
-its command line and its exit status are as those of a process that was started. It starts its own children in the same
-way. All other commands, and those whose environment is read while something is imported, are started as always (so are
-the processes of Accelerate's launcher, which are known by the environment that /proc tells of); so are all of them in a test
-with the fixture `real_processes`, and where there is no Linux.
+its command line, its environment and its exit status are as those of a process that was started. It starts its own children
+in the same way; those of Accelerate's launcher are forked by a twin of it, and are its own children. All other commands, and
+those whose environment is read while something is imported, are started as always; so are all of them in a test with the
+fixture `real_processes`, and where there is no Linux.
 """
 
 import atexit
@@ -62,6 +62,13 @@ PATIENCE = 240
 ROOM = 2000
 """Bytes that a command line may have."""
 
+ROOM_VARIABLE, ENVIRONMENT_ROOM = "SHELFTALK_TEST_ROOM", 16_000
+"""A variable that is only there to leave room for the environment of what is forked, and how many bytes."""
+
+LAUNCHER = "accelerate.commands.launch"
+SUBREAPER = 36
+"""`prctl`'s number for: what is left of my children's children is mine."""
+
 ADDRESS = "SHELFTALK_TEST_FORKS"
 """The variable that says where the server listens: one serves all workers of a session."""
 
@@ -69,6 +76,7 @@ Started = subprocess.Popen
 enabled = sys.platform == "linux"
 _address = ""
 _began_with: dict[str, str] = {}
+_twin: socket.socket | None = None
 
 
 def install() -> None:
@@ -93,9 +101,12 @@ class Popen(subprocess.Popen):
         files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         order = {"words": words, "env": _text(given["env"] or os.environ), "session": given["start_new_session"]}
         fds = [standard if file == -1 else file for standard, file in enumerate(files)]
-        self._server = _connect()
-        socket.send_fds(self._server, [json.dumps(order).encode() + b"\n"], fds)
-        self.pid = int(_line(self._server))
+        if not _twin:
+            self._server = _connect()
+        line = _twin or self._server
+        assert line
+        socket.send_fds(line, [json.dumps(order).encode() + b"\n"], fds)
+        self.pid = int(_line(line))
         self._child_created = True
         devnull = getattr(self, "_devnull", -1)
         ends = [("p2cread", "p2cwrite"), ("c2pwrite", "c2pread"), ("errwrite", "errread")]
@@ -132,7 +143,7 @@ def can_fork(words: list[str], given: dict[str, Any]) -> bool:
     """Whether a fork would be what this command is."""
     plain = not any(given[name] for name in ("preexec_fn", "pass_fds", "shell")) and given["close_fds"]
     here = Path(given["cwd"] or os.getcwd()).resolve() == PROJECT
-    rest = words[1:]
+    rest = words[2:] if words[1:2] == ["-u"] else words[1:]
     known = rest[:1] == ["app.py"] or (rest[:1] == ["-m"] and rest[1].startswith(MODULES))
     short = sum(len(os.fsencode(word)) + 1 for word in words) <= ROOM
     if not (enabled and plain and here and known and short and words[0] == sys.executable):
@@ -192,7 +203,7 @@ def _start_server() -> None:
         Started(
             [sys.executable, "-c", code, room],
             cwd=PROJECT,
-            env=_began_with | SET,
+            env=_began_with | SET | {ROOM_VARIABLE: "-" * ENVIRONMENT_ROOM},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -207,7 +218,7 @@ def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
     """Fork for everybody who asks until the process `owner` has ended. Returns in the forked processes: what to become."""
     global _address, _began_with
     _address, _began_with = address, dict(os.environ)
-    for name in SET:
+    for name in (*SET, ROOM_VARIABLE):
         _began_with.pop(name)
     subprocess.Popen = Popen  # pyright: ignore[reportAttributeAccessIssue]
     for name in PRELOADED:
@@ -236,12 +247,9 @@ def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
 
 def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[list[str], dict[str, str]] | None:
     connection, _ = listening.accept()
-    said, files, *_ = socket.recv_fds(connection, 1 << 20, 3)
-    while said and not said.endswith(b"\n"):
-        said += connection.recv(1 << 20)
-    if not said:
+    order, files = _order(connection)
+    if not order:
         return None
-    order = json.loads(said)
     if pid := os.fork():
         for file in files:
             os.close(file)
@@ -257,6 +265,45 @@ def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[l
     with connection:
         connection.sendall(f"{os.getpid()}\n".encode())
     return order["words"], order["env"]
+
+
+def _order(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What is asked for, with its files; nothing where the line has ended."""
+    said, files, *_ = socket.recv_fds(connection, 1 << 20, 3)
+    while said and not said.endswith(b"\n"):
+        said += connection.recv(1 << 20)
+    return (json.loads(said) if said else {}), files
+
+
+def _fork_twin() -> tuple[list[str], dict[str, str]] | None:
+    """Fork a twin of this process that stays as it is and forks the children for it: each by a process that ends at once, so
+    that it becomes this one's child. Returns in the children alone: what to become."""
+    global _twin
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    parent = os.getpid()
+    ours, theirs = socket.socketpair()
+    if os.fork():
+        theirs.close()
+        _twin = ours
+        return None
+    ours.close()
+    while True:
+        order, files = _order(theirs)
+        if not order:
+            os._exit(0)
+        if between := os.fork():
+            os.waitpid(between, 0)
+            for file in files:
+                os.close(file)
+            continue
+        if os.fork():
+            os._exit(0)
+        while os.getppid() != parent:
+            time.sleep(0.001)
+        _set_up(order, files)
+        with theirs:
+            theirs.sendall(f"{os.getpid()}\n".encode())
+        return order["words"], order["env"]
 
 
 def _set_up(order: dict[str, Any], files: list[int]) -> None:
@@ -283,9 +330,13 @@ def become(words: list[str], environment: dict[str, str]) -> None:
     os.environ.update(environment)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through="PYTHONUNBUFFERED" in environment)  # pyright: ignore[reportAttributeAccessIssue]
+    _tell_environment(environment)
     sys.orig_argv[:] = words
+    words = [word for word in words if word != "-u"]
     sys.path[0] = str(PROJECT)
     _know_hub()
+    if words[1:3] == ["-m", LAUNCHER] and (order := _fork_twin()):
+        return become(*order)
     code = 0
     try:
         _run(words)
@@ -325,8 +376,22 @@ def _run(words: list[str]) -> None:
 def _name_process(words: list[str]) -> None:
     """Let the command line that others see be this one: a run's process is known by it. The room is that of the server's
     own; what is left of it is filled with slashes, of which a path may begin with many."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = int(fields[45]), int(fields[46])
+    start, room = _memory(45)
     line = b"\0".join(map(os.fsencode, words)) + b"\0"
-    assert len(line) <= end - start, "There is no room for the command line."
-    ctypes.memmove(start, line.rjust(end - start, b"/"), end - start)
+    assert len(line) <= room, "There is no room for the command line."
+    ctypes.memmove(start, line.rjust(room, b"/"), room)
+
+
+def _tell_environment(environment: dict[str, str]) -> None:
+    """Let the environment that others see be this one, where it was when the server began: nobody reads it there any more."""
+    start, room = _memory(47)
+    told = b"\0".join(os.fsencode(f"{name}={value}") for name, value in environment.items()) + b"\0"
+    assert len(told) <= room, "There is no room for the environment."
+    ctypes.memmove(start, told.ljust(room, b"\0"), room)
+
+
+def _memory(field: int) -> tuple[int, int]:
+    """Where something of this process is kept that /proc shows, and its room in bytes."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[field]), int(fields[field + 1])
+    return start, end - start
