@@ -2,7 +2,7 @@
 
 From the third step on a micro-batch of more than MOST examples fails as it does on a GPU that is too small for it, in the
 last of a run's processes. All else is the real child; started anew by itself it runs under the same condition, as it would on
-the same machine.
+the same machine. With `--ask` it does not start itself anew, which imports everything again, but asks for that by its exit code.
 """
 
 import os
@@ -27,7 +27,13 @@ class SmallMemory(watcher.CountingCollator):
         return super().__call__(features, *args)
 
 
+AGAIN = 75
+"""The exit code that asks to be started anew with the same words."""
+
 if __name__ == "__main__":
+    if "--ask" in sys.argv:
+        sys.argv.remove("--ask")
+        os.execv = lambda *_: os._exit(AGAIN)  # pyright: ignore[reportAttributeAccessIssue]
     SmallMemory.most = int(sys.argv.pop(1))
     trainers.CountingCollator = SmallMemory  # pyright: ignore[reportPrivateImportUsage]
     sys.exit(child.main())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.dataset.store import Dataset
+from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.models.adapters import add_adapter
 from pipeline.models.loading import load_base
@@ -24,6 +24,7 @@ from pipeline.training import watcher
 from pipeline.training.lora import add_lora, save_adapter
 from pipeline.training.watcher import why_it_failed, why_to_stop
 from tests.tiny import tiny_settings, train_here
+from tests.training.small_memory import AGAIN
 
 STEPS = 9
 """Of a run that sees each row more than once, so that it goes on in the middle of its second round."""
@@ -40,6 +41,15 @@ def make(dataset: Dataset, tiny_base: Path, tmp_path: Path) -> Make:
         return create_run(dataset, tiny_settings(tiny_base, **{**FEW, **changes}), tmp_path / name)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(made_datasets: dict[str, Path], tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `FEW`, uninterrupted; tests read it."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "whole"
+    create_run(open_dataset(made_datasets["plain"]), tiny_settings(tiny_base, **FEW), folder)
+    train_here(folder)
+    return folder
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -114,10 +124,9 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
 
 
 def test_a_run_that_died_before_its_first_checkpoint_begins_again(
-    make: Make, crash: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    make: Make, whole: Path, crash: Callable[[int], None]
 ) -> None:
-    whole, broken = make("whole"), make("broken")
-    train_here(whole)
+    broken = make("broken")
     crash(2)
     train_here(broken)
     assert last_checkpoint(broken) is None
@@ -128,9 +137,10 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_again(
     assert len(events(broken, "started")) == 1
 
 
-def test_a_checkpoint_cut_in_half_gives_way_to_the_one_before(make: Make, crash: Callable[[int], None]) -> None:
-    whole, broken = make("whole"), make("broken")
-    train_here(whole)
+def test_a_checkpoint_cut_in_half_gives_way_to_the_one_before(
+    make: Make, whole: Path, crash: Callable[[int], None]
+) -> None:
+    broken = make("broken")
     crash(11)
     train_here(broken)
     newest = last_checkpoint(broken) or Path()
@@ -176,27 +186,36 @@ def test_another_dataset_in_the_run_s_folder_is_refused(make: Make, crash: Calla
 # --- Memory ---
 
 
-def in_small_memory(most: int, folder: Path) -> None:
-    command = [sys.executable, "-m", "tests.training.small_memory", str(most), str(folder)]
-    with (folder / "train.log").open("wb") as log:
-        subprocess.run(command, cwd=PROJECT, stdout=log, stderr=log, timeout=400)
+def in_small_memory(most: int, folder: Path, *, ask: bool = False) -> int:
+    """Train where no more than `most` examples fit; returns how often the process asked to be started anew (with `ask`)."""
+    command = [sys.executable, "-m", "tests.training.small_memory", str(most), str(folder), *(["--ask"] if ask else [])]
+    for asked in range(9):
+        with (folder / "train.log").open("ab") as log:
+            done = subprocess.run(command, cwd=PROJECT, stdout=log, stderr=log, timeout=400)
+        if done.returncode != AGAIN:
+            return asked
+    raise AssertionError(log_tail(folder, 20))
 
 
 def test_a_run_short_of_memory_goes_on_in_smaller_pieces_with_the_same_updates(make: Make) -> None:
-    changes = {"per_device_train_batch_size": 8, "lora_dropout": 0.0, "save_steps": 1, "max_steps": 6}
-    whole, short = make("whole", **changes), make("short", **changes)
+    changes = {"per_device_train_batch_size": 8, "lora_dropout": 0.0, "save_steps": 1, "max_steps": 4}
+    whole, short, by_itself = (make(name, **changes) for name in ("whole", "short", "by itself"))
     train_here(whole)
-    in_small_memory(2, short)
+    assert in_small_memory(2, short, ask=True) == 2
     assert status(short).state == "finished", log_tail(short, 20)
     assert [e["memory_split"] for e in events(short, "message") if "memory_split" in e] == [4, 2]
     assert "going on after step 2 with 2 times 4, which is the same update" in said(short)
     assert [(e["micro_batch"], e["accumulation"]) for e in events(short, "resumed")] == [(4, 2), (2, 4)]
     assert losses(short) == pytest.approx(losses(whole), rel=1e-4)
+    assert in_small_memory(4, by_itself) == 0  # one process, which becomes a new one
+    assert status(by_itself).state == "finished", log_tail(by_itself, 20)
+    assert [(e["micro_batch"], e["accumulation"]) for e in events(by_itself, "resumed")] == [(4, 2)]
+    assert losses(by_itself) == pytest.approx(losses(whole), rel=1e-4)
 
 
 def test_a_run_that_never_fits_fails_after_three_tries(make: Make) -> None:
-    folder = make("run", per_device_train_batch_size=8, max_steps=6)
-    in_small_memory(0, folder)
+    folder = make("run", per_device_train_batch_size=8, max_steps=4)
+    assert in_small_memory(0, folder, ask=True) == 3
     assert status(folder).state == "failed"
     assert status(folder).message.startswith("The memory is not enough; lower the batch size")
     assert [e["memory_split"] for e in events(folder, "message") if "memory_split" in e] == [4, 2, 1]
