@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, ViewportSize, expect, sync_playwright
 
 from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.build import build_dataset
@@ -47,6 +47,9 @@ STILL = """addEventListener("DOMContentLoaded", () => {
     document.head.append(style)
 })"""
 """Nothing moves: without a GPU every frame of every spinner is drawn by the processor that the app needs."""
+
+VIEW: ViewportSize = {"width": 1400, "height": 900}
+"""Pixels of a page."""
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -161,15 +164,44 @@ def tell_what_it_does(page: Page) -> None:
 
 
 @pytest.fixture
-def page(app: App, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The app's page in a fresh browser context."""
+def page(app: App, browser: Browser, windows: list[Page], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The app's page, opened for this test."""
+    while windows:  # each window costs, also where nobody looks
+        forget_page(windows.pop(), app.url)
     opened = open_page(app, browser)
     yield opened
+    look_back(opened, app, request)
+    forget_page(opened, app.url)
+
+
+@pytest.fixture(scope="module")
+def windows(browser: Browser) -> list[Page]:
+    """The page that the tests of a file share, once one of them has opened it."""
+    return []
+
+
+@pytest.fixture
+def same_page(app: App, browser: Browser, windows: list[Page], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The app's page as the test before left it, if that had it from here and went well; else a new one.
+
+    To open a page costs four seconds of a processor: a test that finds its way from wherever it is does without."""
+    if not windows:
+        windows.append(open_page(app, browser))
+    (opened,) = windows
+    yield opened
+    if request.node.stash.get(FAILED, False):
+        windows.clear()
+    look_back(opened, app, request)
+    if not windows:
+        forget_page(opened, app.url)
+
+
+def look_back(opened: Page, app: App, request: pytest.FixtureRequest) -> None:
+    """What no page may have done, whatever the test was about."""
     if request.node.stash.get(FAILED, False):
         tell_what_it_does(opened)
     assert not app.strangers, "The page asked for something on another machine."
     assert opened.evaluate("window.ranAway") is None, "Text from a catalogue was run."
-    forget_page(opened, app.url)
 
 
 def open_page(app: App, browser: Browser) -> Page:
@@ -183,9 +215,7 @@ def open_page(app: App, browser: Browser) -> Page:
 
 
 def _new_context(browser: Browser) -> BrowserContext:
-    context = browser.new_context(
-        viewport={"width": 1400, "height": 900}, color_scheme="light", reduced_motion="reduce"
-    )
+    context = browser.new_context(viewport=VIEW, color_scheme="light", reduced_motion="reduce")
     context.set_default_timeout(PATIENCE * 1000)
     context.add_init_script(STILL)
     return context
@@ -245,7 +275,7 @@ def cell(page: Page, table: str, row: int, column: int) -> Locator:
     return page.locator(f"#{table} [data-testid=cell-{row}-{column}]")
 
 
-FEW_STEPS = 40
+FEW_STEPS = 24
 FEW = {
     "set-lora_r": (8, "Size of the adapter 8"),
     "set-questions": (3, "Questions before and after 3"),

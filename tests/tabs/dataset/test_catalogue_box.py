@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from pipeline.files import locked
-from tests.tabs.conftest import App, cell
+from tests.tabs.conftest import VIEW, App, cell
 from tests.tabs.dataset.test_tab import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
 
 
@@ -34,7 +34,28 @@ def csv_file(path: Path, headers: str, titles: list[str]) -> Path:
     return path
 
 
-def test_a_csv_is_recognised_and_one_of_the_same_name_replaces_it(page: Page, tmp_path: Path) -> None:
+def test_the_skipped_rows_are_shown_by_reason(same_page: Page) -> None:
+    page = same_page
+    page.get_by_role("button", name="Why 13 are skipped").click()
+    expect(page.locator("#skipped-where")).to_contain_text("13 rows")
+    page.locator("#skipped-reason").get_by_text("no content").click()
+    expect(page.locator("#skipped-where")).not_to_contain_text("13 rows")
+    expect(cell(page, "skipped", 0, 3)).to_have_text("no content")
+
+
+def test_generate_comes_before_the_products_on_a_phone(same_page: Page) -> None:
+    page = same_page
+    page.set_viewport_size({"width": 400, "height": 900})
+    tops = [page.locator(f"#{name}").bounding_box() for name in ("upload", "generate", "products")]
+    assert all(tops)
+    places = [box["y"] for box in tops if box]
+    assert places == sorted(places)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.set_viewport_size(VIEW)
+
+
+def test_a_csv_is_recognised_and_one_of_the_same_name_replaces_it(same_page: Page, tmp_path: Path) -> None:
+    page = same_page
     upload(page, csv_file(tmp_path / "known.csv", "Name,Description,Price", ["Kettle", "Mug"]))
     counts(page, "2 products · 2 usable · 0 skipped")
     said = "Recognised: title from “Name”, description from “Description”."
@@ -51,7 +72,8 @@ def test_a_csv_is_recognised_and_one_of_the_same_name_replaces_it(page: Page, tm
     expect(page.locator("#record-title")).to_contain_text("Jug")
 
 
-def test_a_shopify_export_is_recognised(page: Page, tmp_path: Path) -> None:
+def test_a_shopify_export_is_recognised(same_page: Page, tmp_path: Path) -> None:
+    page = same_page
     path = tmp_path / "shop.csv"
     path.write_text(
         "Handle,Title,Body (HTML),Option1 Name,Option1 Value\n"
@@ -64,7 +86,8 @@ def test_a_shopify_export_is_recognised(page: Page, tmp_path: Path) -> None:
     expect(cell(page, "products", 0, 2)).to_contain_text("It holds 2 litres of water. Colour: Red, Blue.")
 
 
-def test_hostile_columns_are_chosen_by_hand_and_stay_chosen(page: Page, app: App, tmp_path: Path) -> None:
+def test_hostile_columns_are_chosen_by_hand_and_stay_chosen(same_page: Page, app: App, tmp_path: Path) -> None:
+    page = same_page
     headers = f'"{SCRIPT}","{MARKDOWN}","{TEMPLATE} {IMAGE}"'
     path = csv_file(tmp_path / "odd.csv", headers, [f"Kettle {IMAGE}", f"Mug {TEMPLATE}", "Jug"])
     upload(page, path)
@@ -97,7 +120,8 @@ def test_hostile_columns_are_chosen_by_hand_and_stay_chosen(page: Page, app: App
     assert not (app.home / "uploads" / "odd.csv").exists()
 
 
-def test_a_file_of_this_machine_is_opened_where_it_lies(page: Page, app: App, tmp_path: Path) -> None:
+def test_a_file_of_this_machine_is_opened_where_it_lies(same_page: Page, app: App, tmp_path: Path) -> None:
+    page = same_page
     there = tmp_path / "trn.json.gz"
     lines = catalogue(tmp_path, [ROW | {"title": f"Kettle {n}", "uid": str(n)} for n in range(9)]).read_bytes()
     there.write_bytes(gzip.compress(lines))
@@ -126,7 +150,8 @@ def test_a_file_of_this_machine_is_opened_where_it_lies(page: Page, app: App, tm
     assert there.exists()
 
 
-def test_the_first_rows_are_shown_while_a_file_is_read(page: Page, app: App, tmp_path: Path) -> None:
+def test_the_first_rows_are_shown_while_a_file_is_read(same_page: Page, app: App, tmp_path: Path) -> None:
+    page = same_page
     path = catalogue(tmp_path, [ROW | {"title": f"Kettle {n}", "uid": str(n)} for n in range(99)], "long.jsonl")
     with ExitStack() as held:  # nothing can be prepared meanwhile, as if the file were long
         for place in "0123456789abcdef":
@@ -146,20 +171,3 @@ def test_the_first_rows_are_shown_while_a_file_is_read(page: Page, app: App, tmp
     expect(page.locator("#record-title")).to_contain_text("Kettle 98")
     search.fill("no such thing")
     expect(page.locator("#products-where")).to_have_text("Nothing matches “no such thing”.")
-
-
-def test_the_skipped_rows_are_shown_by_reason(page: Page) -> None:
-    page.get_by_role("button", name="Why 13 are skipped").click()
-    expect(page.locator("#skipped-where")).to_contain_text("13 rows")
-    page.locator("#skipped-reason").get_by_text("no content").click()
-    expect(page.locator("#skipped-where")).not_to_contain_text("13 rows")
-    expect(cell(page, "skipped", 0, 3)).to_have_text("no content")
-
-
-def test_generate_comes_before_the_products_on_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 400, "height": 900})
-    tops = [page.locator(f"#{name}").bounding_box() for name in ("upload", "generate", "products")]
-    assert all(tops)
-    places = [box["y"] for box in tops if box]
-    assert places == sorted(places)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
