@@ -22,7 +22,7 @@ from tabs.about import add_about
 from tabs.chat import after_training
 from tabs.chat.tab import ChatTab
 from tabs.dataset.tab import DatasetTab
-from tabs.server import health
+from tabs.server import gradio_internals, health
 from tabs.server.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
 from tabs.server.gradio_internals import open_sign_in
 from tabs.server.sign_in import WhoLine
@@ -95,7 +95,7 @@ def main() -> None:
             enable_monitoring=False,
             share=False,
             ssr_mode=False,
-            app_kwargs={"middleware": middleware(), "routes": health.routes()},
+            app_kwargs={"middleware": middleware(), "routes": [*health.routes(), *gradio_internals.routes()]},
         )
     except OSError as error:
         if _is_free(int(port)):  # then it is another fault, and its traceback says which

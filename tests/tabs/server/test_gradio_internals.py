@@ -18,9 +18,23 @@ import httpx
 import pytest
 from gradio.state_holder import SessionState
 from gradio_client import Client
+from playwright.sync_api import Browser
 
 from pipeline.files import PROJECT
-from tabs.server.gradio_internals import LABEL, LOOK_SECONDS, LeanBlocks, open_sign_in, served, upload_folder, written
+from tabs.server.gradio_internals import (
+    LABEL,
+    LOOK_SECONDS,
+    LOOKUP,
+    SCRIPTS,
+    SEARCH,
+    LeanBlocks,
+    open_sign_in,
+    quick_script,
+    served,
+    upload_folder,
+    written,
+)
+from tests.tabs.conftest import App
 
 
 class Page:
@@ -211,3 +225,32 @@ def test_what_is_served_has_an_address_that_nobody_can_compute(tmp_path: Path, m
     assert first != second and first.read_bytes() == second.read_bytes() == b"weights"
     os.utime(first.parent.parent, (0, 0))
     assert serve().is_file() and second.is_file() and not first.exists()
+
+
+def test_the_page_s_script_finds_what_gradio_s_own_finds(browser: Browser) -> None:
+    name, quick = quick_script()
+    text = (SCRIPTS / name).read_text(encoding="utf-8")
+    own = SEARCH.search(text)
+    assert own and quick == text.replace(own[0], own.expand(LOOKUP))
+    page = browser.new_page()
+    found = page.evaluate(
+        """([own, quick, name]) => {
+            const find = source => new Function(`${source}; return ${name}`)()
+            const [slow, fast] = [find(own), find(quick)]
+            const tree = {id: 0, children: [{id: 1}, {id: 2, children: [{id: 3, children: []}, {id: 1}]}]}
+            const same = id => slow(tree, id) === fast(tree, id)
+            const before = [0, 1, 2, 3, 4].map(same)
+            tree.children[1].children.push({id: 4})
+            return [...before, same(4), fast(tree, 4).id === 4, fast({id: 5}, 3) === null]
+        }""",
+        [own[0], own.expand(LOOKUP), own["find"]],
+    )
+    assert all(found) and len(found) == 8
+    page.close()
+
+
+def test_the_app_serves_that_script(app: App) -> None:
+    name, quick = quick_script()
+    assert httpx.get(f"{app.url}/assets/{name}").text == quick
+    other = next(path for path in SCRIPTS.glob("Index-*.js"))
+    assert httpx.get(f"{app.url}/assets/{other.name}").text == other.read_text(encoding="utf-8")
