@@ -1,4 +1,7 @@
-"""Child processes of the tests, which are real: started, waited for with patience, and ended with the test."""
+"""Child processes of the tests, which are real: started, waited for with patience, and ended with the test.
+
+`python -m tests.children CODE WORDS…` is `python -c CODE WORDS…` as a process that can be forked (`tests/forks.py`).
+"""
 
 import os
 import signal
@@ -35,16 +38,26 @@ def end(runs: Iterable[Path]) -> None:
         os.kill(pid(folder), signal.SIGKILL)
 
 
+def running(code: str, *words: object) -> list[str]:
+    """The command that runs some Python."""
+    return [sys.executable, "-m", "tests.children", code, *map(str, words)]
+
+
 @contextmanager
 def starting(code: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Starts processes that run some Python, as often as it is called; they are ended with the block."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT))
+        started.append(subprocess.Popen(running(code), cwd=PROJECT))
         return started[-1]
 
     yield start
     for process in started:
         process.kill()
         process.wait()
+
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    exec(sys.argv[0], {"__name__": "__main__"})

@@ -130,16 +130,17 @@ def finished(app: App, tiny_base: Path) -> Path:
 
 
 @pytest.fixture
-def training(page: Page, finished: Path) -> Page:
-    """The training tab with the runs unfolded."""
-    open_training(page)
-    return page
+def training(finished: Path, same_page: Page) -> Page:
+    """The training tab with the runs unfolded, where the last test left it."""
+    open_training(same_page)
+    return same_page
 
 
 def open_training(page: Page) -> None:
     open_tab(page, "2 Training")
     expect(page.locator("#plan")).to_contain_text("Will it learn?")
-    page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
+    if not page.locator("#runs").is_visible():
+        page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
 
 
 def row(page: Page, text: str, table: str = "runs") -> Locator:
@@ -249,8 +250,10 @@ def test_settings_are_exported_and_loaded_again(training: Page, finished: Path, 
 
 
 def test_a_sweep_goes_on_without_the_page_and_is_compared(
-    training: Page, app: App, browser: Browser, tiny_base: Path
+    page: Page, finished: Path, app: App, browser: Browser, tiny_base: Path
 ) -> None:
+    training = page
+    open_training(page)
     file = app.home / "tiny.yaml"
     file.write_text(f"preset: quick\nbase_model: {tiny_base}\nmax_steps: 2\nprobes: 1\nquestions: 1\nprecision: fp32\n")
     load(training, file)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.children import running
 from tests.servers.hub import TOKEN
 from tests.servers.hub_jobs import JobsHub
 from tests.servers.hub_store import REPO
@@ -49,7 +50,7 @@ def test_a_run_is_sent_shown_and_cancelled(
     home.mkdir()
     with JobsHub(tmp_path / "machines") as hub:
         told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "SHELFTALK_STORE": REPO, "HF_HUB_DISABLE_XET": "1"}
-        process, url = start_app(home, "-c", IN_A_HURRY, **told)
+        process, url = start_app(home, *running(IN_A_HURRY)[1:], **told)
         try:
             _send_and_cancel(hub, open_page(App(url, home), browser), tiny_base, home)
         finally:
