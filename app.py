@@ -7,14 +7,13 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import signal
-import socket
 import sys
 
 import gradio as gr
 
 from pipeline import logs
 from pipeline.files import ASSETS, datasets_dir, runs_dir
-from pipeline.machine import on_space
+from pipeline.machine import is_taken, on_space, port_to_serve_on
 from pipeline.runs import queue
 from pipeline.space import awake, keeping
 from pipeline.training.start import make_room
@@ -62,16 +61,9 @@ def build() -> gr.Blocks:
     return page.queue(max_size=MOST_EVENTS)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
 def main() -> None:
     logs.set_up()
-    port = os.environ.get("PORT") or "7860"
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
+    port = port_to_serve_on()
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
     keeping.attend()
@@ -84,7 +76,7 @@ def main() -> None:
     try:
         page.launch(
             server_name="0.0.0.0" if on_space() else "127.0.0.1",
-            server_port=int(port),
+            server_port=port,
             theme=theme(),
             css_paths=ASSETS / "style.css",
             footer_links=["api", "settings"],
@@ -98,7 +90,7 @@ def main() -> None:
             app_kwargs={"middleware": middleware(), "routes": [*health.routes(), *gradio_internals.routes()]},
         )
     except OSError as error:
-        if _is_free(int(port)):  # then it is another fault, and its traceback says which
+        if not is_taken(port):  # then it is another fault, and its traceback says which
             raise
         sys.exit(f"Port {port} cannot be used ({error}); stop what is running there, or choose another with PORT=8080.")
 

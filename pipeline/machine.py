@@ -7,7 +7,9 @@ import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -122,3 +124,17 @@ def _left_in_container() -> list[int]:
             kept = re.search(rf"^{files} (\d+)$", (Path(folder) / "memory.stat").read_text(), re.MULTILINE)
             found.append(most - now + int(kept[1] if kept else 0))
     return found or [2**63]
+
+
+def port_to_serve_on() -> int:
+    """PORT, or 7860. One that is no port ends the program with a sentence."""
+    port = os.environ.get("PORT") or "7860"
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        sys.exit(f"PORT is {port!r}; it must be a number between 1 and 65535.")
+    return int(port)
+
+
+def is_taken(port: int) -> bool:
+    """Whether a program of this machine listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
