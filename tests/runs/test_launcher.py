@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from pipeline.runs.folder import has_adapter
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import preset
 from pipeline.runs.status import is_alive, running_run, status
-from tests.children import PATIENCE, end, pid, wait_for
+from tests.children import PATIENCE, end, pid, running, wait_for
 from tests.tiny import tiny_settings
 
 ENDLESS = 100_000
@@ -99,7 +98,7 @@ def test_a_run_survives_the_program_that_started_it(run: Callable[..., Path]) ->
     script = (
         "import sys; from pathlib import Path; from pipeline.runs import launcher; launcher.start(Path(sys.argv[1]))"
     )
-    subprocess.run([sys.executable, "-c", script, str(folder)], cwd=PROJECT, check=True, timeout=PATIENCE)
+    subprocess.run(running(script, folder), cwd=PROJECT, check=True, timeout=PATIENCE)
     assert is_alive(folder)
     assert os.getsid(pid(folder)) == pid(folder)  # closing a terminal does not reach it
     list(launcher.watch(folder))

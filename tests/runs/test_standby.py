@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from pipeline.runs import launcher, standby
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.runs.status import is_alive, status
-from tests.children import end, pid, starting, wait_for
+from tests.children import end, pid, running, starting, wait_for
 from tests.tiny import tiny_settings
 
 FEW = {"probes": 0, "questions": 1, "max_steps": 2}
@@ -102,7 +101,7 @@ def test_without_enough_memory_it_goes_on_in_smaller_pieces(dataset: Dataset, ti
         "SmallMemory.most = 2; trainers.CountingCollator = SmallMemory; sys.exit(child.main())"
     )
     told = json.dumps(str(folder.resolve())).encode()
-    subprocess.run([sys.executable, "-c", code, standby.WAIT, "word"], input=told, cwd=PROJECT, check=True)
+    subprocess.run(running(code, standby.WAIT, "word"), input=told, cwd=PROJECT, check=True)
     assert status(folder).state == "finished", status(folder).message
     assert any("memory was not enough" in e.get("text", "") for e in read_events(folder)[0])
 
