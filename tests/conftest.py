@@ -1,7 +1,10 @@
 """What several test files need. Models, runs and datasets are made once a session; nothing outside the temporary folders is
 read, and a test that changes something has a copy of its own."""
 
+import functools
+import gc
 import os
+import re
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -101,24 +104,43 @@ PAGE = {"browser", "app", "empty_app", "space", "zero"}
 MODEL = {"tiny_base", "finished_run", "base", "tuned", "demo"}
 """Fixtures that have a model."""
 
+SLOW = re.compile(
+    r"^(import (torch|subprocess)|from .* import .*\b(launcher|load_run|start_app|train_here|starting)\b)", re.M
+)
+"""What files import that have a model, or processes of their own."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For `--quick` the slow files are not even imported: torch alone takes longer than many a test."""
+    return (config.getoption("quick") and collection_path.suffix == ".py" and is_slow(collection_path)) or None
+
+
+@functools.cache
+def is_slow(path: Path) -> bool:
+    return bool(SLOW.search(path.read_text(encoding="utf-8")))
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The files that look at the page come first: with `--dist loadfile` short ones fill up the end."""
+    """The files that look at the page come first, and then those with models and processes: with `--dist loadfile` short ones
+    fill up the end."""
     if config.getoption("quick"):
-        config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
-        items[:] = filter(is_quick, items)
-    slow = {item.path for item in items if PAGE & fixtures(item)}
-    items.sort(key=lambda item: item.path not in slow)
+        slow = [item for item in items if (PAGE | MODEL) & fixtures(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+    pages = {item.path for item in items if PAGE & fixtures(item)}
+    models = {item.path for item in items if MODEL & fixtures(item) or is_slow(item.path)}
+    items.sort(key=lambda item: (item.path not in pages, item.path not in models))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported now stays: whoever looks for garbage after a test, as each training does, need not look there."""
+    gc.collect()
+    gc.freeze()
 
 
 def fixtures(item: pytest.Item) -> set[str]:
     return set(getattr(item, "fixturenames", ()))
-
-
-def is_quick(item: pytest.Item) -> bool:
-    module = vars(getattr(item, "module", None))
-    return not (PAGE | MODEL) & fixtures(item) and not {"torch", "launcher", "subprocess"} & module.keys()
 
 
 @pytest.hookimpl(wrapper=True)

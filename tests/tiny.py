@@ -3,6 +3,8 @@
 The tiny model knows nothing and answers noise, but it is loaded, trained, saved and asked like any other, in a second.
 """
 
+import functools
+import gc
 import json
 import signal
 import sys
@@ -125,10 +127,20 @@ def tiny_settings(base: Path, **changes: Any) -> TrainingSettings:
     return preset("quick", **{"base_model": str(base), "precision": "fp32", **few, **changes})
 
 
+@functools.cache
+def trainer_imported() -> None:
+    """Import what trains, and let no search for garbage look there again: each training makes one."""
+    import pipeline.training.train  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
 def train_here(folder: Path) -> int:
     """Do in this process what the child that trains does, which saves the seconds that a child needs to start."""
     from pipeline.training.child import main
 
+    trainer_imported()
     before = signal.getsignal(signal.SIGTERM), sys.argv
     sys.argv = ["train", str(folder)]
     try:
