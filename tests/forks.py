@@ -215,7 +215,8 @@ def _start_server() -> None:
 
 
 def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
-    """Fork for everybody who asks until the process `owner` has ended. Returns in the forked processes: what to become."""
+    """Fork for everybody who asks until the process `owner` has ended, and end what is left with it. Returns in the forked
+    processes: what to become."""
     global _address, _began_with
     _address, _began_with = address, dict(os.environ)
     for name in (*SET, ROOM_VARIABLE):
@@ -240,7 +241,9 @@ def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
                 _see_off(*key.data)
                 selector.unregister(key.fd)
                 os.close(key.fd)
-            else:
+            else:  # what is left was of tests that were broken off: it would train, or serve, for ever
+                for child in filter(None, (key.data for key in selector.get_map().values())):
+                    os.kill(child[0], signal.SIGKILL)
                 os.unlink(address)
                 os._exit(0)
 
