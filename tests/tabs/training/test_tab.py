@@ -35,7 +35,9 @@ def test_without_a_dataset_the_tab_says_where_to_make_one(browser: Browser, empt
     page.close()
 
 
-def test_a_preset_fills_the_sliders_and_the_plan_answers(page: Page) -> None:
+def test_a_preset_fills_the_sliders_and_the_plan_answers(same_page: Page) -> None:
+    page = same_page
+    open_tab(page, "1 Dataset")
     page.locator("#generate").click()
     expect(page.locator("#dataset-counts")).to_contain_text("products")
     open_tab(page, "2 Training")
@@ -48,10 +50,10 @@ def test_a_preset_fills_the_sliders_and_the_plan_answers(page: Page) -> None:
     expect(page.locator("#plan")).not_to_contain_text("did not teach the small model any fact")
 
 
-def test_settings_that_cannot_work_get_a_sentence(page: Page) -> None:
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("products")
+def test_settings_that_cannot_work_get_a_sentence(same_page: Page, trained: App) -> None:
+    page = same_page
     open_tab(page, "2 Training")
+    expect(page.locator("#plan")).to_contain_text("Will it learn?")
     page.get_by_label("Quick demo").check()
     set_slider(page, "set-num_train_epochs", 0)
     expect(page.locator("#training-problem")).to_contain_text("Steps and epochs are both 0")
@@ -132,7 +134,8 @@ def test_stop_keeps_the_adapter_and_resume_goes_on_and_discard_deletes(
     another.close()
 
 
-def test_a_failed_run_says_why(page: Page, trained: App) -> None:
+def test_a_failed_run_says_why(same_page: Page, trained: App) -> None:
+    page = same_page
     open_tab(page, "2 Training")
     expect(page.locator("#plan")).to_contain_text("Will it learn?")
     page.get_by_label("Base model").fill("/no/such/folder")
