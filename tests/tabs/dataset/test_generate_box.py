@@ -84,23 +84,22 @@ def test_what_the_api_refuses_is_a_sentence(page: Page, api: ApiServer) -> None:
     expect(page.locator("#job")).to_contain_text(f"has no model {MODEL}")
 
 
-def test_a_cap_without_a_price_is_refused_before_anything_is_sent(page: Page, api: ApiServer) -> None:
+def test_models_are_listed_and_a_cap_without_a_price_is_refused_before_anything_is_sent(
+    page: Page, api: ApiServer
+) -> None:
     choose_api(page, api)
+    page.get_by_role("button", name="Find models").click()
+    page.locator("#api-model input").click()
+    expect(page.get_by_role("option", name="another")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="More settings").click()
+    expect(page.locator("#phrasings input[type=range]")).to_have_attribute("max", "40")
     page.get_by_role("button", name="Cost, speed and checks").click()
     page.locator("#api-cap input").fill("2")
     page.locator("#api-cap input").press("Enter")
     page.locator("#generate").click()
     expect(page.locator("#dataset-problem")).to_contain_text("so a cap of 2.00 USD cannot be kept")
     assert not api.requests
-
-
-def test_models_are_listed_and_the_slider_goes_to_40(page: Page, api: ApiServer) -> None:
-    choose_api(page, api)
-    page.get_by_role("button", name="Find models").click()
-    page.locator("#api-model input").click()
-    expect(page.get_by_role("option", name="another")).to_be_visible()
-    page.get_by_role("button", name="More settings").click()
-    expect(page.locator("#phrasings input[type=range]")).to_have_attribute("max", "40")
 
 
 # --- Words ---
