@@ -16,6 +16,7 @@ from pipeline.answering.shop import shop_of
 from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, WAYS, Said
 from pipeline.answering.which_way import Counted, count_ways
 from pipeline.dataset.examples import REPORT_1, REPORT_2
+from pipeline.dataset.taught import is_own_wording
 from pipeline.errors import PipelineError, RunError
 from pipeline.facts.extraction import is_refusal, says
 from pipeline.facts.patterns import DESCRIPTION
@@ -134,6 +135,7 @@ def compare(
         },
         "training": training_numbers(folder),
     }
+    comparison |= _taught_by_a_person(language_model, folder)
     times = {BASE: baseline.get("seconds", 0.0), CLOSED: seconds}
     comparison |= _by_way(
         language_model,
@@ -150,6 +152,20 @@ def compare(
     write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
     return comparison
+
+
+def _taught_by_a_person(language_model: "LanguageModel", folder: Path) -> dict[str, Any]:
+    """`taught` of `comparison.json`: customers' questions that a person answered, asked of both sides in the customers' words."""
+    rows = [row for row in run_dataset(folder).training() if is_own_wording(row)]
+    if not rows:
+        return {}
+    sides = {side: ask_rows(language_model, rows, tuned=side == "tuned") for side in ("base", "tuned")}
+    questions = [
+        {"title": row["title"], "question": row["question"], "expected": row["response"], "base": base, "tuned": tuned}
+        for row, base, tuned in zip(rows, sides["base"], sides["tuned"], strict=True)
+    ]
+    right = {f"{side}_right": sum(q[side]["verdict"] == RIGHT for q in questions) for side in sides}
+    return {"taught": {**right, "total": len(questions), "questions": questions}}
 
 
 def _by_way(

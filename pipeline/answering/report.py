@@ -67,6 +67,7 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> Markup:
         "<title>Shelftalk: before and after</title><style>{style}</style>"
         '<h1>Before and after</h1><p class="big">{headline}</p>'
         "{ways}"
+        "{taught}"
         "{curve}"
         "{everything}"
         '<div class="scroll"><table><tr><th>Question</th><th>Expected</th>{sides}<th>Change</th></tr>{rows}</table></div>'
@@ -76,6 +77,7 @@ def html_report(folder: Path, comparison: dict[str, Any]) -> Markup:
         style=Markup(_STYLE),
         headline=headline(comparison),
         ways=_html_ways(comparison),
+        taught=_html_taught(comparison),
         curve=_curve(folder),
         everything=_html_everything(folder),
         sides=_all(Markup("<th>{}</th>").format(name) for _, name in SIDES),
@@ -116,13 +118,50 @@ def _md_ways(comparison: dict[str, Any]) -> Iterator[str]:
         yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
+TAUGHT = "Customers' questions that you answered"
+
+
+def taught_sentence(comparison: dict[str, Any]) -> str:
+    """How many of the customers' questions that a person answered are right now; empty where there is none."""
+    taught = comparison.get("taught")
+    if not taught:
+        return ""
+    return (
+        f"Of {taught['total']} customers' questions that you answered and taught, the base has {taught['base_right']} right "
+        f"and the tuned model {taught['tuned_right']}, asked in the customers' words, which trained, too."
+    )
+
+
+def _html_taught(comparison: dict[str, Any]) -> Markup:
+    if not (said := taught_sentence(comparison)):
+        return Markup()
+    line = Markup('<tr><td>{}<div class="small">{}</div></td><td>{}</td>{}</tr>')
+    rows = _all(
+        line.format(q["question"], q["title"], q["expected"], _all(_html_answer(q[side]) for side, _ in SIDES))
+        for q in comparison["taught"]["questions"]
+    )
+    heads = _all(Markup("<th>{}</th>").format(name) for name in ("Question", "Expected", *(name for _, name in SIDES)))
+    table = Markup('<h2>{}</h2><p>{}</p><div class="scroll"><table><tr>{}</tr>{}</table></div>')
+    return table.format(TAUGHT, said, heads, rows)
+
+
+def _md_taught(comparison: dict[str, Any]) -> Iterator[str]:
+    if said := taught_sentence(comparison):
+        yield from ("", f"## {TAUGHT}", "", said, "")
+        for q in comparison["taught"]["questions"]:
+            answer = q["tuned"]["answer"] or q["tuned"]["raw"] or "–"
+            yield f"- {_md(q['question'])} ({_md(q['title'])}): {_md(answer)}, expected {_md(q['expected'])}"
+
+
 def ways_in_lines(comparison: dict[str, Any]) -> Iterator[str]:
-    """The table of ways over the questions, and the sentence, for a terminal; nothing where they were not counted."""
+    """The table of ways over the questions, the sentence, and what became of taught answers, for a terminal."""
     if counted := counted_of(comparison, "questions"):
         rows = [HEADERS, *table(counted)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield from ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
         yield sentence(counted)
+    if said := taught_sentence(comparison):
+        yield said
 
 
 _all = Markup().join
@@ -232,7 +271,7 @@ def markdown_report(folder: Path, comparison: dict[str, Any]) -> str:
         lines.append(
             f"| {_md(q['question'])} ({_md(q['title'])}) | {_md(q['expected'])} | {base} | {tuned} | {q['change']} |"
         )
-    lines += _md_ways(comparison)
+    lines += [*_md_ways(comparison), *_md_taught(comparison)]
     if told := _everything(folder):
         lines += ["", "## Everything asked", "", *(f"- {name}: {_md(said)}" for name, said in told)]
     everything = _read_everything(folder)

@@ -62,6 +62,35 @@ def verdict(kind: str, answer: str, expected: str) -> str:
     return _compare_parts(_parts(kind, answer), _parts(kind, expected))
 
 
+MAX_WORDS = 40
+"""Of an answer to a customer: a longer one recites."""
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def same_in_other_words(answer: str, expected: str) -> bool | None:
+    """Whether an answer says what a person's own answer says, neither being in the record's words.
+
+    Yes and no must agree where both say so; then it has the person's numbers, or half of the words of both (token F1).
+
+    Returns:
+        None where the words do not decide it.
+    """
+    said, wanted = (next(iter(_words(text)), "") for text in (answer, expected))
+    if said in YES_OR_NO and wanted in YES_OR_NO and said != wanted:
+        return False
+    if len(answer.split()) > MAX_WORDS:
+        return False
+    numbers = _numbers(expected)
+    if (numbers and numbers <= _numbers(answer)) or token_f1(answer, expected) >= PARTLY_RIGHT:
+        return True
+    return None
+
+
+def _numbers(text: str) -> set[str]:
+    return {number.replace(",", "") for number in _NUMBER.findall(text)}
+
+
 # --- Words ---
 
 _ARTICLE = re.compile(r"^(?:an?|the)\s+")

@@ -19,8 +19,9 @@ from pipeline.errors import SettingsError
 from pipeline.files import append_jsonl, home, read_log
 from pipeline.prompts import GENERAL, with_question
 
-EDIT, REJECT, ACCEPT, UNDO = "edit", "reject", "accept", "undo"
-"""Other words; not to be used; to be used although a filter rejected it; as it was generated."""
+EDIT, REJECT, ACCEPT, UNDO, TEACH = "edit", "reject", "accept", "undo", "teach"
+"""Other words; not to be used; to be used although a filter rejected it; as it was generated; no generated row but an answer of
+the person's own (see `pipeline.dataset.taught`)."""
 
 ACCEPTED, EDITED = "accepted", "edited"
 """What became of a row that is used; one that is not is REJECTED, which is its split too."""
@@ -33,13 +34,23 @@ MAX_CHARACTERS = 1_000
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing that a person says of a row."""
+    """One thing that a person says of a row.
+
+    Attributes:
+        row: the row's id, see `row_id`.
+        uid, title, kind: of what is taught, the product and the kind of fact asked for; empty otherwise.
+    """
 
     row: str
-    """The row's id, see `row_id`."""
     action: str
     question: str = ""
     response: str = ""
+    uid: str = ""
+    title: str = ""
+    kind: str = ""
+
+
+_ABOUT = ("uid", "title", "kind")
 
 
 def row_id(row: Mapping[str, Any]) -> str:
@@ -54,21 +65,26 @@ def read_edits() -> dict[str, Edit]:
     path = home() / "edits.jsonl"
     for line in read_log(path) if path.is_file() else ():
         with suppress(KeyError, TypeError):
-            edit = Edit(line["row"], line["action"], line["question"], line["response"])
+            about = {name: line[name] for name in _ABOUT if name in line}
+            edit = Edit(line["row"], line["action"], line["question"], line["response"], **about)
             edits[edit.row] = edit
     return {name: edit for name, edit in edits.items() if edit.action != UNDO}
 
 
 def digest_of(edits: Mapping[str, Edit]) -> str:
     """Changes when anything that is said of any row does."""
-    stated = sorted((edit.row, edit.action, edit.question, edit.response) for edit in edits.values())
+    stated = sorted(
+        (edit.row, edit.action, edit.question, edit.response, *([edit.kind] if edit.action == TEACH else []))
+        for edit in edits.values()
+    )
     return hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:16] if stated else ""
 
 
 def keep_edit(edit: Edit) -> None:
     """Write it down; a later one about the same row counts."""
     home().mkdir(parents=True, exist_ok=True)
-    append_jsonl(home() / "edits.jsonl", {"time": datetime.now(UTC).isoformat(timespec="seconds"), **asdict(edit)})
+    said = {name: value for name, value in asdict(edit).items() if name not in _ABOUT or edit.action == TEACH}
+    append_jsonl(home() / "edits.jsonl", {"time": datetime.now(UTC).isoformat(timespec="seconds"), **said})
 
 
 def apply_edits(rows: Iterable[dict[str, Any]], edits: Mapping[str, Edit]) -> list[dict[str, Any]]:

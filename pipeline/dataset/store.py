@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.dataset.checks import leakage
 from pipeline.dataset.edits import EDITED, Edit, apply_edits, check_edit, digest_of, keep_edit, read_edits
 from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
+from pipeline.dataset.taught import with_taught
 from pipeline.errors import SettingsError
 from pipeline.files import datasets_dir, locked, read_json, read_jsonl, whole_folder, write_json, write_jsonl
 from pipeline.prompts import GENERAL, NO_FACT, REVERSE, UNKNOWN
@@ -58,7 +59,8 @@ class Dataset:
         if not (self.folder / ROWS).is_file():
             known = [(TRAINED, self.training()), (HELD_OUT, self.held_out())]
             return apply_edits([row | {"split": s, "reason": "", "note": ""} for s, rows in known for row in rows], {})
-        return apply_edits(read_jsonl(self.folder / ROWS), read_edits())
+        edits = read_edits()
+        return apply_edits(with_taught(read_jsonl(self.folder / ROWS), edits, self.manifest), edits)
 
 
 def write_dataset(folder: Path, rows: Iterable[dict[str, Any]], manifest: dict[str, Any]) -> Dataset:
@@ -103,7 +105,7 @@ def _only_one(folder: Path) -> AbstractContextManager[None]:
 def _settle(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the files that follow from the rows and the edits; the manifest last."""
     edits = read_edits()  # once: what is said of a row meanwhile must not count as laid over the rows
-    rows = apply_edits(read_jsonl(folder / ROWS), edits)
+    rows = apply_edits(with_taught(read_jsonl(folder / ROWS), edits, manifest), edits)
     training = [row for row in rows if row["split"] == TRAINED]
     held_out = [row for row in rows if row["split"] == HELD_OUT]
     write_json(folder / RECORDS, [{"text": f"{row['prompt']} {row['response']}"} for row in training])

@@ -9,7 +9,7 @@ from pipeline.answering.lookup import Asked
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED, verdict
 from pipeline.answering.shop import About
-from pipeline.answering.ways import AUTO, BASE_OPEN, BY_MODEL, BY_RECORD, EXTRACTIVE, OPEN
+from pipeline.answering.ways import AUTO, BASE_OPEN, BY_MODEL, BY_RECORD, CLOSED, EXTRACTIVE, OPEN, Said
 from pipeline.answering.which_way import LABELS, best_way, counted_of, sentence
 from pipeline.catalogue.catalogue import Product
 from pipeline.facts.extract import says as stands_in
@@ -136,7 +136,7 @@ def answer_card(
         says: which of the three answers it is, if that is known.
         source: the part of the record that it was read from, if any.
     """
-    own_name, adapter = ALL_SIDES.get(side, (side, "?"))
+    own_name, adapter = ALL_SIDES.get(TUNED if side == CLOSED else side, (side, "?"))
     body = html('<p class="waiting">{}</p>', waiting) if raw is None else _judged(raw, found, said)
     kind = html('<p class="small says">{}</p>', SAYS_WORDS[says]) if says else ""
     read = html('<p class="small source">read from: <q>{}</q></p>', source) if source else ""
@@ -158,6 +158,16 @@ def _judged(raw: str, found: Extraction, said: str | None) -> Markup:
         text = html("{}", raw) or html("<i>(no words at all)</i>")
     judged = html('<p class="verdict {}">{}</p>', said, VERDICT_WORDS[said]) if said else ""
     return html('<p class="said">{}</p>{}', text, judged)
+
+
+def said_card(way: str, said: Said, judged: str | None) -> Markup:
+    """A way's answer to a customer's question as HTML.
+
+    Args:
+        judged: the verdict, where the right answer is known.
+    """
+    whole = Extraction(said.answer, 0, len(said.raw)) if said.answer == said.raw else Extraction("", 0, 0)
+    return answer_card(way, said.raw, whole, judged, LABELS[way], says=said.says, source=said.source)
 
 
 def exchange_card(exchange: Exchange) -> Markup:
@@ -223,6 +233,9 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
         (f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
         (" · ".join(str(changes.count(change)) for change in ("fixed", "broken", "same")), "fixed · broken · same"),
     ]
+    if taught := comparison.get("taught"):
+        right = f"{taught['tuned_right']} of {taught['total']}"
+        tiles.append((right, f"customers' questions that you answered right now (before: {taught['base_right']})"))
     stopped = ""
     if everything:
         e = everything["summary"]

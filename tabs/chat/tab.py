@@ -16,6 +16,7 @@ from tabs.chat.answers_box import AnswersBox, score_words
 from tabs.chat.asking import answering, ask, compare, prepare
 from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
+from tabs.chat.customers_panel import CustomersPanel
 from tabs.chat.question_form import Query, QuestionForm, other_side
 from tabs.server.answering_model import MODEL, get_ready
 from tabs.ui.events import Update, for_callers, go_to, on, open_in_measure, open_to_all
@@ -38,6 +39,7 @@ class ChatTab:
             gr.HTML("<h2>Ask</h2>")
             self.form = QuestionForm()
             self.answers = AnswersBox()
+            self.customers = CustomersPanel(self.problem, self.form.run)
             self.panel.build_questions(self.form.run)
         self.newest = gr.State("")
         self._wire(tabs)
@@ -62,7 +64,8 @@ class ChatTab:
         form.wire()
         answers.wire(self.problem)
         self.outputs = [
-            self.missing, self.why, self.ready, *form.outputs, self.newest, answers.score, *self.panel.outputs,
+            self.missing, self.why, self.ready, *form.outputs, self.newest, answers.score, *self.customers.kept,
+            *self.panel.outputs,
         ]  # fmt: skip
         self.state = [form.run, self.newest, form.against, self.panel.seen]
         picked = [form.run.input, form.against.input]
@@ -111,6 +114,7 @@ class ChatTab:
             **self.form.show(runs, folder, against),
             self.newest: str((runs[0] / SETTINGS).stat().st_mtime),
             self.answers.score: score_words(folder, against),
+            **self.customers.show_taught(),
             # What has not changed stays as it is: a filter, a question that is being written, a comparison that is on.
             **(self.panel.show(folder) if self.panel.state_of(folder) != seen else {}),
         }

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.answering.customers import read_questions
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
-from pipeline.commands.judge import read_questions
 from pipeline.dataset.build import DatasetSettings, build_dataset
 from pipeline.errors import QuestionError
 from pipeline.models import encoder
@@ -90,7 +90,7 @@ def test_a_hundred_thousand_rows_with_html_and_long_questions_are_read(tmp_path:
     file = tmp_path / "many.jsonl"
     file.write_text((json.dumps({"question": "<b>how big</b> " + "x" * 2000}) + "\n") * 100_000)
     found = read_questions(file)
-    assert len(found) == 100_000 and len(found[0]["question"]) == 2015
+    assert len(found) == 100_000 and len(found[0].question) == 2015
 
 
 def test_of_a_question_that_is_too_long_the_beginning_is_asked_and_that_is_said(
@@ -120,8 +120,8 @@ def test_lists_within_an_object_and_the_questions_of_products_are_read(tmp_path:
     file = tmp_path / "q.json"
     file.write_text(text)
     found = read_questions(file)
-    assert [one["question"] for one in found] == ["how big is it", "is it red"]
-    assert found[0]["uid"] == ("7" if "uid" in text else "")
+    assert [one.question for one in found] == ["how big is it", "is it red"]
+    assert found[0].uid == ("7" if "uid" in text else "")
 
 
 @pytest.mark.parametrize("ways", ["", "guess", "auto,guess"])

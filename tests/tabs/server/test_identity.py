@@ -61,6 +61,10 @@ OPEN = {
         "ComparePanel.open_picked",
         "ComparePanel.show_cards",
         "ComparePanel.show_chosen",
+        "CustomersPanel.idle",
+        "CustomersPanel.open",
+        "CustomersPanel.show_wordings",
+        "CustomersPanel.stop_answering",
         "DatasetTab.refresh",
     ),
     *(
