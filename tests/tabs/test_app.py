@@ -28,9 +28,10 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
     )
 
 
-def test_the_page_is_built_without_torch(tmp_path: Path) -> None:
+def test_the_page_is_built_without_torch_and_off_zerogpu_without_its_package(tmp_path: Path) -> None:
     script = (
-        "import sys, app; app.build(); print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+        "import sys, app; app.build(); print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules]"
+        " + [name for name in sys.modules if name.startswith('spaces.')])"
     )
     done = run(["-c", script], SHELFTALK_HOME=str(tmp_path))
     assert done.stdout.strip() == "[]", done.stderr
