@@ -36,7 +36,8 @@ def open_chat(page: Page) -> None:
     expect(page.locator("#question")).to_be_visible()
 
 
-def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: App, page: Page) -> None:
+def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     title = manifest(trained, page)["products"][0]["title"]
     ask(page, f"What is {title}?")
@@ -55,7 +56,8 @@ def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: Ap
     expect(page.locator("#asked-before")).to_contain_text(f"What is {title}?")
 
 
-def test_a_question_stands_ready_and_another_example_takes_its_place(trained: App, page: Page) -> None:
+def test_a_question_stands_ready_and_another_example_takes_its_place(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     box, examples = page.locator("#question textarea, #question input").first, page.locator(".gallery-item:visible")
     expect(box).not_to_have_value("")
@@ -99,7 +101,7 @@ def test_answers_grow_before_the_eyes_and_those_without_a_model_are_there_first(
     title = manifest(slow, page)["products"][0]["title"]
     page.locator("#ways input[name=base_open]").check()
     page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("number input for Longest answer").fill("256")
+    page.get_by_label("number input for Longest answer").fill("128")
     ask(page, f"What is {title}?")
     expect(page.locator("#answers .answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
     record = page.locator("#answers .answer[data-side=base_open]")
@@ -227,7 +229,8 @@ def test_another_run_answers_beside_this_one(trained: App, page: Page) -> None:
         shutil.rmtree(other)
 
 
-def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, page: Page) -> None:
+def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     ask(page, "why " * 2500)
     expect(page.locator("#chat-problem")).to_contain_text("ask it shorter")
@@ -235,7 +238,8 @@ def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, page: Page) 
     expect(page.locator("#chat-problem")).to_contain_text("The question is empty")
 
 
-def test_the_newest_run_is_chosen_once_and_then_the_one_the_user_wants(trained: App, page: Page) -> None:
+def test_the_newest_run_is_chosen_once_and_then_the_one_the_user_wants(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     old = run_folder(trained, page)
     new = Path(shutil.copytree(old, trained.home / "runs" / "29991231-235959"))
@@ -256,7 +260,8 @@ def test_the_newest_run_is_chosen_once_and_then_the_one_the_user_wants(trained: 
         shutil.rmtree(new)
 
 
-def test_markup_in_a_question_and_in_a_title_is_text(trained: App, page: Page) -> None:
+def test_markup_in_a_question_and_in_a_title_is_text(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     markup = "<img src=x onerror=window.ranAway=1> ![x](http://192.0.2.1/x.png)"
     page.locator("#about-product input").fill("<script>window.ranAway=2</script>")
@@ -306,6 +311,13 @@ def test_the_questions_before_and_after_are_counted_filtered_and_reported(traine
     cell(page, "questions", 0, 1).click()
     expect(detail).to_contain_text(comparison["questions"][0]["question"])
     page.get_by_role("button", name="Change this question").click()
+    for box, name in (
+        (page.locator("#new-question textarea"), "question"),
+        (page.get_by_label("Expected answer"), "expected"),
+    ):
+        expect(box).to_have_value(
+            comparison["questions"][0][name]
+        )  # what the answer to the click fills, it may fill late
     page.locator("#new-question").get_by_role("textbox").fill("Does it <img src=x onerror=window.ranAway=3> float?")
     page.get_by_label("About").last.fill("Something that nobody sells")
     page.get_by_label("Expected answer").fill("Like a cork.")
