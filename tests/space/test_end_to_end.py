@@ -51,14 +51,22 @@ def deploy() -> str:
 
 
 @contextmanager
-def container(hub: SpacesHub, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """What the Hub starts: the Space's files in an empty folder, its variables and its secrets; killed at the end."""
-    for path, data in hub.repositories[f"spaces/{SPACE}"].files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(data)
+def container(hub: SpacesHub, folder: Path, *, copy: bool = True) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """What the Hub starts: the Space's files in an empty folder, its variables and its secrets; killed at the end.
+
+    Args:
+        copy: off for one that runs the same files where they were sent from, which is started more quickly.
+    """
+    folder.mkdir()
     space = hub.spaces[SPACE]
     told = {"SPACE_ID": SPACE, "SPACE_AUTHOR_NAME": "mira", **space.variables, **space.secrets}
-    process, url = start_app(folder, str(folder / "app.py"), PYTHONPATH=str(folder), **told)
+    if copy:
+        for path, data in hub.repositories[f"spaces/{SPACE}"].files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        process, url = start_app(folder, str(folder / "app.py"), PYTHONPATH=str(folder), **told)
+    else:
+        process, url = start_app(folder, **told)
     try:
         yield process, url
     finally:
@@ -87,12 +95,12 @@ def test_a_run_is_there_the_next_day_though_its_space_went_down_twice(
     assert -1 in hub.spaces[SPACE].sleep_times  # it may not sleep while a run is on
     assert f"runs/{name}/events.jsonl" in hub.repositories[STORE].files
 
-    with container(hub, tonight) as (process, url):
+    with container(hub, tonight, copy=False) as (process, url):
         adapter = f"runs/{name}/adapter/adapter_model.safetensors"
         wait_for(lambda: adapter in hub.repositories[STORE].files, 3 * PATIENCE)
         process.kill()  # and no word said
 
-    with container(hub, today) as (process, url):
+    with container(hub, today, copy=False) as (process, url):
         wait_for(lambda: any(run["run"] == name and run["state"] == "finished" for run in call(url, "/training_runs")))
         steps = [json.loads(line) for line in (today / "runs" / name / "events.jsonl").read_text().splitlines()]
         told = [event["step"] for event in steps if event["type"] == "step"]
