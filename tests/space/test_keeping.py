@@ -31,6 +31,7 @@ from pipeline.space import keeping
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST, belongs
 from pipeline.space.restoring import queue_again
+from tests.children import running
 from tests.servers.hub import TOKEN, HubServer, Repository
 from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
 from tests.tiny import tiny_settings, train_here
@@ -256,7 +257,7 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
 
     fresh = on_disk("fresh")
     code = f"from pipeline.space.keeping import Keeper; Keeper({REPO!r}).round()"
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+    subprocess.run(running(code), cwd=PROJECT, check=True)
     back = fresh / "runs" / "cut"
     assert status(back).state == "failed" and f"press Resume to go on after step {step}." in status(back).message
     launcher.start(back)
