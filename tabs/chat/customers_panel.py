@@ -145,7 +145,7 @@ class CustomersPanel:
                 elem_id="teach-kind",
             )
         self.preview = gr.HTML(elem_id="teach-preview", elem_classes="padded")
-        self.teach = gr.Button("Teach this answer", elem_id="teach")
+        self.teach = gr.Button("Teach this answer", elem_id="teach-it")
 
     def _wire(self, problem: gr.HTML) -> None:
         asked: list[tuple[Any, Any, Any]] = [

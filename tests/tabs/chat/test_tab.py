@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipeline.answering.which_way import best_way, counted_of
-from tests.tabs.conftest import App, cell, make_trained, open_tab
+from tests.tabs.conftest import App, cell, make_trained, open_tab, until_told
 from tests.tiny import build_model
 
 
@@ -330,3 +330,36 @@ def test_the_questions_before_and_after_are_counted_filtered_and_reported(traine
     page.locator("#restore-question").click()
     expect(cell(page, "questions", 0, 1)).to_contain_text(comparison["questions"][0]["question"])
     expect(page.locator("#summary")).not_to_contain_text("changed since")
+
+
+def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_taught(trained: App, page: Page) -> None:
+    open_chat(page)
+    page.locator("#customers > button").click()
+
+    def upload(text: str) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator("#customers-file").click()
+        chooser.value.set_files([{"name": "asked.csv", "mimeType": "text/csv", "buffer": text.encode()}])
+
+    upload("frage\nwie schwer ist es\n")
+    expect(page.locator("#chat-problem")).to_contain_text("has no `question`, only frage")
+    title = manifest(trained, page)["products"][0]["title"]
+    markup = "<img src=x onerror=window.ranAway=5>"
+    upload(f'question,title,answer\nis it {markup} loud?,"{title}",\nis it warm,"{title}",very warm\n')
+    counted = page.locator("#customers-counts tr[data-way=auto] td")
+    expect(counted.first).to_be_visible()
+    expect(page.locator("#chat-problem")).to_be_hidden()
+    expect(cell(page, "customer-questions", 0, 1)).to_contain_text("is it warm")  # known, and not answered so
+    expect(cell(page, "customer-questions", 1, 1)).to_contain_text("<img src=x")
+    detail = page.locator("#customer-detail")
+    until_told(detail, "loud?", lambda: cell(page, "customer-questions", 1, 1).click())
+    expect(detail.locator(".answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
+    page.locator("#teach-answer").get_by_role("textbox").fill("Hardly.")
+    page.locator("#teach-it").click()
+    expect(page.locator("#teach-preview .done")).to_be_visible()
+    expect(page.locator("#taught")).to_be_visible()
+    (kept,) = map(json.loads, (trained.home / "edits.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (kept["action"], kept["title"], kept["response"]) == ("teach", title, "Hardly.")
+    assert "is it warm" not in (trained.home / "edits.jsonl").read_text(encoding="utf-8"), "nothing else is kept"
+    assert not list((trained.home / "temporary").rglob("asked.csv"))
+    (trained.home / "edits.jsonl").unlink()
