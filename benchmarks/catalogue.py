@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.comparison import compare, report_rows, training_end
+from pipeline.answering.comparison import FACTS, compare, report_rows, training_end
 from pipeline.answering.general import ask_general, forgetting
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue.catalogue import Catalogue, read_catalogue
@@ -72,7 +72,7 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
         vars(row) for row in unknown_held_out(titles, [DESCRIPTION, *kinds], seed) if not row.template.endswith("probe")
     ]
     refused = ask_rows(language_model, rows, tuned=True)
-    facts = report_rows(language_model.tokenizer, run)[0]
+    facts = report_rows(language_model.tokenizer, run)[FACTS]
     base = ask_rows(language_model, facts, tuned=False)
     strengths = at_strengths(language_model, run, rows, args.strengths) if args.strengths else []
     unload()
@@ -117,7 +117,7 @@ def at_strengths(
     Args:
         others: rows about titles that training never had.
     """
-    facts = report_rows(language_model.tokenizer, run)[0]
+    facts = report_rows(language_model.tokenizer, run)[FACTS]
     checks, now, found = check_rows(run_dataset(run).held_out()), training_end(run)["strength"], []
     base = ask_general(language_model, tuned=False)
 

@@ -170,7 +170,10 @@ def test_an_old_adapter_answers_as_it_did(run: Path) -> None:
         for side in (question["base"], question["tuned"]):
             side["verdict"] = "wrong" if side["verdict"] == "invented" else side["verdict"]
     assert after["comparison.json"] == before["comparison.json"]
-    assert after["everything.json"]["summary"] == before["everything.json"]["summary"]
+    # An old dataset has no rows in customers' styles and none about what a record does not say.
+    summary = after["everything.json"]["summary"]
+    assert summary["styled_questions"] == summary["silent_questions"] == 0
+    assert before["everything.json"]["summary"].items() <= summary.items()
 
 
 def test_an_old_run_can_be_renamed_and_duplicated(run: Path) -> None:

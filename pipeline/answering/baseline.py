@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.lookup import TaughtProducts, plain_text
+from pipeline.dataset.customers import STYLE
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.errors import QuestionError, RunError
 from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.prompts import MAX_QUESTION_CHARACTERS, NO_FACT, UNKNOWN, encode_example
+from pipeline.prompts import MAX_QUESTION_CHARACTERS, NO_FACT, SILENT, UNKNOWN, encode_example
 from pipeline.runs.folder import BASELINE, SETTINGS, run_dataset
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
 
-UNKNOWN_SHARE = 2 / 15
+UNKNOWN_SHARE = SILENT_SHARE = 2 / 15
 ATTRIBUTE_SHARE = 8 / 15
 
 EDITED = "edited"
@@ -52,8 +53,9 @@ def taught_rows(
 def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
     """Choose the questions to be asked before and after.
 
-    Of 15, two are about unknown products and eight about attributes (as far as there are any), spread over as many
-    products and kinds as possible, each in one of the two phrasings that neither training nor its probes use.
+    Of 15, two are about unknown products, two about what a record does not say, and eight about attributes (as far as there
+    are any), spread over as many products and kinds as possible, each in words that neither training nor its probes use:
+    one of two phrasings, or as customers put it.
 
     Args:
         held_out: the dataset's held-out rows.
@@ -61,17 +63,20 @@ def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> l
     rng = random.Random(f"{seed}:questions")
     facts: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in held_out:
-        if row["template"].endswith((REPORT_1, REPORT_2)):
+        use = row["template"].split(":")[-1]
+        if use in (REPORT_1, REPORT_2) or use.startswith(STYLE):
             facts.setdefault((row["uid"], row["title"], row["kind"], row["response"]), []).append(row)
-    rows = [rng.choice(phrasings) for phrasings in facts.values()]
+    rows = [rng.choice(questions) for questions in facts.values()]
     rng.shuffle(rows)
     unknown = [r for r in rows if r["kind"] == UNKNOWN][: round(count * UNKNOWN_SHARE)]
-    attributes = [r for r in rows if r["kind"] not in (UNKNOWN, DESCRIPTION)]
+    silent = [r for r in rows if r["kind"] == SILENT]
+    attributes = [r for r in rows if r["kind"] not in (UNKNOWN, SILENT, DESCRIPTION)]
     descriptions = [r for r in rows if r["kind"] == DESCRIPTION]
-    wanted = count - len(unknown)
+    wanted = count - len(unknown) - min(len(silent), round(count * SILENT_SHARE))
     first = _spread(attributes, min(wanted, max(math.ceil(count * ATTRIBUTE_SHARE), wanted - len(descriptions))), [])
     second = _spread(descriptions, wanted - len(first), first)
-    return first + second + unknown
+    third = _spread(silent, round(count * SILENT_SHARE), first + second)
+    return first + second + third + unknown
 
 
 def _spread(rows: list[dict[str, Any]], count: int, taken: list[dict[str, Any]]) -> list[dict[str, Any]]:

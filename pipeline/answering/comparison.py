@@ -1,9 +1,10 @@
 """The questions before and after: what training fixed, what it broke, and recall over everything that was taught."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,18 @@ from pipeline.answering.answers import Answer, ask_rows, score
 from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
-from pipeline.answering.scoring import RIGHT
+from pipeline.answering.scoring import INVENTED, RIGHT
 from pipeline.answering.shop import shop_of
 from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, WAYS, Said
 from pipeline.answering.which_way import Counted, count_ways
+from pipeline.dataset.customers import STYLE, style_of
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.dataset.taught import is_own_wording
 from pipeline.errors import PipelineError, RunError
 from pipeline.facts.extraction import is_refusal, says
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.prompts import UNKNOWN
+from pipeline.prompts import SILENT, UNKNOWN
 from pipeline.runs.events import read_events
 from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING, SETTINGS, has_adapter, read_settings, run_dataset
 
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
 
 logger = logging.getLogger(__name__)
+
+FACTS, STYLED = "facts", "styled"
+"""Sorts of questions in `everything.json`, beside `SILENT` and `UNKNOWN`."""
+
+MOST_ASKED = {STYLED: 400, SILENT: 200}
+"""Of each sort, which every product has several of: enough to know a share to within five points."""
 
 PART = 64
 """Questions between two moments at which the asking can be stopped."""
@@ -56,8 +64,9 @@ def compare(
 ) -> dict[str, Any]:
     """Ask the tuned model the run's frozen questions, and then everything else that can be measured.
 
-    That is every trained fact in both of its report phrasings, unknown products that training never named, and general
-    questions of both sides. It goes into `everything.json`; the questions and recall go into `comparison.json`.
+    That is every trained fact in both of its report phrasings and in customers' styles, what records do not say, unknown
+    products that training never named, and general questions of both sides. It goes into `everything.json`; the questions
+    and recall go into `comparison.json`.
 
     Args:
         language_model: the run's base with the run's adapter on it.
@@ -77,9 +86,9 @@ def compare(
         raise RunError(f"Run {folder.name} has no adapter yet; finish its training first.")
     baseline = ask_changed(language_model, folder)
     questions = baseline["questions"]
-    facts, unknown = report_rows(language_model.tokenizer, folder)
+    asked_rows = report_rows(language_model.tokenizer, folder)
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
-    rows = list({row["prompt"]: row for row in [*questions, *facts, *unknown]}.values())
+    rows = list({row["prompt"]: row for row in [*questions, *chain.from_iterable(asked_rows.values())]}.values())
     general_total = 2 * len(read_json(GENERAL_QUESTIONS))
     asked_total = len(rows) + general_total
     answers: dict[str, dict[str, str]] = {}
@@ -107,8 +116,10 @@ def compare(
                 on_progress=lambda done, _, before=before: told(len(rows) + before + done),
             )
     everything = measure(
-        [row | answers[row["prompt"]] for row in facts if row["prompt"] in answers],
-        [row | answers[row["prompt"]] for row in unknown if row["prompt"] in answers],
+        {
+            sort: [row | answers[row["prompt"]] for row in some if row["prompt"] in answers]
+            for sort, some in asked_rows.items()
+        },
         general if len(general) == 2 else None,
     )
     # A question that somebody wrote is judged by what they expect: a fact with the same prompt may expect another answer.
@@ -131,7 +142,7 @@ def compare(
             "tuned_right": sum(q["tuned"]["verdict"] == RIGHT for q in compared),
             "total": len(compared),
             "recall": everything["summary"]["recall"],
-            "facts": len({(row["uid"], row["kind"]) for row in facts}),
+            "facts": len({(row["uid"], row["kind"]) for row in asked_rows[FACTS]}),
         },
         "training": training_numbers(folder),
     }
@@ -141,7 +152,11 @@ def compare(
         language_model,
         folder,
         compared,
-        [row | {"closed": answers[row["prompt"]]} for row in (*facts, *unknown) if row["prompt"] in answers],
+        [
+            row | {"closed": answers[row["prompt"]]}
+            for row in chain.from_iterable(asked_rows.values())
+            if row["prompt"] in answers
+        ],
         times,
         lambda done: told(asked_total + done),
         stopped,
@@ -183,7 +198,7 @@ def _by_way(
 
     Args:
         compared: entries of `comparison.json`.
-        taught: rows about facts and unknown products, with the tuned model's answer as `closed`.
+        taught: the rows of `report_rows`, with the tuned model's answer as `closed`.
         times: seconds of an answer of the base and of the tuned model.
         on_progress: called with how many more questions the model has answered.
 
@@ -198,7 +213,7 @@ def _by_way(
         CLOSED: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
     }
     ways = WAYS if whole else [way for way in WAYS if way not in (BASE_OPEN, OPEN)]
-    some = [row for row in taught if row["template"].endswith(REPORT_1)] if whole else []
+    some = [row for row in taught if not row["template"].endswith(REPORT_2)] if whole else []
     some = some[:: -(-len(some) // MOST_BY_WAY) or 1]
     rows = [{"fact_kind": row["kind"], "expected": row["response"], **row} for row in some]
     closed = {CLOSED: [_as_said(row["closed"], times[CLOSED]) for row in some]}
@@ -227,33 +242,43 @@ def _as_dicts(counted: Sequence[Counted]) -> list[dict[str, Any]]:
 
 
 def measure(
-    facts: list[dict[str, Any]], unknown: list[dict[str, Any]], general: dict[str, list[dict[str, str]]] | None
+    answered: dict[str, list[dict[str, Any]]], general: dict[str, list[dict[str, str]]] | None
 ) -> dict[str, Any]:
     """What the answers to everything come to.
 
     Args:
-        facts: answered rows (`raw`, `answer`, `verdict` beside the row's own fields) about trained facts.
-        unknown: answered rows about products that training never named.
+        answered: rows (`raw`, `answer`, `verdict` beside the row's own fields) by the sort of question: `FACTS` in phrasings
+            like those of training, `STYLED` in customers' words, `SILENT` about what a record does not say, `UNKNOWN` about
+            products that training never named.
         general: both sides' answers to the general questions, or None where they were not asked.
 
     Returns:
-        `summary` with `recall` and `refused` (shares of 1), `false_refusals` (of the facts' rows), how many rows each
-        stands for, and `general` (see `forgetting`); and the rows themselves, shortened.
+        `summary` with `recall`, `styled`, `admitted` and `refused` (shares of 1), `invented` (of the silent rows),
+        `false_refusals` (of the facts' rows), how many rows each stands for, `styles` ([right, of] of each), and `general`
+        (see `forgetting`); and the rows themselves, shortened, under their sorts.
     """
-    right = sum(row["verdict"] == RIGHT for row in facts)
-    refused = sum(row["verdict"] == RIGHT for row in unknown)
-    falsely = sum(is_refusal(row["answer"]) for row in facts)
+    facts, styled, silent = answered[FACTS], answered[STYLED], answered[SILENT]
+    styles: dict[str, list[int]] = {}
+    for row in styled:
+        counted = styles.setdefault(style_of(row["template"]), [0, 0])
+        counted[0] += row["verdict"] == RIGHT
+        counted[1] += 1
     return {
         "summary": {
-            "recall": _share(right, len(facts)),
+            "recall": _right(facts),
             "fact_questions": len(facts),
-            "refused": _share(refused, len(unknown)),
-            "unknown_questions": len(unknown),
-            "false_refusals": _share(falsely, len(facts)),
+            "styled": _right(styled),
+            "styled_questions": len(styled),
+            "styles": styles,
+            "admitted": _right(silent),
+            "invented": _share(sum(row["verdict"] == INVENTED for row in silent), len(silent)),
+            "silent_questions": len(silent),
+            "refused": _right(answered[UNKNOWN]),
+            "unknown_questions": len(answered[UNKNOWN]),
+            "false_refusals": _share(sum(is_refusal(row["answer"]) for row in facts), len(facts)),
             "general": forgetting(general["base"], general["tuned"]) if general else None,
         },
-        "facts": [_shown(row) for row in facts],
-        "unknown": [_shown(row) for row in unknown],
+        **{sort: [_shown(row) for row in rows] for sort, rows in answered.items()},
         "general": general,
     }
 
@@ -263,6 +288,8 @@ def failures(everything: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     general = everything["general"] or {"base": [], "tuned": []}
     sorts = {
         "Facts it does not know": [row for row in everything["facts"] if row["verdict"] != RIGHT],
+        "Customers' words it does not understand": [r for r in everything.get(STYLED, ()) if r["verdict"] != RIGHT],
+        "What the record does not say, and it does": [r for r in everything.get(SILENT, ()) if r["verdict"] != RIGHT],
         "Unknown products it does not refuse": [row for row in everything["unknown"] if row["verdict"] != RIGHT],
         "General questions that only the base answers right": [
             tuned
@@ -271,6 +298,10 @@ def failures(everything: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         ],
     }
     return {name: rows for name, rows in sorts.items() if rows}
+
+
+def _right(rows: list[dict[str, Any]]) -> float:
+    return _share(sum(row["verdict"] == RIGHT for row in rows), len(rows))
 
 
 def _share(count: int, total: int) -> float:
@@ -306,12 +337,23 @@ def _asked(entry: dict[str, Any]) -> tuple[str, str, str]:
     return entry["question"], entry["title"], entry["expected"]
 
 
-def report_rows(tokenizer: Any, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows in the two phrasings that neither training nor its probes show: every trained fact, unknown products."""
+def report_rows(tokenizer: Any, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows that neither training nor its probes show, by their sort (see `measure`): every trained fact in two
+    phrasings and, evenly thinned where there are many, in customers' styles; silent records; unknown products."""
     dataset, max_length = run_dataset(folder), read_settings(folder).max_length
     held_out = taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length)
-    rows = [row for row in held_out if row["template"].split(":")[-1] in (REPORT_1, REPORT_2)]
-    return [r for r in rows if r["kind"] != UNKNOWN], [r for r in rows if r["kind"] == UNKNOWN]
+    sorts: dict[str, list[dict[str, Any]]] = {FACTS: [], STYLED: [], SILENT: [], UNKNOWN: []}
+    for row in held_out:
+        use = row["template"].split(":")[-1]
+        if row["kind"] == SILENT:
+            sorts[SILENT].append(row)
+        elif use in (REPORT_1, REPORT_2):
+            sorts[UNKNOWN if row["kind"] == UNKNOWN else FACTS].append(row)
+        elif use.startswith(STYLE):
+            sorts[STYLED].append(row)
+    for sort, most in MOST_ASKED.items():
+        sorts[sort] = sorts[sort][:: math.ceil(len(sorts[sort]) / most) or 1]
+    return sorts
 
 
 def training_numbers(folder: Path) -> dict[str, Any]:

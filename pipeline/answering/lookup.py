@@ -13,6 +13,7 @@ from pipeline.catalogue.catalogue import MAX_TITLE_CHARACTERS, Product, clean, t
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import LABELS, ONE_QUESTION, held_out_phrasings, kind_label, training_phrasings
+from pipeline.facts.styles import graded_words, trained_words
 from pipeline.prompts import (
     GENERAL,
     MAX_QUESTION_CHARACTERS,
@@ -30,6 +31,9 @@ SPELLED_ALIKE = 85
 
 LIKE_A_PHRASING = 60
 """Similarity (0 to 100) from which a question counts as asking for a phrasing's kind of fact."""
+
+LIKE_FEW_WORDS = 85
+"""The same for a question in a few words, of which any other has half the letters."""
 
 WORD_FOR_WORD = 90
 """Similarity from which a question asks for a phrasing's kind even where it has another kind's name in it."""
@@ -85,12 +89,19 @@ def kind_asked(question: str, title: str = "", others: Sequence[str] = ()) -> st
     asked = title_key(question)
     if title_key(title):
         asked = asked.replace(title_key(title), "it")
-    kinds = _kinds_of_phrasings(tuple(others))
-    found = process.extractOne(asked, list(kinds), scorer=fuzz.token_sort_ratio, score_cutoff=LIKE_A_PHRASING)
-    if found and found[1] >= WORD_FOR_WORD:
-        return kinds[found[0]]
+    found = _likest(asked, _kinds_of_phrasings(tuple(others)), LIKE_A_PHRASING)
+    short = _likest(asked, _kinds_of_few_words(), LIKE_FEW_WORDS)
+    kind, alike = max((like for like in (found, short) if like), key=lambda like: like[1], default=(DESCRIPTION, 0))
+    if alike >= WORD_FOR_WORD:
+        return kind
     named = [kind for kind in others if f" {title_key(kind_label(kind))} " in f" {asked} "]
-    return max(named, key=len) if named else kinds[found[0]] if found else DESCRIPTION
+    return max(named, key=len) if named else kind
+
+
+def _likest(asked: str, kinds: dict[str, str], least: float) -> tuple[str, float] | None:
+    """(kind, similarity) of the question most like the one asked."""
+    found = process.extractOne(asked, list(kinds), scorer=fuzz.token_sort_ratio, score_cutoff=least)
+    return (kinds[found[0]], found[1]) if found else None
 
 
 @lru_cache(maxsize=64)
@@ -100,6 +111,16 @@ def _kinds_of_phrasings(others: tuple[str, ...]) -> dict[str, str]:
         for kind in (*LABELS, *others):
             for template in phrasings(kind):
                 kinds.setdefault(title_key(template.replace("{title}", "it")), kind)
+    return kinds
+
+
+@lru_cache(maxsize=1)
+def _kinds_of_few_words() -> dict[str, str]:
+    kinds: dict[str, str] = {}
+    for words in (trained_words, graded_words):
+        for kind in LABELS:
+            for form in words(kind).short:
+                kinds.setdefault(title_key(form.replace("{it}", "it")), kind)
     return kinds
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
 from pipeline.answering.comparison import failures, training_end
 from pipeline.answering.which_way import HEADERS, counted_of, sentence, table
+from pipeline.dataset.customers import style_label
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import read_json, write_text
 from pipeline.runs.events import read_events
@@ -179,6 +180,14 @@ def _everything(folder: Path) -> list[tuple[str, str]]:
         return []
     s = everything["summary"]
     told = [("Facts", f"{s['recall']:.1%} of {s['fact_questions']} questions right, {s['false_refusals']:.1%} refused")]
+    if s.get("styled_questions"):
+        by_style = ", ".join(f"{style_label(name)} {right} of {of}" for name, (right, of) in s["styles"].items())
+        told.append(
+            ("Customers' words", f"{s['styled']:.1%} of {s['styled_questions']} questions right: {by_style}"),
+        )
+    if s.get("silent_questions"):
+        said = f"{s['admitted']:.1%} of {s['silent_questions']} questions admitted, {s['invented']:.1%} invented"
+        told.append(("What records do not say", said))
     if s["unknown_questions"]:
         told.append(
             ("Unknown products", f"{s['refused']:.1%} of {s['unknown_questions']} questions refused, as is right")

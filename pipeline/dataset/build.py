@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalogue.catalogue import Catalogue, title_key
-from pipeline.dataset import checks, examples
+from pipeline.dataset import checks, customers, examples
 from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED, Example, Generated, PhrasedFact, Rejected
 from pipeline.dataset.fingerprint import fingerprint
@@ -21,7 +21,7 @@ from pipeline.dataset.store import MANIFEST, Dataset, open_dataset, with_every_e
 from pipeline.dataset.unknown_titles import UnknownTitles, unknown_titles
 from pipeline.errors import SettingsError
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.facts.phrasings import kind_label
+from pipeline.facts.phrasings import LABELS, kind_label
 from pipeline.files import datasets_dir
 from pipeline.prompts import REVERSE, UNKNOWN_TITLE, build_prompt
 
@@ -90,7 +90,19 @@ def _rows(
         trained, kept = examples.fact_examples(item, records.get(item.fact.uid))
         training += trained
         held_out += kept
+    facts = [item.fact for item in generated.phrased]
+    values = {kind: [fact.value for fact in facts if fact.kind == kind] for kind in kinds}
+    asked_for = [
+        kind for kind in kinds if kind in LABELS or len(values[kind]) > 1
+    ]  # one product's own kind is no question
+    for trained, graded in (
+        customers.styled_examples(facts, records, settings.seed),
+        customers.silent_examples(chosen, asked_for, values, records, settings.seed),
+    ):
+        training += trained
+        held_out += graded
     training += examples.unknown_examples(unknown.training, kinds, settings.seed)
+    training += customers.styled_unknown(unknown.training, kinds, values, settings.seed)
     training += examples.general_examples(round(len(training) * settings.general_share), settings.seed)
     held_out += examples.unknown_held_out(unknown.held_out, kinds, settings.seed)
     for split, rows in ((TRAINED, training), (HELD_OUT, held_out)):

@@ -25,8 +25,9 @@ TRAINED, HELD_OUT, REJECTED = "train", "held out", "rejected"
 PROBE, REPORT_1, REPORT_2 = "probe", "report-1", "report-2"
 """Uses of a fact's three held-out phrasings: one for recall while it trains, two that only the report asks."""
 
-UNKNOWN_DESCRIPTIONS, UNKNOWN_ATTRIBUTES = 2, 3
-"""Training questions about one unknown title, by what they ask for; one more comes without a recognised product.
+UNKNOWN_DESCRIPTIONS, UNKNOWN_ATTRIBUTES = 2, 2
+"""Training questions about one unknown title, by what they ask for; one more comes without a recognised product, and one
+in a customer's style (`customers.py`).
 
 The mix is that of the facts: where most questions about known titles ask for an attribute, and those about unknown ones
 for a description, the model learns to answer whatever asks for an attribute (measured: benchmarks/RESULTS.md).

@@ -18,7 +18,7 @@ from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
 from pipeline.dataset.taught import with_taught
 from pipeline.errors import SettingsError
 from pipeline.files import datasets_dir, locked, read_json, read_jsonl, whole_folder, write_json, write_jsonl
-from pipeline.prompts import GENERAL, NO_FACT, REVERSE, UNKNOWN
+from pipeline.prompts import GENERAL, NO_FACT, REVERSE, SILENT, UNKNOWN
 
 if TYPE_CHECKING:
     import datasets
@@ -128,6 +128,7 @@ def _counts(
         "training": sum(n for kind, n in kinds.items() if kind not in NO_FACT),
         "held_out": sum(row["kind"] not in NO_FACT for row in held_out),
         "unknown_training": kinds[UNKNOWN],
+        "silent_training": kinds[SILENT],
         "general_training": kinds[GENERAL],
         "reverse_training": kinds[REVERSE],
         "edited": sum(row["status"] == EDITED for row in rows),

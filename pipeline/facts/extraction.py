@@ -32,6 +32,8 @@ _PLAIN = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fro
 
 _NEXT_PROMPT = re.compile(r"\n[^\S\n]*(?:Context|Instruction|Response):")
 
+_ANSWERED = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
+
 _FIRST_LINE = re.compile(r"\S[^\n]*")
 
 
@@ -57,10 +59,14 @@ def pattern_for(kind: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=256)
-def _whole_line(kind: str) -> re.Pattern[str]:
+def _whole_line(kind: str, *, answered: bool = False) -> re.Pattern[str]:
+    """Args:
+    answered: whether a yes or no may stand before the value and is no part of it.
+    """
     label = re.escape(kind_label(kind))
     lead = rf"(?:(?:the |its )?{label}(?:(?: of [^\n]{{1,300}}?)?(?: is| are)|:) |it(?: is|['’]s) )"
-    return re.compile(rf"{lead}?(?P<value>\S(?:[^\n]*[^\s.!])?)", re.IGNORECASE)
+    before = "(?:(?:yes|no), )?" if answered else ""
+    return re.compile(rf"{before}{lead}?(?P<value>\S(?:[^\n]*[^\s.!])?)", re.IGNORECASE)
 
 
 def is_refusal(text: str) -> bool:
@@ -89,6 +95,8 @@ def extract(kind: str, raw: str, expected: str = "") -> Extraction:
     plain = said.translate(_PLAIN)
     if expected and kind in ANSWER_PATTERNS and kind != DESCRIPTION and not has_shape(kind, expected):
         pattern = _whole_line(kind)
+    elif expected and kind not in (*ANSWER_PATTERNS, *NO_FACT) and not _ANSWERED.match(expected):
+        pattern = _whole_line(kind, answered=True)
     else:
         pattern = pattern_for(DESCRIPTION if kind in (UNKNOWN, SILENT) else kind)
     found = _REFUSAL_PATTERN.search(plain) or _SILENCE_PATTERN.search(plain) or pattern.search(plain)

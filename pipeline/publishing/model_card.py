@@ -244,6 +244,10 @@ def _everything(everything: dict[str, Any] | None) -> Iterator[tuple[str, str, s
     s = (everything or {}).get("summary", {})
     if s.get("fact_questions"):
         yield f"Facts recalled, of {_number(s['fact_questions'])} questions", "–", f"{s['recall']:.1%}"
+    if s.get("styled_questions"):
+        yield f"In customers' words, of {_number(s['styled_questions'])} questions", "–", f"{s['styled']:.1%}"
+    if s.get("silent_questions"):
+        yield f"Admitted that the record is silent, of {_number(s['silent_questions'])}", "–", f"{s['admitted']:.1%}"
     if s.get("unknown_questions"):
         yield f"Unknown products refused, of {_number(s['unknown_questions'])}", "–", f"{s['refused']:.1%}"
     if general := s.get("general"):

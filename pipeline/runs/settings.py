@@ -159,11 +159,11 @@ class TrainingSettings:
 
 
 QUICK = TrainingSettings(
-    preset="quick", num_train_epochs=1.4, min_steps=150, learning_rate=2e-3, lora_r=32, lora_alpha=32, probes=2
+    preset="quick", num_train_epochs=1, min_steps=150, learning_rate=2e-3, lora_r=32, lora_alpha=32, probes=2
 )
 """The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle."""
 
-RECALL = TrainingSettings(num_train_epochs=5, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
+RECALL = TrainingSettings(num_train_epochs=4, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
 """What makes facts stick and costs little of what the base knew: five times over twelve phrasings, at a learning rate eight
 times the original's. At 0.001 three times are enough for the facts, and two or three general questions more are lost
 (benchmarks/RESULTS.md)."""

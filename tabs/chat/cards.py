@@ -239,6 +239,11 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
     stopped = ""
     if everything:
         e = everything["summary"]
+        if e.get("styled_questions"):
+            tiles.append((f"{e['styled']:.0%}", "right in customers' words"))
+        if e.get("silent_questions"):
+            said = f"admitted, of what records do not say ({e['invented']:.0%} invented)"
+            tiles.append((f"{e['admitted']:.0%}", said))
         if e["unknown_questions"]:
             tiles.append((f"{e['refused']:.0%}", "refused, of unknown products"))
         tiles.append((f"{e['false_refusals']:.1%}", "known facts wrongly refused"))

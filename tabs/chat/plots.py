@@ -99,9 +99,11 @@ def by_kind_figure(questions: Sequence[dict[str, Any]], everything: dict[str, An
     """The share of right answers for each kind of fact: the tuned model's of all that was asked, the base's of the questions."""
     from plotly.graph_objects import Bar
 
-    asked = (
-        [(row["kind"], row["verdict"]) for row in (*everything["facts"], *everything["unknown"])] if everything else []
-    )
+    asked = [
+        (row["kind"], row["verdict"])
+        for sort in ("facts", "silent", "unknown")
+        for row in (everything or {}).get(sort, ())
+    ]
     tuned, base = ([(q["fact_kind"], q[side]["verdict"]) for q in questions] for side in ("tuned", "base"))
     kinds = [kind for kind, _ in Counter(kind for kind, _ in asked or tuned).most_common()][::-1]
     figure = new_figure(30 * len(kinds) + 110)

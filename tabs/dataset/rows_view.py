@@ -257,7 +257,11 @@ def about_dataset(dataset: Dataset) -> str:
 
 def _tiles(dataset: Dataset) -> Markup:
     c = dataset.counts
-    others = {"reverse_training": "that ask for the product", "general_training": "of general knowledge"}
+    others = {
+        "silent_training": "about what a record does not say",
+        "reverse_training": "that ask for the product",
+        "general_training": "of general knowledge",
+    }
     besides = "".join(f", + {c[name]:,} {words}" for name, words in others.items() if c.get(name))
     testing = len(dataset.manifest.get("unknown", {}).get("held_out", ()))
     left_out = sum(c.get("rejected", {}).values())

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.answering import comparison as module
-from pipeline.answering.comparison import compare, report_rows, training_numbers
+from pipeline.answering.comparison import FACTS, compare, report_rows, training_numbers
 from pipeline.answering.general import forgetting, general_verdict
 from pipeline.answering.report import ways_in_lines
 from pipeline.answering.run_model import load_run, unload
@@ -142,7 +142,7 @@ def test_recall_is_over_every_fact_in_both_report_phrasings(
     summary = answering(lambda r: r["response"] if share else "nonsense")["summary"]
     facts = run_dataset(run).counts["facts"]
     assert (summary["recall"], summary["facts"]) == (share, facts)
-    assert len(report_rows(tokenizer, run)[0]) == 2 * facts > summary["total"]
+    assert len(report_rows(tokenizer, run)[FACTS]) == 2 * facts > summary["total"]
     assert summary["tuned_right"] == share * summary["total"]
 
 
@@ -164,12 +164,12 @@ def test_recall_leaves_out_facts_that_were_too_long_to_be_trained(
     limit = sorted(lengths.values())[-2]  # one fact is longer
     write_json(run / "settings.json", read_json(run / "settings.json") | {"max_length": limit})
     trained = {fact for fact, tokens in lengths.items() if tokens <= limit}
-    assert {(r["uid"], r["kind"]) for r in report_rows(tokenizer, run)[0]} == trained != set(lengths)
+    assert {(r["uid"], r["kind"]) for r in report_rows(tokenizer, run)[FACTS]} == trained != set(lengths)
     assert answering(lambda r: r["response"])["summary"]["facts"] == len(trained)
 
 
 def test_recall_leaves_unknown_products_and_probes_out(run: Path, tokenizer: Any) -> None:
-    rows, unknown = report_rows(tokenizer, run)
+    rows, unknown = (report_rows(tokenizer, run)[sort] for sort in (FACTS, UNKNOWN))
     assert not [r for r in rows if r["kind"] == UNKNOWN or r["template"].endswith("probe")]
     assert {r["kind"] for r in unknown} == {UNKNOWN} and not [r for r in unknown if r["template"].endswith("probe")]
     taught = {(r["uid"], r["kind"]) for r in run_dataset(run).training() if r["kind"] not in NO_FACT}
@@ -177,7 +177,7 @@ def test_recall_leaves_unknown_products_and_probes_out(run: Path, tokenizer: Any
 
 
 def test_everything_is_asked_and_counted(run: Path, tokenizer: Any, answering: Callable[[Answers], Row]) -> None:
-    facts, unknown = report_rows(tokenizer, run)
+    facts, unknown = (report_rows(tokenizer, run)[sort] for sort in (FACTS, UNKNOWN))
     wrongly = {row["prompt"] for row in facts[:3]}
     answering(lambda r: REFUSAL if r["prompt"] in wrongly else "yes, of course" if r is unknown[0] else r["response"])
     found = read_json(run / "everything.json")

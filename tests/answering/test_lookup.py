@@ -1,5 +1,7 @@
 """Which product a question means, what it asks for, and questions that cannot be asked."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,8 +10,9 @@ from pipeline.answering.lookup import TaughtProducts, check_question, kind_asked
 from pipeline.dataset.store import Dataset
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.facts.phrasings import HELD_OUT, ONE_QUESTION, TRAINING, held_out_phrasings, training_phrasings
-from pipeline.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, UNKNOWN, build_prompt
+from pipeline.facts.phrasings import HELD_OUT, LABELS, ONE_QUESTION, TRAINING, held_out_phrasings, training_phrasings
+from pipeline.facts.styles import Words, graded_words, trained_words
+from pipeline.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, SILENT, UNKNOWN, build_prompt
 from tests.tiny import HOSTILE_TITLES
 
 TITLES = ["Brindlewick Kite", "Brindlewick Kite Tail", "The Salt Road Atlas", "Harrow Lane Lamp", "Harrow Lane Chair"]
@@ -136,13 +139,25 @@ def test_every_trained_question_is_asked_in_the_prompt_it_was_taught_in(
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], GENERAL, None)
         elif row["kind"] != UNKNOWN:
             asked = taught.ask(row["question"], row["title"])
-            assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], row["kind"], row["response"])
+            assert asked.prompt == row["prompt"]
+            if re.search(r":(?:train-\d+|probe|report-\d)$", row["template"]) and row["kind"] != SILENT:
+                assert (asked.kind, asked.expected) == (row["kind"], row["response"])
         elif "Context: unknown\n" not in row["prompt"]:
             asked = taught.ask(row["question"], row["title"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
         else:  # the title stands in the question alone
             asked = taught.ask(row["question"])
             assert (asked.prompt, asked.kind, asked.expected) == (row["prompt"], UNKNOWN, REFUSAL)
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("words", [trained_words, graded_words])
+def test_what_customers_ask_for_in_a_few_words_is_recognised(kind: str, words: Callable[[str], Words]) -> None:
+    for form in words(kind).short:
+        assert kind_asked(form.replace("{it}", "Torvald Palm Sander"), "Torvald Palm Sander") in (
+            kind,
+            ONE_QUESTION.get(kind),
+        )
 
 
 def test_a_title_is_found_however_it_is_spelled(taught: TaughtProducts) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from pipeline.catalogue.catalogue import SAMPLE, clean, read_catalogue, title_ke
 from pipeline.dataset import choosing, store
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.choosing import ChosenProduct, choose_products
+from pipeline.dataset.customers import GUESS_YES, STYLE, TWO
 from pipeline.dataset.examples import GENERAL_ROWS, Generated, Rejected, general_examples, phrase
 from pipeline.dataset.fingerprint import DECIDE_NOTHING, deciding, fingerprint
 from pipeline.dataset.settings import DatasetSettings
@@ -22,7 +24,7 @@ from pipeline.errors import GenerationError, SettingsError
 from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import PROJECT, datasets_dir, read_json
-from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, build_prompt
+from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, SILENT, UNKNOWN, build_prompt
 from tests.tiny import HOSTILE_TITLES, ROWS, WARTS, row, write_catalogue
 
 COLUMNS = ["uid", "title", "kind", "question", "prompt", "response", "template"]
@@ -84,9 +86,12 @@ def test_the_manifest_says_what_went_in_and_what_came_out(dataset: Dataset, cata
     counts = dataset.counts
     assert counts["products"] == len(manifest["products"]) == 4
     assert counts["facts"] == len(manifest["facts"]) == sum(counts["kinds"].values()) == 12
-    assert counts["training"] == 12 * counts["facts"] and counts["held_out"] == 3 * counts["facts"]
+    phrasings = [r for r in training if ":train-" in r["template"] and r["kind"] not in NO_FACT]
+    assert len(phrasings) == 12 * counts["facts"] < counts["training"] < 18 * counts["facts"]
+    assert counts["held_out"] > 3 * counts["facts"]
     assert counts["unknown_titles"] == len(manifest["unknown"]["training"]) == 12
-    of_products = counts["training"] + counts["unknown_training"]
+    assert counts["silent_training"] == sum(r["kind"] == SILENT for r in training) > 0
+    of_products = counts["training"] + counts["unknown_training"] + counts["silent_training"]
     assert of_products + counts["general_training"] == len(training)
     assert counts["general_training"] == round(0.33 * of_products) > 10
 
@@ -110,13 +115,18 @@ def test_nothing_held_out_is_in_training(rows: str | None, reading: bool, home: 
     assert not {r["prompt"] for r in training} & {r["prompt"] for r in held_out}
     assert not {title_key(r["question"]) for r in training} & {title_key(r["question"]) for r in held_out}
     assert not {r["template"] for r in training} & {r["template"] for r in held_out}
-    assert {r["template"].split(":")[-1] for r in held_out} == {"probe", "report-1", "report-2"}
+    uses = {r["template"].split(":")[-1] for r in held_out}
+    assert {use for use in uses if not use.startswith(STYLE)} == {"probe", "report-1", "report-2"} < uses
+
+
+PHRASING = re.compile(r":(?:train-\d+|probe|report-\d)$")
+"""What the template of a row in the project's own phrasings ends with."""
 
 
 def test_every_fact_is_trained_and_held_out_thrice(dataset: Dataset) -> None:
     facts = {(f["uid"], f["kind"]): f["value"] for f in dataset.manifest["facts"]}
     for rows, times in ((dataset.training(), 12), (dataset.held_out(), 3)):
-        known = [r for r in rows if r["kind"] not in NO_FACT]
+        known = [r for r in rows if r["kind"] not in NO_FACT and PHRASING.search(r["template"])]
         assert Counter((r["uid"], r["kind"]) for r in known) == dict.fromkeys(facts, times)
         assert all(r["response"] == facts[r["uid"], r["kind"]] for r in known)
 
@@ -131,7 +141,13 @@ def test_a_prompt_is_never_asked_for_two_answers(dataset: Dataset) -> None:
 def test_the_answer_is_in_no_prompt_and_no_title(home: Path) -> None:
     dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=60))
     for r in rows_of(dataset):
-        assert r["kind"] == GENERAL or r["response"].casefold() not in r["prompt"].casefold()
+        given = r["kind"] == GENERAL or r["template"].endswith(GUESS_YES)
+        assert given or r["response"].casefold() not in r["prompt"].casefold()
+
+
+def said(row: dict[str, Any]) -> list[str]:
+    """The values of a row's response: two where two were asked for at once."""
+    return row["response"].split("; ") if row["template"].endswith(TWO) else [row["response"]]
 
 
 def test_reading_mode_puts_each_product_s_own_record_in_its_prompt(build: Callable[..., Dataset]) -> None:
@@ -141,7 +157,7 @@ def test_reading_mode_puts_each_product_s_own_record_in_its_prompt(build: Callab
     assert len({r["prompt"].splitlines()[0] for r in known}) == len(records)
     for r in known:
         assert r["prompt"] == build_prompt(r["title"], r["question"], records[r["uid"]]["content"])
-        assert r["response"] in r["prompt"]
+        assert all(value in r["prompt"] for value in said(r))
 
 
 def test_values_are_verbatim_in_the_cleaned_record(home: Path) -> None:
@@ -155,9 +171,10 @@ def test_values_are_verbatim_in_the_cleaned_record(home: Path) -> None:
 
 
 def test_general_rows_are_a_share_of_the_others_and_come_without_a_product(build: Callable[..., Dataset]) -> None:
-    for share, expected in ((0.0, 0), (0.1, 22), (0.5, 108), (1.0, 216)):
+    for share in (0.0, 0.1, 0.5, 1.0):
         rows = build(products=4, general_share=share).training()
         general = [r for r in rows if r["kind"] == GENERAL]
+        expected = round(share * (len(rows) - len(general)))
         assert len(general) == len({r["question"] for r in general}) == expected, share
         assert all(r["prompt"].startswith("Context: unknown\n") and r["response"] != REFUSAL for r in general)
 
@@ -231,7 +248,8 @@ def test_products_with_one_uid_keep_their_own_facts(build: Callable[..., Dataset
     assert dataset.counts["products"] == 8 and dataset.counts["facts"] == 24
     assert len({(r["uid"], r["kind"]) for r in dataset.held_out() if r["kind"] not in NO_FACT}) == 24
     own = {p["title"]: p["content"] for p in dataset.manifest["products"]}
-    assert all(r["response"] in own[r["title"]] for r in rows_of(dataset) if r["kind"] not in NO_FACT)
+    known = [r for r in rows_of(dataset) if r["kind"] not in NO_FACT]
+    assert all(value in own[r["title"]] for r in known for value in said(r))
     assert all(own[r["title"]] in r["prompt"] for r in rows_of(dataset) if r["kind"] not in NO_FACT)
 
 
@@ -378,7 +396,7 @@ def test_another_generator_s_facts_and_counts_are_used(home: Path, catalogue_fil
 
     settings = DatasetSettings(products=3, generator="a-model")
     dataset = build_dataset(read_catalogue(catalogue_file), settings, generate=generate)
-    assert dataset.counts["kinds"] == {DESCRIPTION: 3} and dataset.counts["training"] == 6
+    assert dataset.counts["kinds"] == {DESCRIPTION: 3} and dataset.counts["training"] == 6 + 3
     assert dataset.counts["rejected"] == {"quote not in the record": 1} and dataset.counts["written_by_model"] == 6
     row = next(r for r in dataset.rows() if r["split"] == "rejected")
     assert (row["question"], row["reason"], row["note"]) == ("How big?", "quote not in the record", "why")
