@@ -3,6 +3,8 @@
     python -m benchmarks.customers sample [--run DIR]            questions about the sample, with typos, in other styles
     python -m benchmarks.customers file FILE [--run DIR]         products with their questions, one a line (not in the project)
     python -m benchmarks.customers fit FILE                      fit the weights of assets/finding.json, and cross-validate them
+    python -m benchmarks.customers taught [FILE] --run DIR       what the tuned model knows by heart: the run's held-out rows by
+                                                                 style, and the questions about products that it was taught
 
 A line of FILE: `uid`, `title`, `content` and `questions` (`question`, `answerable`, `answers`, `evidence`). With a run's folder
 the ways that need its model are asked too.
@@ -14,6 +16,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,52 @@ def judged(shop: Shop, questions: Sequence[dict[str, Any]], run: Path | None) ->
         or (not q["answerable"] and a[AUTO].says != q.get("says", "silent"))
     ]
     return results
+
+
+def taught(run: Path, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Closed book, on what a run was taught.
+
+    Args:
+        questions: with `about` or `title`, `answerable`, `answers`; those about other products are left out.
+
+    Returns:
+        `held out`: verdicts by split and style. `customers`: answers to questions that a taught fact answers, to others that
+        the record answers, and to those that it does not.
+    """
+    from pipeline.answering.answers import Question, ask, ask_rows
+    from pipeline.answering.lookup import kind_asked
+    from pipeline.facts.extraction import says
+    from pipeline.prompts import NO_FACT, build_prompt
+
+    language_model, dataset = _model(run), run_dataset(run)
+    held_out, verdicts = dataset.held_out(), defaultdict(Counter)
+    for row, answer in zip(held_out, ask_rows(language_model, held_out, tuned=True), strict=True):
+        use = row["template"].split(":")[-1]
+        sort = row["kind"] if row["kind"] in NO_FACT else "facts"
+        verdicts[f"{sort}, {use if use.startswith('style-') else 'phrasings'}"][answer["verdict"]] += 1
+    facts = defaultdict(list)
+    for fact in dataset.manifest["facts"]:
+        facts[fact["title"]].append(fact["value"])
+    asked = [q | {"about": title} for q in questions if (title := q.get("about") or q.get("title")) in facts]
+    answers = ask(
+        language_model,
+        [
+            Question(build_prompt(q["about"], q["question"]), kind_asked(q["question"], q["about"], _kinds(run)))
+            for q in asked
+        ],
+        tuned=True,
+    )
+    counted: Counter[str] = Counter()
+    for q, answer in zip(asked, answers, strict=True):
+        said = says(answer.raw)
+        if q["answerable"]:
+            right = said == "value" and is_right(answer.raw, q["answers"], q.get("evidence", ()))
+            fact = any(is_right(value, q["answers"], q.get("evidence", ())) for value in facts[q["about"]])
+            counted[f"{'a taught fact answers it' if fact else 'answerable'}: {'right' if right else said}"] += 1
+        else:
+            wanted = q.get("says", "silent")
+            counted[f"{wanted}: {'admitted' if said == wanted else 'invented' if said == 'value' else said}"] += 1
+    return {"held out": verdicts, "customers": dict(sorted(counted.items()))}
 
 
 def _model(run: Path | None) -> Any:
@@ -158,14 +207,18 @@ def _best_threshold(likely: np.ndarray, y: np.ndarray, right: np.ndarray) -> flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.customers")
-    parser.add_argument("what", choices=("sample", "file", "fit"))
+    parser.add_argument("what", choices=("sample", "file", "fit", "taught"))
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--run", type=Path)
     args = parser.parse_args()
-    if args.what == "sample":
+    if args.what == "taught":
+        written = json.loads(SAMPLE_QUESTIONS.read_text(encoding="utf-8"))
+        questions = read_file(args.file)[1] if args.file else [*written["written"], *written["other styles"]]
+        report: Any = taught(args.run, questions)
+    elif args.what == "sample":
         shop = Shop(read_catalogue(SAMPLE), encoder_or_none())
         written = json.loads(SAMPLE_QUESTIONS.read_text(encoding="utf-8"))
-        report: Any = {name: judged(shop, questions, args.run) for name, questions in written.items()}
+        report = {name: judged(shop, questions, args.run) for name, questions in written.items()}
     else:
         products, questions = read_file(args.file)
         report = fit(products, questions) if args.what == "fit" else judged(shop_for(products), questions, args.run)
