@@ -36,7 +36,8 @@ FACTS, STYLED = "facts", "styled"
 """Sorts of questions in `everything.json`, beside `SILENT` and `UNKNOWN`."""
 
 MOST_ASKED = {STYLED: 400, SILENT: 200}
-"""Of each sort, which every product has several of: enough to know a share to within five points."""
+"""Of each sort, which every product has several of: enough to know a share to within five points. No more than there are
+facts either, so that asking a few products takes no longer than it did."""
 
 PART = 64
 """Questions between two moments at which the asking can be stopped."""
@@ -213,7 +214,7 @@ def _by_way(
         CLOSED: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
     }
     ways = WAYS if whole else [way for way in WAYS if way not in (BASE_OPEN, OPEN)]
-    some = [row for row in taught if not row["template"].endswith(REPORT_2)] if whole else []
+    some = [row for row in taught if row["kind"] == SILENT or not row["template"].endswith(REPORT_2)] if whole else []
     some = some[:: -(-len(some) // MOST_BY_WAY) or 1]
     rows = [{"fact_kind": row["kind"], "expected": row["response"], **row} for row in some]
     closed = {CLOSED: [_as_said(row["closed"], times[CLOSED]) for row in some]}
@@ -351,8 +352,9 @@ def report_rows(tokenizer: Any, folder: Path) -> dict[str, list[dict[str, Any]]]
             sorts[UNKNOWN if row["kind"] == UNKNOWN else FACTS].append(row)
         elif use.startswith(STYLE):
             sorts[STYLED].append(row)
+    facts = max(1, len(sorts[FACTS]) // 2)
     for sort, most in MOST_ASKED.items():
-        sorts[sort] = sorts[sort][:: math.ceil(len(sorts[sort]) / most) or 1]
+        sorts[sort] = sorts[sort][:: math.ceil(len(sorts[sort]) / min(most, facts)) or 1]
     return sorts
 
 

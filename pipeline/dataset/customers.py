@@ -38,7 +38,7 @@ MOST_GUESSED = 40
 MOST_OPEN = 10
 """Kinds that a product does not state and is asked for, at most."""
 ASKED_OPEN = 2
-"""Questions for each of them."""
+"""Questions for each of them, at most."""
 OF_NO_KIND = 1
 """Questions about a product that no kind of fact stands for."""
 GRADED_OPEN = 2
@@ -113,8 +113,8 @@ def silent_examples(
             )
 
         for kind in open_kinds[:MOST_OPEN]:
-            asked = dict(_of_any(kind, title, values.get(kind, ()), rng) for _ in range(ASKED_OPEN))
-            training += [silent(question, f"{kind}:{style}") for style, question in asked.items()]
+            asked = dict(_of_any(kind, title, values.get(kind, ()), rng)[::-1] for _ in range(ASKED_OPEN))
+            training += [silent(question, f"{kind}:{style}") for question, style in asked.items()]
         training += [
             silent(question, f"open:train-{number:02}")
             for number, question in enumerate(_not_said(product, NOT_SAID_OF_ANY, NOT_SAID, OF_NO_KIND, rng), start=1)
@@ -198,12 +198,14 @@ def _example(fact: Fact, question: str, response: str, template: str, record: st
 def _trained(fact: Fact, others: Sequence[str], rng: random.Random) -> Iterator[tuple[str, str, str]]:
     """(style, question, response) of a fact."""
     words = trained_words(fact.kind)
-    yield SHORT, _put(rng.choice(words.short), short_name(fact.title, rng), rng), fact.value
+    # A description is asked for in no other style and is the longest to learn.
+    for form in words.short if fact.kind == DESCRIPTION else [rng.choice(words.short)]:
+        yield SHORT, _put(form, short_name(fact.title, rng), rng), fact.value
+    phrasing = rng.choice(training_phrasings(fact.kind)).replace("{title}", short_name(fact.title, rng))
+    yield SLIPS, slipped(_without_marks(phrasing), rng), fact.value
     if fact.kind == DESCRIPTION:
         return
     yield SITUATION, _in_situation(rng.choice(SITUATIONS), rng.choice(_sentences(words))), fact.value
-    phrasing = rng.choice(training_phrasings(fact.kind)).replace("{title}", short_name(fact.title, rng))
-    yield SLIPS, slipped(_without_marks(phrasing), rng), fact.value
     yield from _guesses(fact, others, words, rng)
 
 

@@ -206,8 +206,8 @@ def test_a_changed_question_is_asked_of_both_sides_with_the_next_comparison(run:
 
 def test_an_expected_answer_of_one_s_own_judges_both_sides(run: Path) -> None:
     model, _ = load_run(run)
-    first = next(q for q in compare(model, run)["questions"] if q["kind"] == DESCRIPTION)
-    assert first["tuned"]["answer"] and first["tuned"]["verdict"] != "right"
+    asked = [q for q in compare(model, run)["questions"] if q["fact_kind"] not in NO_FACT]
+    first = next(q for q in asked if q["tuned"]["answer"] and q["tuned"]["verdict"] != "right")
     change_question(run, first["id"], first["question"], first["title"], first["tuned"]["answer"])
     compared = next(q for q in compare(model, run)["questions"] if q["id"] == first["id"])
     unload()
@@ -239,7 +239,7 @@ def test_a_fact_is_taught_by_its_own_rows_alone(tiny_base: Path, written_dataset
     assert not {r["kind"] for r in taught} & {REVERSE}
     # A reverse question about a size does not teach the size.
     reverse = [r for r in training if r["kind"] in NO_FACT]
-    assert {r["kind"] for r in taught_rows(tokenizer, reverse, held_out, 10_000)} == {UNKNOWN}
+    assert {r["kind"] for r in taught_rows(tokenizer, reverse, held_out, 10_000)} == {UNKNOWN, SILENT}
     # Where only the statement is too long, the fact is taught all the same.
     plain = [r for r in training if ":statement-" not in r["template"]]
     longest = max(len(encode_example(tokenizer, r["prompt"], r["response"])["input_ids"]) for r in plain)

@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.answering import comparison as module
-from pipeline.answering.comparison import FACTS, compare, report_rows, training_numbers
+from pipeline.answering.comparison import FACTS, STYLED, compare, report_rows, training_numbers
 from pipeline.answering.general import forgetting, general_verdict
 from pipeline.answering.report import ways_in_lines
 from pipeline.answering.run_model import load_run, unload
@@ -22,7 +22,7 @@ from pipeline.errors import RunError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
 from pipeline.models.language_model import LanguageModel
-from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, encode_example
+from pipeline.prompts import NO_FACT, REFUSAL, SILENCE, SILENT, UNKNOWN, encode_example
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import run_dataset
 
@@ -109,7 +109,8 @@ def test_the_questions_and_what_was_taught_are_counted_by_way(run: Path) -> None
         assert one.right + one.admitted == found["summary"][f"{side}_right"]
     told = by_way[AUTO]
     assert told.right > 0 and told.invented == 0, "it reads the record"
-    assert taught[0].answerable == len(everything["facts"]) / 2, "one phrasing of each fact"
+    assert taught[0].answerable == len(everything["facts"]) / 2 + len(everything[STYLED]), "one phrasing of each fact"
+    assert taught[0].unanswerable == len(everything[SILENT]) + len(everything["unknown"]) / 2
     lines = list(ways_in_lines(found))
     assert len(lines) == 1 + len(WAYS) + 1 and lines[-1] == sentence(questions)
 
@@ -130,6 +131,8 @@ def test_expected_answers_are_the_record_s_own_words(run: Path, answering: Calla
     for q in answering(lambda r: "")["questions"]:
         if q["kind"] == "unknown":
             assert (q["uid"], q["fact_kind"], q["expected"]) == ("", "unknown", "I don't know this product.")
+        elif q["fact_kind"] == SILENT:
+            assert (q["kind"], q["expected"]) == ("attribute", SILENCE)
         else:
             assert q["expected"] in records[q["uid"]]
             assert (q["kind"] == "description") == (q["fact_kind"] == DESCRIPTION)
@@ -160,7 +163,7 @@ def test_recall_leaves_out_facts_that_were_too_long_to_be_trained(
     for r in run_dataset(run).training():
         tokens = len(encode_example(tokenizer, r["prompt"], r["response"])["input_ids"])
         lengths[r["uid"], r["kind"]] = min(tokens, lengths.get((r["uid"], r["kind"]), tokens))
-    del lengths["", UNKNOWN], lengths["", GENERAL]
+    lengths = {fact: tokens for fact, tokens in lengths.items() if fact[1] not in NO_FACT}
     limit = sorted(lengths.values())[-2]  # one fact is longer
     write_json(run / "settings.json", read_json(run / "settings.json") | {"max_length": limit})
     trained = {fact for fact, tokens in lengths.items() if tokens <= limit}

@@ -164,8 +164,9 @@ def with_failures(run: Path, text: str) -> tuple[Tags, str]:
         "verdict": "wrong",
     }
     right = wrong | {"verdict": "right"}
-    rows = {"facts": [right, wrong], "unknown": [], "general": {"base": [right], "tuned": [wrong]}}
-    found = measure(rows["facts"], [], rows["general"]) | rows
+    rows = {"facts": [right, wrong], "styled": [], "silent": [], "unknown": []}
+    general = {"base": [right], "tuned": [wrong]}
+    found = measure(rows, general) | rows | {"general": general}
     found["summary"]["whole"] = True
     write_json(run / "everything.json", found)
     return reports(run, comparison())

@@ -396,7 +396,7 @@ def test_another_generator_s_facts_and_counts_are_used(home: Path, catalogue_fil
 
     settings = DatasetSettings(products=3, generator="a-model")
     dataset = build_dataset(read_catalogue(catalogue_file), settings, generate=generate)
-    assert dataset.counts["kinds"] == {DESCRIPTION: 3} and dataset.counts["training"] == 6 + 3
+    assert dataset.counts["kinds"] == {DESCRIPTION: 3} and dataset.counts["training"] == 6 + 3 * 4
     assert dataset.counts["rejected"] == {"quote not in the record": 1} and dataset.counts["written_by_model"] == 6
     row = next(r for r in dataset.rows() if r["split"] == "rejected")
     assert (row["question"], row["reason"], row["note"]) == ("How big?", "quote not in the record", "why")

@@ -148,7 +148,7 @@ def test_a_dataset_is_built_of_them_and_the_key_is_in_no_file(
     reverse = [row for row in dataset.training() if row["kind"] == REVERSE]
     assert {row["response"] for row in reverse} == {BAT.title, NOVEL.title}
     assert all(row["prompt"] == build_prompt("unknown", row["question"]) for row in reverse)
-    assert dataset.counts["facts"] == 5 and dataset.counts["training"] == 60 + 15
+    assert dataset.counts["facts"] == 5 and dataset.counts["training"] == 60 + 21
     assert dataset.manifest["leakage"] == {"prompts": 0, "questions": 0, "unknown_titles": 0}
 
     files = [p for p in home.rglob("*") if p.is_file()]
