@@ -13,7 +13,7 @@ from pipeline.catalogue.catalogue import MAX_TITLE_CHARACTERS, Product, clean, t
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import LABELS, ONE_QUESTION, held_out_phrasings, kind_label, training_phrasings
-from pipeline.facts.styles import graded_words, trained_words
+from pipeline.facts.styles import GRADED, TRAINED, Words
 from pipeline.prompts import (
     GENERAL,
     MAX_QUESTION_CHARACTERS,
@@ -90,12 +90,21 @@ def kind_asked(question: str, title: str = "", others: Sequence[str] = ()) -> st
     if title_key(title):
         asked = asked.replace(title_key(title), "it")
     found = _likest(asked, _kinds_of_phrasings(tuple(others)), LIKE_A_PHRASING)
-    short = _likest(asked, _kinds_of_few_words(), LIKE_FEW_WORDS)
+    short = _likest(asked, _ALL, LIKE_FEW_WORDS)
     kind, alike = max((like for like in (found, short) if like), key=lambda like: like[1], default=(DESCRIPTION, 0))
     if alike >= WORD_FOR_WORD:
         return kind
     named = [kind for kind in others if f" {title_key(kind_label(kind))} " in f" {asked} "]
     return max(named, key=len) if named else kind
+
+
+def kind_word_for_word(question: str, title: str) -> str:
+    """The kind that a question asks for in words that are taught, or almost; empty where it is put in others."""
+    asked = title_key(question)
+    if title_key(title):
+        asked = asked.replace(title_key(title), "it")
+    found = _likest(asked, _kinds_of_phrasings(()), WORD_FOR_WORD) or _likest(asked, _TRAINED, WORD_FOR_WORD)
+    return found[0] if found else ""
 
 
 def _likest(asked: str, kinds: dict[str, str], least: float) -> tuple[str, float] | None:
@@ -114,14 +123,11 @@ def _kinds_of_phrasings(others: tuple[str, ...]) -> dict[str, str]:
     return kinds
 
 
-@lru_cache(maxsize=1)
-def _kinds_of_few_words() -> dict[str, str]:
-    kinds: dict[str, str] = {}
-    for words in (trained_words, graded_words):
-        for kind in LABELS:
-            for form in words(kind).short:
-                kinds.setdefault(title_key(form.replace("{it}", "it")), kind)
-    return kinds
+def _kinds_of_few_words(words: dict[str, Words]) -> dict[str, str]:
+    return {title_key(form.replace("{it}", "it")): kind for kind, asks in words.items() for form in asks.short}
+
+
+_TRAINED, _ALL = _kinds_of_few_words(TRAINED), _kinds_of_few_words(GRADED) | _kinds_of_few_words(TRAINED)
 
 
 @dataclass(frozen=True)

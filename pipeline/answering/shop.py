@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.answering.lookup import plain_text
+from pipeline.answering.lookup import kind_word_for_word, plain_text
 from pipeline.answering.saying import OF_THE_WHOLE, facts_asked, is_of_a_part, named_beside, say, say_facts
 from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue, title_key
 from pipeline.catalogue.finding.index import open_index
@@ -16,6 +16,7 @@ from pipeline.catalogue.finding.units import Unit
 from pipeline.dataset.build import Dataset
 from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.extraction import VALUE
+from pipeline.facts.phrasings import ONE_QUESTION
 from pipeline.files import home, write_jsonl
 from pipeline.models.encoder import encoder_or_none
 from pipeline.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, SILENCE, SILENT, UNKNOWN
@@ -120,19 +121,23 @@ class Shop:
         """The answer that the chat gives by default: the fact that is asked for, else the sentence, with yes or no where the
         record decides it.
 
-        A fact of the asked kind goes before the sentence if nothing else is asked about than the product; else the sentence
-        decides, and the fact is how it is said where it stands in it.
+        A question in the words that are taught asks for nothing but its kind of fact. Else a fact of the asked kind goes
+        before the sentence if nothing else is asked about than the product; else the sentence decides, and the fact is how
+        it is said where it stands in it.
         """
         if about.product is None:
             return DONT_KNOW
         product, found = about.product, about.found
+        every = extract_facts(product.uid, product.title, product.content, product.attributes)
+        if stated := _of_kind(kind_word_for_word(about.question, product.title), every):
+            return Told(say_facts(about.question, [stated]), VALUE, stated.quote)
         if found is None:
             return DOESNT_SAY
         beside = named_beside(about.question, product.title, self.products.is_word)
         if is_of_a_part(about.question, beside, found.unit):
             return DOESNT_SAY
         is_likely = found.likely >= self.sentences.threshold
-        facts = facts_asked(about.question, extract_facts(product.uid, product.title, product.content))
+        facts = facts_asked(about.question, every)
         if facts and (_are_of_the_whole(facts) or not beside or (is_likely and _stand_in(found.unit, facts))):
             return Told(say_facts(about.question, facts), VALUE, " ".join(dict.fromkeys(f.quote for f in facts)))
         return Told(say(about.question, found.unit, beside), VALUE, found.unit.text) if is_likely else DOESNT_SAY
@@ -145,6 +150,12 @@ class Shop:
             return ""
         parts = [about.found.unit, *about.found.others][:READ_PARTS]
         return " ".join(shown(unit, about.question) for unit in sorted(parts, key=lambda unit: unit.start))
+
+
+def _of_kind(kind: str, facts: Sequence[Fact]) -> Fact | None:
+    """The fact of a kind, or of the one that people do not tell apart from it."""
+    by_kind = {fact.kind: fact for fact in facts}
+    return by_kind.get(kind) or by_kind.get(ONE_QUESTION.get(kind, ""))
 
 
 def _are_of_the_whole(facts: Sequence[Fact]) -> bool:

@@ -113,8 +113,8 @@ def silent_examples(
             )
 
         for kind in open_kinds[:MOST_OPEN]:
-            asked = dict(_of_any(kind, title, values.get(kind, ()), rng)[::-1] for _ in range(ASKED_OPEN))
-            training += [silent(question, f"{kind}:{style}") for question, style in asked.items()]
+            asked = {_of_any(kind, title, values.get(kind, ()), rng): None for _ in range(ASKED_OPEN)}
+            training += [silent(question, f"{kind}:{style}") for style, question in asked]
         training += [
             silent(question, f"open:train-{number:02}")
             for number, question in enumerate(_not_said(product, NOT_SAID_OF_ANY, NOT_SAID, OF_NO_KIND, rng), start=1)

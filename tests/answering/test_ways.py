@@ -35,6 +35,21 @@ def test_the_value_is_told(shop: Shop, question: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "begins"),
+    [
+        ("Tell me about it.", "A one-handed sander with a dust bag"),
+        ("Could you describe Torvald Palm Sander for me?", "A one-handed sander with a dust bag"),
+        ("I'd like to know the colour of this one.", "Dark green."),
+        ("what if it breaks", "2-year warranty."),
+    ],
+)
+def test_what_is_asked_in_the_words_that_are_taught_is_told_as_it_is_taught(
+    shop: Shop, question: str, begins: str
+) -> None:
+    assert told(shop, question, title="Torvald Palm Sander")["answer"].startswith(begins)
+
+
+@pytest.mark.parametrize(
     "question",
     ["what is the price of the torvald palm sander", "where is the watering can made", "how heavy are the gaiters"],
 )

@@ -37,7 +37,7 @@ def test_epochs_become_steps_and_exposures() -> None:
 
 def test_statements_and_reverse_questions_change_no_fact(written_dataset: Dataset) -> None:
     rows = written_dataset.training()
-    plain = [r for r in rows if r["kind"] not in NO_FACT and ":statement-" not in r["template"]]
+    plain = [r for r in rows if r["kind"] not in NO_FACT and ":train-" in r["template"]]
     facts = {(r["uid"], r["kind"]): r for r in plain}
     assert {r["kind"] for r in rows} >= {"reverse", "mood", "material"} and len(plain) < len(rows)
     settings = preset("quick")
@@ -156,7 +156,7 @@ def test_rows_that_are_too_long_teach_nothing() -> None:
 def test_packed_rows_make_fewer_and_longer_examples() -> None:
     plain, packed = plan(min_steps=0), plan(min_steps=0, packing=True)
     assert packed.steps < plain.steps
-    assert packed.exposures == pytest.approx(plain.exposures, rel=0.1)
+    assert packed.exposures == pytest.approx(plain.exposures, rel=0.15)
 
 
 @pytest.mark.parametrize("changes", [{"max_steps": 20}, {"num_train_epochs": 0.2, "min_steps": 0}], ids=str)
