@@ -164,9 +164,9 @@ QUICK = TrainingSettings(
 """The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle."""
 
 RECALL = TrainingSettings(num_train_epochs=4, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
-"""What makes facts stick and costs little of what the base knew: five times over twelve phrasings, at a learning rate eight
-times the original's. At 0.001 three times are enough for the facts, and two or three general questions more are lost
-(benchmarks/RESULTS.md)."""
+"""What makes facts stick and costs little of what the base knew: four times over twelve phrasings and some five questions in
+customers' styles, at a learning rate eight times the original's. At 0.001 three times are enough for the facts, and two or
+three general questions more are lost (benchmarks/RESULTS.md)."""
 
 ORIGINAL = TrainingSettings(
     preset="original",

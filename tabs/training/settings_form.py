@@ -16,7 +16,7 @@ from pipeline.training.plan.advice import plain
 
 PRESET_WORDS = {
     "quick": ("Quick demo", "Each fact about 17 times with a small adapter: enough on a CPU, in minutes."),
-    "recall": ("Recall", "Every training pair five times with a larger adapter: what makes facts stick on a GPU."),
+    "recall": ("Recall", "Every training pair four times with a larger adapter: what makes facts stick on a GPU."),
     "original": ("The original experiment", "The settings this project began with. They do not learn: see why."),
 }
 
