@@ -8,6 +8,7 @@ run. It ends with the program that started it, and by itself when nobody wants i
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -128,8 +129,19 @@ def stop_untold(*_: Any) -> None:
     os._exit(0)
 
 
+_told: Path | None = None
+
+
 def _read_run(seconds: float) -> Path | None:
-    """The run, which is written in one piece; None where none has been told in this time."""
+    """The run, which is written in one piece; None where none has been told in this time.
+
+    SIGTERM waits meanwhile: who hears it would find neither the run in the pipe nor that it has been read.
+    """
+    global _told
     readable, _, _ = select.select([0], [], [], seconds)
-    told = os.read(0, 65536) if readable else b""
-    return Path(json.loads(told)) if told else None
+    if readable:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if told := os.read(0, 65536):
+            _told = Path(json.loads(told))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _told

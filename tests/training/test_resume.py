@@ -30,7 +30,7 @@ STEPS = 9
 """Of a run that sees each row more than once, so that it goes on in the middle of its second round."""
 
 FEW = {"max_steps": STEPS, "save_steps": 3, "probes": 0, "questions": 1, "lora_dropout": 0.1}
-FEW |= {"per_device_train_batch_size": 32, "precision": "fp32"}
+FEW |= {"per_device_train_batch_size": 48, "precision": "fp32"}
 
 Make = Callable[..., Path]
 
@@ -101,7 +101,7 @@ def go_on(folder: Path) -> None:
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     dropout: float, precision: str, within: float, make: Make, crash: Callable[[int], None], dataset: Dataset
 ) -> None:
-    assert len(dataset.training()) < STEPS * 32
+    assert len(dataset.training()) < STEPS * FEW["per_device_train_batch_size"]
     whole = make("whole", precision=precision, lora_dropout=dropout)
     train_here(whole)
     broken = make("broken", precision=precision, lora_dropout=dropout)
