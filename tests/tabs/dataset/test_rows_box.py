@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.files import read_json, write_json
-from pipeline.prompts import build_prompt
+from pipeline.prompts import NO_FACT, build_prompt
 from tests.servers.hub import TOKEN, HubServer
 from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider, until_told
 from tests.tabs.dataset.test_tab import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
@@ -213,7 +213,7 @@ def test_each_download_holds_the_rows(shown: Page) -> None:
     assert sum(row["split"] == "train" for row in rows) == len(records)
     assert pyarrow.parquet.read_table(files["download-parquet"][0]).num_rows == len(rows)
     filtered = [json.loads(line) for line in files["download-filtered"][0].read_text(encoding="utf-8").splitlines()]
-    assert sum(row["kind"] != "unknown" for row in filtered) == held_out < len(filtered)
+    assert sum(row["kind"] not in NO_FACT for row in filtered) == held_out < len(filtered)
     assert {row["split"] for row in filtered} == {"held out"}
     assert [Path(name).suffix for _, name in files.values()] == [".json", ".jsonl", ".parquet", ".jsonl"]
 
