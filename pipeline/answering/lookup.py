@@ -9,6 +9,7 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
+from pipeline.answering.saying import kinds_asked
 from pipeline.catalogue.catalogue import MAX_TITLE_CHARACTERS, Product, clean, title_key
 from pipeline.errors import QuestionError
 from pipeline.facts.patterns import DESCRIPTION
@@ -195,6 +196,10 @@ class TaughtProducts:
     def kind_asked(self, question: str, title: str) -> str:
         """The kind of fact that a question asks for, of all that the dataset has."""
         kind = kind_asked(question, title, self.other_kinds)
+        if not kind_word_for_word(question, title):  # "is it red?" is like no phrasing and names a colour all the same
+            rest = question.casefold().replace(title.casefold(), "it")
+            named = (name for group in kinds_asked(rest) for name in group)
+            kind = next((name for name in named if (title, name) in self.values), kind)
         other = ONE_QUESTION.get(kind, kind)
         return other if (title, kind) not in self.values and (title, other) in self.values else kind
 

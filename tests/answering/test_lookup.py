@@ -122,6 +122,22 @@ def test_a_shelf_knows_the_kinds_of_its_dataset(dataset: Dataset) -> None:
     )
 
 
+def test_a_question_put_like_no_phrasing_asks_for_what_it_names(dataset: Dataset) -> None:
+    product = dataset.manifest["products"][0]
+    facts = [
+        {"uid": product["uid"], "title": product["title"], "kind": kind, "value": value, "quote": value}
+        for kind, value in ((DESCRIPTION, "A sander for one hand."), ("colour", "dark green"), ("country", "Japan"))
+    ]
+    taught = TaughtProducts(dataset.manifest | {"facts": facts})
+    for question, kind in (
+        ("so is this red then?", "colour"),
+        ("are these japanese made?", "country"),
+        ("Tell me about it.", DESCRIPTION),
+        ("is it any good?", DESCRIPTION),
+    ):
+        assert taught.ask(question, product["title"]).kind == kind, question
+
+
 # --- The shelf ---
 
 
