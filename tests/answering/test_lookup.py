@@ -133,7 +133,6 @@ def test_a_question_put_like_no_phrasing_asks_for_what_it_names(dataset: Dataset
         ("so is this red then?", "colour"),
         ("are these japanese made?", "country"),
         ("Tell me about it.", DESCRIPTION),
-        ("is it any good?", DESCRIPTION),
     ):
         assert taught.ask(question, product["title"]).kind == kind, question
 
