@@ -141,7 +141,7 @@ def _model(run: Path | None) -> Any:
 
 
 def _kinds(run: Path | None) -> list[str]:
-    return sorted({fact["kind"] for fact in run_dataset(run).manifest["facts"]}) if run else []
+    return run_dataset(run).kinds if run else []
 
 
 def fit(products: list[dict[str, Any]], questions: list[dict[str, Any]]) -> dict[str, Any]:

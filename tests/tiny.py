@@ -6,6 +6,7 @@ The tiny model knows nothing and answers noise, but it is loaded, trained, saved
 import functools
 import gc
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,9 @@ from pipeline.facts.patterns import KINDS
 from pipeline.runs.settings import TrainingSettings, preset
 
 END = "<|im_end|>"
+
+PHRASING = re.compile(r":(?:train-\d+|probe|report-\d)$")
+"""What the template of a row in the project's own phrasings ends with."""
 
 
 def row(uid: str, title: str, content: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Questions → answers of the base and of the tuned model, in batches."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,6 +90,11 @@ def in_batches(language_model: "LanguageModel", items: Sequence[T]) -> Iterator[
     """Cut what is asked into what fits one pass of the model."""
     size = GPU_BATCH_SIZE if language_model.model.device.type == "cuda" else BATCH_SIZE
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def thinned(rows: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many of the rows, evenly."""
+    return rows[:: math.ceil(len(rows) / most) or 1]
 
 
 def ask_rows(

@@ -1,14 +1,13 @@
 """The questions before and after: what training fixed, what it broke, and recall over everything that was taught."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import Answer, ask_rows, score
+from pipeline.answering.answers import Answer, ask_rows, score, thinned
 from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
@@ -208,14 +207,14 @@ def _by_way(
     """
     whole = not stopped()
     dataset = run_dataset(folder)
-    kinds = sorted({fact["kind"] for fact in dataset.manifest["facts"]})
+    kinds = dataset.kinds
     told = {
         BASE: [_as_said(q["base"], times[BASE]) for q in compared],
         CLOSED: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
     }
     ways = WAYS if whole else [way for way in WAYS if way not in (BASE_OPEN, OPEN)]
     some = [row for row in taught if row["kind"] == SILENT or not row["template"].endswith(REPORT_2)] if whole else []
-    some = some[:: -(-len(some) // MOST_BY_WAY) or 1]
+    some = thinned(some, MOST_BY_WAY)
     rows = [{"fact_kind": row["kind"], "expected": row["response"], **row} for row in some]
     closed = {CLOSED: [_as_said(row["closed"], times[CLOSED]) for row in some]}
 
@@ -354,7 +353,7 @@ def report_rows(tokenizer: Any, folder: Path) -> dict[str, list[dict[str, Any]]]
             sorts[STYLED].append(row)
     facts = max(1, len(sorts[FACTS]) // 2)
     for sort, most in MOST_ASKED.items():
-        sorts[sort] = sorts[sort][:: math.ceil(len(sorts[sort]) / min(most, facts)) or 1]
+        sorts[sort] = list(thinned(sorts[sort], min(most, facts)))
     return sorts
 
 

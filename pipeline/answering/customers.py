@@ -16,10 +16,10 @@ from pipeline.answering.scoring import INVENTED, NOTHING_FOUND, PARTIAL, RIGHT, 
 from pipeline.answering.shop import About, Shop
 from pipeline.answering.ways import BY_MODEL, Said, answer_all
 from pipeline.catalogue.catalogue import title_key
+from pipeline.dataset.choosing import facts_of
 from pipeline.dataset.edits import MAX_CHARACTERS, Edit
 from pipeline.dataset.taught import new_lesson
 from pipeline.errors import QuestionError
-from pipeline.facts.extract import extract_facts
 from pipeline.facts.extraction import VALUE, has_shape, says
 from pipeline.facts.patterns import ANSWER_PATTERNS
 from pipeline.facts.phrasings import kind_label
@@ -286,7 +286,7 @@ def likely_kind(shop: Shop, question: str, title: str) -> str:
         return ""
     number = shop.index.by_key(title_key(title))
     product = None if number is None else shop.index.product(number)
-    facts = extract_facts(product.uid, product.title, product.content) if product else []
+    facts = facts_of(product) if product else []
     return next((fact.kind for fact in facts if fact.kind in groups[0]), groups[0][0])
 
 

@@ -14,7 +14,8 @@ from pipeline.catalogue.finding.products import ProductFinder
 from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
 from pipeline.catalogue.finding.units import Unit
 from pipeline.dataset.build import Dataset
-from pipeline.facts.extract import Fact, extract_facts
+from pipeline.dataset.choosing import facts_of
+from pipeline.facts.extract import Fact
 from pipeline.facts.extraction import VALUE
 from pipeline.facts.phrasings import ONE_QUESTION
 from pipeline.files import home, write_jsonl
@@ -128,7 +129,7 @@ class Shop:
         if about.product is None:
             return DONT_KNOW
         product, found = about.product, about.found
-        every = extract_facts(product.uid, product.title, product.content, product.attributes)
+        every = facts_of(product)
         if stated := _of_kind(kind_word_for_word(about.question, product.title), every):
             return Told(say_facts(about.question, [stated]), VALUE, stated.quote)
         if found is None:

@@ -51,9 +51,13 @@ class Reading:
 
     def first_rows(self) -> list[Product]:
         """Its first usable rows, as far as they are known by themselves."""
-        if not self._first:  # an upload is not in its place yet at the first look
+        if self._first is None:
             try:
-                self._first = peek(catalogue_path(self.name), FIRST_ROWS, columns=self.columns)
+                path = catalogue_path(self.name)
+            except PipelineError:  # an upload that is not in its place yet
+                return []
+            try:
+                self._first = peek(path, FIRST_ROWS, columns=self.columns)
             except PipelineError:  # the reading will say so
                 self._first = []
         return self._first

@@ -78,7 +78,7 @@ def _judged(run: Path, items: "list[CustomerQuestion]", ways: str) -> list[dict[
         asked.append(shop.about(item.question, item.title, item.uid))
         if number % TOLD_EVERY == 0:
             say(f"The products of {number:,} of {len(items):,} questions are found.")
-    kinds = sorted({fact["kind"] for fact in dataset.manifest["facts"]})
+    kinds = dataset.kinds
     answers = answer_all(shop, asked, names, load_model(run) if needs_model else None, kinds)
     return [
         {

@@ -24,11 +24,16 @@ class ChosenProduct:
 
     @classmethod
     def of(cls, product: Product) -> "ChosenProduct":
-        return cls(product, tuple(extract_facts(product.uid, product.title, product.content, product.attributes)))
+        return cls(product, tuple(facts_of(product)))
 
     def taught(self) -> set[str]:
         """The kinds of its facts that are taught."""
         return {fact.kind for fact in self.facts if not why_not_taught(fact)}
+
+
+def facts_of(product: Product) -> list[Fact]:
+    """What a product's record and its file's columns state."""
+    return extract_facts(product.uid, product.title, product.content, product.attributes)
 
 
 def choose_products(

@@ -45,6 +45,11 @@ class Dataset:
     def counts(self) -> dict[str, Any]:
         return self.manifest["counts"]
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of its facts."""
+        return sorted({fact["kind"] for fact in self.manifest["facts"]})
+
     def training(self) -> list[dict[str, Any]]:
         return list(read_jsonl(self.folder / TRAIN_FILE))
 

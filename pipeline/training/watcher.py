@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.answering.answers import probe
+from pipeline.answering.answers import probe, thinned
 from pipeline.answering.scoring import RIGHT
 from pipeline.dataset.examples import PROBE
 from pipeline.errors import PipelineError
@@ -58,7 +58,7 @@ class StopAsked(Exception):
 def probe_rows(held_out: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The held-out rows that probes ask: the facts' probe phrasings, evenly thinned where there are many."""
     rows = [r for r in held_out if r["template"].endswith(PROBE) and r["kind"] != UNKNOWN]
-    return rows[:: math.ceil(len(rows) / PROBE_QUESTIONS)] if rows else []
+    return list(thinned(rows, PROBE_QUESTIONS))
 
 
 def why_it_failed(first: float | None, last: float | None) -> str:

@@ -318,7 +318,7 @@ class CustomersPanel:
 def _by_model(folder: Path, asked: list[Answered], ways: list[str]) -> Generator[list[Answered], None, None]:
     language_model, _ = load(folder)
     dataset = run_dataset(folder)
-    kinds = sorted({fact["kind"] for fact in dataset.manifest["facts"]})
+    kinds = dataset.kinds
     yield from answer_by_model(shop_of(dataset), asked, ways, language_model, kinds)
 
 

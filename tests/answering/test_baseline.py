@@ -1,6 +1,5 @@
 """The questions before training: which ones, and that they stay as they were."""
 
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -35,6 +34,7 @@ from pipeline.models.loading import load_base
 from pipeline.prompts import NO_FACT, REFUSAL, REVERSE, SILENT, UNKNOWN, build_prompt, encode_example
 from pipeline.runs.folder import run_dataset
 from pipeline.training.watcher import probe_rows
+from tests.tiny import PHRASING
 
 Row = dict[str, Any]
 
@@ -266,5 +266,5 @@ def test_every_question_of_a_written_dataset_is_asked_as_it_was_taught(written_d
         elif row["kind"] not in NO_FACT:
             asked = taught.ask(row["question"], row["title"])
             assert asked.prompt == row["prompt"]
-            if re.search(r":(?:train-\d+|probe|report-\d)$", row["template"]):
+            if PHRASING.search(row["template"]):
                 assert (asked.kind, asked.expected) == (row["kind"], row["response"])

@@ -1,6 +1,5 @@
 """Which product a question means, what it asks for, and questions that cannot be asked."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import HELD_OUT, LABELS, ONE_QUESTION, TRAINING, held_out_phrasings, training_phrasings
 from pipeline.facts.styles import Words, graded_words, trained_words
 from pipeline.prompts import GENERAL, MAX_QUESTION_CHARACTERS, REFUSAL, SILENT, UNKNOWN, build_prompt
-from tests.tiny import HOSTILE_TITLES
+from tests.tiny import HOSTILE_TITLES, PHRASING
 
 TITLES = ["Brindlewick Kite", "Brindlewick Kite Tail", "The Salt Road Atlas", "Harrow Lane Lamp", "Harrow Lane Chair"]
 
@@ -155,7 +154,7 @@ def test_every_trained_question_is_asked_in_the_prompt_it_was_taught_in(
         elif row["kind"] != UNKNOWN:
             asked = taught.ask(row["question"], row["title"])
             assert asked.prompt == row["prompt"]
-            if re.search(r":(?:train-\d+|probe|report-\d)$", row["template"]) and row["kind"] != SILENT:
+            if PHRASING.search(row["template"]) and row["kind"] != SILENT:
                 assert (asked.kind, asked.expected) == (row["kind"], row["response"])
         elif "Context: unknown\n" not in row["prompt"]:
             asked = taught.ask(row["question"], row["title"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -25,7 +24,7 @@ from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import PROJECT, datasets_dir, read_json
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, SILENT, UNKNOWN, build_prompt
-from tests.tiny import HOSTILE_TITLES, ROWS, WARTS, row, write_catalogue
+from tests.tiny import HOSTILE_TITLES, PHRASING, ROWS, WARTS, row, write_catalogue
 
 COLUMNS = ["uid", "title", "kind", "question", "prompt", "response", "template"]
 
@@ -117,10 +116,6 @@ def test_nothing_held_out_is_in_training(rows: str | None, reading: bool, home: 
     assert not {r["template"] for r in training} & {r["template"] for r in held_out}
     uses = {r["template"].split(":")[-1] for r in held_out}
     assert {use for use in uses if not use.startswith(STYLE)} == {"probe", "report-1", "report-2"} < uses
-
-
-PHRASING = re.compile(r":(?:train-\d+|probe|report-\d)$")
-"""What the template of a row in the project's own phrasings ends with."""
 
 
 def test_every_fact_is_trained_and_held_out_thrice(dataset: Dataset) -> None:

@@ -44,7 +44,7 @@ def test_a_first_visit_generates_a_dataset_and_reads_its_pairs(same_page: Page, 
     counts = page.locator("#dataset-counts").inner_text()
     assert "training pairs" in counts and "held out" in counts and "unknown products" in counts
     expect(page.locator("#pairs-where")).to_contain_text("Page 1 of")
-    expect(cell(page, "pairs", 0, 4)).to_contain_text("held out")
+    expect(cell(page, "pairs", 0, 4)).to_contain_text("4 held out")
     reads = page.locator("#reads")
     expect(reads).to_contain_text("Context:")
     expect(reads).to_contain_text("Instruction:")
