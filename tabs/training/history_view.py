@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, overload
 
 from pipeline.files import write_text
-from pipeline.runs.folder import DATASET, QUEUED, list_runs, run_size
+from pipeline.runs.folder import DATASET, list_runs, run_size
 from pipeline.runs.recipes import dataset_name, recipe
-from pipeline.runs.status import is_elsewhere, running_run
+from pipeline.runs.status import running_run
 from pipeline.runs.view import RunView, view_run
 from tabs.server.gradio_internals import upload_folder
 from tabs.training.run_words import RunFigures
@@ -58,11 +58,22 @@ def _row(folder: Path) -> list[str]:
 
 
 def pulse() -> tuple[Any, ...]:
-    """Changes when a run is made, renamed or deleted, begins or ends here or elsewhere, waits no more, or measures recall."""
+    """Changes when a run is made, renamed or deleted, begins or ends here or elsewhere, waits no more, or measures recall.
+
+    Of each run it has the time of the last change within its folder: a run that began and failed between two looks is seen
+    to have done so, though it trains at neither.
+    """
     running = running_run()
     view = view_run(running.name) if running else None
-    runs = tuple((folder.name, (folder / QUEUED).is_file(), is_elsewhere(folder)) for folder in list_runs())
+    runs = tuple((folder.name, _changed_at(folder)) for folder in list_runs())
     return runs, running.name if running else "", len(view.probes) if view else 0
+
+
+def _changed_at(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:  # deleted since it was listed
+        return 0
 
 
 recent_pulse = recently(pulse)

@@ -10,8 +10,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
+from pipeline.files import write_json
 from pipeline.runs.events import append_event
-from pipeline.runs.folder import read_settings
+from pipeline.runs.folder import PROCESS, read_settings
 from pipeline.runs.manage import create_run
 from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import read_recipe
@@ -19,7 +20,7 @@ from pipeline.runs.settings import preset
 from pipeline.runs.status import status
 from pipeline.runs.view import RunView, forget, view_run
 from tabs.training import history_view
-from tabs.training.history_view import HistoryRows, differing
+from tabs.training.history_view import HistoryRows, differing, pulse
 from tabs.training.plots import runs_figure, sweep_figure
 from tabs.training.sweep_panel import trial_rows
 from tabs.ui.plots import MOST_POINTS
@@ -52,6 +53,16 @@ def make_run(name: str, steps: int = 0, **changes: object) -> Path:
 
 def seen(*names: str) -> list[RunView]:
     return [view for name in names if (view := view_run(name))]
+
+
+def test_a_run_that_begins_and_fails_between_two_looks_is_news(home: Path) -> None:
+    """It trains at neither of them; the table that was filled between them says that it does."""
+    folder = make_run("quick")
+    before = pulse()
+    write_json(folder / PROCESS, {"pid": 0, "started": 0.0})
+    append_event(folder, "failed", message="There is no such base.")
+    assert status(folder).state == "failed"
+    assert pulse() != before
 
 
 def test_only_a_shown_row_is_read_and_a_damaged_run_is_a_row_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
