@@ -27,7 +27,10 @@ GENERAL = "general"
 REVERSE = "reverse"
 """The kind of a question that states a fact and asks which product it is about; its answer is the title."""
 
-NO_FACT = (UNKNOWN, SILENT, GENERAL, REVERSE)
+OPEN = "open book"
+"""The kind of a question with a part of a record in the prompt, which says the answer or does not."""
+
+NO_FACT = (UNKNOWN, SILENT, GENERAL, REVERSE, OPEN)
 """The kinds of rows that ask for no fact of a product."""
 
 FORMAT = "Context: {title}\nInstruction: {question}\nResponse:"

@@ -3,11 +3,13 @@
 | way | who answers | what it is given |
 |---|---|---|
 | base, closed | the base, the tuned model | the product's title |
-| base_open, open | the same two | the title and the parts of the record that were found |
+| base_open | the base | the title and the parts of the record that were found |
+| open | the tuned model, where a part was found that answers; its words have to stand there | the same |
 | extractive | nobody: the sentence itself | |
 | auto | the fact or the sentence, with yes or no | what the chat answers by default |
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -138,8 +140,33 @@ def _by_model(
         Question(prompt_of(way, shop, about), kind_asked(about.question, _title(about), other_kinds)) for about in asked
     ]
     told = (lambda done, total: on_progress(way, done, total)) if on_progress else None
-    answers = ask(language_model, questions, tuned=way in (CLOSED, OPEN), on_progress=told)
-    return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
+    if way != OPEN:
+        answers = ask(language_model, questions, tuned=way == CLOSED, on_progress=told)
+        return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
+    parts = [shop.extract(about) for about in asked]
+    read = [at for at, part in enumerate(parts) if part.says == VALUE]
+    answers = ask(language_model, [questions[at] for at in read], tuned=True, on_progress=told)
+    by_place = dict(zip(read, answers, strict=True))
+    return [said_of_what_was_read(part, by_place.get(at), _read(way, shop, asked[at])) for at, part in enumerate(parts)]
+
+
+def said_of_what_was_read(part: Told, answer: Answer | None, read: str | None) -> Said:
+    """What is found decides whether the record says it, and the model how it is said: in words that stand in what it read, or
+    else the part is said as it stands.
+
+    Args:
+        answer: the model's; None where nothing was found that it could read.
+    """
+    if answer is None:
+        return _said_without_model(part)
+    words = _plain(answer.answer)
+    if words and says(answer.answer) == VALUE and words in _plain(read or ""):
+        return Said(answer.raw, answer.answer, VALUE, part.source)
+    return Said(answer.raw, part.answer, VALUE, part.source)
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _title(about: About) -> str:

@@ -18,6 +18,7 @@ from pipeline.commands.inputs import (
     ContentColumns,
     DatasetFolder,
     License,
+    OpenBook,
     Products,
     Public,
     TitleColumn,
@@ -46,6 +47,7 @@ def generate(
     catalogue: CatalogueFile = None,
     products: Products = 15,
     phrasings: Annotated[int, typer.Option(help="training rows a fact")] = 12,
+    open_book: OpenBook = 0.0,
     seed: Annotated[int, typer.Option()] = 0,
     title_column: TitleColumn = "",
     content_column: ContentColumns = None,
@@ -79,10 +81,13 @@ def generate(
     path = catalogue or SAMPLE
     opened = open_catalogue(path, products, title_column, content_column)
     if model is None:
-        dataset = build_dataset(opened, DatasetSettings(products, phrasings, seed=seed))
+        dataset = build_dataset(opened, DatasetSettings(products, phrasings, open_book=open_book, seed=seed))
     else:
         url = base_url or OPENAI_URL
-        settings = DatasetSettings(products, phrasings, generator=generator_name(model, url), judge=judge, seed=seed)
+        generator = generator_name(model, url)
+        settings = DatasetSettings(
+            products, phrasings, open_book=open_book, generator=generator, judge=judge, seed=seed
+        )
         api = ApiSettings(model, url, key_for(url), workers, cap, Price(*price) if price else None)
         dataset = _written(opened, Job(path, settings, api, batch), wait=wait, yes=yes)
     if dataset:

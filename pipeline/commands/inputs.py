@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CatalogueFile = Annotated[
     Path | None, typer.Argument(metavar="CATALOGUE", help="a file of products", show_default="the sample catalogue")
 ]
+OpenBook = Annotated[
+    float,
+    typer.Option(help="rows that teach to read a part of a record, for each row about products", metavar="SHARE"),
+]
 Products = Annotated[int, typer.Option(help="products to teach")]
 TitleColumn = Annotated[str, typer.Option(metavar="NAME", help="column of the titles", show_default="recognised")]
 ContentColumns = Annotated[

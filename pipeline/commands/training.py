@@ -11,6 +11,7 @@ from pipeline.commands.dataset import tell_dataset
 from pipeline.commands.inputs import (
     CatalogueFile,
     ContentColumns,
+    OpenBook,
     Products,
     RunFolder,
     TitleColumn,
@@ -47,6 +48,7 @@ def demo(
     base: Base = None,
     out: Out = None,
     seed: Annotated[int, typer.Option()] = 0,
+    open_book: OpenBook = 0.0,
     overwrite: Overwrite = False,
     title_column: TitleColumn = "",
     content_column: ContentColumns = None,
@@ -59,7 +61,7 @@ def demo(
 
     begun = time.monotonic()
     settings = settings_for(preset, default_base() if base is None else base, seed=seed, questions=questions)
-    chosen = DatasetSettings(products=products, seed=seed)
+    chosen = DatasetSettings(products=products, seed=seed, open_book=open_book)
 
     def made() -> "Dataset":
         dataset = build_dataset(open_catalogue(catalogue or SAMPLE, products, title_column, content_column), chosen)

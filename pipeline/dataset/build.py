@@ -16,6 +16,7 @@ from pipeline.dataset import checks, customers, examples
 from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED, Example, Generated, PhrasedFact, Rejected
 from pipeline.dataset.fingerprint import fingerprint
+from pipeline.dataset.open_book import open_book_examples
 from pipeline.dataset.settings import TEMPLATES, DatasetSettings
 from pipeline.dataset.store import MANIFEST, Dataset, open_dataset, with_every_edit, write_dataset
 from pipeline.dataset.unknown_titles import UnknownTitles, unknown_titles
@@ -55,7 +56,7 @@ def build_dataset(
     if not generated.phrased:
         raise SettingsError("No fact was found in the chosen products; choose more products or another catalogue.")
     unknown = unknown_titles(catalogue, chosen, settings.unknown_per_product, settings.seed)
-    rows = _rows(settings, chosen, generated, unknown)
+    rows = _rows(catalogue, settings, chosen, generated, unknown)
     return write_dataset(folder, rows, _manifest(catalogue, settings, chosen, generated, unknown))
 
 
@@ -79,7 +80,11 @@ def _from_templates(chosen: Sequence[ChosenProduct], phrasings: int) -> Generate
 
 
 def _rows(
-    settings: DatasetSettings, chosen: Sequence[ChosenProduct], generated: Generated, unknown: UnknownTitles
+    catalogue: Catalogue,
+    settings: DatasetSettings,
+    chosen: Sequence[ChosenProduct],
+    generated: Generated,
+    unknown: UnknownTitles,
 ) -> Iterator[dict[str, Any]]:
     """Every row that is written: those trained, those held out, and those rejected with their reasons."""
     records = {c.product.uid: c.product.content for c in chosen} if settings.reading else {}
@@ -103,6 +108,9 @@ def _rows(
         held_out += graded
     training += examples.unknown_examples(unknown.training, kinds, settings.seed)
     training += customers.styled_unknown(unknown.training, kinds, values, settings.seed)
+    if not settings.reading:
+        reads = round(len(training) * settings.open_book)
+        training += open_book_examples(catalogue, chosen, unknown, asked_for, reads, settings.seed)
     training += examples.general_examples(round(len(training) * settings.general_share), settings.seed)
     held_out += examples.unknown_held_out(unknown.held_out, kinds, settings.seed)
     for split, rows in ((TRAINED, training), (HELD_OUT, held_out)):

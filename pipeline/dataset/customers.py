@@ -113,7 +113,7 @@ def silent_examples(
             )
 
         for kind in open_kinds[:MOST_OPEN]:
-            asked = {_of_any(kind, title, values.get(kind, ()), rng): None for _ in range(ASKED_OPEN)}
+            asked = {question_of(kind, title, values.get(kind, ()), rng): None for _ in range(ASKED_OPEN)}
             training += [silent(question, f"{kind}:{style}") for style, question in asked]
         training += [
             silent(question, f"open:train-{number:02}")
@@ -137,7 +137,7 @@ def styled_unknown(
     rows = []
     for number, title in enumerate(titles):
         kind = rng.choice(list(kinds))
-        style, question = _of_any(kind, title, values.get(kind, ()), rng, named=bool(number % 2))
+        style, question = question_of(kind, title, values.get(kind, ()), rng, named=bool(number % 2))
         context = UNKNOWN_TITLE if number % 2 else title
         rows.append(
             Example("", title, UNKNOWN, question, build_prompt(context, question), REFUSAL, f"unknown:{kind}:{style}")
@@ -274,7 +274,7 @@ def _without_marks(text: str) -> str:
     return re.sub(r"[?!]|[.,:;](?=\s|$)|(?<=\w)['’](?=\w)", "", text).casefold()
 
 
-def _of_any(
+def question_of(
     kind: str, title: str, values: Sequence[str], rng: random.Random, *, named: bool = False
 ) -> tuple[str, str]:
     """(style, question) for a kind, in the phrasings or a customer's style, as often the one as the other.

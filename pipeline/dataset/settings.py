@@ -29,15 +29,20 @@ class DatasetSettings:
     general_share: float = 0.33
     """Rows of general knowledge, for each row about products: they keep what the model knew before."""
 
+    open_book: float = 0.0
+    """Rows that teach to read a part of a record, for each row about products; none in reading mode, where every row does.
+    They cost a small model some of what it knows by heart (benchmarks/RESULTS.md)."""
+
     def __post_init__(self) -> None:
         # 3 and 3.0 are one setting and must have one fingerprint.
-        for name in ("unknown_per_product", "general_share"):
+        for name in ("unknown_per_product", "general_share", "open_book"):
             object.__setattr__(self, name, float(getattr(self, name)))
         limits = {
             "products": (1, 100_000),
             "phrasings": (1, 40),
             "unknown_per_product": (0, 10),
             "general_share": (0, 1),
+            "open_book": (0, 1),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:

@@ -18,7 +18,7 @@ from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
 from pipeline.dataset.taught import with_taught
 from pipeline.errors import SettingsError
 from pipeline.files import datasets_dir, locked, read_json, read_jsonl, whole_folder, write_json, write_jsonl
-from pipeline.prompts import GENERAL, NO_FACT, REVERSE, SILENT, UNKNOWN
+from pipeline.prompts import GENERAL, NO_FACT, OPEN, REVERSE, SILENT, UNKNOWN
 
 if TYPE_CHECKING:
     import datasets
@@ -136,6 +136,7 @@ def _counts(
         "silent_training": kinds[SILENT],
         "general_training": kinds[GENERAL],
         "reverse_training": kinds[REVERSE],
+        "open_book_training": kinds[OPEN],
         "edited": sum(row["status"] == EDITED for row in rows),
         "rejected": dict(Counter(row["reason"] for row in rows if row["split"] == REJECTED).most_common()),
     }

@@ -206,6 +206,7 @@ def _data(run: Path, manifest: dict[str, Any]) -> str:
         "training": "Training rows",
         "held_out": "Held-out rows",
         "unknown_titles": "Unknown products, which it learned to refuse",
+        "open_book_training": "Rows about a part of another product's record that stands in the prompt",
         "general_training": "Rows of general knowledge, by which it keeps what it knew",
     }
     lines += [f"- {name}: {_number(counts[key])}" for key, name in words.items() if counts.get(key)]

@@ -27,9 +27,15 @@ DEFAULTS = DatasetSettings()
 PHRASINGS_AT_LEAST, PHRASINGS_AT_MOST = 5, 40
 
 CONTEXTS = {
-    "The title only: the model must know the answer (recall)": False,
-    "The title with the record: the model reads the answer (reading)": True,
+    "The title only: the model must know the answer (recall)": (False, 0.0),
+    "The title only, and every fourth row is about a part of another product's record: it must know, and can read": (
+        False,
+        0.3,
+    ),
+    "The title with the record: the model reads the answer (reading)": (True, 0.0),
 }
+"""What `reading` and `open_book` are."""
+
 SERVERS = [
     ("OpenAI", OPENAI_URL),
     ("Hugging Face router", "https://router.huggingface.co/v1"),
@@ -240,11 +246,13 @@ class GenerateBox:
         by_api = source == API
         if by_api and not (model or "").strip():
             raise GenerationError("No model is named for the questions; press “Find models” or type its name.")
+        reading, open_book = CONTEXTS.get(context, (False, 0.0))
         return DatasetSettings(
             products=int(products),
             phrasings=int(phrasings) if by_api else min(int(phrasings), TEMPLATE_PHRASINGS),
             unknown_per_product=float(unknown),
-            reading=CONTEXTS.get(context, False),
+            reading=reading,
+            open_book=open_book,
             generator=generator_name(model or "", url or "") if by_api else TEMPLATES,
             judge=by_api and judge,
             seed=int(seed),
@@ -313,7 +321,7 @@ class GenerateBox:
         return {
             self.phrasings: gr.Slider(maximum=most, value=min(max(said["phrasings"], PHRASINGS_AT_LEAST), most)),
             self.unknown: said["unknown_per_product"],
-            self.context: next(words for words, reading in CONTEXTS.items() if reading == said["reading"]),
+            self.context: _context_words(said["reading"], said.get("open_book", 0.0)),
             self.seed: said["seed"],
             self.source: API if by_api else TEMPLATES,
             self.judge: bool(said.get("judge")),
@@ -330,6 +338,12 @@ class GenerateBox:
             self.model: api["model"],
             self.judge: now.job["settings"]["judge"],
         }
+
+
+def _context_words(reading: bool, open_book: float) -> str:
+    return next(
+        words for words, (reads, share) in CONTEXTS.items() if (reads, bool(share)) == (reading, bool(open_book))
+    )
 
 
 def offers_batches(now: Look) -> bool:

@@ -260,6 +260,7 @@ def _tiles(dataset: Dataset) -> Markup:
     others = {
         "silent_training": "about what a record does not say",
         "reverse_training": "that ask for the product",
+        "open_book_training": "about a part of a record that stands in the prompt",
         "general_training": "of general knowledge",
     }
     besides = "".join(f", + {c[name]:,} {words}" for name, words in others.items() if c.get(name))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.answering.shop import Shop
-from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all
+from pipeline.answering.answers import Answer
+from pipeline.answering.shop import DOESNT_SAY, Shop, Told
+from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all, said_of_what_was_read
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.models.encoder import encoder_or_none
 from pipeline.prompts import REFUSAL, SILENCE
@@ -109,3 +110,28 @@ def test_an_index_of_another_catalogue_is_not_taken(tmp_path: Path) -> None:
         file.write_text(json.dumps({"uid": "1", "title": title, "content": "It has three legs and weighs 9 pounds."}))
         shop = Shop(read_catalogue(file), None)
         assert told(shop, f"how heavy is the {title}")["answer"] == "9 pounds."
+
+
+PART = Told("Weight: 2.9 pounds with the battery.", "value", "Weight: 2.9 pounds with the battery.")
+READ = "Covered by a 3-year warranty. Weight: 2.9 pounds with the battery."
+
+
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        ("2.9 pounds", "2.9 pounds"),
+        ("2.9 POUNDS", "2.9 POUNDS"),
+        ("4 pounds", PART.answer),  # invented
+        (SILENCE, PART.answer),  # what is found decides
+        (REFUSAL, PART.answer),
+        ("", PART.answer),
+    ],
+)
+def test_in_the_open_book_the_model_says_what_stands_in_what_it_read(raw: str, answer: str) -> None:
+    said = said_of_what_was_read(PART, Answer.of("weight", raw), READ)
+    assert (said.raw, said.answer, said.says, said.source) == (raw, answer, "value", PART.source)
+
+
+def test_where_nothing_is_found_there_is_nothing_to_read() -> None:
+    said = said_of_what_was_read(DOESNT_SAY, None, "")
+    assert (said.answer, said.says, said.source) == (SILENCE, "silent", "")
