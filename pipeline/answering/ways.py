@@ -146,6 +146,8 @@ def _by_model(
     parts = [shop.extract(about) for about in asked]
     read = [at for at, part in enumerate(parts) if part.says == VALUE]
     answers = ask(language_model, [questions[at] for at in read], tuned=True, on_progress=told)
+    if told:
+        told(len(asked), len(asked))  # those with nothing to read are answered, too
     by_place = dict(zip(read, answers, strict=True))
     return [said_of_what_was_read(part, by_place.get(at), _read(way, shop, asked[at])) for at, part in enumerate(parts)]
 
