@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import signal
 import sys
 
+import tabs  # noqa: F401  # isort: skip  (which imports Gradio more quickly)
 import gradio as gr
 
 from pipeline import logs
@@ -40,13 +41,13 @@ def build() -> gr.Blocks:
         gr.HTML("<h1>Shelftalk <small>Teach a model your catalogue, and see what it learned.</small></h1>")
         who = WhoLine()
         status = StatusLine()
-        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as pages:
             with gr.Tab("1 Dataset", id="dataset"):
-                dataset = DatasetTab(tabs)
+                dataset = DatasetTab(pages)
             with gr.Tab("2 Training", id="training") as training_tab:
-                training = TrainingTab(tabs)
+                training = TrainingTab(pages)
             with gr.Tab("3 Chat and compare", id="chat") as chat_tab:
-                chat = ChatTab(tabs)
+                chat = ChatTab(pages)
         add_about()
         who.wire(page.load)
         status.wire(page.load)

@@ -21,7 +21,7 @@ from pipeline.dataset.edits import MAX_CHARACTERS, Edit
 from pipeline.dataset.taught import new_lesson
 from pipeline.errors import QuestionError
 from pipeline.facts.extraction import VALUE, has_shape, says
-from pipeline.facts.patterns import ANSWER_PATTERNS
+from pipeline.facts.patterns import SHAPED
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, SILENCE, UNKNOWN
 
@@ -313,12 +313,12 @@ def correction(shop: Shop, question: str, title: str, answer: str, kind: str = "
     if number is None:
         known = f"The catalogue has no product “{title[:80]}”" if title else "The product is not given"
         raise QuestionError(f"{known}; give its title, or answer “{REFUSAL}”.")
-    if said == VALUE and kind in ANSWER_PATTERNS and not has_shape(kind, answer.rstrip(".")):
+    if said == VALUE and kind in SHAPED and not has_shape(kind, answer.rstrip(".")):
         raise QuestionError(
             f"“{answer[:80]}” is no {kind_label(kind)}; choose the customer's words only, or give the value."
         )
     product = shop.index.product(number)
     value = answer if said == VALUE else SILENCE
-    if kind in ANSWER_PATTERNS and said == VALUE:
+    if kind in SHAPED and said == VALUE:
         value = answer.rstrip(".")
     return new_lesson(product.uid, product.title, question, value, kind)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import regex
 
 from pipeline.errors import PatternError
-from pipeline.facts.patterns import ANSWER_PATTERNS, DESCRIPTION
+from pipeline.facts.patterns import DESCRIPTION, SHAPED, answer_pattern
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import NO_FACT, SILENT, UNKNOWN
 
@@ -53,8 +53,8 @@ def pattern_for(kind: str) -> re.Pattern[str]:
     Of a kind that only a record or an API names it is the first line, without "The scent is" and the full stop; of what
     asks for no fact the first line as it is.
     """
-    if kind in ANSWER_PATTERNS or kind in NO_FACT:
-        return ANSWER_PATTERNS.get(kind, _FIRST_LINE)
+    if kind in SHAPED or kind in NO_FACT:
+        return answer_pattern(kind) if kind in SHAPED else _FIRST_LINE
     return _whole_line(kind)
 
 
@@ -93,9 +93,9 @@ def extract(kind: str, raw: str, expected: str = "") -> Extraction:
     """
     said = _before_the_next_prompt(raw)
     plain = said.translate(_PLAIN)
-    if expected and kind in ANSWER_PATTERNS and kind != DESCRIPTION and not has_shape(kind, expected):
+    if expected and kind in SHAPED and kind != DESCRIPTION and not has_shape(kind, expected):
         pattern = _whole_line(kind)
-    elif expected and kind not in (*ANSWER_PATTERNS, *NO_FACT) and not _ANSWERED.match(expected):
+    elif expected and kind not in (*SHAPED, *NO_FACT) and not _ANSWERED.match(expected):
         pattern = _whole_line(kind, answered=True)
     else:
         pattern = pattern_for(DESCRIPTION if kind in (UNKNOWN, SILENT) else kind)
@@ -106,7 +106,7 @@ def extract(kind: str, raw: str, expected: str = "") -> Extraction:
 @lru_cache(maxsize=4096)
 def has_shape(kind: str, value: str) -> bool:
     """Whether the pattern of one of the project's own kinds finds a value, whole, in an answer that is nothing else."""
-    found = ANSWER_PATTERNS[kind].search(value.translate(_PLAIN)) if kind in ANSWER_PATTERNS else None
+    found = answer_pattern(kind).search(value.translate(_PLAIN)) if kind in SHAPED else None
     return found is not None and (found["value"] if "value" in found.re.groupindex else found.group()) == value
 
 

@@ -7,7 +7,8 @@ Knows no prompts and no questions, no model and no API, and reads no file. What 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 DESCRIPTION = "description"
 
@@ -283,29 +284,39 @@ class Kind:
     flags: re.RegexFlag = re.IGNORECASE
     said: str = ""
     leads: tuple[str, ...] = (r"(?:is|are) ",)
-    answer: re.Pattern[str] = field(init=False)
-    mention: re.Pattern[str] = field(init=False)
-    patterns: tuple[re.Pattern[str], ...] = field(init=False)
-    after: tuple[re.Pattern[str] | None, ...] = field(init=False)
-    named: re.Pattern[str] = field(init=False)
-    marked: re.Pattern[str] = field(init=False)
 
-    def __post_init__(self) -> None:
+    # Compiled when they are first used: that takes a second for all kinds, which a process that only trains does not need.
+
+    @cached_property
+    def answer(self) -> re.Pattern[str]:
         said = f"(?:{self.said or self.value})"
         first = rf"\A(?={said}(?:{PAUSE}| (?:is|are|was) (?:the|its) (?i:{self.labels})\b))"
         led = "".join(rf"|\A[\s\S]{{0,300}}?\b{lead}{ARTICLE}" for lead in self.leads)
-        answer = rf"(?:{first}{led})?{NOT_DENIED}(?P<value>{said})"
+        return re.compile(rf"(?:{first}{led})?{NOT_DENIED}(?P<value>{said})", self.flags)
+
+    @cached_property
+    def mention(self) -> re.Pattern[str]:
+        return re.compile(self.value, self.flags)
+
+    @cached_property
+    def patterns(self) -> tuple[re.Pattern[str], ...]:
         value = f"{ABOUT}{NO_BOUND}(?P<value>{self.value})"
         label = rf"{OWN_LABEL}(?i:{self.labels}) ?: ?VALUE"
-        wordings = [wording.replace("VALUE", value) for wording in (label, *self.contexts)]
+        return tuple(re.compile(wording.replace("VALUE", value), self.flags) for wording in (label, *self.contexts))
+
+    @cached_property
+    def after(self) -> tuple[re.Pattern[str] | None, ...]:
         # A wording that begins with its value would be tried at every word: only where the words after the value come at all.
         after = [w.partition("VALUE")[2] if w.startswith("VALUE") else "" for w in ("", *self.contexts)]
-        object.__setattr__(self, "answer", re.compile(answer, self.flags))
-        object.__setattr__(self, "mention", re.compile(self.value, self.flags))
-        object.__setattr__(self, "patterns", tuple(re.compile(wording, self.flags) for wording in wordings))
-        object.__setattr__(self, "named", re.compile(rf"\b(?:{self.labels})(?=\n|$)", re.IGNORECASE))
-        object.__setattr__(self, "marked", re.compile(MARKS.get(self.name, ""), re.IGNORECASE))
-        object.__setattr__(self, "after", tuple(re.compile(words, self.flags) if words else None for words in after))
+        return tuple(re.compile(words, self.flags) if words else None for words in after)
+
+    @cached_property
+    def named(self) -> re.Pattern[str]:
+        return re.compile(rf"\b(?:{self.labels})(?=\n|$)", re.IGNORECASE)
+
+    @cached_property
+    def marked(self) -> re.Pattern[str]:
+        return re.compile(MARKS.get(self.name, ""), re.IGNORECASE)
 
 
 # "Weight: 2 lb" within a sentence, but not "Package weight" or "Maximum user weight", which are another's.
@@ -465,13 +476,19 @@ KIND_TABLE = (
 KINDS: tuple[str, ...] = tuple(kind.name for kind in KIND_TABLE)
 """The attributes' names, in the order in which facts are listed."""
 
-ANSWER_PATTERNS: dict[str, re.Pattern[str]] = {
-    # A small model that runs on writes the prompt's next "Instruction:" line itself; the answer ends before that.
-    DESCRIPTION: re.compile(r"\S+(?:\s+(?!(?<=\n)(?:Context|Instruction|Response):)\S+)*"),
-    **{kind.name: kind.answer for kind in KIND_TABLE},
-}
-"""Finds the value inside a free answer: the group "value" where the pattern has one, else the whole match.
+SHAPED: tuple[str, ...] = (DESCRIPTION, *KINDS)
+"""The kinds whose value has a shape in an answer."""
 
-Every repeat is bounded, or cannot match what follows it, and a search over 300 characters is made at the start alone: the
-time grows with the text's length, whatever the text.
-"""
+# A small model that runs on writes the prompt's next "Instruction:" line itself; the answer ends before that.
+_DESCRIBED = re.compile(r"\S+(?:\s+(?!(?<=\n)(?:Context|Instruction|Response):)\S+)*")
+_TABLE = {kind.name: kind for kind in KIND_TABLE}
+
+
+def answer_pattern(kind: str) -> re.Pattern[str]:
+    """Finds the value of a kind of `SHAPED` inside a free answer: the group "value" where the pattern has one, else the
+    whole match.
+
+    Every repeat is bounded, or cannot match what follows it, and a search over 300 characters is made at the start alone:
+    the time grows with the text's length, whatever the text.
+    """
+    return _DESCRIBED if kind == DESCRIPTION else _TABLE[kind].answer

@@ -279,7 +279,8 @@ class LanguageModel:
         One token's matrices are small: with every core taking part, each of thousands of operations waits for the slowest
         core. Sixteen rows are a third faster so on an idle machine, and twice as slow on a busy one (benchmarks/RESULTS.md).
         """
-        return rows >= MANY_ROWS and self.model.device.type == "cpu" and psutil.cpu_percent(0.1) < BUSY
+        several = rows >= MANY_ROWS and self.model.device.type == "cpu" and torch.get_num_threads() > 1
+        return several and psutil.cpu_percent(0.1) < BUSY
 
     def _generation(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
         drawn: dict[str, Any] = {"do_sample": False}

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pipeline.answering.lookup import TaughtProducts, plain_text
 from pipeline.errors import PatternError
 from pipeline.facts.extraction import pattern_for
-from pipeline.facts.patterns import ANSWER_PATTERNS
+from pipeline.facts.patterns import SHAPED
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN
 from pipeline.runs.folder import run_dataset
@@ -166,7 +166,7 @@ class AnswersBox:
 
 def kind_choices(others: Sequence[str] = ()) -> list[tuple[str, str]]:
     """The kinds that a question may ask for: the project's own, those that only the dataset has, and an unknown product's."""
-    return [(kind_label(kind), kind) for kind in [*ANSWER_PATTERNS, *others, UNKNOWN]]
+    return [(kind_label(kind), kind) for kind in [*SHAPED, *others, UNKNOWN]]
 
 
 def score_words(folder: Path | None, against: str) -> Markup:

@@ -10,7 +10,8 @@ import re
 import secrets
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import BlocksConfig
 from gradio.components.plot import PlotData
+from gradio.routes import App
 from gradio.utils import get_upload_folder
 from starlette.responses import Response
 from starlette.routing import Route
@@ -117,9 +119,14 @@ class LeanBlocks(gr.Blocks):
         told = iter(await super().postprocess_data(part, predictions, state) if named else [])
         return [next(told) if output in predictions else None if output.stateful else gr.skip() for output in outputs]
 
+    def __exit__(self, *error: Any) -> None:
+        with serving_nobody():
+            super().__exit__(*error)
+
     def queue(self, *values: Any, **options: Any) -> gr.Blocks:
         os.environ.update(UNCOUNTED)
-        super().queue(*values, **options)
+        with serving_nobody():
+            super().queue(*values, **options)
         self._queue.sleep_when_free = LOOK_SECONDS
         push = self._queue.push
 
@@ -133,6 +140,18 @@ class LeanBlocks(gr.Blocks):
 
         self._queue.push = push_in_turn
         return self
+
+
+@contextmanager
+def serving_nobody() -> Iterator[None]:
+    """While a page is built. Gradio makes a server of it three times before `launch` makes the one that serves, which takes a
+    quarter of the time that the app needs to start."""
+    make = App.create_app
+    App.create_app = staticmethod(lambda *_, **__: None)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        App.create_app = staticmethod(make)
 
 
 def open_sign_in(page: gr.Blocks) -> None:
@@ -172,12 +191,34 @@ function \g<find>(root,id){
 """The same from a table, which is made anew where it lacks one. It keeps what has gone: no part of this page is rendered anew."""
 
 
+EVENTS_OF = re.compile(
+    r"(?P<name>find_attached_events)\((?P<node>\w+),(?P<all>\w+)\)\{let (?P<own>\w+)=(?P=all)\.filter\((?P<one>\w+)=>"
+    r"(?P=one)\.targets\.find\(\(\[(?P=one)\]\)=>(?P=one)===(?P=node)\.id\)\)\.map\((?P=one)=>\{let (?P=own)="
+    r"(?P=one)\.targets\.find\(\(\[(?P=one)\]\)=>(?P=one)===(?P=node)\.id\);return (?P=own)\?(?P=own)\[1\]:null\}\)"
+    r"\.filter\(Boolean\);return (?P=node)\.props\.shared_props\.attached_events=(?P=own),(?P=node)\}"
+)
+"""How it finds what a component has to tell: through all events of the page, for each component."""
+
+TABLE_OF = r"""find_attached_events(node,all){
+  if(this.told_by_all!==all){
+    this.told_by_all=all;this.told_by=new Map;
+    for(const event of all){
+      const seen=new Set;
+      for(const [id,name] of event.targets){
+        if(seen.has(id))continue;
+        seen.add(id);
+        if(name)this.told_by.has(id)?this.told_by.get(id).push(name):this.told_by.set(id,[name])}}}
+  return node.props.shared_props.attached_events=this.told_by.get(node.id)??[],node}"""
+"""The same from a table."""
+
+
 def quick_script() -> tuple[str, str]:
-    """The name and the text of the script that finds components, which here finds them at once; both empty where Gradio's is
-    another than is known here."""
+    """The name and the text of the script that finds components and their events, which here finds them at once; both empty
+    where Gradio's is another than is known here."""
     for script in SCRIPTS.glob("core-*.js"):
-        text, changed = SEARCH.subn(LOOKUP, script.read_text(encoding="utf-8"))
-        if changed == 1:
+        text, found = SEARCH.subn(LOOKUP, script.read_text(encoding="utf-8"))
+        text, told = EVENTS_OF.subn(TABLE_OF, text)
+        if found == told == 1:
             return script.name, text
     return "", ""
 

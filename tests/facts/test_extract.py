@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.facts.extract import Fact, extract_facts, in_title
 from pipeline.facts.extraction import extract, is_read_back
-from pipeline.facts.patterns import ANSWER_PATTERNS, DESCRIPTION, KINDS
+from pipeline.facts.patterns import DESCRIPTION, KINDS, SHAPED, answer_pattern
 
 TITLE = "Wrenfold"
 
@@ -317,7 +317,7 @@ def test_value_and_quote_are_verbatim_and_every_answer_gives_the_value_back(cont
 
 
 def found(kind: str, answer: str) -> str | None:
-    match = ANSWER_PATTERNS[kind].search(answer)
+    match = answer_pattern(kind).search(answer)
     return match and (match["value"] if "value" in match.re.groupindex else match.group())
 
 
@@ -403,6 +403,6 @@ HOSTILE = [
 @pytest.mark.parametrize("seed", HOSTILE)
 def test_hostile_text_of_ten_thousand_characters_finishes(seed: str) -> None:
     text = (seed * 10_000)[:10_000] + "!"
-    for pattern in ANSWER_PATTERNS.values():
+    for pattern in map(answer_pattern, SHAPED):
         pattern.search(text)
     extract_facts("1", TITLE, text)

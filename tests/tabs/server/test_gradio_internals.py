@@ -4,10 +4,10 @@ After an upgrade of Gradio, a test that fails here names the part that is not as
 """
 
 import asyncio
+import inspect
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,17 +16,21 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+from gradio import component_meta
+from gradio.routes import App as Server
 from gradio.state_holder import SessionState
 from gradio_client import Client
 from playwright.sync_api import Browser
 
 from pipeline.files import PROJECT
 from tabs.server.gradio_internals import (
+    EVENTS_OF,
     LABEL,
     LOOK_SECONDS,
     LOOKUP,
     SCRIPTS,
     SEARCH,
+    TABLE_OF,
     LeanBlocks,
     open_sign_in,
     quick_script,
@@ -34,6 +38,7 @@ from tabs.server.gradio_internals import (
     upload_folder,
     written,
 )
+from tests.children import running
 from tests.tabs.conftest import App
 
 
@@ -209,16 +214,38 @@ def test_a_label_still_has_the_attribute_that_the_style_sheet_names() -> None:
     assert any(name in script.read_text(encoding="utf-8", errors="replace") for script in scripts)
 
 
+def test_a_page_is_no_server_before_it_is_launched() -> None:
+    with LeanBlocks() as page:
+        gr.HTML()
+    assert page.queue().app is None
+    served_by = Server.create_app(page)
+    assert served_by.get_blocks() is page and isinstance(vars(Server)["create_app"], staticmethod)
+
+
+def test_a_component_without_a_source_is_described_to_no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_file(_: Any) -> str:
+        raise OSError
+
+    described = []
+    monkeypatch.setattr(component_meta, "extract_class_source_code", lambda *of: described.append(of) or (None, None))
+    monkeypatch.setattr(inspect, "getfile", no_file)
+    component_meta.create_or_modify_pyi(gr.Textbox, "Textbox", [])
+    assert not described
+    monkeypatch.undo()
+    assert Path(inspect.getfile(gr.Textbox)).is_file(), "what stands for it while Gradio is imported is gone"
+
+
 def test_what_is_served_has_an_address_that_nobody_can_compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     file = tmp_path / "model.zip"
     file.write_bytes(b"weights")
     script = (
-        f"from pathlib import Path; from tabs.server.gradio_internals import served; print(served(Path({str(file)!r})))"
+        "import sys; from pathlib import Path; sys.modules.pop('tabs.server.gradio_internals', None);"
+        f"from tabs.server.gradio_internals import served; print(served(Path({str(file)!r})))"
     )
 
     def serve() -> Path:
-        done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+        done = subprocess.run(running(script), cwd=PROJECT, capture_output=True, text=True, check=True)
         return Path(done.stdout.strip())
 
     first, second = serve(), serve()
@@ -230,8 +257,9 @@ def test_what_is_served_has_an_address_that_nobody_can_compute(tmp_path: Path, m
 def test_the_page_s_script_finds_what_gradio_s_own_finds(browser: Browser) -> None:
     name, quick = quick_script()
     text = (SCRIPTS / name).read_text(encoding="utf-8")
-    own = SEARCH.search(text)
-    assert own and quick == text.replace(own[0], own.expand(LOOKUP))
+    own, told = SEARCH.search(text), EVENTS_OF.search(text)
+    assert own and told
+    assert quick == text.replace(own[0], own.expand(LOOKUP)).replace(told[0], TABLE_OF)
     page = browser.new_page()
     found = page.evaluate(
         """([own, quick, name]) => {
@@ -246,6 +274,25 @@ def test_the_page_s_script_finds_what_gradio_s_own_finds(browser: Browser) -> No
         [own[0], own.expand(LOOKUP), own["find"]],
     )
     assert all(found) and len(found) == 8
+    same = page.evaluate(
+        """sources => {
+            const all = [
+                {targets: [[1, "click"], [2, "change"]]}, {targets: [[1, "blur"], [1, "again"]]}, {targets: [[3, ""]]},
+                {targets: []}, {targets: [[2, null], [1, "click"]]},
+            ]
+            const told = sources.map(source => {
+                const page = new Function(`return new (class {${source}})`)()
+                const ask = (id, all) => {
+                    const node = {id, props: {shared_props: {}}}
+                    return [page.find_attached_events(node, all) === node, node.props.shared_props.attached_events]
+                }
+                return JSON.stringify([...[0, 1, 2, 3].map(id => ask(id, all)), ask(1, all.slice(1))])
+            })
+            return told[0] === told[1] && told[0]
+        }""",
+        [told[0], TABLE_OF],
+    )
+    assert same and '["click","blur","click"]' in same
     page.close()
 
 
