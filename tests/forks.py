@@ -4,9 +4,10 @@ time, and the suite starts hundreds of processes.
 While `Popen` stands in for `subprocess.Popen`, a command that runs one of the project's modules (`python -m pipeline …`,
 `python app.py`) becomes a fork of the server with that command's arguments, environment, files and session; its process id,
 its command line, its environment and its exit status are as those of a process that was started. It starts its own children
-in the same way; those of Accelerate's launcher are forked by a twin of it, and are its own children. All other commands, and
-those whose environment is read while something is imported, are started as always; so are all of them in a test with the
-fixture `real_processes`, and where there is no Linux.
+in the same way; those of Accelerate's launcher are forked by a twin of it, and are its own children. Where a copy of the
+project lies in the command's folder the fork imports that copy, and finds only the libraries there already. All other
+commands, and those whose environment is read while something is imported, are started as always; so are all of them in a
+test with the fixture `real_processes`, and where there is no Linux.
 """
 
 import atexit
@@ -37,6 +38,7 @@ PRELOADED = (
     "pipeline.answering.report",
     "app",
 )
+OWN = {"app", "pipeline", "tabs"}
 MODULES = ("pipeline", "tests.", "accelerate.commands.launch")
 SET = {"PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "WANDB_DISABLED": "true", "TQDM_DISABLE": "1"}
 """What the server was started with, as every training is; it may be missing from a command's environment."""
@@ -49,11 +51,10 @@ READ_AT_IMPORT = (
     "PYTHON",
     "TOKENIZERS_",
     "SPACES_",
-    "OAUTH_",
     "COVERAGE_",
 )
 HUB = {"HF_ENDPOINT", "HF_HUB_DISABLE_XET"}
-"""What its client reads as it is imported, and a fork reads again."""
+"""What its client reads as it is imported, and a fork reads again; so it does with what Gradio's sign-in reads."""
 
 READ_LATER = {"HF_TOKEN", *HUB, *SET}
 PATIENCE = 240
@@ -71,6 +72,9 @@ SUBREAPER = 36
 
 ADDRESS = "SHELFTALK_TEST_FORKS"
 """The variable that says where the server listens: one serves all workers of a session."""
+
+Order = tuple[list[str], dict[str, str], str]
+"""What to become: words, environment, and the folder with the project in it."""
 
 Started = subprocess.Popen
 enabled = sys.platform == "linux"
@@ -99,7 +103,12 @@ class Popen(subprocess.Popen):
         if not can_fork(words, given):
             return super()._execute_child(args, *rest)  # pyright: ignore[reportAttributeAccessIssue]
         files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
-        order = {"words": words, "env": _text(given["env"] or os.environ), "session": given["start_new_session"]}
+        order = {
+            "words": words,
+            "env": _text(given["env"] or os.environ),
+            "session": given["start_new_session"],
+            "folder": str(_folder(given)),
+        }
         fds = [standard if file == -1 else file for standard, file in enumerate(files)]
         if not _twin:
             self._server = _connect()
@@ -142,7 +151,7 @@ class Popen(subprocess.Popen):
 def can_fork(words: list[str], given: dict[str, Any]) -> bool:
     """Whether a fork would be what this command is."""
     plain = not any(given[name] for name in ("preexec_fn", "pass_fds", "shell")) and given["close_fds"]
-    here = Path(given["cwd"] or os.getcwd()).resolve() == PROJECT
+    here = _folder(given) == PROJECT or (_folder(given) / "pipeline" / "__main__.py").is_file()
     rest = words[2:] if words[1:2] == ["-u"] else words[1:]
     known = rest[:1] == ["app.py"] or (rest[:1] == ["-m"] and rest[1].startswith(MODULES))
     short = sum(len(os.fsencode(word)) + 1 for word in words) <= ROOM
@@ -151,6 +160,10 @@ def can_fork(words: list[str], given: dict[str, Any]) -> bool:
     asked = _text(given["env"] or os.environ)
     decisive = {n for n in {*asked, *_began_with} if n.startswith(READ_AT_IMPORT)} - READ_LATER
     return all(asked.get(name) == _began_with.get(name) for name in decisive)
+
+
+def _folder(given: dict[str, Any]) -> Path:
+    return Path(os.fsdecode(given["cwd"] or os.getcwd())).resolve()
 
 
 def _text(environment: Any) -> dict[str, str]:
@@ -185,6 +198,12 @@ def _connect() -> socket.socket:
             time.sleep(0.05)
 
 
+def ready() -> str:
+    """Where the server listens, which is there now: what a test starts with little in its environment finds it by that."""
+    _connect().close()
+    return _address
+
+
 def _line_to_server() -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
@@ -214,7 +233,7 @@ def _start_server() -> None:
 # --- In the server ---
 
 
-def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
+def serve(address: str, owner: int) -> Order:
     """Fork for everybody who asks until the process `owner` has ended, and end what is left with it. Returns in the forked
     processes: what to become."""
     global _address, _began_with
@@ -248,7 +267,7 @@ def serve(address: str, owner: int) -> tuple[list[str], dict[str, str]]:
                 os._exit(0)
 
 
-def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[list[str], dict[str, str]] | None:
+def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> Order | None:
     connection, _ = listening.accept()
     order, files = _order(connection)
     if not order:
@@ -267,7 +286,7 @@ def _fork(listening: socket.socket, selector: selectors.BaseSelector) -> tuple[l
     _set_up(order, files)
     with connection:
         connection.sendall(f"{os.getpid()}\n".encode())
-    return order["words"], order["env"]
+    return order["words"], order["env"], order["folder"]
 
 
 def _order(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -278,7 +297,7 @@ def _order(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return (json.loads(said) if said else {}), files
 
 
-def _fork_twin() -> tuple[list[str], dict[str, str]] | None:
+def _fork_twin() -> Order | None:
     """Fork a twin of this process that stays as it is and forks the children for it: each by a process that ends at once, so
     that it becomes this one's child. Returns in the children alone: what to become."""
     global _twin
@@ -306,7 +325,7 @@ def _fork_twin() -> tuple[list[str], dict[str, str]] | None:
         _set_up(order, files)
         with theirs:
             theirs.sendall(f"{os.getpid()}\n".encode())
-        return order["words"], order["env"]
+        return order["words"], order["env"], order["folder"]
 
 
 def _set_up(order: dict[str, Any], files: list[int]) -> None:
@@ -327,7 +346,7 @@ def _see_off(pid: int, connection: socket.socket) -> None:
         connection.sendall(f"{status}\n".encode())
 
 
-def become(words: list[str], environment: dict[str, str]) -> None:
+def become(words: list[str], environment: dict[str, str], folder: str) -> None:
     """Run a command in this process, which has just been forked, and end with it."""
     os.environ.clear()
     os.environ.update(environment)
@@ -336,8 +355,13 @@ def become(words: list[str], environment: dict[str, str]) -> None:
     _tell_environment(environment)
     sys.orig_argv[:] = words
     words = [word for word in words if word != "-u"]
-    sys.path[0] = str(PROJECT)
+    sys.path[0] = folder
+    if folder != str(PROJECT):
+        os.chdir(folder)
+        for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+            del sys.modules[name]
     _know_hub()
+    _know_sign_in()
     if words[1:3] == ["-m", LAUNCHER] and (order := _fork_twin()):
         return become(*order)
     code = 0
@@ -362,6 +386,11 @@ def _know_hub() -> None:
 
     importlib.reload(constants)
     hf_api.api.endpoint = constants.ENDPOINT
+
+
+def _know_sign_in() -> None:
+    if oauth := sys.modules.get("gradio.oauth"):
+        importlib.reload(oauth)
 
 
 def _run(words: list[str]) -> None:

@@ -1,6 +1,7 @@
 """What the Hub has for Jobs: it really runs a job's command, as a process in an empty folder with the job's environment.
 
-Only what `pip install` does is left out, as it would bring gigabytes: a `pip` of its own notes what it is asked for.
+Only what `pip install` does is left out, as it would bring gigabytes: the machine's `python` notes what it is asked for. The
+project's own command, in the copy that the job has brought, is a fork that has the libraries already (`tests/forks.py`).
 """
 
 import json
@@ -8,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from pipeline.files import PROJECT
+from tests import forks
 from tests.servers.hub import HubServer
 from tests.servers.hub_store import Hub
 from tests.servers.local import HttpReply
@@ -22,9 +26,20 @@ from tests.servers.local import HttpReply
 HARDWARE = {"cpu-basic": 0.01 / 60, "t4-small": 0.4 / 60}
 """Name → dollars a minute."""
 
-PIP = """import sys
-print("pip", *sys.argv[1:], flush=True)
-sys.exit({code})
+PYTHON = """#!{python}
+import os, signal, subprocess, sys
+words = sys.argv[1:]
+if words[:2] == ["-m", "pip"]:
+    print(*words[1:], flush=True)
+    sys.exit({code})
+if not {forked} or words[:2] != ["-m", "pipeline"]:
+    os.execv({python!r}, [{python!r}, *words])
+sys.path.insert(0, {project!r})
+from tests import forks
+forks.install()
+child = subprocess.Popen([{python!r}, *words])
+signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+sys.exit(child.wait())
 """
 
 
@@ -68,20 +83,12 @@ class RunningJob:
 
     def end(self) -> None:
         """Take the machine away, with all that runs on it."""
-        found = [self.process.pid, *_children(self.process.pid)]
-        for pid in found:
-            try:
-                psutil.Process(pid).kill()
-            except psutil.NoSuchProcess:
-                continue
+        self.process.kill()
+        for process in psutil.process_iter(["environ"]):
+            if (process.info["environ"] or {}).get("HOME") == str(self.folder):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.process.wait()
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 class JobsHub(Hub):
@@ -132,18 +139,21 @@ class JobsHub(Hub):
     def _run(self, sent: dict[str, Any]) -> RunningJob:
         with self._starting:
             name = f"job{len(self.jobs) + 1}"
-            folder, stub = self.machines / name, self.machines / f"{name}-python" / "pip"
+            folder, python = self.machines / name, self.machines / f"{name}-bin" / "python"
             folder.mkdir(parents=True)
-            stub.mkdir(parents=True)
-            (stub / "__main__.py").write_text(PIP.format(code=int(self.pip_fails)))
-            (stub / "__init__.py").write_text("")
+            python.parent.mkdir()
+            told = {"python": sys.executable, "project": str(PROJECT), "forked": forks.enabled}
+            python.write_text(PYTHON.format(code=int(self.pip_fails), **told))
+            python.chmod(0o755)
             machine = {
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
                 "HOME": str(folder),
-                "PYTHONPATH": str(stub.parent),
                 "HF_ENDPOINT": self.url,
                 "HF_HUB_DISABLE_XET": "1",
             }
+            if forks.enabled:
+                machine[forks.ADDRESS] = forks.ready()
+                machine |= {n: value for n, value in os.environ.items() if n.startswith(("OMP_", "PYTHON"))}
             with (self.machines / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(
                     sent["command"],

@@ -64,8 +64,10 @@ class App:
     """Requests that would have left this machine."""
 
 
-def start_app(home: Path, *program: str, **variables: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `python app.py`, or another program that serves the app, and wait until it answers."""
+def start_app(
+    home: Path, *program: str, folder: Path = PROJECT, **variables: str
+) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `python app.py`, or another program that serves the app, in a folder and wait until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -77,7 +79,7 @@ def start_app(home: Path, *program: str, **variables: str) -> tuple[subprocess.P
     environment |= {"OPENAI_API_KEY": "", "SPACE_ID": "", after_training.OFF: "0", **variables}
     command = [sys.executable, *(program or ["app.py"])]
     with (home / "app.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     url, until = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -317,7 +319,7 @@ def trained(app: App, tiny_base: Path) -> App:
     return app
 
 
-def make_trained(app: App, base: Path, *, general_share: float = 0.33, **changes: Any) -> Path:
+def make_trained(app: App, base: Path, *, general_share: float = 0.05, **changes: Any) -> Path:
     """A finished run of two products in the app's home, made without the page."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHELFTALK_HOME", str(app.home))

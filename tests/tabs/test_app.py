@@ -9,6 +9,7 @@ import pytest
 from gradio_client import Client
 
 from pipeline.files import PROJECT
+from tests.children import running
 from tests.tabs.conftest import App
 
 ENDPOINTS = {
@@ -44,7 +45,7 @@ def test_a_port_that_is_none_gets_a_sentence(port: str, tmp_path: Path) -> None:
     assert done.stderr.strip() == f"PORT is '{port}'; it must be a number between 1 and 65535."
 
 
-def test_a_port_in_use_gets_a_sentence(app: App) -> None:
+def test_a_port_in_use_gets_a_sentence(app: App, real_processes: None) -> None:
     done = run(["app.py"], PORT=app.url.rsplit(":", 1)[1], SHELFTALK_HOME=str(app.home))
     assert done.returncode == 1
     assert "cannot be used" in done.stderr and "Traceback" not in done.stderr
@@ -52,7 +53,7 @@ def test_a_port_in_use_gets_a_sentence(app: App) -> None:
 
 def test_another_fault_of_the_system_is_not_called_the_port_s(tmp_path: Path) -> None:
     failing = "import app; app.GuardedBlocks.launch = lambda *_, **__: open('/nowhere/at all'); app.main()"
-    done = run(["-c", failing], PORT="7999", SHELFTALK_HOME=str(tmp_path))
+    done = run(running(failing)[1:], PORT="7999", SHELFTALK_HOME=str(tmp_path))
     assert done.returncode == 1
     assert "cannot be used" not in done.stderr and "/nowhere/at all" in done.stderr
 

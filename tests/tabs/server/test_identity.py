@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import urllib.parse
 from collections.abc import Coroutine, Iterator
@@ -34,6 +33,7 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from tabs.server.gate import LARGEST_BODY, QUESTIONS_A_MINUTE, REFUSED
 from tabs.server.identity import Rate, is_own_host
+from tests.children import running
 from tests.servers.hub import HubServer
 from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
 from tests.tabs.test_app import ENDPOINTS as NAMED
@@ -191,10 +191,9 @@ print(json.dumps([
 
 
 def endpoints(environment: dict[str, str]) -> list[Endpoint]:
-    """Every handler of the page and the API, as the app itself has them (Gradio reads what signs in when it is imported)."""
-    command = [sys.executable, "-c", LIST]
+    """Every handler of the page and the API, as the app itself has them."""
     done = subprocess.run(
-        command, cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True, check=True
+        running(LIST), cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True, check=True
     )
     return [Endpoint(*told) for told in json.loads(done.stdout.splitlines()[-1])]
 
