@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: two workers with a thread each do more than one with two
@@ -20,7 +21,7 @@ from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.files import datasets_dir
 from pipeline.runs.manage import create_run
 from tests import forks
-from tests.tiny import as_an_api_writes, build_model, tiny_settings, train_here, write_catalogue
+from tests.tiny import FEW_ROWS, as_an_api_writes, build_model, tiny_settings, train_here, write_catalogue
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ def made_datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHELFTALK_HOME", str(home))
         catalogue = read_catalogue(write_catalogue(home / "catalogue.json"))
-        plain = build_dataset(catalogue, DatasetSettings(products=4))
-        settings = DatasetSettings(products=4, generator="a test")
+        plain = build_dataset(catalogue, FEW_ROWS)
+        settings = replace(FEW_ROWS, generator="a test")
         written = build_dataset(catalogue, settings, generate=as_an_api_writes)
     return {"plain": plain.folder, "written": written.folder}
 
@@ -105,7 +106,8 @@ MODEL = {"tiny_base", "finished_run", "base", "tuned", "demo"}
 """Fixtures that have a model."""
 
 SLOW = re.compile(
-    r"^(import (torch|subprocess)|from .* import .*\b(launcher|load_run|start_app|train_here|starting)\b)", re.M
+    r"^(import (torch|subprocess)|from transformers|from .* import .*\b(launcher|load_run|start_app|train_here|starting)\b)",
+    re.M,
 )
 """What files import that have a model, or processes of their own."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.dataset.choosing import ChosenProduct
 from pipeline.dataset.examples import Generated, phrase
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.facts.extract import Fact
 from pipeline.facts.patterns import KINDS
 from pipeline.runs.settings import TrainingSettings, preset
@@ -67,6 +68,10 @@ HOSTILE_TITLES = [
     "ﷺ 🪁 ünïcode \u202e",
 ]
 """Titles that try to be a template, a line of the prompt, markup, a path, a command or a token."""
+
+
+FEW_ROWS = DatasetSettings(products=4, general_share=0.05)
+"""Before a training the base is asked every general row: with the usual third of them that is half of a small run's time."""
 
 
 def write_catalogue(path: Path, rows: Iterable[dict[str, Any]] = (*ROWS, *WARTS)) -> Path:

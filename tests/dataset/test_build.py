@@ -24,7 +24,7 @@ from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import PROJECT, datasets_dir, read_json
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, SILENT, UNKNOWN, build_prompt
-from tests.tiny import HOSTILE_TITLES, PHRASING, ROWS, WARTS, row, write_catalogue
+from tests.tiny import FEW_ROWS, HOSTILE_TITLES, PHRASING, ROWS, WARTS, row, write_catalogue
 
 COLUMNS = ["uid", "title", "kind", "question", "prompt", "response", "template"]
 
@@ -78,7 +78,7 @@ def test_records_are_context_instruction_and_response(dataset: Dataset) -> None:
 def test_the_manifest_says_what_went_in_and_what_came_out(dataset: Dataset, catalogue_file: Path) -> None:
     catalogue = read_catalogue(catalogue_file)
     manifest, training = dataset.manifest, dataset.training()
-    assert manifest["fingerprint"] == dataset.folder.name == fingerprint(catalogue, DatasetSettings(products=4))
+    assert manifest["fingerprint"] == dataset.folder.name == fingerprint(catalogue, FEW_ROWS)
     assert manifest["catalogue"]["sha256"] == catalogue.sha256
     assert manifest["catalogue"]["skipped"] == catalogue.skipped_counts()
     assert (manifest["catalogue"]["rows"], manifest["catalogue"]["usable"]) == (14, 8)
@@ -92,7 +92,7 @@ def test_the_manifest_says_what_went_in_and_what_came_out(dataset: Dataset, cata
     assert counts["silent_training"] == sum(r["kind"] == SILENT for r in training) > 0
     of_products = counts["training"] + counts["unknown_training"] + counts["silent_training"]
     assert of_products + counts["general_training"] == len(training)
-    assert counts["general_training"] == round(0.33 * of_products) > 10
+    assert counts["general_training"] == round(FEW_ROWS.general_share * of_products) > 10
 
 
 def test_a_hugging_face_dataset_is_built_from_it(dataset: Dataset) -> None:

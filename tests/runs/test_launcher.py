@@ -21,6 +21,7 @@ from pipeline.runs.folder import has_adapter
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import preset
 from pipeline.runs.status import is_alive, running_run, status
+from pipeline.training.plan.plan import plan_run
 from tests.children import PATIENCE, end, pid, running, wait_for
 from tests.tiny import tiny_settings
 
@@ -45,20 +46,27 @@ def steps(folder: Path) -> list[dict[str, Any]]:
     return [e for e in read_events(folder)[0] if e["type"] == "step"]
 
 
-def test_the_embedded_model_is_trained_in_a_child_and_its_weights_move(dataset: Dataset) -> None:
-    few = {"max_steps": 3, "probes": 1, "questions": 3, "per_device_train_batch_size": 2}
-    folder = create_run(dataset, preset("quick", base_model=EMBEDDED, **few))
+def test_the_embedded_model_is_trained_in_a_child_with_the_planned_memory_and_its_weights_move(
+    dataset: Dataset, real_processes: None
+) -> None:
+    settings = preset("quick", base_model=EMBEDDED, max_steps=2, probes=0, questions=2)
+    planned = plan_run(settings, dataset.training(), gpu=False)
+    folder = create_run(dataset, settings)
     launcher.start(folder)
+    process = psutil.Process(pid(folder))
+    assert process.pid != os.getpid() and process.environ()["WANDB_DISABLED"] == "true"
+    for descriptor in (1, 2):
+        assert os.readlink(f"/proc/{process.pid}/fd/{descriptor}") == str((folder / "train.log").resolve())
     seen = list(launcher.watch(folder))
     assert status(folder).state == "finished", status(folder).message
     assert seen == read_events(folder)[0]
-    assert pid(folder) != os.getpid()
-    assert [e["step"] for e in steps(folder)] == [1, 2, 3]
+    assert [e["step"] for e in steps(folder)] == [1, 2]
+    assert planned.memory_bytes == pytest.approx(seen[-1]["peak_memory_bytes"], rel=0.15)
     weights = load_file(folder / "adapter" / "adapter_model.safetensors")
     moved = [w.abs().max() for name, w in weights.items() if "lora_B" in name]  # LoRA's B begins at zero
     assert len(moved) == 30 * 7 and all(most > 0 for most in moved)
     answers = read_json(folder / "baseline.json")["questions"]
-    assert len(answers) == 3 and all(a["base"]["raw"].strip() for a in answers)
+    assert len(answers) == 2 and all(a["base"]["raw"].strip() for a in answers)
     assert "Smoke answer" in (folder / "train.log").read_text(encoding="utf-8")
 
 
@@ -116,13 +124,3 @@ def test_a_killed_child_failed_and_leaves_no_process(run: Callable[..., Path]) -
     assert status(folder).state == "failed" and "was killed" in status(folder).message
     assert not has_adapter(folder)
     launcher.stop(folder)  # nothing to stop is no error
-
-
-def test_the_child_writes_to_files_and_knows_no_reporter(run: Callable[..., Path], real_processes: None) -> None:
-    folder = run(max_steps=ENDLESS)
-    launcher.start(folder)
-    wait_for(lambda: steps(folder))
-    process = psutil.Process(pid(folder))
-    assert process.environ()["WANDB_DISABLED"] == "true"
-    for descriptor in (1, 2):
-        assert os.readlink(f"/proc/{process.pid}/fd/{descriptor}") == str((folder / "train.log").resolve())

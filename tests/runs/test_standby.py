@@ -34,7 +34,7 @@ def waits(number: int | None) -> bool:
     return bool(number) and psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_run_is_trained_by_the_process_that_waited(dataset: Dataset, tiny_base: Path, real_processes: None) -> None:
+def test_a_run_is_trained_by_the_process_that_waited(dataset: Dataset, tiny_base: Path) -> None:
     launcher.prepare()
     waiting = standby.waiting_pid()
     assert waits(waiting) and standby.waiting_pid() == waiting
@@ -95,7 +95,7 @@ def hears_sigterm(number: int) -> bool:
 
 
 def test_without_enough_memory_it_goes_on_in_smaller_pieces(dataset: Dataset, tiny_base: Path) -> None:
-    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 6}))
+    folder = create_run(dataset, tiny_settings(tiny_base, **FEW | {"max_steps": 4, "per_device_train_batch_size": 4}))
     code = (
         "import sys; from pipeline.training import child, trainers; from tests.training.small_memory import SmallMemory;"
         "SmallMemory.most = 2; trainers.CountingCollator = SmallMemory; sys.exit(child.main())"
@@ -169,7 +169,8 @@ def test_nobody_waits_while_a_run_trains(dataset: Dataset, tiny_base: Path) -> N
 def test_a_run_whose_libraries_come_in_another_order_begins_anew_in_the_same_process(
     dataset: Dataset, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where Unsloth is installed beside a GPU, and this run needs it: it must be imported before Transformers."""
+    """As where Unsloth is installed beside a GPU, and this run needs it: it must be imported before Transformers. Because of
+    `PYTHONPATH` the process that waits is started as anywhere else, and not forked (`tests/forks.py`)."""
     told = {"memory.free": "20000", "name,": "NVIDIA L4, 23034 MiB, 580.1, 8.9"}
     cases = "\n".join(f'*{asked}*) echo "{said}";;' for asked, said in told.items())
     smi = tmp_path / "nvidia-smi"
