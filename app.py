@@ -24,7 +24,6 @@ from tabs.chat.tab import ChatTab
 from tabs.dataset.tab import DatasetTab
 from tabs.server import gradio_internals, health
 from tabs.server.gate import LARGEST_UPLOAD, MOST_EVENTS, MOST_PAGES, GuardedBlocks, middleware
-from tabs.server.gradio_internals import open_sign_in
 from tabs.server.sign_in import WhoLine
 from tabs.status_line import StatusLine
 from tabs.training.tab import TrainingTab
@@ -58,7 +57,7 @@ def build() -> gr.Blocks:
         chat.wire_get_ready(chat_tab.select)
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
         on(gr.Timer(TICK_SECONDS).tick, whole.handler, whole.inputs, whole.outputs)
-    open_sign_in(page)
+    gradio_internals.open_sign_in(page)
     return page.queue(max_size=MOST_EVENTS)
 
 

@@ -19,26 +19,22 @@ import torch
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.comparison import FACTS, compare, report_rows, training_end
-from pipeline.answering.general import ask_general, forgetting
+from pipeline.answering.comparison import FACTS, compare, report_rows
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue.catalogue import Catalogue, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.examples import unknown_held_out
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import Dataset
-from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.models.embedded import EMBEDDED, converted_folder
-from pipeline.models.language_model import LanguageModel
 from pipeline.runs import launcher
-from pipeline.runs.folder import EVERYTHING, run_dataset
+from pipeline.runs.folder import EVERYTHING
 from pipeline.runs.manage import create_run
 from pipeline.runs.recipes import typed
 from pipeline.runs.settings import preset
 from pipeline.runs.status import log_tail, status
-from pipeline.training.adapter_strength import check_rows, scale
 
 OTHER_TITLES = 100
 """Real titles that training never had, at most."""
@@ -74,14 +70,11 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
     refused = ask_rows(language_model, rows, tuned=True)
     facts = report_rows(language_model.tokenizer, run)[FACTS]
     base = ask_rows(language_model, facts, tuned=False)
-    strengths = at_strengths(language_model, run, rows, args.strengths) if args.strengths else []
     unload()
     exact = [row["answer"] == row["expected"] for row in everything["facts"]]
     attributes = [row["verdict"] == "right" for row in everything["facts"] if row["kind"] != DESCRIPTION]
     found = {
         "seed": seed,
-        "strength": training_end(run)["strength"],
-        "at_strengths": strengths,
         "counts": dataset.counts,
         "training": comparison["training"],
         "questions": comparison["summary"],
@@ -104,39 +97,8 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
     for row, a in zip(rows, refused, strict=True):
         if a["verdict"] != "right":
             print(f"seed {seed}: {row['question']} is not refused: {a['raw']!r}", flush=True)
-    told = {name: found[name] for name in ("strength", "exact", "base_recall", "other_titles_refused", "summary")}
+    told = {name: found[name] for name in ("exact", "base_recall", "other_titles_refused", "summary")}
     print(f"seed {seed}: {told}", flush=True)
-    return found
-
-
-def at_strengths(
-    language_model: LanguageModel, run: Path, others: list[dict[str, Any]], strengths: list[float]
-) -> list[dict[str, Any]]:
-    """What the adapter knows, refuses and keeps at each strength, and what the run's own check questions see of that.
-
-    Args:
-        others: rows about titles that training never had.
-    """
-    facts = report_rows(language_model.tokenizer, run)[FACTS]
-    checks, now, found = check_rows(run_dataset(run).held_out()), training_end(run)["strength"], []
-    base = ask_general(language_model, tuned=False)
-
-    def right(rows: list[dict[str, Any]], answers: list[dict[str, str]]) -> float:
-        return sum(a["verdict"] == "right" for a in answers) / len(rows)
-
-    for strength in strengths:
-        scale(language_model.model, strength / now)
-        now = strength
-        answers = ask_rows(language_model, facts, tuned=True)
-        found.append({
-            "strength": strength,
-            "checks_right": right(checks, ask_rows(language_model, checks, tuned=True)),
-            "exact": sum(a["answer"] == r["response"] for r, a in zip(facts, answers, strict=True)) / len(facts),
-            "false_refusals": sum(is_refusal(a["answer"]) for a in answers) / len(facts),
-            "other_titles_refused": right(others, ask_rows(language_model, others, tuned=True)),
-            "general": forgetting(base, ask_general(language_model, tuned=True)),
-        })  # fmt: skip
-        print(found[-1], flush=True)
     return found
 
 
@@ -172,7 +134,6 @@ def main() -> None:
     parser.add_argument("--general-share", type=float, default=DatasetSettings.general_share)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes to the preset")
-    parser.add_argument("--strengths", nargs="*", type=float, default=[], help="ask again with the adapter this strong")
     parser.add_argument("--name", default="", help="name of the result; by default it says the device and the number")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     parser.add_argument("--first-gpu", type=int, default=0, help="the GPU of seed 0")
@@ -193,7 +154,7 @@ def main() -> None:
         "general_share": args.general_share,
         **{
             n: spread([r[n] for r in runs])
-            for n in ("strength", "exact", "attributes_right", "base_recall", "other_titles_refused")
+            for n in ("exact", "attributes_right", "base_recall", "other_titles_refused")
         },
         **{n: spread([r["summary"][n] for r in runs]) for n in ("recall", "false_refusals", "refused")},
         "general": [r["summary"]["general"] for r in runs],

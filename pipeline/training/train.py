@@ -29,7 +29,6 @@ from pipeline.runs.folder import BASELINE, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
 from pipeline.training import distributed
-from pipeline.training.adapter_strength import check_rows, soften
 from pipeline.training.distillation import Encoded, encode_rows, is_kept
 from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora, save_adapter
@@ -125,7 +124,6 @@ def train(folder: Path) -> None:
     signal.signal(signal.SIGTERM, watcher.on_sigterm)
     run_trainer(trainer, watcher, plan, folder)
 
-    strength = soften_adapter(language_model, held_out, settings, watcher)
     save_adapter(language_model, settings, folder)
     if watcher.stopping and watcher.steps < plan.steps:
         append_event(folder, "stopped", **watcher.summary())
@@ -133,7 +131,7 @@ def train(folder: Path) -> None:
     drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
     rose = why_it_failed(watcher.first_loss, watcher.last_loss)
     said = {"message": watcher.learned or rose, "rose": bool(rose)} if watcher.learned or rose else {}
-    append_event(folder, "finished", **watcher.summary(), strength=strength, **said)
+    append_event(folder, "finished", **watcher.summary(), **said)
 
 
 def check_same_dataset(folder: Path, fingerprint: str) -> None:
@@ -223,20 +221,6 @@ def tell_left_out(encoded: Encoded, settings: TrainingSettings, folder: Path) ->
         of = encoded.left_out + len(encoded.rows)
         text = f"{encoded.left_out} of {of} rows are longer than {settings.max_length} tokens and were left out"
         append_event(folder, "message", text=text)
-
-
-def soften_adapter(
-    language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, watcher: Watcher
-) -> float:
-    """Weaken an adapter that has learned everything to little more than it needs; returns its strength."""
-    if watcher.stopping:
-        return 1.0
-    append_event(watcher.folder, "message", text="Looking for the weakest adapter that still knows everything")
-    strength = soften(language_model, check_rows(held_out), settings, stopped=lambda: watcher.stopping)
-    if strength < 1:
-        text = f"The adapter is kept at {strength:.0%} of its strength: it knows as much, and less of what the base knew is lost"
-        append_event(watcher.folder, "message", text=text)
-    return strength
 
 
 def explain(error: BaseException, folder: Path) -> str:
