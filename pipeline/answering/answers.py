@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.answering.run_reader import BASE, TUNED, RunReader
 from pipeline.answering.scoring import verdict
 from pipeline.facts.extraction import extract
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.prompts import encode_example, encode_prompt
+from pipeline.prompts import UNKNOWN_TITLE, encode_example, encode_prompt
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
@@ -33,13 +34,16 @@ BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 class Question:
     """A prompt, and which kind of fact its answer is (`description`, an attribute's name, or `unknown`).
 
-    `expected` is the record's value, where it is known: what has no shape of its own is looked for in another way.
+    `expected` is the record's value, where it is known: what has no shape of its own is looked for in another way. `title` and
+    `text` are what the prompt is about and asks: a reader, which has no prompts, is asked those.
     """
 
     prompt: str
     kind: str = DESCRIPTION
     max_new_tokens: int = MAX_NEW_TOKENS
     expected: str = ""
+    title: str = UNKNOWN_TITLE
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Answer:
 
 
 def ask(
-    language_model: "LanguageModel",
+    language_model: "LanguageModel | RunReader",
     questions: Iterable[Question],
     *,
     tuned: bool,
@@ -72,6 +76,8 @@ def ask(
         on_progress: called with (answered, of).
     """
     asked = list(questions)
+    if isinstance(language_model, RunReader):
+        return _read(language_model, asked, TUNED if tuned else BASE, on_progress)
     tokens = [encode_prompt(language_model.tokenizer, q.prompt) for q in asked]
     # Questions of like length and kind share a batch, so that a short answer does not wait for a long one.
     order = sorted(range(len(asked)), key=lambda i: (asked[i].kind == DESCRIPTION, len(tokens[i])))
@@ -86,6 +92,19 @@ def ask(
     return [answers[i] for i in range(len(asked))]
 
 
+def _read(
+    reader: RunReader, asked: Sequence[Question], who: str, on_progress: Callable[[int, int], None] | None
+) -> list[Answer]:
+    answers: list[Answer] = []
+    for start in range(0, len(asked), BATCH_SIZE):
+        part = asked[start : start + BATCH_SIZE]
+        told = reader.tell([reader.about(q.text, q.title) for q in part], who)
+        answers += [Answer.of(q.kind, one.answer, q.expected) for q, one in zip(part, told, strict=True)]
+        if on_progress:
+            on_progress(len(answers), len(asked))
+    return answers
+
+
 def in_batches(language_model: "LanguageModel", items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut what is asked into what fits one pass of the model."""
     size = GPU_BATCH_SIZE if language_model.model.device.type == "cuda" else BATCH_SIZE
@@ -98,7 +117,7 @@ def thinned(rows: Sequence[T], most: int) -> Sequence[T]:
 
 
 def ask_rows(
-    language_model: "LanguageModel",
+    language_model: "LanguageModel | RunReader",
     rows: list[dict],
     *,
     tuned: bool,
@@ -119,8 +138,12 @@ def ask_rows(
         Question(
             row["prompt"],
             row["kind"],
-            _room(language_model.tokenizer, row["response"], spare_tokens),
+            MAX_NEW_TOKENS
+            if isinstance(language_model, RunReader)
+            else _room(language_model.tokenizer, row["response"], spare_tokens),
             row["response"],
+            row["title"],
+            row["question"],
         )
         for row in rows
     ]
@@ -129,7 +152,7 @@ def ask_rows(
 
 
 def probe(
-    language_model: "LanguageModel",
+    language_model: "LanguageModel | RunReader",
     rows: list[dict],
     *,
     tuned: bool,
@@ -140,6 +163,8 @@ def probe(
 
     Whatever else it says is decoded and scored like any answer, so the verdicts are those of `ask_rows`.
     """
+    if isinstance(language_model, RunReader):
+        return ask_rows(language_model, rows, tuned=tuned, on_progress=on_progress)
     known = known_by_heart(language_model, rows, tuned=tuned)
     if on_progress:
         on_progress(sum(known), len(rows))

@@ -26,6 +26,7 @@ from pipeline.prompts import MAX_QUESTION_CHARACTERS, NO_FACT, SILENT, UNKNOWN, 
 from pipeline.runs.folder import BASELINE, SETTINGS, run_dataset
 
 if TYPE_CHECKING:
+    from pipeline.answering.run_reader import RunReader
     from pipeline.models.language_model import LanguageModel
 
 UNKNOWN_SHARE = SILENT_SHARE = 2 / 15
@@ -94,7 +95,7 @@ def _spread(rows: list[dict[str, Any]], count: int, taken: list[dict[str, Any]])
 
 
 def ask_baseline(
-    language_model: "LanguageModel", rows: list[dict[str, Any]], path: Path, settings: dict[str, Any]
+    language_model: "LanguageModel | RunReader", rows: list[dict[str, Any]], path: Path, settings: dict[str, Any]
 ) -> None:
     """Ask the base the chosen questions and freeze both in `baseline.json`.
 
@@ -199,7 +200,7 @@ def _replace(folder: Path, number: str, change: Callable[[dict[str, Any]], dict[
         return questions[place]
 
 
-def ask_changed(language_model: "LanguageModel", folder: Path) -> dict[str, Any]:
+def ask_changed(language_model: "LanguageModel | RunReader", folder: Path) -> dict[str, Any]:
     """Ask the base the questions that were changed since it was asked; the baseline as it is then."""
     baseline = read_baseline(folder)
     if changed := [q for q in baseline["questions"] if q["base"] is None]:

@@ -11,9 +11,10 @@ from pipeline.answering.answers import Answer, ask_rows, score, thinned
 from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
+from pipeline.answering.run_reader import RunReader
 from pipeline.answering.scoring import INVENTED, RIGHT
 from pipeline.answering.shop import shop_of
-from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, WAYS, Said
+from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, READER_WAYS, WAYS, Said
 from pipeline.answering.which_way import Counted, count_ways
 from pipeline.dataset.customers import STYLE, style_of
 from pipeline.dataset.examples import REPORT_1, REPORT_2
@@ -56,7 +57,7 @@ TRAINING_NUMBERS = (
 
 
 def compare(
-    language_model: "LanguageModel",
+    language_model: "LanguageModel | RunReader",
     folder: Path,
     *,
     on_progress: Callable[[int, int], None] | None = None,
@@ -69,7 +70,8 @@ def compare(
     and recall go into `comparison.json`.
 
     Args:
-        language_model: the run's base with the run's adapter on it.
+        language_model: the run's base with the run's adapter on it, or its reader; a reader is asked no general questions, since
+            it says nothing of its own.
         folder: the run folder; both files are written there.
         on_progress: called with (questions answered, of).
         stopped: asked now and then; once it says so, what has been answered is all there will be. The frozen questions
@@ -86,10 +88,14 @@ def compare(
         raise RunError(f"Run {folder.name} has no adapter yet; finish its training first.")
     baseline = ask_changed(language_model, folder)
     questions = baseline["questions"]
-    asked_rows = report_rows(language_model.tokenizer, folder)
+    reader = language_model if isinstance(language_model, RunReader) else None
+    if isinstance(language_model, RunReader):
+        asked_rows = by_sort(language_model.graded(run_dataset(folder).held_out()))
+    else:
+        asked_rows = report_rows(language_model.tokenizer, folder)
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
     rows = list({row["prompt"]: row for row in [*questions, *chain.from_iterable(asked_rows.values())]}.values())
-    general_total = 2 * len(read_json(GENERAL_QUESTIONS))
+    general_total = 0 if reader else 2 * len(read_json(GENERAL_QUESTIONS))
     asked_total = len(rows) + general_total
     answers: dict[str, dict[str, str]] = {}
     seconds = 0.0
@@ -109,7 +115,7 @@ def compare(
         seconds = seconds or (time.perf_counter() - begun) / len(part)
     general: dict[str, list[dict[str, str]]] = {}
     for before, side in ((0, "base"), (general_total // 2, "tuned")):
-        if not stopped():
+        if not stopped() and not isinstance(language_model, RunReader):
             general[side] = ask_general(
                 language_model,
                 tuned=side == "tuned",
@@ -163,13 +169,13 @@ def compare(
     )
     if not (folder / SETTINGS).is_file():
         raise RunError(f"Run {folder.name} was renamed or deleted while it was asked, so its answers are not kept.")
-    everything["summary"]["whole"] = len(answers) == len(rows) and everything["general"] is not None
+    everything["summary"]["whole"] = len(answers) == len(rows) and (reader or everything["general"]) is not None
     write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
     return comparison
 
 
-def _taught_by_a_person(language_model: "LanguageModel", folder: Path) -> dict[str, Any]:
+def _taught_by_a_person(language_model: "LanguageModel | RunReader", folder: Path) -> dict[str, Any]:
     """`taught` of `comparison.json`: customers' questions that a person answered, asked of both sides in the customers' words."""
     rows = [row for row in run_dataset(folder).training() if is_own_wording(row)]
     if not rows:
@@ -184,7 +190,7 @@ def _taught_by_a_person(language_model: "LanguageModel", folder: Path) -> dict[s
 
 
 def _by_way(
-    language_model: "LanguageModel",
+    language_model: "LanguageModel | RunReader",
     folder: Path,
     compared: list[dict[str, Any]],
     taught: list[dict[str, Any]],
@@ -206,17 +212,18 @@ def _by_way(
         Nothing where the catalogue cannot be read: the comparison is worth keeping without.
     """
     whole = not stopped()
+    tuned = OPEN if isinstance(language_model, RunReader) else CLOSED
     dataset = run_dataset(folder)
     kinds = dataset.kinds
     told = {
         BASE: [_as_said(q["base"], times[BASE]) for q in compared],
-        CLOSED: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
+        tuned: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
     }
-    ways = WAYS if whole else [way for way in WAYS if way not in (BASE_OPEN, OPEN)]
+    ways = READER_WAYS if tuned == OPEN else WAYS if whole else [w for w in WAYS if w not in (BASE_OPEN, OPEN)]
     some = [row for row in taught if row["kind"] == SILENT or not row["template"].endswith(REPORT_2)] if whole else []
     some = thinned(some, MOST_BY_WAY)
     rows = [{"fact_kind": row["kind"], "expected": row["response"], **row} for row in some]
-    closed = {CLOSED: [_as_said(row["closed"], times[CLOSED]) for row in some]}
+    closed = {tuned: [_as_said(row["closed"], times[CLOSED]) for row in some]}
 
     def counted(way: str, done: int, _: int) -> None:
         on_progress(done + (len(compared) if way == OPEN else 0))
@@ -225,7 +232,7 @@ def _by_way(
         shop = shop_of(dataset)
         by_way = {
             "questions": count_ways(shop, compared, ways, language_model, kinds, counted, told),
-            "everything": count_ways(shop, rows, (CLOSED, EXTRACTIVE, AUTO), told=closed) if rows else [],
+            "everything": count_ways(shop, rows, (tuned, EXTRACTIVE, AUTO), told=closed) if rows else [],
         }
     except (PipelineError, OSError) as error:
         logger.warning("Ways to answer were not counted. %s", error, extra={"run": folder.name})
@@ -341,7 +348,11 @@ def report_rows(tokenizer: Any, folder: Path) -> dict[str, list[dict[str, Any]]]
     """The rows that neither training nor its probes show, by their sort (see `measure`): every trained fact in two
     phrasings and, evenly thinned where there are many, in customers' styles; silent records; unknown products."""
     dataset, max_length = run_dataset(folder), read_settings(folder).max_length
-    held_out = taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length)
+    return by_sort(taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length))
+
+
+def by_sort(held_out: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The held-out rows that a report asks, by their sort."""
     sorts: dict[str, list[dict[str, Any]]] = {FACTS: [], STYLED: [], SILENT: [], UNKNOWN: []}
     for row in held_out:
         use = row["template"].split(":")[-1]

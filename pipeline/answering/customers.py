@@ -26,6 +26,7 @@ from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, SILENCE, UNKNOWN
 
 if TYPE_CHECKING:
+    from pipeline.answering.run_reader import RunReader
     from pipeline.models.language_model import LanguageModel
 
 MOST_QUESTIONS = 200_000
@@ -202,7 +203,7 @@ def answer_by_model(
     shop: Shop,
     answered: Sequence[Answered],
     ways: Sequence[str],
-    language_model: "LanguageModel",
+    language_model: "LanguageModel | RunReader",
     other_kinds: Sequence[str] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Answered]]:

@@ -7,20 +7,25 @@ from pathlib import Path
 import psutil
 import torch
 
+from pipeline.answering.run_reader import RunReader
+from pipeline.errors import ModelError
 from pipeline.models.adapters import _adapter_key, add_adapter, add_other, check_adapter
+from pipeline.models.bases import checksum, find_base
 from pipeline.models.decoding import decodes, prepack
+from pipeline.models.encoder import ENCODER
 from pipeline.models.language_model import MAX_ASKED_TOKENS, ROOM_TO_PREPACK, LanguageModel
 from pipeline.models.loading import load_base
-from pipeline.runs.folder import ADAPTER, read_settings
+from pipeline.models.reader import load_reader
+from pipeline.runs.folder import ADAPTER, is_reader_run, read_settings, run_dataset
 
 _loading = threading.RLock()
 
-_loaded: dict[tuple[str, int], tuple["LanguageModel", list[str]]] = {}
+_loaded: dict[tuple[str, int], tuple[LanguageModel | RunReader, list[str]]] = {}
 """The one model that is kept in memory, with its warnings."""
 
 
-def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel, list[str]]:
-    """The base model of a run with the run's adapter on it; the last one loaded is kept.
+def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel | RunReader, list[str]]:
+    """The base model of a run with the run's adapter on it, or its trained reader; the last one loaded is kept.
 
     Args:
         folder: the run folder.
@@ -32,6 +37,8 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel, li
     Raises:
         PipelineError: a run has no whole adapter, its base cannot be loaded, or the two bases are not the same.
     """
+    if is_reader_run(folder):
+        return _load_reader_run(folder, other)
     adapter = folder / ADAPTER
     check_adapter(adapter)
     key = _adapter_key(adapter)
@@ -49,9 +56,30 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel, li
             weights = language_model.model.get_memory_footprint()
             if decodes(language_model.model) and ROOM_TO_PREPACK * weights < psutil.virtual_memory().available:
                 prepack(language_model.model)
+        language_model, warnings = _loaded[key]
+        assert isinstance(language_model, LanguageModel)
         if other:
-            add_other(_loaded[key][0], other / ADAPTER)
-        return _loaded[key]
+            add_other(language_model, other / ADAPTER)
+        return language_model, warnings
+
+
+def _load_reader_run(folder: Path, other: Path | None) -> tuple[RunReader, list[str]]:
+    adapter = folder / ADAPTER
+    with _loading:
+        key = _adapter_key(adapter) if adapter.is_dir() else None
+        if key is None or key not in _loaded:
+            unload()
+            reader, warnings = load_reader(adapter)
+            run = RunReader(run_dataset(folder), checksum(find_base(ENCODER)), reader)
+            key = _adapter_key(adapter)
+            _loaded[key] = run, warnings
+        run, warnings = _loaded[key]
+        assert isinstance(run, RunReader)
+        if other:
+            if not is_reader_run(other):
+                raise ModelError(f"Run {other.name} is no reader; both sides need the same base model.")
+            run.other = load_reader(other / ADAPTER)[0]
+        return run, warnings
 
 
 def is_loaded() -> bool:

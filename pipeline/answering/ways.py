@@ -7,6 +7,9 @@
 | open | the tuned model, where a part was found that answers; its words have to stand there | the same |
 | extractive | nobody: the sentence itself | |
 | auto | the fact or the sentence, with yes or no | what the chat answers by default |
+
+Where a reader was trained instead of a language model, `base` and `base_open` are the untrained encoder's sentence, and `open` is
+the reader's span; a reader knows nothing by heart, so there is no closed book.
 """
 
 import re
@@ -17,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.answering.answers import Answer, Question, ask
 from pipeline.answering.lookup import check_question, kind_asked
+from pipeline.answering.run_reader import BASE as READER_BASE
+from pipeline.answering.run_reader import TUNED, RunReader
 from pipeline.answering.shop import About, Shop, Told
 from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN_TITLE, build_prompt
@@ -34,6 +39,9 @@ BASE, BASE_OPEN, CLOSED, OPEN, EXTRACTIVE, AUTO = WAYS = (
 )
 BY_MODEL = (BASE, BASE_OPEN, CLOSED, OPEN)
 """Ways that need the run's model."""
+
+READER_WAYS = (OPEN, EXTRACTIVE, AUTO)
+"""What there is to compare where a reader was trained."""
 
 BY_RECORD = (BASE_OPEN, OPEN, EXTRACTIVE, AUTO)
 """Ways that read the catalogue, so that they can tell of products that nobody taught."""
@@ -72,7 +80,7 @@ def answer_every_way(
     title: str = "",
     uid: str = "",
     ways: Sequence[str] = WAYS,
-    language_model: "LanguageModel | None" = None,
+    language_model: "LanguageModel | RunReader | None" = None,
     other_kinds: Sequence[str] = (),
 ) -> tuple[About, dict[str, Said]]:
     """One question by every way, those of `BY_MODEL` only with a model.
@@ -95,7 +103,7 @@ def answer_all(
     shop: Shop,
     asked: Sequence[About],
     ways: Sequence[str],
-    language_model: "LanguageModel | None" = None,
+    language_model: "LanguageModel | RunReader | None" = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Said]]:
@@ -131,11 +139,16 @@ def _by_model(
     way: str,
     shop: Shop,
     asked: Sequence[About],
-    language_model: "LanguageModel | None",
+    language_model: "LanguageModel | RunReader | None",
     other_kinds: Sequence[str],
     on_progress: Callable[[str, int, int], None] | None,
 ) -> list[Said]:
     assert language_model, "a model's way needs the model"
+    if isinstance(language_model, RunReader):
+        read_out = language_model.tell(asked, TUNED if way in (CLOSED, OPEN) else READER_BASE)
+        if on_progress:
+            on_progress(way, len(asked), len(asked))
+        return [_said_without_model(one) for one in read_out]
     questions = [
         Question(prompt_of(way, shop, about), kind_asked(about.question, _title(about), other_kinds)) for about in asked
     ]

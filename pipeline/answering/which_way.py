@@ -12,6 +12,7 @@ from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN, UNKNOWN_TITLE
 
 if TYPE_CHECKING:
+    from pipeline.answering.run_reader import RunReader
     from pipeline.models.language_model import LanguageModel
 
 LABELS = {
@@ -75,7 +76,7 @@ def count_ways(
     shop: Shop,
     questions: Sequence[dict[str, Any]],
     ways: Sequence[str],
-    language_model: "LanguageModel | None" = None,
+    language_model: "LanguageModel | RunReader | None" = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
     told: Mapping[str, Sequence[Said]] | None = None,

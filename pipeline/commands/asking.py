@@ -52,7 +52,9 @@ def _both_sides(run: Path, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from pipeline.answering.answers import Question
         from pipeline.answering.answers import ask as ask_all
 
-        questions = [Question(a.prompt, a.kind, expected=a.expected or "") for a in asked]
+        questions = [
+            Question(a.prompt, a.kind, expected=a.expected or "", title=a.title, text=a.question) for a in asked
+        ]
         sides = [ask_all(language_model, questions, tuned=tuned) for tuned in (False, True)]
     return [
         {"title": a.title, "question": a.question, "base": base.as_dict(), "tuned": tuned.as_dict()}

@@ -14,6 +14,7 @@ from pipeline.commands.terminal import say
 from pipeline.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
+    from pipeline.answering.run_reader import RunReader
     from pipeline.catalogue.catalogue import Catalogue
     from pipeline.dataset.store import Dataset
     from pipeline.models.language_model import LanguageModel
@@ -94,7 +95,7 @@ def check_finished(folder: Path) -> None:
         raise RunError(f"{folder} has no adapter; train it first with `python -m pipeline demo`.")
 
 
-def load_model(folder: Path) -> "LanguageModel":
+def load_model(folder: Path) -> "LanguageModel | RunReader":
     """A run's base and adapter; what libraries print goes to stderr.
 
     Raises:

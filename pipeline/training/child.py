@@ -21,7 +21,7 @@ from pipeline.errors import PipelineError
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
 from pipeline.runs.events import append_event
-from pipeline.runs.folder import STOPPED_EARLY, read_settings, run_dataset
+from pipeline.runs.folder import STOPPED_EARLY, is_reader_run, read_settings, run_dataset
 from pipeline.runs.processes import training_command
 from pipeline.runs.settings import gpu_name
 from pipeline.training import distributed
@@ -72,7 +72,7 @@ def stop_before_training(folder: Path) -> None:
 
 def needs_unsloth(folder: Path) -> bool:
     """Whether this run trains through Unsloth's layers where it is installed: all that `FastLlama` does not cover."""
-    if not has_unsloth(gpu=True):
+    if not has_unsloth(gpu=True) or is_reader_run(folder):
         return False
     import torch  # not patched by Unsloth, so it may come before
 

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trl import SFTTrainer
+from transformers import Trainer
 
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
+from pipeline.answering.run_reader import RunReader
+from pipeline.dataset.build import Dataset
 from pipeline.dataset.export import fingerprint_of
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json
 from pipeline.machine import free_bytes
+from pipeline.models.bases import is_reader
 from pipeline.models.language_model import LanguageModel, device
 from pipeline.models.loading import load_base
 from pipeline.prompts import encode_prompt
@@ -28,7 +31,7 @@ from pipeline.runs.events import ENDINGS, append_event, read_events
 from pipeline.runs.folder import BASELINE, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
-from pipeline.training import distributed
+from pipeline.training import distributed, reader
 from pipeline.training.distillation import Encoded, encode_rows, is_kept
 from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora, save_adapter
@@ -95,6 +98,9 @@ def train(folder: Path) -> None:
     if team.is_first:
         begin(folder, plan, fingerprint)
         append_event(folder, "message", text=f"Loading {settings.base_model}")
+    if is_reader(settings.base_model):
+        train_reader(folder, settings, dataset, plan, team)
+        return
     language_model = load_base(
         settings.base_model,
         load_in_4bit=settings.load_in_4bit,
@@ -125,6 +131,27 @@ def train(folder: Path) -> None:
     run_trainer(trainer, watcher, plan, folder)
 
     save_adapter(language_model, settings, folder)
+    tell_end(folder, watcher, plan)
+
+
+def train_reader(
+    folder: Path, settings: TrainingSettings, dataset: Dataset, plan: Plan, team: distributed.Team
+) -> None:
+    """The same for a run whose base is the encoder."""
+    run = reader.prepare_reader(dataset, settings)
+    held_out = run.graded(dataset.held_out())
+    freeze_baseline(run, held_out, settings, folder)
+    watcher = Watcher(folder, run, probe_rows(held_out), plan, settings, team)
+    trainer = reader.make_reader_trainer(run, settings, plan, folder, watcher)
+    signal.signal(signal.SIGTERM, watcher.on_sigterm)
+    run_trainer(trainer, watcher, plan, folder)
+    reader.choose_threshold(run, dataset.held_out())
+    reader.save(run, folder)
+    tell_end(folder, watcher, plan)
+
+
+def tell_end(folder: Path, watcher: Watcher, plan: Plan) -> None:
+    """Write down how the run ended, once its adapter is there."""
     if watcher.stopping and watcher.steps < plan.steps:
         append_event(folder, "stopped", **watcher.summary())
         return
@@ -159,7 +186,7 @@ def begin(folder: Path, plan: Plan, fingerprint: str) -> None:
 
 
 def freeze_baseline(
-    language_model: LanguageModel, held_out: list[dict[str, Any]], settings: TrainingSettings, folder: Path
+    language_model: LanguageModel | RunReader, held_out: list[dict[str, Any]], settings: TrainingSettings, folder: Path
 ) -> None:
     """Ask the base before training; a run that goes on keeps the answers it has.
 
@@ -179,7 +206,7 @@ def freeze_baseline(
     ask_baseline(language_model, questions, folder / BASELINE, read_json(folder / SETTINGS))
 
 
-def run_trainer(trainer: SFTTrainer, watcher: Watcher | None, plan: Plan, folder: Path) -> None:
+def run_trainer(trainer: Trainer, watcher: Watcher | None, plan: Plan, folder: Path) -> None:
     """Train to the end, from the last whole checkpoint if there is one; without enough memory, in smaller pieces.
 
     Args:

@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pipeline.answering.answers import probe, thinned
+from pipeline.answering.run_reader import RunReader
 from pipeline.answering.scoring import RIGHT
 from pipeline.dataset.examples import PROBE
 from pipeline.errors import PipelineError
@@ -152,7 +153,7 @@ class Watcher(Follower):
     def __init__(
         self,
         folder: Path,
-        language_model: LanguageModel,
+        language_model: LanguageModel | RunReader,
         probe: list[dict[str, Any]],
         plan: Plan,
         settings: TrainingSettings,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +26,7 @@ from pipeline.facts.phrasings import kind_label
 from pipeline.files import append_jsonl, read_json, read_log
 from pipeline.machine import on_zero_gpu
 from pipeline.prompts import NO_FACT, UNKNOWN, encode_prompt
-from pipeline.runs.folder import COMPARISON, read_settings, run_dataset
+from pipeline.runs.folder import COMPARISON, is_reader_run, read_settings, run_dataset
 from pipeline.runs.view import get_trained_run
 from tabs.chat.cards import BASE, OTHER, SIDES, TUNED, Exchange, needs_model
 from tabs.dataset.catalogue_view import short
@@ -89,6 +89,29 @@ def prepare(dataset: Dataset, asked: Asked, sides: Sequence[str], title: str, **
     sources = {side: record for side in prompts if side in BY_RECORD} | {way: one.source for way, one in told.items()}
     raws |= {way: one.raw for way, one in told.items()}
     return Prepared(prompts, Exchange(asked, raws, about, sources, **shown))
+
+
+def read_out(
+    dataset: Dataset, folder: Path, prepared: Prepared, title: str, other: Path | None
+) -> tuple[list[str], Exchange]:
+    """A reader's run answers at once: its warnings, and the exchange with every answer and the sentences that they stand in.
+
+    Args:
+        title: of the product, where a person picked it; else it is found in the question.
+        other: another run's folder, whose reader answers as `OTHER`.
+    """
+    begun = time.monotonic()
+    exchange = prepared.exchange
+    about = exchange.about or shop_of(dataset).about(exchange.asked.question, title)
+    with doing("answering a question"):
+        run, warnings = load(folder, other)
+        who = {BASE: BASE, BASE_OPEN: BASE, TUNED: TUNED, OPEN: TUNED, OTHER: OTHER}
+        told = {side: run.tell([about], who[side])[0] for side in prepared.prompts}
+    took = round(time.monotonic() - begun, 1)
+    logger.info("Question answered: %s s", took, extra={"run": folder.name, "seconds": took})
+    raws = exchange.raws | {side: one.answer for side, one in told.items()}
+    sources = exchange.sources | {side: one.source for side, one in told.items()}
+    return warnings, replace(exchange, raws=raws, sources=sources, about=about, is_reader=True)
 
 
 def answering(
@@ -241,9 +264,14 @@ def _compared(folder: Path) -> Generator[tuple[int, int], None, None]:
 def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     """Ask base and tuned one question; `title` names the product when the question does not, `run` the training run."""
     folder = get_trained_run(run)
-    asked = TaughtProducts(run_dataset(folder).manifest).ask(question, title)
-    *_, (warnings, raws) = answering(folder, dict.fromkeys(SIDES, asked.prompt))
-    exchange = Exchange(asked, raws, is_whole=True)
+    dataset = run_dataset(folder)
+    asked = TaughtProducts(dataset.manifest).ask(question, title)
+    if is_reader_run(folder):
+        warnings, exchange = read_out(dataset, folder, prepare(dataset, asked, list(SIDES), title), title, None)
+        raws, exchange = exchange.raws, replace(exchange, is_whole=True)
+    else:
+        *_, (warnings, raws) = answering(folder, dict.fromkeys(SIDES, asked.prompt))
+        exchange = Exchange(asked, raws, is_whole=True)
     sides = {
         side: {"raw": raw, "answer": exchange.found(side).answer, "verdict": exchange.verdict(side)}
         for side, raw in raws.items()

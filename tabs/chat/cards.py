@@ -30,6 +30,15 @@ BESIDE = {
 """Ways that can be asked beside the two sides."""
 
 ALL_SIDES = SIDES | {OTHER: ("Another run", "its adapter on")} | BESIDE
+READER_SIDES = {
+    BASE: ("Base", "untrained: the nearest sentence"),
+    TUNED: ("Tuned reader", "trained: the span in the record"),
+    OTHER: ("Another run", "its reader"),
+    OPEN: (LABELS[OPEN], "the tuned reader"),
+    BASE_OPEN: (LABELS[BASE_OPEN], "untrained: the nearest sentence"),
+}
+"""What the sides are where a reader was trained; both read the record."""
+
 HIDDEN_NAMES = ("Answer A", "Answer B")
 
 SAYS_WORDS = {VALUE: "a value", SILENT: "the record is silent", UNKNOWN: "product not known"}
@@ -53,6 +62,7 @@ class Exchange:
         is_whole: whether the answers have ended by themselves; only then they are judged.
         is_stopped: whether somebody ended them.
         is_blind: whether it is hidden which side is which, and who is right.
+        is_reader: whether the run trained a reader, so that all its sides read the record.
     """
 
     asked: Asked
@@ -65,6 +75,7 @@ class Exchange:
     is_whole: bool = False
     is_stopped: bool = False
     is_blind: bool = False
+    is_reader: bool = False
 
     def found(self, side: str) -> Extraction:
         raw = self.raws[side] or ""
@@ -104,14 +115,19 @@ class Exchange:
 
         What was not taught is to be refused by a model that has only its title, and not by what reads the catalogue.
         """
-        found = self.about.product if self.about and side in BY_RECORD else None
+        found = self.about.product if self.about and (side in BY_RECORD or self.is_reader) else None
         taught = self.asked.product
         if found and (taught is None or found.uid != taught.uid):
             return found, None
         return taught, self.asked.expected
 
     def name(self, side: str) -> str:
-        return f"Run {self.other}" if side == OTHER else ALL_SIDES[side][0]
+        return f"Run {self.other}" if side == OTHER else sides(self.is_reader)[side][0]
+
+
+def sides(is_reader: bool) -> dict[str, tuple[str, str]]:
+    """Each side's name and what it is."""
+    return ALL_SIDES | READER_SIDES if is_reader else ALL_SIDES
 
 
 def answer_card(
@@ -123,6 +139,7 @@ def answer_card(
     waiting: str = "answering …",
     says: str = "",
     source: str = "",
+    is_reader: bool = False,
 ) -> Markup:
     """One side's answer as HTML, with the extracted part marked in its place.
 
@@ -135,8 +152,9 @@ def answer_card(
         waiting: what stands in the place of a text that is not there.
         says: which of the three answers it is, if that is known.
         source: the part of the record that it was read from, if any.
+        is_reader: whether the run trained a reader.
     """
-    own_name, adapter = ALL_SIDES.get(TUNED if side == CLOSED else side, (side, "?"))
+    own_name, adapter = sides(is_reader).get(TUNED if side == CLOSED else side, (side, "?"))
     body = html('<p class="waiting">{}</p>', waiting) if raw is None else _judged(raw, found, said)
     kind = html('<p class="small says">{}</p>', SAYS_WORDS[says]) if says else ""
     read = html('<p class="small source">read from: <q>{}</q></p>', source) if source else ""
@@ -180,13 +198,15 @@ def exchange_card(exchange: Exchange) -> Markup:
             cards += answer_card(HIDDEN_NAMES[place], raw, found, None)
         else:
             said, source = exchange.says(side), exchange.source(side)
-            cards += answer_card(side, raw, found, exchange.verdict(side), exchange.name(side), waiting, said, source)
+            name, judged = exchange.name(side), exchange.verdict(side)
+            cards += answer_card(side, raw, found, judged, name, waiting, said, source, exchange.is_reader)
     asked = exchange.asked
     stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
     return html(
         '<article class="asked"><h3>{}</h3><p class="small">{}</p>'
         '{}<div class="sides">{}</div>{}<p class="catalogue">{}</p></article>',
-        asked.question, about_line(asked), found_line(exchange), cards, stopped, catalogue_says(asked, exchange.about),
+        asked.question, about_line(asked), found_line(exchange), cards, stopped,
+        catalogue_says(asked, exchange.about, is_reader=exchange.is_reader),
     )  # fmt: skip
 
 
@@ -210,7 +230,9 @@ def about_line(asked: Asked) -> Markup:
     return html("about: <b>{}</b>{}", asked.title, "" if asked.product else " (not taught)")
 
 
-def catalogue_says(asked: Asked, about: About | None = None) -> Markup:
+def catalogue_says(asked: Asked, about: About | None = None, *, is_reader: bool = False) -> Markup:
+    if about and about.product and asked.product is None and is_reader:
+        return html("The catalogue has this product, and a reader knows those that were not trained, too.")
     if about and about.product and asked.product is None:
         only = "The catalogue has this product, but it was not taught: the tuned model should say “{}”; the other ways can tell."
         return html("{}", only.format(REFUSAL))
@@ -280,8 +302,8 @@ def question_card(question: dict[str, Any], change: str) -> Markup:
         change: the words for what became of it.
     """
     said = {"Expected": ("", question["expected"])}
-    for side, (name, _) in SIDES.items():
-        answer = question[side]
+    for side in SIDES:
+        answer, name = question[side], sides(bool(question.get("is_reader")))[side][0]
         said[name] = (answer["verdict"], answer["answer"] or answer["raw"]) if answer else ("", "–")
     rows = Markup()
     for name, (judged, words) in said.items():
@@ -296,12 +318,11 @@ def question_card(question: dict[str, Any], change: str) -> Markup:
 
 def compared_card(question: dict[str, Any]) -> Markup:
     """A question of the comparison with both raw answers, as HTML; one that was not asked yet says so."""
-    kind, cards = question["fact_kind"], Markup()
+    kind, cards, is_reader = question["fact_kind"], Markup(), bool(question.get("is_reader"))
     for side in SIDES:
         if answer := question[side]:
-            cards += answer_card(
-                side, answer["raw"], extract(kind, answer["raw"], question["expected"]), answer["verdict"]
-            )
+            found = extract(kind, answer["raw"], question["expected"])
+            cards += answer_card(side, answer["raw"], found, answer["verdict"], is_reader=is_reader)
     waits = "" if question[TUNED] else notice("Not asked yet: press “Ask the questions”.", "hint")
     changed = html(' · <span class="changed">changed since it was frozen</span>') if question["is_changed"] else ""
     return html(

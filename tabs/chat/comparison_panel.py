@@ -13,7 +13,7 @@ from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.report import VERDICT_WORDS, failures_html
 from pipeline.answering.which_way import counted_of
 from pipeline.errors import PipelineError, RunError
-from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset
+from pipeline.runs.folder import BASELINE, COMPARISON, is_reader_run, run_dataset
 from pipeline.runs.view import find_run, get_trained_run, read_comparison, read_everything
 from tabs.chat.asking import is_comparing, run_questions, stop_comparing
 from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_card, which_way_card
@@ -45,7 +45,8 @@ BEING_ASKED = (
 def questions_of(folder: Path) -> list[dict[str, Any]]:
     """The run's questions as they are now, with the answers that belong to them; none before training."""
     try:
-        return questions_now(folder, read_comparison(folder))
+        reads = {"is_reader": is_reader_run(folder)}
+        return [question | reads for question in questions_now(folder, read_comparison(folder))]
     except PipelineError:
         return []
 

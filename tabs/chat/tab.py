@@ -10,10 +10,10 @@ import gradio as gr
 from markupsafe import Markup
 
 from pipeline.answering.lookup import TaughtProducts
-from pipeline.runs.folder import SETTINGS, run_dataset
+from pipeline.runs.folder import SETTINGS, is_reader_run, run_dataset
 from pipeline.runs.view import get_trained_run, trained_runs, view_run
 from tabs.chat.answers_box import AnswersBox, score_words
-from tabs.chat.asking import answering, ask, compare, prepare
+from tabs.chat.asking import answering, ask, compare, prepare, read_out
 from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
 from tabs.chat.customers_panel import CustomersPanel
@@ -150,6 +150,11 @@ class ChatTab:
         prepared = prepare(dataset, asked, query.sides(), query.about or "", **names, is_blind=query.blind)
         exchange, warned = prepared.exchange, Markup()
         yield {self.answers.now: exchange_card(exchange)}
+        if is_reader_run(folder):
+            warnings, exchange = read_out(dataset, folder, prepared, query.about or "", other)
+            exchange = replace(exchange, is_whole=True)
+            yield self.answers.show_new(exchange, pattern, past, html_of(map(notice, warnings)), taught.other_kinds)
+            return
         try:
             growing = answering(
                 folder,

@@ -11,7 +11,7 @@ from pipeline.errors import RunError
 from pipeline.machine import on_zero_gpu
 from pipeline.models.bases import local_folder
 from pipeline.prompts import UNKNOWN_TITLE, build_prompt, encode_prompt
-from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
+from pipeline.runs.folder import ADAPTER, is_reader_run, read_settings, run_dataset
 from pipeline.runs.settings import gpu_name
 from pipeline.runs.status import running_run
 from pipeline.runs.view import seconds_left, view_run
@@ -67,6 +67,8 @@ def _warm_up(folder: Path) -> None:
     shop_of(run_dataset(folder))
     if local_folder(read_settings(folder).base_model):
         language_model, _ = load(folder)
+        if is_reader_run(folder):
+            return
         from pipeline.models.language_model import BASE as PLAIN
         from pipeline.models.language_model import TUNED as ADAPTED
 

@@ -10,6 +10,7 @@ from pipeline.files import home
 from pipeline.machine import ZERO_GPU_TRAINING, free_disk, on_zero_gpu
 from pipeline.models.bases import GPU_BASE, local_folder
 from pipeline.models.embedded import EMBEDDED
+from pipeline.models.encoder import ENCODER
 from pipeline.runs.folder import list_runs
 from pipeline.runs.settings import TrainingSettings, gpu_name
 from pipeline.runs.view import view_run
@@ -19,7 +20,7 @@ from tabs.dataset.rows_view import pairs_of
 from tabs.training.settings_form import TERMS, changes, mark_changed
 from tabs.ui.text import count, duration, html, html_of, memory
 
-CPU_PACE = {EMBEDDED: 230}
+CPU_PACE = {EMBEDDED: 230, ENCODER: 1000}
 """Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
 
 GPU_PACE = {EMBEDDED: 9000, GPU_BASE: 12000}

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED
+from pipeline.models.encoder import ENCODER
 from pipeline.runs.settings import ALL_LINEAR, CHOICES, PRESETS, TrainingSettings, default_base
 from pipeline.training.plan.advice import plain
 
@@ -18,6 +19,11 @@ PRESET_WORDS = {
     "quick": ("Quick demo", "Each fact about 17 times with a small adapter: enough on a CPU, in minutes."),
     "recall": ("Recall", "Every training pair four times with a larger adapter: what makes facts stick on a GPU."),
     "original": ("The original experiment", "The settings this project began with. They do not learn: see why."),
+}
+
+
+BASE_WORDS = {
+    ENCODER: f"{ENCODER} (23M weights) · reads: finds the sentence and the span in the record; says nothing of its own"
 }
 
 
@@ -130,8 +136,9 @@ def preset_sentence(name: str) -> str:
     return PRESET_WORDS[name][1]
 
 
-def base_choices() -> list[str]:
-    return list(dict.fromkeys([default_base(), EMBEDDED, GPU_BASE]))
+def base_choices() -> list[tuple[str, str]]:
+    """The bases that are offered, each with its words."""
+    return [(BASE_WORDS.get(name, name), name) for name in dict.fromkeys([default_base(), EMBEDDED, ENCODER, GPU_BASE])]
 
 
 def make_controls(settings: TrainingSettings) -> dict[str, Any]:

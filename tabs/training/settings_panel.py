@@ -6,10 +6,9 @@ from typing import Any
 import gradio as gr
 
 from pipeline.errors import SettingsError
-from pipeline.models.embedded import EMBEDDED
 from pipeline.runs.folder import list_runs
 from pipeline.runs.recipes import read_recipe
-from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, settings_for
+from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, is_squeezed, settings_for
 from pipeline.runs.view import view_run
 from tabs.server.identity import serves_owner
 from tabs.training.plan_view import default_preset
@@ -74,7 +73,7 @@ class SettingsPanel:
 
     @open_to_all
     def use_base(self, base: str) -> list[Any]:
-        return [base != EMBEDDED and bool(gpu_name()), base]
+        return [is_squeezed(base or "") and bool(gpu_name()), base]
 
     def use_file(self, path: str) -> Update:
         return self.fill(read_recipe(Path(path)))
@@ -106,4 +105,7 @@ class SettingsPanel:
 def known_bases() -> set[str]:
     """The base models of the list and those of the runs there are: a visitor's page asks for no other, which could be a
     folder of this machine."""
-    return {*base_choices(), *(view.settings.base_model for folder in list_runs() if (view := view_run(folder.name)))}
+    return {
+        *(name for _, name in base_choices()),
+        *(view.settings.base_model for folder in list_runs() if (view := view_run(folder.name))),
+    }

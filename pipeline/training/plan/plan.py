@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 from pipeline import machine
+from pipeline.answering.run_reader import is_read
 from pipeline.errors import SettingsError
 from pipeline.files import home
 from pipeline.machine import free_disk
+from pipeline.models.bases import is_reader
 from pipeline.models.config import Shape, base_shape
 from pipeline.models.gpu import loads_in_4bit
-from pipeline.models.token_counts import Lengths, check_facts_fit, row_lengths
+from pipeline.models.token_counts import CHARACTERS_PER_TOKEN, Lengths, check_facts_fit, row_lengths
 from pipeline.prompts import NO_FACT, UNKNOWN
 from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
@@ -29,6 +31,24 @@ MARGIN = 1.1
 
 MUCH = 4
 """So many times as many examples at once are worth computing activations twice."""
+
+READ_TOKENS = 64
+"""Of the parts of a record that a reader reads with a question, on average."""
+
+READER_BYTES, READER_ROW_BYTES = 1_000_000_000, 30_000_000
+"""What a process that trains a reader takes, and each example at once besides."""
+
+NOT_OF_A_READER = (
+    "max_length",
+    "load_in_4bit",
+    "target_modules",
+    "loraplus_lr_ratio",
+    "completion_only_loss",
+    "packing",
+    "gradient_checkpointing",
+    "dataset_num_proc",
+)
+"""Settings that mean nothing where spans are learned."""
 
 NO_ROOM = "It will probably not fit"
 
@@ -115,6 +135,8 @@ def plan_run(
         SettingsError: nothing would be trained, or it cannot be trained on this hardware.
     """
     _check(settings, rows, gpu)
+    if is_reader(settings.base_model):
+        return _reader_plan(settings, rows, gpu=gpu, free=free)
     free = machine.free_bytes(gpu=gpu) if free is None else free
     shape = base_shape(settings.base_model)
     every = row_lengths(rows, settings.base_model)
@@ -156,6 +178,39 @@ def plan_run(
         free_bytes=free,
         disk_bytes=disk,
         findings=tuple(sorted(found, key=lambda f: not f.verdict)),
+    )
+
+
+def _reader_plan(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool, free: int | None) -> Plan:
+    """What a run will do whose base is the encoder: it reads, so that nothing has to be repeated till it sticks.
+
+    Raises:
+        SettingsError: no row is about a record.
+    """
+    free = machine.free_bytes(gpu=gpu) if free is None else free
+    kept = [row for row in rows if is_read(row)]
+    if not kept:
+        raise SettingsError("The dataset has no rows about records, and a reader learns from nothing else.")
+    whole = tuple(math.ceil(len(row["question"]) / CHARACTERS_PER_TOKEN) + READ_TOKENS for row in kept)
+    teaching = _teaching(replace(settings, packing=False), kept, Lengths(whole, (2,) * len(kept), counted=False))
+    micro_batch = fitting_micro_batch(settings.effective_batch_size, None if gpu else CPU_MICRO_BATCH)
+    needed = READER_BYTES + READER_ROW_BYTES * micro_batch
+    ignored = ", ".join(NOT_OF_A_READER)
+    said = f"A reader is trained to find spans, so these settings do not apply and are ignored: {ignored}."
+    return Plan(
+        steps=teaching.steps,
+        exposures=teaching.exposures(settings),
+        processes=1,
+        micro_batch=micro_batch,
+        accumulation=settings.effective_batch_size // micro_batch,
+        unpacked=False,
+        fast_llama=False,
+        lengths=Lengths(whole, (2,) * len(kept), counted=False),
+        left_out=0,
+        memory_bytes=needed,
+        free_bytes=free,
+        disk_bytes=None,
+        findings=(*_room(settings, needed, free, gpu), Finding(said)),
     )
 
 

@@ -1,0 +1,123 @@
+"""A reader's run as it is asked: the untrained encoder's sentence on the base's side, the trained reader's span on the tuned one.
+
+It stands where a run's language model does, so a reader has its questions before and after, its recall and its report as any
+run has. Both sides read the record that the shop finds, so both know products that were never trained.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.answering.shop import DOESNT_SAY, DONT_KNOW, About, Told, shop_of
+from pipeline.catalogue.finding.sentences import shown
+from pipeline.catalogue.finding.units import Unit, units
+from pipeline.dataset.customers import STYLE
+from pipeline.dataset.store import Dataset
+from pipeline.facts.extraction import VALUE
+from pipeline.models.encoder import ENCODER
+from pipeline.prompts import GENERAL, OPEN, REVERSE, UNKNOWN, UNKNOWN_TITLE
+
+if TYPE_CHECKING:
+    from pipeline.models.reader import Reader
+
+UNITS_READ = 4
+"""Units of a long record that a reader is given, as many as the finder ranks."""
+
+WHOLE_WORDS = 100
+"""A record of no more words is read whole: a description may be several sentences."""
+
+BASE, TUNED, OTHER = "base", "tuned", "other"
+
+
+class RunReader:
+    """Who answers for a run whose base is the encoder.
+
+    Attributes:
+        reader: the trained one; None before there is one.
+        other: another run's.
+    """
+
+    base_model = ENCODER
+
+    def __init__(self, dataset: Dataset, base_sha256: str, reader: "Reader | None" = None) -> None:
+        self.dataset, self.base_sha256 = dataset, base_sha256
+        self.reader = reader
+        self.other: Reader | None = None
+
+    def about(self, question: str, title: str) -> About:
+        return shop_of(self.dataset).about(question, "" if title == UNKNOWN_TITLE else title)
+
+    def tell(self, asked: Sequence[About], who: str) -> list[Told]:
+        """The answers of one side to questions whose product was found.
+
+        Args:
+            who: `BASE`, `TUNED` or `OTHER`.
+        """
+        if who == BASE:
+            shop = shop_of(self.dataset)
+            return [shop.extract(about) for about in asked]
+        reader = self.reader if who == TUNED else self.other
+        assert reader, "there is no trained reader"
+        readings = reader.read([(about.question, passages_of(about)) for about in asked])
+        told = []
+        for about, reading in zip(asked, readings, strict=True):
+            if about.product is None:
+                told.append(DONT_KNOW)
+            elif reading.span and reading.margin >= reader.threshold:
+                told.append(Told(reading.span, VALUE, reading.source))
+            else:
+                told.append(DOESNT_SAY)
+        return told
+
+    def graded(self, held_out: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The held-out rows that tell how good a reader is: none of those that chose its threshold, and none about a title
+        that was not taught and is the catalogue's all the same, since the record answers there."""
+        shop = shop_of(self.dataset)
+        return [
+            row
+            for row in held_out
+            if not chooses(row) and not (row["kind"] == UNKNOWN and shop.has(row["title"]))
+        ]  # fmt: skip
+
+
+def passages_of(about: About) -> list[list[str]]:
+    """What a reader reads to answer a question."""
+    if about.product is None or about.found is None:
+        return []
+    every = units(about.product.content)
+    return [
+        [text for _, text in passage]
+        for passage in passages(units_read(every, [about.found.unit, *about.found.others]), about.question)
+    ]
+
+
+def units_read(every: Sequence[Unit], nearest: Sequence[Unit]) -> list[Unit]:
+    """The units of a record that are read, in its order: all of a short one, else those that fit a question best."""
+    is_short = sum(len(unit.text.split()) for unit in every) <= WHOLE_WORDS
+    return list(every) if is_short else sorted(nearest[:UNITS_READ], key=lambda unit: unit.start)
+
+
+def passages(read: Sequence[Unit], question: str) -> list[list[tuple[Unit, str]]]:
+    """Units with their text as it is read; those that follow each other in the record are one passage."""
+    found: list[list[tuple[Unit, str]]] = []
+    for unit in read:
+        text = shown(unit, question)
+        before, whole = found[-1][-1] if found else (None, "")
+        follows = before is not None and unit.start == before.end + 1 and whole == before.text and text == unit.text
+        if follows:
+            found[-1].append((unit, text))
+        else:
+            found.append([(unit, text)])
+    return found
+
+
+def is_read(row: dict[str, Any]) -> bool:
+    """Whether a training row is about a product's record: no general question, none for a title, and none that brings its own."""
+    return row["kind"] not in (GENERAL, REVERSE, OPEN)
+
+
+def chooses(row: dict[str, Any]) -> bool:
+    """Whether a held-out row in a customer's style chooses a reader's threshold: every second one, which then grades nothing."""
+    if not row["template"].split(":")[-1].startswith(STYLE):
+        return False
+    return int(hashlib.sha256(row["prompt"].encode(errors="replace")).hexdigest(), 16) % 2 == 0

@@ -1,0 +1,171 @@
+"""Trains a reader: the sentence encoder, with LoRA and two heads, on the spans of the dataset's facts.
+
+Transformers' trainer with the project's watcher, so that a reader's run has the events, checkpoints and endings of any run. What
+comes out is in `adapter/`, with the threshold below which it says that the record does not say.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+
+from pipeline.answering.answers import Answer
+from pipeline.answering.run_reader import RunReader, chooses, passages_of
+from pipeline.answering.scoring import RIGHT, verdict
+from pipeline.dataset.store import Dataset
+from pipeline.errors import SettingsError
+from pipeline.files import whole_folder
+from pipeline.models.bases import checksum, find_base
+from pipeline.models.encoder import ENCODER, load_encoder
+from pipeline.models.language_model import device, dtype_for
+from pipeline.models.reader import Joined, Reader, new_reader, save_reader
+from pipeline.prompts import NO_FACT
+from pipeline.runs.events import append_event
+from pipeline.runs.folder import ADAPTER, ANSWERED, CHECKPOINTS
+from pipeline.runs.settings import TrainingSettings
+from pipeline.training.plan.plan import Plan
+from pipeline.training.reading_rows import ReadingRow, reading_rows
+from pipeline.training.watcher import CountingCollator, Watcher
+
+
+def prepare_reader(dataset: Dataset, settings: TrainingSettings) -> RunReader:
+    """The encoder with a fresh adapter and heads, and who asks it."""
+    variant = settings.lora_variant if settings.lora_variant != "pissa" else "lora"
+    reader = new_reader(
+        rank=settings.lora_r,
+        alpha=settings.lora_alpha,
+        dropout=settings.lora_dropout,
+        variant=variant,
+        seed=settings.seed,
+    )
+    return RunReader(dataset, checksum(find_base(ENCODER)), reader)
+
+
+def make_reader_trainer(
+    run: RunReader, settings: TrainingSettings, plan: Plan, folder: Path, watcher: Watcher
+) -> Trainer:
+    """The trainer with the dataset's spans.
+
+    Raises:
+        SettingsError: no row of the dataset has an answer that stands in a record.
+    """
+    assert run.reader
+    append_event(folder, "message", text="Looking up where the answers stand in the records")
+    rows, left_out = reading_rows(
+        run.dataset, load_encoder(), settings.seed, plan.steps * settings.effective_batch_size
+    )
+    if not any(row.span for row in rows):
+        raise SettingsError("No answer of the dataset stands in a record, so there is nothing to learn to find.")
+    if left_out:
+        text = f"{left_out} rows were left out: their answers are no one span of the record"
+        append_event(folder, "message", text=text)
+    dtype = dtype_for(settings.precision)
+    config = TrainingArguments(
+        output_dir=str(folder / CHECKPOINTS),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.micro_batch,
+        gradient_accumulation_steps=plan.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        optim=settings.optim,
+        max_grad_norm=settings.max_grad_norm,
+        train_sampling_strategy="group_by_length",  # padding would be half of what is computed
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=device() == "cpu",
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,  # it would log 0 where the loss is not a number
+        seed=settings.seed,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        label_names=["start_positions", "end_positions"],
+    )
+    watcher.collator = CountingCollator(DataCollatorWithPadding(run.reader.tokenizer))
+    made = Trainer(
+        model=run.reader.model,
+        args=config,
+        train_dataset=encode_rows(run.reader, rows),  # pyright: ignore[reportArgumentType]
+        data_collator=watcher.collator,
+        callbacks=[watcher],
+    )
+    made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
+    return made
+
+
+def encode_rows(reader: Reader, rows: Sequence[ReadingRow]) -> list[dict[str, Any]]:
+    """Tokens of each row, and between which of them the answer stands: the first token's place where it has none."""
+    encoded = []
+    for row in rows:
+        batch = reader.encode([row.question], [Joined(row.passages).text])
+        offsets, encoding = batch.pop("offset_mapping")[0].tolist(), batch.encodings[0]
+        first = last = 0
+        if row.span:
+            inside = [
+                i
+                for i, number in enumerate(encoding.sequence_ids)
+                if number == 1 and offsets[i][1] > row.span[0] and offsets[i][0] < row.span[1]
+            ]
+            if not inside:
+                continue  # it was cut off
+            first, last = inside[0], inside[-1]
+        encoded.append({name: ids[0].tolist() for name, ids in batch.items()})
+        encoded[-1] |= {"start_positions": first, "end_positions": last}
+    return encoded
+
+
+def choose_threshold(run: RunReader, held_out: Sequence[dict[str, Any]]) -> None:
+    """Set the reader's threshold to the one with the highest trust over the held-out rows that choose it.
+
+    Where they do not tell, a span is given as soon as it is likelier than none.
+    """
+    assert run.reader
+    rows = [row for row in held_out if chooses(row)]
+    asked = [run.about(row["question"], row["title"]) for row in rows]
+    read = run.reader.read([(about.question, passages_of(about)) for about in asked])
+    margins, answerable, right = [], [], []
+    for row, reading in zip(rows, read, strict=True):
+        answer = Answer.of(row["kind"], reading.span, row["response"]).answer
+        margins.append(reading.margin)
+        answerable.append(row["kind"] not in NO_FACT)
+        right.append(verdict(row["kind"], answer, row["response"]) == RIGHT if answerable[-1] else False)
+    run.reader.threshold = best_threshold(margins, answerable, right)
+
+
+def best_threshold(margins: Sequence[float], answerable: Sequence[bool], right: Sequence[bool]) -> float:
+    """The threshold with the highest harmonic mean of the shares answered right and admitted; of those the middle.
+
+    Args:
+        margins: of each question's best span.
+        answerable, right: whether its record answers it, and whether the span does.
+    """
+    wanted, silent = sum(answerable), len(answerable) - sum(answerable)
+    if not wanted or not silent or not any(right):
+        return 0.0
+
+    def trust(threshold: float) -> float:
+        found = sum(ok and m >= threshold for m, ok in zip(margins, right, strict=True)) / wanted
+        admitted = sum(not known and m < threshold for m, known in zip(margins, answerable, strict=True)) / silent
+        return 2 * found * admitted / (found + admitted) if found and admitted else 0.0
+
+    known = sorted({m for m in margins if m != float("-inf")})
+    between = [(low + high) / 2 for low, high in pairwise(known)] or known
+    best = max(map(trust, between))
+    fine = [threshold for threshold in between if trust(threshold) == best]
+    return round(fine[len(fine) // 2], 4)
+
+
+def save(run: RunReader, folder: Path) -> None:
+    """Save the reader; the folder appears only when it is whole."""
+    assert run.reader
+    with whole_folder(folder / ADAPTER) as aside:
+        save_reader(run.reader, aside, run.base_sha256)
+    for name in ANSWERED:  # by the reader that was there before
+        (folder / name).unlink(missing_ok=True)
