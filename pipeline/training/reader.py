@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
-from pipeline.answering.answers import Answer
+from pipeline.answering.answers import Answer, thinned
 from pipeline.answering.run_reader import RunReader, chooses, passages_of
 from pipeline.answering.scoring import RIGHT, verdict
 from pipeline.dataset.store import Dataset
@@ -29,6 +29,9 @@ from pipeline.runs.settings import TrainingSettings
 from pipeline.training.plan.plan import Plan
 from pipeline.training.reading_rows import ReadingRow, reading_rows
 from pipeline.training.watcher import CountingCollator, Watcher
+
+CHOOSING = 200
+"""Questions that choose the threshold, at most: to find what each is about takes longer than to read it."""
 
 
 def prepare_reader(dataset: Dataset, settings: TrainingSettings) -> RunReader:
@@ -127,7 +130,7 @@ def choose_threshold(run: RunReader, held_out: Sequence[dict[str, Any]]) -> None
     Where they do not tell, a span is given as soon as it is likelier than none.
     """
     assert run.reader
-    rows = [row for row in held_out if chooses(row)]
+    rows = thinned([row for row in held_out if chooses(row)], CHOOSING)
     asked = [run.about(row["question"], row["title"]) for row in rows]
     read = run.reader.read([(about.question, passages_of(about)) for about in asked])
     margins, answerable, right = [], [], []
