@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.customers_scorer import harmonic, is_right, worth
 from pipeline.answering.shop import Shop
-from pipeline.answering.ways import AUTO, BY_MODEL, WAYS, answer_all
+from pipeline.answering.ways import AUTO, BASE_OPEN, BY_MODEL, OPEN, WAYS, answer_all
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.catalogue.finding.sentences import Found, SentenceFinder, shown
 from pipeline.models.encoder import encoder_or_none
@@ -70,6 +70,15 @@ def judged(shop: Shop, questions: Sequence[dict[str, Any]], run: Path | None) ->
             some = [i for i, q in enumerate(questions) if q.get("uid") and half in halves_of(q["uid"])]
             if some:
                 results[f"{way}, {half}"] = worth([questions[i] for i in some], [mine[i] for i in some])
+    if run:
+        seen = {row["uid"] for row in run_dataset(run).training()}
+        new = [i for i, q in enumerate(questions) if q.get("uid") and q["uid"] not in seen]
+        for way in (BASE_OPEN, OPEN):
+            mine = [answers[i][way].as_dict() for i in new]
+            results[f"{way}, products in no row of training"] = worth([questions[i] for i in new], mine) if new else {}
+        values = [a[OPEN] for a in answers if a[OPEN].says == "value"]
+        own = sum(said.answer.casefold().strip(" .") in said.raw.casefold() for said in values)
+        results["values of the open book that the model itself said"] = [own, len(values)]
     named = [(q, about) for q, about in zip(questions, asked, strict=True) if not q.get("title") and "about" in q]
     if named:
         right = [(about.product.title if about.product else None) == q["about"] for q, about in named]
