@@ -67,7 +67,7 @@ class Reader:
     """A loaded reader; several threads may ask it, one at a time is answered.
 
     Attributes:
-        threshold: the margin from which on a span is given as the answer.
+        threshold: how sure it has to be (`run_reader.sureness`) to give a span as the answer.
     """
 
     def __init__(self, model: Any, tokenizer: Any, threshold: float = 0.0) -> None:
@@ -81,9 +81,13 @@ class Reader:
             return_offsets_mapping=True, split_special_tokens=True, return_tensors="pt",
         )  # fmt: skip
 
-    def read(self, asked: Sequence[tuple[str, Passages]]) -> list[Reading]:
-        """The best span of each question in what is read with it, whether or not it is above the threshold."""
-        joined = [Joined(passages) for _, passages in asked]
+    def read(self, asked: Sequence[tuple[str, Passages, str]]) -> list[Reading]:
+        """The best span of each question in what is read with it, whether or not it is above the threshold.
+
+        Args:
+            asked: questions, each with what is read and the sentence of that in which the span has to begin.
+        """
+        joined = [Joined(passages, first) for _, passages, first in asked]
         order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]) + len(joined[i].text))
         found: dict[int, Reading] = {}
         for start in range(0, len(order), BATCH):
@@ -103,9 +107,13 @@ class Reader:
 
 
 class Joined:
-    """Passages as they are read: one text, with the places of each passage and of each sentence in it."""
+    """Passages as they are read: one text, with the places of each passage and of each sentence in it.
 
-    def __init__(self, passages: Passages) -> None:
+    Attributes:
+        first: the place of the sentence in which a span has to begin.
+    """
+
+    def __init__(self, passages: Passages, first: str = "") -> None:
         self.text = " ".join(sentence for passage in passages for sentence in passage)
         self.passages: list[tuple[int, int]] = []
         self.sentences: list[tuple[int, int]] = []
@@ -116,6 +124,8 @@ class Joined:
                 self.sentences.append((at, at + len(sentence)))
                 at += len(sentence) + 1
             self.passages.append((begin, at - 1))
+        place = max(self.text.find(first), 0)
+        self.first = (place, place + len(first))
 
     def source(self, begin: int, end: int) -> str:
         """The sentences that a span stands in."""
@@ -132,6 +142,9 @@ def _best(joined: Joined, starts: np.ndarray, ends: np.ndarray, offsets: np.ndar
             continue
         sums = starts[tokens][:, None] + ends[tokens][None, :]
         allowed = np.triu(np.ones_like(sums, bool)) & ~np.triu(np.ones_like(sums, bool), MAX_SPAN)
+        allowed &= ((offsets[tokens, 0] >= joined.first[0]) & (offsets[tokens, 0] < joined.first[1]))[:, None]
+        if not allowed.any():
+            continue
         first, last = np.unravel_index(np.where(allowed, sums, -np.inf).argmax(), sums.shape)
         margin = float(sums[first, last] - starts[0] - ends[0])
         if margin > best.margin:

@@ -13,7 +13,7 @@ import torch
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
 from pipeline.answering.answers import Answer, thinned
-from pipeline.answering.run_reader import RunReader, chooses, passages_of
+from pipeline.answering.run_reader import RunReader, chooses, sureness, to_read
 from pipeline.answering.scoring import RIGHT, verdict
 from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
@@ -132,21 +132,21 @@ def choose_threshold(run: RunReader, held_out: Sequence[dict[str, Any]]) -> None
     assert run.reader
     rows = thinned([row for row in held_out if chooses(row)], CHOOSING)
     asked = [run.about(row["question"], row["title"]) for row in rows]
-    read = run.reader.read([(about.question, passages_of(about)) for about in asked])
-    margins, answerable, right = [], [], []
-    for row, reading in zip(rows, read, strict=True):
+    read = run.reader.read([to_read(about) for about in asked])
+    sure, answerable, right = [], [], []
+    for row, about, reading in zip(rows, asked, read, strict=True):
         answer = Answer.of(row["kind"], reading.span, row["response"]).answer
-        margins.append(reading.margin)
+        sure.append(sureness(about, reading.margin))
         answerable.append(row["kind"] not in NO_FACT)
         right.append(verdict(row["kind"], answer, row["response"]) == RIGHT if answerable[-1] else False)
-    run.reader.threshold = best_threshold(margins, answerable, right)
+    run.reader.threshold = best_threshold(sure, answerable, right)
 
 
-def best_threshold(margins: Sequence[float], answerable: Sequence[bool], right: Sequence[bool]) -> float:
+def best_threshold(sure: Sequence[float], answerable: Sequence[bool], right: Sequence[bool]) -> float:
     """The threshold with the highest harmonic mean of the shares answered right and admitted; of those the middle.
 
     Args:
-        margins: of each question's best span.
+        sure: how sure each question's best span is.
         answerable, right: whether its record answers it, and whether the span does.
     """
     wanted, silent = sum(answerable), len(answerable) - sum(answerable)
@@ -154,11 +154,11 @@ def best_threshold(margins: Sequence[float], answerable: Sequence[bool], right: 
         return 0.0
 
     def trust(threshold: float) -> float:
-        found = sum(ok and m >= threshold for m, ok in zip(margins, right, strict=True)) / wanted
-        admitted = sum(not known and m < threshold for m, known in zip(margins, answerable, strict=True)) / silent
+        found = sum(ok and m >= threshold for m, ok in zip(sure, right, strict=True)) / wanted
+        admitted = sum(not known and m < threshold for m, known in zip(sure, answerable, strict=True)) / silent
         return 2 * found * admitted / (found + admitted) if found and admitted else 0.0
 
-    known = sorted({m for m in margins if m != float("-inf")})
+    known = sorted({m for m in sure if m != float("-inf")})
     between = [(low + high) / 2 for low, high in pairwise(known)] or known
     best = max(map(trust, between))
     fine = [threshold for threshold in between if trust(threshold) == best]

@@ -186,7 +186,7 @@ def test_hostile_text_is_read_as_text(trained: Path) -> None:
     assert isinstance(run, RunReader) and run.reader
     nasty = [*HOSTILE_TITLES, "[CLS] [SEP] [MASK]", "é" * 5000, "", "   ", "👍" * 300]
     for text in nasty:
-        for reading in run.reader.read([(text, [[text]]), ("what is it?", [[text, text]]), (text, [])]):
+        for reading in run.reader.read([(text, [[text]], text), ("what is it?", [[text, text]], text), (text, [], "")]):
             assert reading.span in " ".join([text, text])
     assert run.tell([run.about("\ud800 [SEP]", "")], TUNED)[0].answer == REFUSAL
 
