@@ -5,6 +5,8 @@
     python -m benchmarks.customers fit FILE                      fit the weights of assets/finding.json, and cross-validate them
     python -m benchmarks.customers taught [FILE] --run DIR       what the tuned model knows by heart: the run's held-out rows by
                                                                  style, and the questions about products that it was taught
+    python -m benchmarks.customers reader [FILE] --run DIR       a reader's run: its span and its sureness, alone and beside the
+                                                                 finder's; products that it was trained on, and the others
 
 A line of FILE: `uid`, `title`, `content` and `questions` (`question`, `answerable`, `answers`, `evidence`). With a run's folder
 the ways that need its model are asked too.
@@ -29,6 +31,7 @@ from pipeline.answering.ways import AUTO, BASE_OPEN, BY_MODEL, OPEN, WAYS, answe
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.catalogue.finding.sentences import Found, SentenceFinder, shown
 from pipeline.models.encoder import encoder_or_none
+from pipeline.models.reader import Joined
 from pipeline.runs.folder import run_dataset
 
 SAMPLE_QUESTIONS = Path(__file__).parent / "customers_sample.json"
@@ -141,6 +144,47 @@ def taught(run: Path, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"held out": verdicts, "customers": dict(sorted(counted.items()))}
 
 
+def read_by(run: Path, shop: Shop, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a reader's run is worth, alone and beside the finder; of products it was trained on and of others apart."""
+    from pipeline.answering.run_reader import sureness, to_read
+    from pipeline.models.reader import load_reader
+    from pipeline.runs.folder import ADAPTER
+
+    reader = load_reader(run / ADAPTER)[0]
+    asked = [shop.about(q["question"], q.get("title") or "", q.get("uid") or "") for q in questions]
+    read = reader.read([to_read(about) for about in asked])
+    free = reader.read([(*to_read(about)[:2], Joined(to_read(about)[1]).text) for about in asked])
+    taught = {product["title"] for product in run_dataset(run).manifest["products"]}
+    ways: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for about, own, anywhere in zip(asked, read, free, strict=True):
+        sentence = shop.extract(about)
+        is_sure = sureness(about, own.margin) >= reader.threshold
+        is_found = sentence.says == "value"
+        for way, said in {
+            "extractive, untrained": sentence.answer if is_found else "",
+            "reader": own.span if is_sure else "",
+            "reader, without the finder": anywhere.span if anywhere.margin >= 0 else "",
+            "finder decides, reader says": own.span if is_found else "",
+            "reader decides, finder says": to_read(about)[2] if is_sure else "",
+        }.items():
+            if about.product is None:
+                ways[way].append({"answer": "", "says": "unknown"})
+            else:
+                ways[way].append({"answer": said, "says": "value" if said else "silent"})
+    report: dict[str, Any] = {"threshold": reader.threshold}
+    parts = {"trained": [q.get("title") in taught for q in questions]}
+    parts["never trained"] = [
+        bool(q.get("title")) and not known for q, known in zip(questions, parts["trained"], strict=True)
+    ]
+    for way, answers in ways.items():
+        report[way] = worth(questions, answers)
+        for name, is_part in parts.items():
+            if any(is_part):
+                some = [i for i, mine in enumerate(is_part) if mine]
+                report[f"{way}, {name}"] = worth([questions[i] for i in some], [answers[i] for i in some])
+    return report
+
+
 def _model(run: Path | None) -> Any:
     if run is None:
         return None
@@ -216,7 +260,7 @@ def _best_threshold(likely: np.ndarray, y: np.ndarray, right: np.ndarray) -> flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.customers")
-    parser.add_argument("what", choices=("sample", "file", "fit", "taught"))
+    parser.add_argument("what", choices=("sample", "file", "fit", "taught", "reader"))
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--run", type=Path)
     args = parser.parse_args()
@@ -224,6 +268,13 @@ def main() -> None:
         written = json.loads(SAMPLE_QUESTIONS.read_text(encoding="utf-8"))
         questions = read_file(args.file)[1] if args.file else [*written["written"], *written["other styles"]]
         report: Any = taught(args.run, questions)
+    elif args.what == "reader" and args.file:
+        products, questions = read_file(args.file)
+        report = read_by(args.run, shop_for(products), questions)
+    elif args.what == "reader":
+        shop = Shop(read_catalogue(SAMPLE), encoder_or_none())
+        written = json.loads(SAMPLE_QUESTIONS.read_text(encoding="utf-8"))
+        report = {name: read_by(args.run, shop, questions) for name, questions in written.items()}
     elif args.what == "sample":
         shop = Shop(read_catalogue(SAMPLE), encoder_or_none())
         written = json.loads(SAMPLE_QUESTIONS.read_text(encoding="utf-8"))
