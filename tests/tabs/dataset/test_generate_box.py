@@ -9,13 +9,17 @@ from playwright.sync_api import Page, expect
 from pipeline.writing.generation import ESTIMATED, FAILED, RUNNING, WAITING, Look
 from tabs.dataset.generation_card import estimate_words, job_card, money, price_words
 from tests.servers.api import KEY, MODEL, ApiServer, failure
-from tests.tabs.conftest import App, set_slider
+from tests.tabs.conftest import PATIENCE, App, set_slider, start_app
 
 
-@pytest.fixture
-def app(empty_app: App) -> App:
-    """An app of its own: a job that is left behind is what the next page shows."""
-    return empty_app
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app for this file: a job that is left behind is what the next page shows."""
+    home = tmp_path_factory.mktemp("home")
+    process, url = start_app(home)
+    yield App(url, home)
+    process.terminate()
+    process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -33,7 +37,29 @@ def choose_api(page: Page, api: ApiServer, key: str = KEY) -> None:
     expect(page.locator("#api-price")).to_contain_text("unknown for this model")
 
 
-def test_a_pilot_shows_what_the_rest_will_take_before_it_is_paid_for(page: Page, api: ApiServer, app: App) -> None:
+def test_models_are_listed_and_a_cap_without_a_price_is_refused_before_anything_is_sent(
+    same_page: Page, api: ApiServer
+) -> None:
+    page = same_page
+    choose_api(page, api)
+    page.get_by_role("button", name="Find models").click()
+    page.locator("#api-model input").click()
+    expect(page.get_by_role("option", name="another")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="More settings").click()
+    expect(page.locator("#phrasings input[type=range]")).to_have_attribute("max", "40")
+    page.get_by_role("button", name="Cost, speed and checks").click()
+    page.locator("#api-cap input").fill("2")
+    page.locator("#api-cap input").press("Enter")
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-problem")).to_contain_text("so a cap of 2.00 USD cannot be kept")
+    assert not api.requests
+    page.locator("#api-cap input").fill("")
+    page.locator("#api-cap input").press("Enter")
+
+
+def test_a_pilot_shows_what_the_rest_will_take_before_it_is_paid_for(same_page: Page, api: ApiServer, app: App) -> None:
+    page = same_page
     set_slider(page, "teach", 7)
     choose_api(page, api)
     page.get_by_role("button", name="Try the first 5 products").click()
@@ -51,7 +77,8 @@ def test_a_pilot_shows_what_the_rest_will_take_before_it_is_paid_for(page: Page,
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
-def test_a_stopped_job_is_there_after_a_reload_and_goes_on(page: Page, api: ApiServer) -> None:
+def test_a_stopped_job_is_there_after_a_reload_and_goes_on(same_page: Page, api: ApiServer) -> None:
+    page = same_page
     set_slider(page, "teach", 40)
     choose_api(page, api)
     page.locator("#generate").click()
@@ -72,7 +99,8 @@ def test_a_stopped_job_is_there_after_a_reload_and_goes_on(page: Page, api: ApiS
     assert len(asked) == len(set(asked)) > 40, "No reply is paid for twice."
 
 
-def test_what_the_api_refuses_is_a_sentence(page: Page, api: ApiServer) -> None:
+def test_what_the_api_refuses_is_a_sentence(same_page: Page, api: ApiServer) -> None:
+    page = same_page
     set_slider(page, "teach", 4)
     choose_api(page, api, key="sk-wrong")
     page.locator("#generate").click()
@@ -82,24 +110,6 @@ def test_what_the_api_refuses_is_a_sentence(page: Page, api: ApiServer) -> None:
     page.locator("#api-key input").fill(KEY)
     page.locator("#job-more").click()
     expect(page.locator("#job")).to_contain_text(f"has no model {MODEL}")
-
-
-def test_models_are_listed_and_a_cap_without_a_price_is_refused_before_anything_is_sent(
-    page: Page, api: ApiServer
-) -> None:
-    choose_api(page, api)
-    page.get_by_role("button", name="Find models").click()
-    page.locator("#api-model input").click()
-    expect(page.get_by_role("option", name="another")).to_be_visible()
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="More settings").click()
-    expect(page.locator("#phrasings input[type=range]")).to_have_attribute("max", "40")
-    page.get_by_role("button", name="Cost, speed and checks").click()
-    page.locator("#api-cap input").fill("2")
-    page.locator("#api-cap input").press("Enter")
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-problem")).to_contain_text("so a cap of 2.00 USD cannot be kept")
-    assert not api.requests
 
 
 # --- Words ---
