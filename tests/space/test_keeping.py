@@ -240,7 +240,7 @@ def test_a_part_that_is_damaged_there_does_not_hold_the_run_up(
 def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     hub: Hub, dataset: Dataset, tiny_base: Path, on_disk: OnDisk, tmp_path: Path
 ) -> None:
-    few = {"max_steps": 60, "probes": 0, "questions": 1, "per_device_train_batch_size": 4}
+    few = {"max_steps": 30, "probes": 0, "questions": 1, "per_device_train_batch_size": 4}
     folder = create_run(dataset, tiny_settings(tiny_base, **few, save_steps=1), home() / "runs" / "cut")
     keeper = Keeper(REPO)
     keeper.round()
@@ -251,7 +251,7 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     keeper.round()
     child.kill()
     step = saved_step(folder)
-    assert 0 < step < 60
+    assert 0 < step < 30
     wait_for(lambda: any(e["type"] == "failed" for e in read_events(folder)[0]))
     shutil.rmtree(home())
 
@@ -268,9 +268,9 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     assert [e["step"] for e in events if e["type"] == "resumed"] == [step]
     begun = next(n for n, e in enumerate(events) if e["type"] == "resumed")
     told = [e["step"] for e in events[begun:] if e["type"] == "step"]
-    assert told == list(range(step + 1, 61))
+    assert told == list(range(step + 1, 31))
     again = open_dataset(fresh / "datasets" / dataset.folder.name)
-    whole = create_run(again, tiny_settings(tiny_base, **few, save_steps=60), tmp_path / "whole")
+    whole = create_run(again, tiny_settings(tiny_base, **few, save_steps=30), tmp_path / "whole")
     train_here(whole)
     losses = [{e["step"]: e["loss"] for e in read_events(f)[0] if e["type"] == "step"} for f in (back, whole)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)

@@ -68,52 +68,8 @@ def test_a_question_stands_ready_and_another_example_takes_its_place(trained: Ap
     expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
 
 
-WATCH = """() => {
-    window.seen = new Set();
-    const look = () => {
-        for (const said of document.querySelectorAll('#answers .answer[data-side=tuned] .said')) window.seen.add(said.innerText);
-        if (window.stopSoon && window.seen.size) { window.stopSoon = false; document.querySelector('#stop-answer').click(); }
-    };
-    new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
-}"""
-
-
-@pytest.fixture(scope="module")
-def slow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
-    home = tmp_path_factory.mktemp("slow")
-    base = build_model(home / "base", hidden_size=512, layers=12)
-    return make_trained(App("", home), base, general_share=0, max_steps=1, probes=0)
-
-
-@pytest.fixture
-def slow(app: App, slow_run: Path) -> Iterator[App]:
-    """The app whose newest run is slow to answer."""
-    folder = Path(shutil.copytree(slow_run, app.home / "runs" / slow_run.name))
-    (folder / "settings.json").touch()
-    yield app
-    shutil.rmtree(folder)
-
-
-def test_answers_grow_before_the_eyes_and_those_without_a_model_are_there_first(slow: App, page: Page) -> None:
-    open_chat(page)
-    page.evaluate(WATCH)
-    title = manifest(slow, page)["products"][0]["title"]
-    page.locator("#ways input[name=base_open]").check()
-    page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("number input for Longest answer").fill("128")
-    ask(page, f"What is {title}?")
-    expect(page.locator("#answers .answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
-    record = page.locator("#answers .answer[data-side=base_open]")
-    assert record.locator(".verdict").count() == 0, "auto waits for no model"
-    expect(page.locator("#answers .answer")).to_have_count(4)
-    expect(record).to_contain_text("reads the record")
-    expect(record.locator(".verdict")).to_be_visible()
-    expect(page.locator("#stop-answer")).to_be_hidden()
-    assert page.evaluate("window.seen.size") >= 3
-
-
-def test_each_of_the_three_answers_names_its_way_and_its_source(trained: App, page: Page) -> None:
+def test_each_of_the_three_answers_names_its_way_and_its_source(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     page.locator("#ways input[name=extractive]").check()
     for question, says, sources in (
@@ -130,39 +86,11 @@ def test_each_of_the_three_answers_names_its_way_and_its_source(trained: App, pa
             expect(told.locator(".source")).to_have_count(sources)
         expect(page.locator("#ask")).to_be_visible()
         expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
+    page.locator("#ways input[name=extractive]").uncheck()
 
 
-def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page: Page) -> None:
-    open_chat(page)
-    page.evaluate(WATCH)
-    page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("number input for Longest answer").fill("256")
-    page.evaluate("window.stopSoon = true")
-    title = manifest(slow, page)["products"][0]["title"]
-    ask(page, f"What is {title}?")
-    page.wait_for_function("window.stopSoon === false")
-    expect(page.locator("#ask")).to_be_visible()
-    expect(page.locator("#answers")).to_contain_text("Stopped: what was said so far is not judged")
-    assert page.locator(f"#answers {SIDES} .verdict").count() == 0
-    page.get_by_label("number input for Longest answer").fill("8")
-    ask(page, f"What is {title}?")
-    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
-
-
-def test_a_question_is_found_by_a_part_of_its_product_s_title(trained: App, page: Page) -> None:
-    open_chat(page)
-    product = manifest(trained, page)["products"][1]
-    find = page.get_by_label("Find a question")
-    find.click()
-    find.press_sequentially(product["title"][:12])
-    option = page.get_by_role("option", name=re.compile("description")).first
-    question = option.inner_text().split(" · ")[-1].strip()
-    option.click()
-    expect(page.locator("#about-product input")).to_have_value(product["title"])
-    expect(page.locator("#question textarea, #question input").first).to_have_value(question)
-
-
-def test_a_pattern_is_tried_on_the_answers_as_it_is_typed(trained: App, page: Page) -> None:
+def test_a_pattern_is_tried_on_the_answers_as_it_is_typed(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
     page.get_by_role("button", name="How the answer was found").click()
@@ -187,46 +115,18 @@ def test_a_pattern_is_tried_on_the_answers_as_it_is_typed(trained: App, page: Pa
     expect(page.locator("#answers")).to_contain_text("Not taught, so the right answer is")
 
 
-def test_hidden_sides_are_shown_once_there_is_a_vote_which_is_counted(trained: App, page: Page) -> None:
+def test_a_question_is_found_by_a_part_of_its_product_s_title(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
-    file = run_folder(trained, page) / "votes.jsonl"
-    page.get_by_role("button", name="Advanced").click()
-    page.get_by_label("Hide which side is which").check()
-    ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
-    better = page.get_by_role("button", name="A is better")
-    expect(better).to_be_visible()
-    expect(page.locator("#answers")).not_to_contain_text("dapter")
-    assert page.locator("#answers .verdict").count() == 0 and not file.exists()
-    better.click()
-    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
-    expect(better).to_be_hidden()
-    first = page.locator("#answers .answer").first.get_attribute("data-side")
-    expect(page.locator("#score")).to_contain_text(re.compile(rf"Blind votes so far: .*{first} 1"))
-    (kept,) = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-    assert (kept["better"], kept["against"]) == (first, "base")
-    page.reload()
-    open_chat(page)
-    expect(page.locator("#score")).to_contain_text(f"{first} 1")
-
-
-def test_another_run_answers_beside_this_one(trained: App, page: Page) -> None:
-    open_chat(page)
-    run = run_folder(trained, page)
-    other = Path(shutil.copytree(run, trained.home / "runs" / "20000101-000000"))
-    try:
-        os.utime(other / "settings.json", (0, 0))  # older than the other, so not the one that is chosen
-        page.reload()
-        open_chat(page)
-        page.get_by_role("button", name="Advanced").click()
-        page.get_by_label("The other side").click()
-        page.get_by_role("option", name=other.name).click()
-        ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
-        expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
-        expect(page.locator("#answers .answer[data-side=other]")).to_contain_text(f"Run {other.name}")
-        sides = [page.locator(f"#answers .answer[data-side={side}] .said").inner_text() for side in ("other", "tuned")]
-        assert sides[0] == sides[1]  # it is a copy
-    finally:
-        shutil.rmtree(other)
+    product = manifest(trained, page)["products"][1]
+    find = page.get_by_label("Find a question")
+    find.click()
+    find.press_sequentially(product["title"][:12])
+    option = page.get_by_role("option", name=re.compile("description")).first
+    question = option.inner_text().split(" · ")[-1].strip()
+    option.click()
+    expect(page.locator("#about-product input")).to_have_value(product["title"])
+    expect(page.locator("#question textarea, #question input").first).to_have_value(question)
 
 
 def test_a_question_too_long_or_empty_gets_a_sentence(trained: App, same_page: Page) -> None:
@@ -273,7 +173,44 @@ def test_markup_in_a_question_and_in_a_title_is_text(trained: App, same_page: Pa
     assert page.locator("#answers img, #answers script").count() == 0
 
 
-def test_the_questions_before_and_after_are_counted_filtered_and_reported(trained: App, page: Page) -> None:
+def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_taught(
+    trained: App, same_page: Page
+) -> None:
+    page = same_page
+    open_chat(page)
+    page.locator("#customers > button").click()
+
+    def upload(text: str) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator("#customers-file").click()
+        chooser.value.set_files([{"name": "asked.csv", "mimeType": "text/csv", "buffer": text.encode()}])
+
+    upload("frage\nwie schwer ist es\n")
+    expect(page.locator("#chat-problem")).to_contain_text("has no `question`, only frage")
+    title = manifest(trained, page)["products"][0]["title"]
+    markup = "<img src=x onerror=window.ranAway=5>"
+    upload(f'question,title,answer\nis it {markup} loud?,"{title}",\nis it warm,"{title}",very warm\n')
+    counted = page.locator("#customers-counts tr[data-way=auto] td")
+    expect(counted.first).to_be_visible()
+    expect(page.locator("#chat-problem")).to_be_hidden()
+    expect(cell(page, "customer-questions", 0, 1)).to_contain_text("is it warm")  # known, and not answered so
+    expect(cell(page, "customer-questions", 1, 1)).to_contain_text("<img src=x")
+    detail = page.locator("#customer-detail")
+    until_told(detail, "loud?", lambda: cell(page, "customer-questions", 1, 1).click())
+    expect(detail.locator(".answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
+    page.locator("#teach-answer").get_by_role("textbox").fill("Hardly.")
+    page.locator("#teach-it").click()
+    expect(page.locator("#teach-preview .done")).to_be_visible()
+    expect(page.locator("#taught")).to_be_visible()
+    (kept,) = map(json.loads, (trained.home / "edits.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (kept["action"], kept["title"], kept["response"]) == ("teach", title, "Hardly.")
+    assert "is it warm" not in (trained.home / "edits.jsonl").read_text(encoding="utf-8"), "nothing else is kept"
+    assert not list((trained.home / "temporary").rglob("asked.csv"))
+    (trained.home / "edits.jsonl").unlink()
+
+
+def test_the_questions_before_and_after_are_counted_filtered_and_reported(trained: App, same_page: Page) -> None:
+    page = same_page
     open_chat(page)
     page.locator("#run-questions").click()
     expect(page.locator("#summary")).to_contain_text("tuned right, after", timeout=400_000)  # some 250 questions
@@ -332,34 +269,107 @@ def test_the_questions_before_and_after_are_counted_filtered_and_reported(traine
     expect(page.locator("#summary")).not_to_contain_text("changed since")
 
 
-def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_taught(trained: App, page: Page) -> None:
+def test_hidden_sides_are_shown_once_there_is_a_vote_which_is_counted(trained: App, page: Page) -> None:
     open_chat(page)
-    page.locator("#customers > button").click()
+    file = run_folder(trained, page) / "votes.jsonl"
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("Hide which side is which").check()
+    ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
+    better = page.get_by_role("button", name="A is better")
+    expect(better).to_be_visible()
+    expect(page.locator("#answers")).not_to_contain_text("dapter")
+    assert page.locator("#answers .verdict").count() == 0 and not file.exists()
+    better.click()
+    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
+    expect(better).to_be_hidden()
+    first = page.locator("#answers .answer").first.get_attribute("data-side")
+    expect(page.locator("#score")).to_contain_text(re.compile(rf"Blind votes so far: .*{first} 1"))
+    (kept,) = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    assert (kept["better"], kept["against"]) == (first, "base")
+    page.reload()
+    open_chat(page)
+    expect(page.locator("#score")).to_contain_text(f"{first} 1")
 
-    def upload(text: str) -> None:
-        with page.expect_file_chooser() as chooser:
-            page.locator("#customers-file").click()
-        chooser.value.set_files([{"name": "asked.csv", "mimeType": "text/csv", "buffer": text.encode()}])
 
-    upload("frage\nwie schwer ist es\n")
-    expect(page.locator("#chat-problem")).to_contain_text("has no `question`, only frage")
-    title = manifest(trained, page)["products"][0]["title"]
-    markup = "<img src=x onerror=window.ranAway=5>"
-    upload(f'question,title,answer\nis it {markup} loud?,"{title}",\nis it warm,"{title}",very warm\n')
-    counted = page.locator("#customers-counts tr[data-way=auto] td")
-    expect(counted.first).to_be_visible()
-    expect(page.locator("#chat-problem")).to_be_hidden()
-    expect(cell(page, "customer-questions", 0, 1)).to_contain_text("is it warm")  # known, and not answered so
-    expect(cell(page, "customer-questions", 1, 1)).to_contain_text("<img src=x")
-    detail = page.locator("#customer-detail")
-    until_told(detail, "loud?", lambda: cell(page, "customer-questions", 1, 1).click())
-    expect(detail.locator(".answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
-    page.locator("#teach-answer").get_by_role("textbox").fill("Hardly.")
-    page.locator("#teach-it").click()
-    expect(page.locator("#teach-preview .done")).to_be_visible()
-    expect(page.locator("#taught")).to_be_visible()
-    (kept,) = map(json.loads, (trained.home / "edits.jsonl").read_text(encoding="utf-8").splitlines())
-    assert (kept["action"], kept["title"], kept["response"]) == ("teach", title, "Hardly.")
-    assert "is it warm" not in (trained.home / "edits.jsonl").read_text(encoding="utf-8"), "nothing else is kept"
-    assert not list((trained.home / "temporary").rglob("asked.csv"))
-    (trained.home / "edits.jsonl").unlink()
+@pytest.fixture
+def another(trained: App) -> Iterator[Path]:
+    """A copy of the run that the page shows, older, so that it is not the one that is chosen."""
+    run = max((trained.home / "runs").glob("*/settings.json"), key=lambda file: file.stat().st_mtime).parent
+    folder = Path(shutil.copytree(run, trained.home / "runs" / "20000101-000000"))
+    os.utime(folder / "settings.json", (0, 0))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_another_run_answers_beside_this_one(trained: App, another: Path, page: Page) -> None:
+    open_chat(page)
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("The other side").click()
+    page.get_by_role("option", name=another.name).click()
+    ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
+    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)
+    expect(page.locator("#answers .answer[data-side=other]")).to_contain_text(f"Run {another.name}")
+    sides = [page.locator(f"#answers .answer[data-side={side}] .said").inner_text() for side in ("other", "tuned")]
+    assert sides[0] == sides[1]  # it is a copy
+
+
+WATCH = """() => {
+    window.seen = new Set();
+    const look = () => {
+        for (const said of document.querySelectorAll('#answers .answer[data-side=tuned] .said')) window.seen.add(said.innerText);
+        if (window.stopSoon && window.seen.size) { window.stopSoon = false; document.querySelector('#stop-answer').click(); }
+    };
+    new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
+
+
+@pytest.fixture(scope="module")
+def slow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
+    home = tmp_path_factory.mktemp("slow")
+    base = build_model(home / "base", hidden_size=512, layers=12)
+    return make_trained(App("", home), base, general_share=0, max_steps=1, probes=0, per_device_train_batch_size=1)
+
+
+@pytest.fixture
+def slow(app: App, slow_run: Path) -> Iterator[App]:
+    """The app whose newest run is slow to answer."""
+    folder = Path(shutil.copytree(slow_run, app.home / "runs" / slow_run.name))
+    (folder / "settings.json").touch()
+    yield app
+    shutil.rmtree(folder)
+
+
+def test_answers_grow_before_the_eyes_and_those_without_a_model_are_there_first(slow: App, page: Page) -> None:
+    open_chat(page)
+    page.evaluate(WATCH)
+    title = manifest(slow, page)["products"][0]["title"]
+    page.locator("#ways input[name=base_open]").check()
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("number input for Longest answer").fill("128")
+    ask(page, f"What is {title}?")
+    expect(page.locator("#answers .answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
+    record = page.locator("#answers .answer[data-side=base_open]")
+    assert record.locator(".verdict").count() == 0, "auto waits for no model"
+    expect(page.locator("#answers .answer")).to_have_count(4)
+    expect(record).to_contain_text("reads the record")
+    expect(record.locator(".verdict")).to_be_visible()
+    expect(page.locator("#stop-answer")).to_be_hidden()
+    assert page.evaluate("window.seen.size") >= 3
+
+
+def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page: Page) -> None:
+    open_chat(page)
+    page.evaluate(WATCH)
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("number input for Longest answer").fill("256")
+    page.evaluate("window.stopSoon = true")
+    title = manifest(slow, page)["products"][0]["title"]
+    ask(page, f"What is {title}?")
+    page.wait_for_function("window.stopSoon === false")
+    expect(page.locator("#ask")).to_be_visible()
+    expect(page.locator("#answers")).to_contain_text("Stopped: what was said so far is not judged")
+    assert page.locator(f"#answers {SIDES} .verdict").count() == 0
+    page.get_by_label("number input for Longest answer").fill("8")
+    ask(page, f"What is {title}?")
+    expect(page.locator(f"#answers {SIDES} .verdict")).to_have_count(2)

@@ -96,26 +96,6 @@ def test_products_come_in_pages_a_search_narrows_them_and_a_row_opens_the_record
     expect(page.locator("#record")).to_contain_text("watts")
 
 
-def test_an_upload_is_used_and_found_again_after_a_reload(page: Page, tmp_path: Path) -> None:
-    rows = [ROW | {"title": f"{ROW['title']} {n}", "uid": str(n)} for n in range(3)]
-    path = catalogue(tmp_path, rows, "kettles.jsonl")
-    packed = tmp_path / "kettles.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes() + b'{"title": "cut in the midd'))
-    upload(page, packed)
-    expect(page.locator("#catalogue-counts")).to_contain_text("4 products · 3 usable · 1 skipped")
-    page.get_by_role("button", name="Why 1 are skipped").click()
-    expect(cell(page, "skipped", 0, 1)).to_have_text("4")
-    expect(cell(page, "skipped", 0, 3)).to_have_text("line is not JSON")
-    set_slider(page, "teach", 2)
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
-    page.reload()
-    expect(page.locator("#dataset-counts")).to_contain_text("From kettles.gz")
-    page.get_by_label("Catalogue", exact=True).click()
-    page.get_by_role("option", name="kettles.gz").click()
-    expect(page.locator("#catalogue-counts")).to_contain_text("3 usable")
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -139,7 +119,29 @@ def test_a_bad_file_gets_one_sentence_and_loses_nothing(
     expect(page.locator("#catalogue-counts")).to_contain_text("51 usable")
 
 
-def test_markup_in_a_title_is_text_and_nothing_runs(page: Page, tmp_path: Path) -> None:
+def test_an_upload_is_used_and_found_again_after_a_reload(same_page: Page, tmp_path: Path) -> None:
+    page = same_page
+    rows = [ROW | {"title": f"{ROW['title']} {n}", "uid": str(n)} for n in range(3)]
+    path = catalogue(tmp_path, rows, "kettles.jsonl")
+    packed = tmp_path / "kettles.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes() + b'{"title": "cut in the midd'))
+    upload(page, packed)
+    expect(page.locator("#catalogue-counts")).to_contain_text("4 products · 3 usable · 1 skipped")
+    page.get_by_role("button", name="Why 1 are skipped").click()
+    expect(cell(page, "skipped", 0, 1)).to_have_text("4")
+    expect(cell(page, "skipped", 0, 3)).to_have_text("line is not JSON")
+    set_slider(page, "teach", 2)
+    page.locator("#generate").click()
+    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
+    page.reload()
+    expect(page.locator("#dataset-counts")).to_contain_text("From kettles.gz")
+    page.get_by_label("Catalogue", exact=True).click()
+    page.get_by_role("option", name="kettles.gz").click()
+    expect(page.locator("#catalogue-counts")).to_contain_text("3 usable")
+
+
+def test_markup_in_a_title_is_text_and_nothing_runs(same_page: Page, tmp_path: Path) -> None:
+    page = same_page
     titles = [f"Kettle 1 &lt;b&gt; {TEMPLATE}", f"Kettle 2 {MARKDOWN}"]
     # Cleaning drops tags; escaped three times, they are text that looks like a tag.
     titles += [f"Kettle 3 {tag}".replace("<", "&amp;amp;amp;lt;") for tag in (SCRIPT, IMAGE)]
@@ -164,6 +166,7 @@ def test_markup_in_a_title_is_text_and_nothing_runs(page: Page, tmp_path: Path) 
 
 def test_an_api_without_a_model_is_told_what_to_do(same_page: Page) -> None:
     page = same_page
+    open_tab(page, "1 Dataset")
     page.get_by_label("A language model").check()
     expect(page.locator("#api-key input")).to_be_visible()
     page.locator("#api-model input").fill("")
