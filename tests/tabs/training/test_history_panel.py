@@ -261,10 +261,8 @@ def test_settings_are_exported_and_loaded_again(training: Page, finished: Path, 
 
 
 def test_a_sweep_goes_on_without_the_page_and_is_compared(
-    page: Page, finished: Path, app: App, browser: Browser, tiny_base: Path
+    training: Page, app: App, browser: Browser, tiny_base: Path
 ) -> None:
-    training = page
-    open_training(page)
     file = app.home / "tiny.yaml"
     file.write_text(f"preset: quick\nbase_model: {tiny_base}\nmax_steps: 2\nprobes: 1\nquestions: 1\nprecision: fp32\n")
     load(training, file)

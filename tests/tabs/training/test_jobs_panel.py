@@ -1,4 +1,4 @@
-"""The accordion “Run elsewhere” in a real browser: what is missing is said, and a run goes to a job and comes back."""
+"""The accordion “Run elsewhere” in a real browser: a run goes to a job and comes back."""
 
 from pathlib import Path
 
@@ -34,13 +34,6 @@ ACCORDION = "Run elsewhere (Hugging Face Jobs)"
 
 def unfold(page: Page) -> None:
     page.get_by_role("button", name=ACCORDION).click()
-
-
-def test_without_a_store_it_says_what_to_set(page: Page) -> None:
-    open_tab(page, "2 Training")
-    unfold(page)
-    expect(page.locator("#elsewhere-problem")).to_contain_text("set SHELFTALK_STORE to user/name, and HF_TOKEN")
-    expect(page.locator("#elsewhere-cancel")).to_be_disabled()
 
 
 def test_a_run_is_sent_shown_and_cancelled(
