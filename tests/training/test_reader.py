@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from pipeline.answering.comparison import compare
 from pipeline.answering.report import write_report
 from pipeline.answering.run_model import load_run, unload
-from pipeline.answering.run_reader import OTHER, TUNED, RunReader, chooses, passages, passages_of, units_read
-from pipeline.catalogue.catalogue import read_catalogue
+from pipeline.answering.run_reader import OTHER, TUNED, RunReader, chooses, passages, passages_of, sureness, units_read
+from pipeline.answering.shop import About
+from pipeline.catalogue.catalogue import Product, read_catalogue
+from pipeline.catalogue.finding.sentences import Found
 from pipeline.catalogue.finding.units import units
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
@@ -179,6 +181,22 @@ def test_the_comparison_has_both_sides_and_no_general_questions(trained: Path, t
     assert {row["way"] for row in comparison["ways"]["questions"]} == {"open", "extractive", "auto"}
     write_report(run, comparison)
     assert ENCODER in (run / "report.md").read_text()
+
+
+def test_a_span_begins_in_the_sentence_that_was_found(trained: Path) -> None:
+    run, _ = load_run(trained)
+    assert isinstance(run, RunReader) and run.reader
+    read = [["It is red.", "It weighs 2 pounds."], ["Made in Wales."]]
+    for sentence in ("It is red.", "It weighs 2 pounds.", "Made in Wales."):
+        found = run.reader.read([("how heavy is it?", read, sentence)])[0]
+        assert found.span and found.source.startswith(sentence)
+
+
+def test_where_nothing_tells_what_is_asked_no_margin_is_sure_enough() -> None:
+    found = Found(units("It is red.")[0], likely=0.9, features={})
+    about = About("what colour?", Product("1", "Kite", "It is red."), found)
+    assert sureness(about, 5) > sureness(about, -5) > sureness(replace(about, found=replace(found, likely=0.1)), -5)
+    assert sureness(replace(about, found=replace(found, likely=0.0)), 100) == float("-inf")
 
 
 def test_hostile_text_is_read_as_text(trained: Path) -> None:
