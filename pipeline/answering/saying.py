@@ -57,6 +57,19 @@ KINDS_OF = {
 }
 """The kinds of facts that can answer a question for a measure."""
 
+_COMPARED = {
+    measure: frozenset(words.split())
+    for measure, words in {
+        "weight": "lighter lightest heavier heaviest weighs",
+        "price": "cheaper cheapest dearer pricier costlier expensive",
+        "size": "bigger biggest smaller smallest larger largest taller tallest longer longest shorter shortest wider widest",
+        "power": "powerful stronger strongest",
+        "year": "older oldest newer newest",
+        "pages": "thicker thickest pages",
+    }.items()
+}
+"""Words that compare two products, by the measure that they compare."""
+
 _SORTS = {
     "colour": """black white red blue green yellow orange purple pink brown grey gray silver gold ivory cream beige navy turquoise
         lilac burgundy oatmeal mustard bronze charcoal crimson teal maroon tan khaki raspberry violet""",
@@ -130,9 +143,28 @@ def kinds_asked(question: str) -> list[tuple[str, ...]]:
 
 def facts_asked(question: str, facts: Sequence[Fact]) -> list[Fact]:
     """The facts that the question asks for by their kind: one for each measure that it names."""
+    return _of_kinds(kinds_asked(question), facts)
+
+
+def _of_kinds(groups: Sequence[tuple[str, ...]], facts: Sequence[Fact]) -> list[Fact]:
+    """A fact of each group of kinds; none where one of them has none."""
     by_kind = {fact.kind: fact for fact in facts}
-    found = [next((by_kind[kind] for kind in kinds if kind in by_kind), None) for kinds in kinds_asked(question)]
+    found = [next((by_kind[kind] for kind in kinds if kind in by_kind), None) for kinds in groups]
     return list(dict.fromkeys(fact for fact in found if fact)) if all(found) else []
+
+
+def facts_compared(question: str, of_each: Sequence[Sequence[Fact]]) -> list[list[Fact]]:
+    """What each of several products states of what the question asks for, or compares ("which is lighter, A or B?").
+
+    Args:
+        of_each: the facts of each product.
+
+    Returns:
+        A list for each, empty where its record does not say; all are empty where no kind is asked for.
+    """
+    words = set(plain_words(question))
+    groups = kinds_asked(question) or [KINDS_OF[measure] for measure, told in _COMPARED.items() if words & told]
+    return [_of_kinds(groups[:1], facts) if groups else [] for facts in of_each]
 
 
 def named_beside(question: str, title: str, is_word: Callable[[str], bool]) -> set[str]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.answering.lookup import kind_word_for_word, plain_text
-from pipeline.answering.saying import OF_THE_WHOLE, facts_asked, is_of_a_part, named_beside, say, say_facts
+from pipeline.answering.saying import (
+    OF_THE_WHOLE,
+    facts_asked,
+    facts_compared,
+    is_of_a_part,
+    named_beside,
+    say,
+    say_facts,
+)
 from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue, title_key
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
@@ -53,6 +61,7 @@ class About:
         product: None where the catalogue has no such product.
         found: the part of its record that fits best; None where the record says nothing.
         candidates: titles of all products that may be meant, the chosen one first.
+        other: a second product that the question lays beside it ("which is lighter, A or B?").
         seconds: what it took to find both.
     """
 
@@ -60,6 +69,7 @@ class About:
     product: Product | None
     found: Found | None = None
     candidates: tuple[str, ...] = field(default=())
+    other: Product | None = None
     seconds: float = 0.0
 
 
@@ -85,6 +95,10 @@ class Shop:
         return replace(about, seconds=time.perf_counter() - begun)
 
     def _about(self, question: str, title: str, uid: str) -> About:
+        if not (title or uid) and (both := self.products.two(question)):
+            first, second = (self.index.product(number) for number in both)
+            found = self.sentences.find(question, first.title, first.content)
+            return About(question, first, found, (first.title, second.title), second)
         products = self._products(question, title, uid)
         if not products:
             return About(question, None)
@@ -124,10 +138,14 @@ class Shop:
 
         A question in the words that are taught asks for nothing but its kind of fact. Else a fact of the asked kind goes
         before the sentence if nothing else is asked about than the product; else the sentence decides, and the fact is how
-        it is said where it stands in it.
+        it is said where it stands in it. Of two products that are laid side by side each has its own value.
         """
         if about.product is None:
             return DONT_KNOW
+        if about.other:
+            one = self.tell(replace(about, other=None))
+            said = replace(one, answer=f"{about.product.title}: {one.answer}") if one.says == VALUE else one
+            return _beside_each_other(about.question, (about.product, about.other)) or said
         product, found = about.product, about.found
         every = facts_of(product)
         if stated := _of_kind(kind_word_for_word(about.question, product.title), every):
@@ -151,6 +169,18 @@ class Shop:
             return ""
         parts = [about.found.unit, *about.found.others][:READ_PARTS]
         return " ".join(shown(unit, about.question) for unit in sorted(parts, key=lambda unit: unit.start))
+
+
+def _beside_each_other(question: str, products: Sequence[Product]) -> Told | None:
+    """What each of two products states of what is compared; None where neither states it."""
+    told = facts_compared(question, [facts_of(product) for product in products])
+    if not any(told):
+        return None
+    sides = [
+        f"{product.title}: {facts[0].value.rstrip('.')}." if facts else f"{product.title}: {SILENCE}"
+        for product, facts in zip(products, told, strict=True)
+    ]
+    return Told(" ".join(sides), VALUE, " ".join(facts[0].quote for facts in told if facts))
 
 
 def _of_kind(kind: str, facts: Sequence[Fact]) -> Fact | None:

@@ -75,7 +75,7 @@ def test_what_is_not_in_the_catalogue_is_not_known(shop: Shop, question: str) ->
         ("wie schwer ist der Torvald Cordless Drill Driver?", "silent"),
         ("重さは？", "unknown"),
         ("\ud800", "unknown"),
-        ("which is lighter, the claw hammer or the torvald drill?", "silent"),
+        ("which is lighter, the claw hammer or the torvald drill?", "value"),
         ("how heavy is it", "unknown"),
         (" \n", "unknown"),
     ],
@@ -110,6 +110,42 @@ def test_an_index_of_another_catalogue_is_not_taken(tmp_path: Path) -> None:
         file.write_text(json.dumps({"uid": "1", "title": title, "content": "It has three legs and weighs 9 pounds."}))
         shop = Shop(read_catalogue(file), None)
         assert told(shop, f"how heavy is the {title}")["answer"] == "9 pounds."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (
+            "compare the weight of the drill and the headlamp",
+            "Torvald Cordless Drill Driver: 2.9 pounds. Kestrel Point Bicycle Headlamp: 3 ounces.",
+        ),
+        (
+            "which is lighter, the torvald palm sander or the torvald cordless drill driver?",
+            f"Torvald Palm Sander: {SILENCE} Torvald Cordless Drill Driver: 2.9 pounds.",
+        ),
+        (
+            "which has more pages, bread for grey days or the bee book?",
+            "Bread for Grey Days: 224 pages. Bees of the Northern Hedgerow: 176 pages.",
+        ),
+        ("whats cheaper the palm sander or the kettle", SILENCE),
+    ],
+)
+def test_of_two_products_each_has_its_own_value(shop: Shop, question: str, answer: str) -> None:
+    assert told(shop, question)["answer"] == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ("is the palm sander good for oak and pine?", "Torvald Palm Sander"),
+        ("is the pepper mill made of olive wood or steel?", "Gristwell Pepper Mill"),
+        ("what is the weight and colour of the paddle board", "Coldmere Inflatable Paddle Board"),
+        ("is the drill heavier than the iphone 17?", "Torvald Cordless Drill Driver"),
+    ],
+)
+def test_what_is_no_second_product_is_none(shop: Shop, question: str, title: str) -> None:
+    about = shop.about(question)
+    assert about.product and (about.product.title, about.other) == (title, None)
 
 
 PART = Told("Weight: 2.9 pounds with the battery.", "value", "Weight: 2.9 pounds with the battery.")

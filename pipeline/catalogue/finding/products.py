@@ -32,6 +32,9 @@ CLOSE = 0.85
 
 HEAD = re.compile(r"\s*[:,(|–—]\s*|\s-\s")
 
+_BETWEEN = re.compile(r"\b(?:or|and|than|versus|vs|against|compared (?:to|with))\b\.?", re.IGNORECASE)
+"""What stands between two names."""
+
 NAME, KIND, SAID, ASKED, NOTHING, STRANGE = "name", "kind", "said", "asked", "nothing", "strange"
 """What a word of the question is to a candidate: in its title, a word for any product, in its record, of the asking, in every
 question, or none of that."""
@@ -84,6 +87,23 @@ class ProductFinder:
             return whole
         named = [one for one in self.candidates(question) if not one.strange and not one.unsure]
         return [one for one in named if one.fits >= CLOSE * named[0].fits]
+
+    def two(self, question: str) -> tuple[int, int] | None:
+        """The two products that a question lays side by side ("…, A or B?"), in its order; None where it names one or none."""
+        for between in _BETWEEN.finditer(question):
+            first, second = self.find(question[: between.start()]), self.find(question[between.end() :])
+            sides = [{one.number for one in side} for side in (first, second)]
+            # "salt and pepper mill" is one, and each half may mean it; and what is a slip away from a name may be no name.
+            if all(sides) and not sides[0] & sides[1]:
+                halves = question[: between.start()], question[between.end() :]
+                if all(self._spells(half, side[0]) for half, side in zip(halves, (first, second), strict=True)):
+                    return first[0].number, second[0].number
+        return None
+
+    def _spells(self, text: str, one: Named) -> bool:
+        """Whether a telling word of the title stands in the text as it is."""
+        own = set(map(stem, plain_words(one.title)))
+        return any(stem(word) in own and not self._is_common(word) for word in plain_words(text))
 
     def _whole(self, question: str) -> list[Named]:
         """The longest title that stands whole in the question."""
