@@ -138,7 +138,7 @@ def test_one_that_is_cancelled_keeps_what_it_has(
             cancel_elsewhere(folder)
         step = saved_step(folder)
         wait_for(
-            lambda: hub.store.files[f"runs/{NAME}/{JOB}"] == (folder / JOB).read_bytes()
+            lambda: hub.store.files.get(f"runs/{NAME}/{JOB}") == (folder / JOB).read_bytes()
         )  # it is kept from here again
         start_elsewhere(folder, "cpu-basic")  # and goes on there, too
         events = lambda: [event for event in read_events(folder)[0] if event["type"] == "resumed"]  # noqa: E731

@@ -30,7 +30,7 @@ def run(dataset: Dataset, tiny_base: Path) -> Iterator[Path]:
     run_model.unload()
 
 
-def test_a_run_that_trained_here_is_asked_and_reported(run: Path) -> None:
+def test_a_run_that_trained_here_is_asked_and_reported(run: Path, real_processes: None) -> None:
     due: dict[Path, None] = {}
     launcher.start(run)
     wait_for(lambda: is_alive(run))
