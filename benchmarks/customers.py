@@ -146,7 +146,7 @@ def taught(run: Path, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def read_by(run: Path, shop: Shop, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What a reader's run is worth, alone and beside the finder; of products it was trained on and of others apart."""
-    from pipeline.answering.run_reader import sureness, to_read
+    from pipeline.answering.run_reader import answer_of, is_told, sureness, to_read
     from pipeline.models.reader import load_reader
     from pipeline.runs.folder import ADAPTER
 
@@ -162,7 +162,8 @@ def read_by(run: Path, shop: Shop, questions: Sequence[dict[str, Any]]) -> dict[
         is_found = sentence.says == "value"
         for way, said in {
             "extractive, untrained": sentence.answer if is_found else "",
-            "reader": own.span if is_sure else "",
+            "reader": answer_of(about, own) if is_told(about, own, reader.threshold, shop.sentences.threshold) else "",
+            "reader, its span alone": own.span if is_sure else "",
             "reader, without the finder": anywhere.span if anywhere.margin >= 0 else "",
             "finder decides, reader says": own.span if is_found else "",
             "reader decides, finder says": to_read(about)[2] if is_sure else "",

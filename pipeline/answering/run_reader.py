@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.answering.lookup import kind_word_for_word
+from pipeline.answering.saying import kinds_asked
 from pipeline.answering.shop import DOESNT_SAY, DONT_KNOW, About, Told, shop_of
 from pipeline.catalogue.finding.sentences import shown
 from pipeline.catalogue.finding.units import Unit, units
@@ -19,7 +21,7 @@ from pipeline.models.encoder import ENCODER
 from pipeline.prompts import GENERAL, OPEN, REVERSE, UNKNOWN, UNKNOWN_TITLE
 
 if TYPE_CHECKING:
-    from pipeline.models.reader import Reader
+    from pipeline.models.reader import Reader, Reading
 
 UNITS_READ = 4
 """Units of a long record that a reader is given, as many as the finder ranks."""
@@ -63,12 +65,13 @@ class RunReader:
         reader = self.reader if who == TUNED else self.other
         assert reader, "there is no trained reader"
         readings = reader.read([to_read(about) for about in asked])
+        finder_threshold = shop_of(self.dataset).sentences.threshold
         told = []
         for about, reading in zip(asked, readings, strict=True):
             if about.product is None:
                 told.append(DONT_KNOW)
-            elif reading.span and sureness(about, reading.margin) >= reader.threshold:
-                told.append(Told(reading.span, VALUE, reading.source))
+            elif reading.span and is_told(about, reading, reader.threshold, finder_threshold):
+                told.append(Told(answer_of(about, reading), VALUE, reading.source))
             else:
                 told.append(DOESNT_SAY)
         return told
@@ -97,6 +100,23 @@ def sureness(about: About, margin: float) -> float:
         return float("-inf")
     likely = min(max(likely, 1e-3), 1 - 1e-3)
     return math.log(likely / (1 - likely)) + MARGIN_WEIGHT * margin
+
+
+def is_told(about: About, reading: "Reading", threshold: float, finder_threshold: float) -> bool:
+    """Whether a reading is the answer, and the record not silent. In words that it was not taught in, a reader is too sure of
+    itself: there the finder has to be as sure as it must be without a reader."""
+    if about.product is None or sureness(about, reading.margin) < threshold:
+        return False
+    taught = kind_word_for_word(about.question, about.product.title)
+    return bool(taught) or (about.found is not None and about.found.likely >= finder_threshold)
+
+
+def answer_of(about: About, reading: "Reading") -> str:
+    """What is said of a reading: the span where the question asks for a kind of fact, as those that train do; else the sentence
+    that it stands in, since a span cut out of it for another question may leave out what was asked."""
+    assert about.product
+    asks_for_kind = kinds_asked(about.question) or kind_word_for_word(about.question, about.product.title)
+    return reading.span if asks_for_kind else to_read(about)[2] or reading.span
 
 
 def passages_of(about: About) -> list[list[str]]:
