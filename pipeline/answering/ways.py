@@ -4,7 +4,7 @@
 |---|---|---|
 | base, closed | the base, the tuned model | the product's title |
 | base_open | the base | the title and the parts of the record that were found |
-| open | the tuned model, where a part was found that answers; its words have to stand there | the same |
+| open | the tuned model, where a part was found or it is asked in taught words; a value has to stand in the record | the same |
 | extractive | nobody: the sentence itself | |
 | auto | the fact or the sentence, with yes or no | what the chat answers by default |
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.answering.answers import Answer, Question, ask
-from pipeline.answering.lookup import check_question, kind_asked
+from pipeline.answering.lookup import check_question, kind_asked, kind_word_for_word
 from pipeline.answering.run_reader import BASE as READER_BASE
 from pipeline.answering.run_reader import TUNED, RunReader
 from pipeline.answering.shop import About, Shop, Told
@@ -157,27 +157,35 @@ def _by_model(
         answers = ask(language_model, questions, tuned=way == CLOSED, on_progress=told)
         return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
     parts = [shop.extract(about) for about in asked]
-    read = [at for at, part in enumerate(parts) if part.says == VALUE]
+    read = [at for at, part in enumerate(parts) if part.says == VALUE or _is_taught_so(asked[at])]
     answers = ask(language_model, [questions[at] for at in read], tuned=True, on_progress=told)
     if told:
         told(len(asked), len(asked))  # those with nothing to read are answered, too
     by_place = dict(zip(read, answers, strict=True))
-    return [said_of_what_was_read(part, by_place.get(at), _read(way, shop, asked[at])) for at, part in enumerate(parts)]
+    return [
+        said_of_record(part, by_place.get(at), about.product.content if about.product else "")
+        for at, (part, about) in enumerate(zip(parts, asked, strict=True))
+    ]
 
 
-def said_of_what_was_read(part: Told, answer: Answer | None, read: str | None) -> Said:
-    """What is found decides whether the record says it, and the model how it is said: in words that stand in what it read, or
-    else the part is said as it stands.
+def _is_taught_so(about: About) -> bool:
+    """Whether the question is in words that are taught: those a model understands better than what is found does."""
+    return about.product is not None and bool(kind_word_for_word(about.question, about.product.title))
+
+
+def said_of_record(part: Told, answer: Answer | None, record: str) -> Said:
+    """What a model says that read parts of a record: a value that stands in the record, or else what was found in it.
 
     Args:
-        answer: the model's; None where nothing was found that it could read.
+        part: what was found.
+        answer: the model's; None where it was not asked, as nothing was found that it could read.
     """
     if answer is None:
         return _said_without_model(part)
     words = _plain(answer.answer)
-    if words and says(answer.answer) == VALUE and words in _plain(read or ""):
+    if words and says(answer.answer) == VALUE and words in _plain(record):
         return Said(answer.raw, answer.answer, VALUE, part.source)
-    return Said(answer.raw, part.answer, VALUE, part.source)
+    return Said(answer.raw, part.answer, part.says, part.source)
 
 
 def _plain(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.answering.answers import Answer
 from pipeline.answering.shop import DOESNT_SAY, Shop, Told
-from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all, said_of_what_was_read
+from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all, said_of_record
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.models.encoder import encoder_or_none
 from pipeline.prompts import REFUSAL, SILENCE
@@ -163,11 +163,14 @@ READ = "Covered by a 3-year warranty. Weight: 2.9 pounds with the battery."
         ("", PART.answer),
     ],
 )
-def test_in_the_open_book_the_model_says_what_stands_in_what_it_read(raw: str, answer: str) -> None:
-    said = said_of_what_was_read(PART, Answer.of("weight", raw), READ)
+def test_in_the_open_book_the_model_says_what_stands_in_the_record(raw: str, answer: str) -> None:
+    said = said_of_record(PART, Answer.of("weight", raw), READ)
     assert (said.raw, said.answer, said.says, said.source) == (raw, answer, "value", PART.source)
 
 
-def test_where_nothing_is_found_there_is_nothing_to_read() -> None:
-    said = said_of_what_was_read(DOESNT_SAY, None, "")
-    assert (said.answer, said.says, said.source) == (SILENCE, "silent", "")
+def test_where_nothing_is_found_the_record_is_silent_unless_the_model_knows_what_stands_in_it() -> None:
+    for answer in (None, Answer.of("weight", "4 pounds"), Answer.of("weight", SILENCE)):
+        said = said_of_record(DOESNT_SAY, answer, READ)
+        assert (said.answer, said.says, said.source) == (SILENCE, "silent", "")
+    said = said_of_record(DOESNT_SAY, Answer.of("weight", "2.9 pounds"), READ)
+    assert (said.answer, said.says) == ("2.9 pounds", "value")
