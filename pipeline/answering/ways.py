@@ -22,6 +22,7 @@ from pipeline.answering.answers import Answer, Question, ask
 from pipeline.answering.lookup import check_question, kind_asked, kind_word_for_word
 from pipeline.answering.run_reader import BASE as READER_BASE
 from pipeline.answering.run_reader import TUNED, RunReader
+from pipeline.answering.scoring import normalise
 from pipeline.answering.shop import About, Shop, Told
 from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN_TITLE, build_prompt
@@ -182,14 +183,15 @@ def said_of_record(part: Told, answer: Answer | None, record: str) -> Said:
     """
     if answer is None:
         return _said_without_model(part)
-    words = _plain(answer.answer)
-    if words and says(answer.answer) == VALUE and words in _plain(record):
+    if answer.answer and says(answer.answer) == VALUE and _stands_in(answer.answer, record):
         return Said(answer.raw, answer.answer, VALUE, part.source)
     return Said(answer.raw, part.answer, part.says, part.source)
 
 
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+def _stands_in(value: str, record: str) -> bool:
+    """Whether a record has a value as whole words: "9 pounds" does not stand in "19 pounds" or "2.9 pounds"."""
+    words = normalise(value)
+    return bool(words) and bool(re.search(rf"(?<!\w)(?<!\d[.,]){re.escape(words)}(?!\w)", normalise(record)))
 
 
 def _title(about: About) -> str:

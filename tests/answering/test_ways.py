@@ -9,6 +9,7 @@ from pipeline.answering.answers import Answer
 from pipeline.answering.shop import DOESNT_SAY, Shop, Told
 from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all, said_of_record
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.catalogue.finding.products import MOST_BETWEEN
 from pipeline.models.encoder import encoder_or_none
 from pipeline.prompts import REFUSAL, SILENCE
 
@@ -148,6 +149,14 @@ def test_what_is_no_second_product_is_none(shop: Shop, question: str, title: str
     assert about.product and (about.product.title, about.other) == (title, None)
 
 
+def test_a_story_is_not_taken_apart_at_every_and(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    find = shop.products.find
+    monkeypatch.setattr(shop.products, "find", lambda question: [looked.append(question), find(question)][1])
+    assert shop.about("is it good and warm and nice or not " * 27).product is None
+    assert len(looked) <= 2 * MOST_BETWEEN + 1
+
+
 PART = Told("Weight: 2.9 pounds with the battery.", "value", "Weight: 2.9 pounds with the battery.")
 READ = "Covered by a 3-year warranty. Weight: 2.9 pounds with the battery."
 
@@ -158,6 +167,7 @@ READ = "Covered by a 3-year warranty. Weight: 2.9 pounds with the battery."
         ("2.9 pounds", "2.9 pounds"),
         ("2.9 POUNDS", "2.9 POUNDS"),
         ("4 pounds", PART.answer),  # invented
+        ("9 pounds", PART.answer),  # a part of a value is none
         (SILENCE, PART.answer),  # what is found decides
         (REFUSAL, PART.answer),
         ("", PART.answer),

@@ -8,6 +8,7 @@ Belt Sander", where there is a Torvald Palm Sander) means that another product i
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pipeline.catalogue.catalogue import title_key
 from pipeline.catalogue.finding.index import TitleIndex
@@ -34,6 +35,9 @@ HEAD = re.compile(r"\s*[:,(|–—]\s*|\s-\s")
 
 _BETWEEN = re.compile(r"\b(?:or|and|than|versus|vs|against|compared (?:to|with))\b\.?", re.IGNORECASE)
 """What stands between two names."""
+
+MOST_BETWEEN = 4
+"""Places at which a question is taken apart: each costs two searches, and a story has many."""
 
 NAME, KIND, SAID, ASKED, NOTHING, STRANGE = "name", "kind", "said", "asked", "nothing", "strange"
 """What a word of the question is to a candidate: in its title, a word for any product, in its record, of the asking, in every
@@ -90,14 +94,14 @@ class ProductFinder:
 
     def two(self, question: str) -> tuple[int, int] | None:
         """The two products that a question lays side by side ("…, A or B?"), in its order; None where it names one or none."""
-        for between in _BETWEEN.finditer(question):
-            first, second = self.find(question[: between.start()]), self.find(question[between.end() :])
-            sides = [{one.number for one in side} for side in (first, second)]
+        for between in islice(_BETWEEN.finditer(question), MOST_BETWEEN):
+            halves = question[: between.start()], question[between.end() :]
+            first = self.find(halves[0])
+            second = self.find(halves[1]) if first else []
             # "salt and pepper mill" is one, and each half may mean it; and what is a slip away from a name may be no name.
-            if all(sides) and not sides[0] & sides[1]:
-                halves = question[: between.start()], question[between.end() :]
-                if all(self._spells(half, side[0]) for half, side in zip(halves, (first, second), strict=True)):
-                    return first[0].number, second[0].number
+            apart = second and not {one.number for one in first} & {one.number for one in second}
+            if apart and self._spells(halves[0], first[0]) and self._spells(halves[1], second[0]):
+                return first[0].number, second[0].number
         return None
 
     def _spells(self, text: str, one: Named) -> bool:
