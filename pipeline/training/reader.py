@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
 
 from pipeline.answering.answers import Answer, thinned
@@ -20,14 +19,14 @@ from pipeline.errors import SettingsError
 from pipeline.files import whole_folder
 from pipeline.models.bases import checksum, find_base
 from pipeline.models.encoder import ENCODER, load_encoder
-from pipeline.models.language_model import device, dtype_for
 from pipeline.models.reader import Joined, Reader, new_reader, save_reader
 from pipeline.prompts import NO_FACT
 from pipeline.runs.events import append_event
-from pipeline.runs.folder import ADAPTER, ANSWERED, CHECKPOINTS
+from pipeline.runs.folder import ADAPTER, ANSWERED
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.plan.plan import Plan
 from pipeline.training.reading_rows import ReadingRow, reading_rows
+from pipeline.training.trainers import arguments_of
 from pipeline.training.watcher import CountingCollator, Watcher
 
 CHOOSING = 200
@@ -65,29 +64,9 @@ def make_reader_trainer(
     if left_out:
         text = f"{left_out} rows were left out: their answers are no one span of the record"
         append_event(folder, "message", text=text)
-    dtype = dtype_for(settings.precision)
     config = TrainingArguments(
-        output_dir=str(folder / CHECKPOINTS),
-        max_steps=plan.steps,
-        per_device_train_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=plan.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.lr_scheduler_type,
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        optim=settings.optim,
-        max_grad_norm=settings.max_grad_norm,
+        **arguments_of(settings, plan, folder),
         train_sampling_strategy="group_by_length",  # padding would be half of what is computed
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        use_cpu=device() == "cpu",
-        logging_steps=settings.logging_steps,
-        logging_nan_inf_filter=False,  # it would log 0 where the loss is not a number
-        seed=settings.seed,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         label_names=["start_positions", "end_positions"],
     )

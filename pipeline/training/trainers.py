@@ -154,6 +154,33 @@ def _hidden_states() -> Iterator[None]:
         os.environ["UNSLOTH_RETURN_HIDDEN_STATES"] = "0"
 
 
+def arguments_of(settings: TrainingSettings, plan: Plan, folder: Path) -> dict[str, Any]:
+    """What every trainer of a run is told, by the names of Transformers."""
+    dtype = dtype_for(settings.precision)
+    return {
+        "output_dir": str(folder / CHECKPOINTS),
+        "max_steps": plan.steps,
+        "per_device_train_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": plan.accumulation,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.lr_scheduler_type,
+        "warmup_steps": settings.warmup_ratio,
+        "weight_decay": settings.weight_decay,
+        "optim": settings.optim,
+        "max_grad_norm": settings.max_grad_norm,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "use_cpu": device() == "cpu",
+        "logging_steps": settings.logging_steps,
+        "logging_nan_inf_filter": False,  # it would log 0 where the loss is not a number
+        "seed": settings.seed,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
 def make_trainer(
     language_model: LanguageModel,
     encoded: Encoded,
@@ -162,35 +189,15 @@ def make_trainer(
     folder: Path,
     watcher: Follower,
 ) -> SFTTrainer:
-    dtype = dtype_for(settings.precision)
     trainer, padding_free = (UnslothTrainer, False) if on_unsloth() else (PaddingFreeTrainer, True)
     config = SFTConfig(
-        output_dir=str(folder / CHECKPOINTS),
-        max_steps=plan.steps,
-        per_device_train_batch_size=plan.micro_batch,
-        gradient_accumulation_steps=plan.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.lr_scheduler_type,
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        optim=settings.optim,
-        max_grad_norm=settings.max_grad_norm,
+        **arguments_of(settings, plan, folder),
         max_length=settings.max_length if settings.packing or not padding_free else None,  # encode_rows saw to it
         packing=settings.packing,
         padding_free=padding_free,
         loss_type="nll",  # TRL's own way to skip ignored positions is what these trainers replace
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        use_cpu=device() == "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
-        logging_steps=settings.logging_steps,
-        logging_nan_inf_filter=False,  # it would log 0 where the loss is not a number
         dataset_num_proc=None if len(encoded.rows) < 10_000 else settings.dataset_num_proc,
-        seed=settings.seed,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
         ddp_timeout=int(TIMEOUT.total_seconds()),
     )
     made = trainer(

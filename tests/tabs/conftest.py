@@ -108,14 +108,20 @@ def client_of(url: str, token: str | None = None) -> Client:
     return Client(url, token=token or False, verbose=False, httpx_kwargs={"timeout": PATIENCE})
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    home = tmp_path_factory.mktemp("home")
+@contextmanager
+def an_app(home: Path) -> Iterator[App]:
+    """The app with its home, until the block ends."""
     process, url = start_app(home)
     yield App(url, home)
     process.terminate()
     process.wait(PATIENCE)
-    end_trainings(home)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with an_app(tmp_path_factory.mktemp("home")) as started:
+        yield started
+    end_trainings(started.home)
 
 
 def end_trainings(home: Path) -> None:

@@ -9,17 +9,14 @@ from playwright.sync_api import Page, expect
 from pipeline.writing.generation import ESTIMATED, FAILED, RUNNING, WAITING, Look
 from tabs.dataset.generation_card import estimate_words, job_card, money, price_words
 from tests.servers.api import KEY, MODEL, ApiServer, failure
-from tests.tabs.conftest import PATIENCE, App, set_slider, start_app
+from tests.tabs.conftest import App, an_app, set_slider
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app for this file: a job that is left behind is what the next page shows."""
-    home = tmp_path_factory.mktemp("home")
-    process, url = start_app(home)
-    yield App(url, home)
-    process.terminate()
-    process.wait(PATIENCE)
+    with an_app(tmp_path_factory.mktemp("home")) as started:
+        yield started
 
 
 @pytest.fixture
