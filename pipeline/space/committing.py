@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from pipeline.errors import HubError
-from pipeline.files import home, read_json, read_log, write_json, write_jsonl
+from pipeline.files import home, locked, locked_folder, read_json, read_log, write_json, write_jsonl
 from pipeline.publishing.hub import http_status
 from pipeline.runs.folder import CHECKPOINTS, KEEPING
 from pipeline.runs.manage import alone
@@ -74,10 +74,8 @@ class Writer:
         self.hurry = hurry
         refused: Exception | None = None
         for thing in things_here():
-            if thing.kind == RUNS and is_elsewhere(thing.folder):
-                continue  # it is the other machine's until that has ended
             try:
-                self.keep_thing(thing)
+                self._keep_own(thing)
             except Exception as error:
                 if http_status(error) not in (400, 413, 422):
                     raise
@@ -86,8 +84,20 @@ class Writer:
         if refused:
             raise refused
 
+    def _keep_own(self, thing: Thing) -> None:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked_folder(thing.folder))
+            except FileNotFoundError:
+                return  # it was just removed
+            if thing.kind != RUNS or not is_elsewhere(thing.folder):
+                self.keep_thing(thing)  # otherwise it is the other machine's until that has ended
+
     def keep_thing(self, thing: Thing) -> None:
         """Commit a thing, if it has changed here.
+
+        Whoever calls this holds the lock of its folder, and read the records since: of two that commit a thing of this home at
+        once each would find that another has written, and both would stay, under two names.
 
         Raises:
             Exception: as `keep` does.
@@ -193,10 +203,11 @@ class Writer:
 def starter() -> str:
     """What this home signs a run with that it sends to a job, beside whoever keeps it: a list with that name is its own, too."""
     path = home() / KEEPING / "starter.json"
-    with suppress(OSError, ValueError, LookupError, TypeError):
+    with locked(path.with_suffix(".lock")):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return str(read_json(path)["name"])
+        write_json(path, {"name": uuid4().hex})
         return str(read_json(path)["name"])
-    write_json(path, {"name": uuid4().hex})
-    return str(read_json(path)["name"])
 
 
 def _checkpoint(names: Iterable[str]) -> set[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pipeline.errors import HubError, RunError
-from pipeline.files import read_json, runs_dir, write_json
+from pipeline.files import locked_folder, read_json, runs_dir, write_json
 from pipeline.publishing.hub import TIMEOUT_SECONDS, as_sentences, http_status, hub_api
 from pipeline.runs.folder import EVENTS, JOB, JOB_LABEL, is_reader_run
 from pipeline.runs.manage import alone, check_name
@@ -143,10 +143,18 @@ def _special(hardware: str) -> dict[int, str]:
 
 
 class _Borrowed(Records):
-    """The records as they are on the disk, which only whoever keeps this home may write."""
+    """The records as they are on the disk, which only whoever keeps this home may write: what a run on its way to a job is
+    called in the store is noted in its job, before it is there."""
+
+    def __init__(self, repo: str, folder: Path, job: Job) -> None:
+        super().__init__(repo)
+        self.folder, self.job = folder, job
 
     def save(self) -> None:
-        """Not here."""
+        record = self.get(Thing(RUNS, self.folder.name).key)
+        if record and record.name != self.job.kept:
+            self.job = replace(self.job, kept=record.name)
+            write_job(self.folder, self.job)
 
 
 def start_elsewhere(folder: Path, hardware: str) -> Job:
@@ -173,7 +181,7 @@ def start_elsewhere(folder: Path, hardware: str) -> Job:
         with as_sentences(repo, _special(hardware)):
             store = Store(repo)
             store.open()
-            job = replace(job, kept=_send(store, folder))
+            job = _send(store, folder, job)
             code = _code(store)
         job = _ask(repo, job, code)
     except BaseException:
@@ -198,12 +206,15 @@ def _check_can_go(folder: Path) -> None:
     check_whole(folder)
 
 
-def _send(store: Store, folder: Path) -> str:
-    """Put the run into the store; returns its name there."""
-    writer, thing = Writer(store, _Borrowed(store.repo), starter()), Thing(RUNS, folder.name)
-    writer.hurry = True
-    writer.keep_thing(thing)
-    return writer.records[thing.key].name
+def _send(store: Store, folder: Path, job: Job) -> Job:
+    """Put the run into the store; returns the job with the run's name there."""
+    thing = Thing(RUNS, folder.name)
+    with locked_folder(folder):
+        records = _Borrowed(store.repo, folder, job)
+        writer = Writer(store, records, starter())
+        writer.hurry = True
+        writer.keep_thing(thing)
+    return replace(job, kept=records[thing.key].name)
 
 
 def _code(store: Store) -> tuple[str, str, str]:

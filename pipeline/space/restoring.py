@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pipeline.dataset.store import MANIFEST
 from pipeline.errors import HubError
-from pipeline.files import check_room, home, read_log, write_json, write_text
+from pipeline.files import check_room, home, read_json, read_log, write_json, write_text
 from pipeline.machine import on_space
 from pipeline.runs.checkpoints import saved_step
 from pipeline.runs.events import ENDINGS, read_events, since_start
-from pipeline.runs.folder import ADAPTER, GOING_DOWN, KEEPING, PROCESS, QUEUED, RESTORED, SETTINGS
+from pipeline.runs.folder import ADAPTER, GOING_DOWN, JOB, KEEPING, PROCESS, QUEUED, RESTORED, SETTINGS
 from pipeline.runs.manage import alone
 from pipeline.runs.status import is_alive, is_elsewhere, last_lifecycle
 from pipeline.space.kept import (
@@ -138,7 +138,11 @@ def _coming(store: Store, records: Records, head: str) -> Iterator[Coming]:
     """What is to come, the newest first."""
     sizes = store.sizes(head)
     found: list[Coming] = []
-    ours = {(thing.kind, records[thing.key].name) for thing in things_here() if thing.key in records}
+    here = things_here()
+    ours = {(thing.kind, records[thing.key].name) for thing in here if thing.key in records}
+    ours |= {
+        (RUNS, _name_elsewhere(thing.folder)) for thing in here if thing.kind == RUNS and is_elsewhere(thing.folder)
+    }
     for path in (path for path in sizes if path.rpartition("/")[2] == LIST):
         with suppress(ValueError):
             thing, name = Thing.found(path)
@@ -150,6 +154,11 @@ def _coming(store: Store, records: Records, head: str) -> Iterator[Coming]:
             elif thing.kind == SHELF or _is_wanted(thing, name, listing, records, ours):
                 found.append(Coming(thing, there, listing, _needed(thing, listing)))
     yield from sorted(found, key=lambda one: one.listing.newest, reverse=True)
+
+
+def _name_elsewhere(folder: Path) -> str:
+    """What a run that trains elsewhere is called in the store, which the records may not know yet."""
+    return str(read_json(folder / JOB).get("kept", ""))
 
 
 def _is_wanted(thing: Thing, name: str, listing: Listing, records: Records, ours: set[tuple[str, str]]) -> bool:

@@ -1,9 +1,11 @@
 """A run that trains on Hugging Face Jobs: the real client, and a server that really runs the job's command elsewhere."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +26,12 @@ from pipeline.space import elsewhere, watching
 from pipeline.space.elsewhere import cancel_elsewhere, machines, read_job, start_elsewhere
 from pipeline.space.files import files_for_space
 from pipeline.space.keeping import Keeper
+from pipeline.space.kept import LIST
 from pipeline.space.settings import read_space
 from pipeline.space.watching import JOB_LOG
 from tests.servers.hub import TOKEN, Repository
 from tests.servers.hub_jobs import JobsHub, RunningJob
-from tests.servers.hub_store import PATIENCE, REPO, wait_for
+from tests.servers.hub_store import PATIENCE, REPO, STORED, wait_for
 from tests.tiny import tiny_settings
 
 NAME = "far away"
@@ -116,6 +119,48 @@ def test_a_run_trains_elsewhere_and_comes_back(
     assert TOKEN not in f"{caplog.text}{the_job(hub).log}{sent['command']}{sent['environment']}"
     assert not holds_token(home()) and not holds_token(tmp_path / "machines")
     assert not any(TOKEN.encode() in data for data in stored.values())
+
+
+def test_a_run_that_is_being_kept_while_it_is_sent_stays_one(
+    hub: JobsHub, dataset: Dataset, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = a_run(dataset, tiny_base)
+    begun, answer = threading.Event(), hub.answer
+
+    def slow(method: str, path: str, *rest: Any) -> Any:
+        if "/commit/" in path and not begun.is_set():  # the run, by whoever keeps this home
+            begun.set()
+            time.sleep(1)
+        return answer(method, path, *rest)
+
+    monkeypatch.setattr(hub, "answer", slow)
+    with an_app():
+        assert begun.wait(PATIENCE)
+        assert start_elsewhere(folder, "cpu-basic").kept == NAME
+        cancel_elsewhere(folder)
+        wait_for(over(hub, folder))
+    assert {path.split("/")[1] for path in hub.store.files if path.startswith("runs/")} == {NAME}
+    assert [run.name for run in list_runs()] == [NAME]
+
+
+def test_a_run_whose_name_another_machine_has_in_the_store_goes_there_under_another_and_comes_back_into_its_folder(
+    hub: JobsHub, dataset: Dataset, tiny_base: Path
+) -> None:
+    folder = a_run(dataset, tiny_base, max_steps=100_000)
+    with an_app():
+        wait_for(lambda: STORED in hub.repositories and f"runs/{NAME}/{LIST}" in hub.store.files)
+    of_another = hub.list_of(f"runs/{NAME}") | {"writer": "another machine"}
+    hub.store.files[f"runs/{NAME}/{LIST}"] = json.dumps(of_another).encode()
+    hub.store.commits.append("Keep it, by another machine")
+    with an_app():
+        job = start_elsewhere(folder, "cpu-basic")
+        assert job.kept.startswith(f"{NAME}-")
+        wait_for(lambda: steps(folder))
+        cancel_elsewhere(folder)
+        wait_for(over(hub, folder))
+        assert status(folder).state == "stopped", the_job(hub).log
+    assert {path.split("/")[1] for path in hub.store.files if path.startswith("runs/")} == {NAME, job.kept}
+    assert [run.name for run in list_runs()] == [NAME]
 
 
 def test_one_that_is_cancelled_keeps_what_it_has(
