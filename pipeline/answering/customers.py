@@ -258,7 +258,7 @@ def _doubt(shop: Shop, about: About, said: dict[str, Said]) -> float:
         return NO_PRODUCT
     limit, likely = shop.sentences.threshold, about.found.likely if about.found else 0.0
     doubt = (1 - likely) / (1 - limit) if likely >= limit else likely / limit
-    return max(doubt, SEVERAL_PRODUCTS) if len(about.candidates) > 1 else doubt
+    return max(doubt, SEVERAL_PRODUCTS) if len(about.candidates) > 1 and not about.listed else doubt
 
 
 def worst_first(answered: Sequence[Answered]) -> list[Answered]:

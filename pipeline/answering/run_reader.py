@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.lookup import kind_word_for_word
 from pipeline.answering.saying import kinds_asked
-from pipeline.answering.shop import DOESNT_SAY, DONT_KNOW, About, Told, shop_of
+from pipeline.answering.shop import DOESNT_SAY, About, Told, shop_of
 from pipeline.catalogue.finding.sentences import shown
 from pipeline.catalogue.finding.units import Unit, units
 from pipeline.dataset.customers import STYLE
@@ -65,12 +65,12 @@ class RunReader:
         reader = self.reader if who == TUNED else self.other
         assert reader, "there is no trained reader"
         readings = reader.read([to_read(about) for about in asked])
-        finder_threshold = shop_of(self.dataset).sentences.threshold
+        shop = shop_of(self.dataset)
         told = []
         for about, reading in zip(asked, readings, strict=True):
-            if about.product is None:
-                told.append(DONT_KNOW)
-            elif reading.span and is_told(about, reading, reader.threshold, finder_threshold):
+            if about.product is None or about.listed or about.beside:
+                told.append(shop.extract(about))
+            elif reading.span and is_told(about, reading, reader.threshold, shop.sentences.threshold):
                 told.append(Told(answer_of(about, reading), VALUE, reading.source))
             else:
                 told.append(DOESNT_SAY)

@@ -33,7 +33,7 @@ _HAS = re.compile(r"\b(?:have|has|got|come with|comes with|includes?|included)\b
 _CLAUSE = re.compile(r"[.?!;:,]\s+|\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:how|what|whats|which|who|whose|where|when|why)\b", re.IGNORECASE)
-_DENIED = re.compile(
+DENIED = re.compile(
     r"\b(?:no|not|never|without|none|nor|cannot|\w+n['’]t|except|excluded|sold separately|instead)\b", re.IGNORECASE
 )
 
@@ -118,7 +118,7 @@ def say(question: str, unit: Unit, beside: Set[str] = frozenset()) -> str:
     if word == YES and left_out:
         word = ""
     if not word and _HAS.search(question) and is_yes_no(question) and beside & PARTS and not left_out:
-        word = "" if _DENIED.search(unit.text) else YES
+        word = "" if DENIED.search(unit.text) else YES
     text = shown(unit, question)
     return f"{word}. {text}" if word else text
 
@@ -204,7 +204,7 @@ def is_of_a_part(question: str, beside: Set[str], unit: Unit) -> bool:
 def yes_or_no(question: str, text: str, value: str = "") -> str:
     """`Yes`, `No`, or nothing where the record's words do not decide it."""
     asked, told = set(plain_words(question)), set(plain_words(value or text))
-    if _DENIED.search(text):
+    if DENIED.search(text):
         return ""
     for sort in SORTS:
         named, given = _named(asked, sort), _named(told, sort)

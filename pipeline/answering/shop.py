@@ -16,6 +16,7 @@ from pipeline.answering.saying import (
     say,
     say_facts,
 )
+from pipeline.answering.several import Listed, family, listed
 from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue, title_key
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
@@ -61,7 +62,8 @@ class About:
         product: None where the catalogue has no such product.
         found: the part of its record that fits best; None where the record says nothing.
         candidates: titles of all products that may be meant, the chosen one first.
-        other: a second product that the question lays beside it ("which is lighter, A or B?").
+        beside: products that the question lays beside each other, this one first ("which is lighter, A or B?").
+        listed: the products that are as the question wants them, this one first ("do you have a mug in red?").
         seconds: what it took to find both.
     """
 
@@ -69,7 +71,8 @@ class About:
     product: Product | None
     found: Found | None = None
     candidates: tuple[str, ...] = field(default=())
-    other: Product | None = None
+    beside: tuple[Product, ...] = ()
+    listed: tuple[Listed, ...] = ()
     seconds: float = 0.0
 
 
@@ -95,11 +98,14 @@ class Shop:
         return replace(about, seconds=time.perf_counter() - begun)
 
     def _about(self, question: str, title: str, uid: str) -> About:
-        if not (title or uid) and (both := self.products.two(question)):
-            first, second = (self.index.product(number) for number in both)
-            found = self.sentences.find(question, first.title, first.content)
-            return About(question, first, found, (first.title, second.title), second)
+        if not (title or uid):
+            if both := self.products.two(question):
+                return self._about_several(question, beside=tuple(map(self.index.product, both)))
+            if fitting := listed(question, self.catalogue, self.products):
+                return self._about_several(question, listed=tuple(fitting))
         products = self._products(question, title, uid)
+        if not products and not title and (alike := family(question, self.catalogue, self.products)):
+            return self._about_several(question, beside=tuple(alike))
         if not products:
             return About(question, None)
         found = [self.sentences.find(question, p.title, p.content) for p in products]
@@ -109,6 +115,14 @@ class Shop:
         mended = self.sentences.mended(question, product.title, product.content)
         titles = dict.fromkeys([product.title, *(p.title for p in products)])
         return About(mended, product, found[best], tuple(titles))
+
+    def _about_several(
+        self, question: str, *, beside: tuple[Product, ...] = (), listed: tuple[Listed, ...] = ()
+    ) -> About:
+        products = beside or tuple(one.product for one in listed)
+        first, titles = products[0], tuple(product.title for product in products)
+        found = self.sentences.find(question, first.title, first.content)
+        return About(question, first, found, titles, beside, listed)
 
     def has(self, title: str) -> bool:
         """Whether the catalogue has a product of this title, letter for letter but for case and marks."""
@@ -127,6 +141,8 @@ class Shop:
         """The sentence that answers, as it stands in the record."""
         if about.product is None:
             return DONT_KNOW
+        if about.listed or about.beside:
+            return self._of_several(about)
         if about.found is None or about.found.likely < self.sentences.threshold:
             return DOESNT_SAY
         unit = about.found.unit
@@ -138,14 +154,12 @@ class Shop:
 
         A question in the words that are taught asks for nothing but its kind of fact. Else a fact of the asked kind goes
         before the sentence if nothing else is asked about than the product; else the sentence decides, and the fact is how
-        it is said where it stands in it. Of two products that are laid side by side each has its own value.
+        it is said where it stands in it. Of several products each has its own value, or they are listed.
         """
         if about.product is None:
             return DONT_KNOW
-        if about.other:
-            one = self.tell(replace(about, other=None))
-            said = replace(one, answer=f"{about.product.title}: {one.answer}") if one.says == VALUE else one
-            return _beside_each_other(about.question, (about.product, about.other)) or said
+        if about.listed or about.beside:
+            return self._of_several(about)
         product, found = about.product, about.found
         every = facts_of(product)
         if stated := _of_kind(kind_word_for_word(about.question, product.title), every):
@@ -161,6 +175,15 @@ class Shop:
             return Told(say_facts(about.question, facts), VALUE, " ".join(dict.fromkeys(f.quote for f in facts)))
         return Told(say(about.question, found.unit, beside), VALUE, found.unit.text) if is_likely else DOESNT_SAY
 
+    def _of_several(self, about: About) -> Told:
+        if about.listed:
+            titles = "; ".join(one.product.title for one in about.listed)
+            return Told(f"{titles}.", VALUE, " · ".join(dict.fromkeys(one.quote for one in about.listed)))
+        if told := _beside_each_other(about.question, about.beside):
+            return told
+        one = self.tell(replace(about, beside=()))
+        return replace(one, answer=f"{about.beside[0].title}: {one.answer}") if one.says == VALUE else one
+
     def record(self, about: About) -> str | None:
         """What a model reads in the open book: the parts of the record that fit best, in the record's order."""
         if about.product is None:
@@ -172,7 +195,7 @@ class Shop:
 
 
 def _beside_each_other(question: str, products: Sequence[Product]) -> Told | None:
-    """What each of two products states of what is compared; None where neither states it."""
+    """What each of several products states of what is asked; None where none states it."""
     told = facts_compared(question, [facts_of(product) for product in products])
     if not any(told):
         return None

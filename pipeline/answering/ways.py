@@ -158,7 +158,9 @@ def _by_model(
         answers = ask(language_model, questions, tuned=way == CLOSED, on_progress=told)
         return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
     parts = [shop.extract(about) for about in asked]
-    read = [at for at, part in enumerate(parts) if part.says == VALUE or _is_taught_so(asked[at])]
+    # The parts of one record answer no question about several.
+    one = [not (about.listed or about.beside) for about in asked]
+    read = [at for at, part in enumerate(parts) if one[at] and (part.says == VALUE or _is_taught_so(asked[at]))]
     answers = ask(language_model, [questions[at] for at in read], tuned=True, on_progress=told)
     if told:
         told(len(asked), len(asked))  # those with nothing to read are answered, too

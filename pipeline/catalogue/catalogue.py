@@ -5,7 +5,8 @@ What cannot be used is skipped and counted with its reason; a file of which noth
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -121,6 +122,23 @@ class Catalogue:
         )
         products = dict(zip((row[0] for row in found), self._with_contents(found), strict=True))
         return [products[number] for number in numbers]
+
+    def saying(self, groups: Sequence[Collection[str]], count: int, *, in_title: bool = False) -> list[Product]:
+        """The first usable products whose title or record has a word of every group; a word stands for all that begin so.
+
+        Args:
+            in_title: whether their titles have to have them.
+        """
+        patterns = ["|".join(re.escape(word) for word in sorted(group)) for group in groups]
+        text = "title" if in_title else "concat_ws(' ', title, content, attributes)"
+        condition = " AND ".join(f"regexp_matches({text}, $group{n}, 'i')" for n in range(len(patterns))) or "true"
+        query = (
+            "SELECT number, line, uid, title FROM read_parquet($file) AS heads JOIN read_parquet($contents) AS said USING (line) "
+            f"WHERE {condition} ORDER BY number LIMIT $count"
+        )
+        values = {f"group{n}": rf"\b(?:{pattern})" for n, pattern in enumerate(patterns)}
+        contents = files(self.folder / CONTENTS)
+        return self._with_contents(self._rows(query, PRODUCTS, contents=contents, count=count, **values))
 
     def order(self, count: int | None, seed: int | str) -> list[int]:
         """Numbers of products in a seeded order: all of them, or the first `count`."""

@@ -217,6 +217,8 @@ def found_line(exchange: Exchange) -> Markup:
         return Markup()
     if about.product is None:
         return html('<p class="small">found in the catalogue: no product that this names</p>')
+    if about.listed or about.beside:
+        return html('<p class="small">found in the catalogue: {}</p>', html_of(about.candidates, " · "))
     others = about.candidates[1:]
     if about.product.title == exchange.asked.title and not others:
         return Markup()

@@ -146,7 +146,7 @@ def test_of_two_products_each_has_its_own_value(shop: Shop, question: str, answe
 )
 def test_what_is_no_second_product_is_none(shop: Shop, question: str, title: str) -> None:
     about = shop.about(question)
-    assert about.product and (about.product.title, about.other) == (title, None)
+    assert about.product and (about.product.title, about.beside) == (title, ())
 
 
 def test_a_story_is_not_taken_apart_at_every_and(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from pipeline.catalogue.catalogue import title_key
 from pipeline.catalogue.finding.index import TitleIndex
 from pipeline.catalogue.finding.names import ASKING, GENERIC, SAME, SAYS_NOTHING, spelled
-from pipeline.catalogue.finding.spelling import meant
+from pipeline.catalogue.finding.spelling import meant as meant_of
 from pipeline.catalogue.finding.words import plain_words, stem
 
 CANDIDATES = 40
@@ -127,17 +127,17 @@ class ProductFinder:
     def candidates(self, question: str) -> list[Named]:
         """Every product that shares a word with the question's name, those that fit first."""
         words = plain_words(question)[:MOST_WORDS]
-        numbers = self.index.having({self._meant(w) for w in words} - SAYS_NOTHING, CANDIDATES)
+        numbers = self.index.having({self.meant(w) for w in words} - SAYS_NOTHING, CANDIDATES)
         found = [self._beside(words, number) for number in numbers]
         named = [one for one in found if one]
         return sorted(named, key=lambda one: (one.strange > 0 or one.unsure, -one.fits))
 
-    def _meant(self, word: str) -> str:
+    def meant(self, word: str) -> str:
         """A word's stem; of a misspelled one that of the title's word it is most like."""
         root = stem(word)
         if self.index.knows(root) or self._is_asking(word, root) or (self.is_word(word) and len(word) > 4):
             return root
-        if len(word) < 5 and meant(word, _ASKING_SPELLED):
+        if len(word) < 5 and meant_of(word, _ASKING_SPELLED):
             return root
         return self.index.spelled_like(word) or root
 
@@ -184,14 +184,14 @@ class ProductFinder:
         if root in record or SAME.get(root, frozenset()) & record:
             return SAID, set()
         real = self.is_word(word)
-        like = meant(word, own)
+        like = meant_of(word, own)
         if like and not (real and len(word) > 4) and (len(word) > 3 or like[0] == word[0]):
             return NAME, own[like]
         if real:
             return STRANGE, set()
-        if meant(root, record):
+        if meant_of(root, record):
             return SAID, set()
-        return (ASKED if meant(word, _ASKING_SPELLED) or meant(root, ASKING | GENERIC) else STRANGE), set()
+        return (ASKED if meant_of(word, _ASKING_SPELLED) or meant_of(root, ASKING | GENERIC) else STRANGE), set()
 
 
 _ASKING_SPELLED = frozenset(word for word in SAYS_NOTHING if len(word) > 2)
