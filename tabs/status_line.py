@@ -28,25 +28,27 @@ def device() -> str:
     return gpu_name() or f"CPU, {count(cores(), 'core')}"
 
 
-def activity() -> str:
-    """`idle`, or what is going on."""
-    running = running_run()
-    said = list(_doing.values())
-    if running:
+def activity() -> dict[str, str]:
+    """What is going on, each thing with its words; empty while nothing is."""
+    said: dict[str, str] = {}
+    if running := running_run():
         view = view_run(running.name)
         last = view.steps[-1] if view and view.steps else None
-        said.insert(0, f"training, step {last['step']} of {last['total']}" if last else "training is starting")
+        said["training"] = f"training, step {last['step']} of {last['total']}" if last else "training is starting"
+    if _doing:
+        said["answering"] = " and ".join(_doing.values())
     job = generation.look()
     if job.state in (generation.PILOT, generation.RUNNING):
         total = job.progress.get("total")
-        said.append("writing questions" + (f", {job.progress['done']:,} of {count(total, 'product')}" if total else ""))
+        how_far = f", {job.progress['done']:,} of {count(total, 'product')}" if total else ""
+        said["writing"] = f"writing questions{how_far}"
     elif job.state == generation.WAITING:
-        said.append("a batch is at the API")
+        said["batch"] = "a batch is at the API"
     if is_on():
-        said.append("a run trains elsewhere")
+        said["elsewhere"] = "a run trains elsewhere"
     if waiting := len(queued_runs()):
-        said.append(f"{count(waiting, 'run')} queued")
-    return " and ".join(said) or "idle"
+        said["queued"] = f"{count(waiting, 'run')} queued"
+    return said
 
 
 def kept() -> str:
@@ -61,18 +63,19 @@ def kept() -> str:
 def status_line() -> Markup:
     """The whole line, as HTML."""
     newest = next((view_run(folder.name) for folder in list_runs()), None)
-    trained = trained_runs()
+    trained, now = trained_runs(), activity()
     parts = {
         "model": newest.settings.base_model if newest else default_base(),
         "device": device(),
         "adapter": trained[0].name if trained else "none",
-        "now": activity(),
+        "now": " and ".join(now.values()) or "idle",
     }
     if said := kept():
         parts["kept"] = said
-    busy = "" if parts["now"] == "idle" else " busy"
+    busy = " busy" if now else ""
     said = html_of(html("<span><b>{}</b> {}</span>", name, value) for name, value in parts.items())
-    return html('<div class="statusline{}" role="status" aria-label="Status">{}</div>', busy, said)
+    line = '<div class="statusline{}" role="status" aria-label="Status" data-state="{}">{}</div>'
+    return html(line, busy, " ".join(now) or "idle", said)
 
 
 _recent_line = recently(status_line)

@@ -18,7 +18,7 @@ from pipeline.runs.view import find_run, get_trained_run
 from tabs.chat.asking import ALIKE, vote, votes
 from tabs.chat.cards import BASE, OTHER, TUNED, Exchange, exchange_card, needs_model
 from tabs.ui.events import Update, on, open_in_measure, open_to_all
-from tabs.ui.text import count, html_of, notice
+from tabs.ui.text import count, html, html_of, notice
 
 KEPT_QUESTIONS = 20
 """Questions that stay listed."""
@@ -175,5 +175,5 @@ def score_words(folder: Path | None, against: str) -> Markup:
     if not sum(counted.values()):
         return Markup()
     names = {OTHER: f"run {against}", BASE: "base", TUNED: "tuned", ALIKE: "alike"}
-    told = " · ".join(f"{names[side]} {number}" for side, number in counted.items())
-    return notice(f"Blind votes so far: {told}", "hint")
+    told = (html("<span data-votes-of='{}'>{} {}</span>", side, names[side], n) for side, n in counted.items())
+    return notice(html("Blind votes so far: {}", html_of(told, " · ")), "hint")

@@ -201,11 +201,11 @@ def exchange_card(exchange: Exchange) -> Markup:
             name, judged = exchange.name(side), exchange.verdict(side)
             cards += answer_card(side, raw, found, judged, name, waiting, said, source, exchange.is_reader)
     asked = exchange.asked
-    stopped = notice("Stopped: what was said so far is not judged.", "hint") if exchange.is_stopped else ""
+    stopped = notice("Stopped: what was said so far is not judged.", "hint", "stopped") if exchange.is_stopped else ""
     return html(
-        '<article class="asked"><h3>{}</h3><p class="small">{}</p>'
-        '{}<div class="sides">{}</div>{}<p class="catalogue">{}</p></article>',
-        asked.question, about_line(asked), found_line(exchange), cards, stopped,
+        '<article class="asked" data-about="{}"><h3>{}</h3><p class="small">{}</p>'
+        '{}<div class="sides">{}</div>{}<p class="catalogue" data-kind="{}">{}</p></article>',
+        asked.title, asked.question, about_line(asked), found_line(exchange), cards, stopped, asked.kind,
         catalogue_says(asked, exchange.about, is_reader=exchange.is_reader),
     )  # fmt: skip
 
@@ -252,31 +252,38 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
     """The headline of a comparison, and of everything else that was asked, as HTML."""
     s, changes = comparison["summary"], [q["change"] for q in comparison["questions"]]
     tiles = [
-        (f"{s['base_right']} of {s['total']}", "base right, before"),
-        (f"{s['tuned_right']} of {s['total']}", "tuned right, after"),
-        (f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
-        (" · ".join(str(changes.count(change)) for change in ("fixed", "broken", "same")), "fixed · broken · same"),
+        ("base", f"{s['base_right']} of {s['total']}", "base right, before"),
+        ("tuned", f"{s['tuned_right']} of {s['total']}", "tuned right, after"),
+        ("recall", f"{s['recall']:.0%}", f"recall over all {count(s['facts'], 'fact')}"),
+        (
+            "changes",
+            " · ".join(str(changes.count(change)) for change in ("fixed", "broken", "same")),
+            "fixed · broken · same",
+        ),
     ]
     if taught := comparison.get("taught"):
         right = f"{taught['tuned_right']} of {taught['total']}"
-        tiles.append((right, f"customers' questions that you answered right now (before: {taught['base_right']})"))
+        tiles.append(
+            ("taught", right, f"customers' questions that you answered right now (before: {taught['base_right']})")
+        )
     stopped = ""
     if everything:
         e = everything["summary"]
         if e.get("styled_questions"):
-            tiles.append((f"{e['styled']:.0%}", "right in customers' words"))
+            tiles.append(("styled", f"{e['styled']:.0%}", "right in customers' words"))
         if e.get("silent_questions"):
             said = f"admitted, of what records do not say ({e['invented']:.0%} invented)"
-            tiles.append((f"{e['admitted']:.0%}", said))
+            tiles.append(("admitted", f"{e['admitted']:.0%}", said))
         if e["unknown_questions"]:
-            tiles.append((f"{e['refused']:.0%}", "refused, of unknown products"))
-        tiles.append((f"{e['false_refusals']:.1%}", "known facts wrongly refused"))
+            tiles.append(("refused", f"{e['refused']:.0%}", "refused, of unknown products"))
+        tiles.append(("wrongly-refused", f"{e['false_refusals']:.1%}", "known facts wrongly refused"))
         if general := e["general"]:
             kept = f"{general['kept']} of {general['base_right']}"
-            tiles.append((kept, f"general answers kept (now {general['tuned_right']} of {general['total']} right)"))
+            now = f"now {general['tuned_right']} of {general['total']} right"
+            tiles.append(("general", kept, f"general answers kept ({now})"))
         if not e["whole"]:
             stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
-    shown = html_of(html("<div><b>{}</b><span>{}</span></div>", big, small) for big, small in tiles)
+    shown = html_of(html("<div data-figure='{}'><b>{}</b><span>{}</span></div>", *tile) for tile in tiles)
     return html('<div class="tiles">{}</div>{}', shown, stopped)
 
 

@@ -126,10 +126,16 @@ class ComparePanel:
                 self.new_question = gr.Textbox(label="Question", elem_id="new-question")
                 with gr.Row():
                     self.new_title = gr.Textbox(
-                        label="About", info="The product's title; empty: recognised in the question.", min_width=220
+                        label="About",
+                        info="The product's title; empty: recognised in the question.",
+                        min_width=220,
+                        elem_id="new-title",
                     )
                     self.new_expected = gr.Textbox(
-                        label="Expected answer", info="Empty: what the catalogue says.", min_width=220
+                        label="Expected answer",
+                        info="Empty: what the catalogue says.",
+                        min_width=220,
+                        elem_id="new-expected",
                     )
                 with gr.Row():
                     self.save = gr.Button("Replace question", size="sm", elem_id="save-question")
@@ -270,7 +276,7 @@ class ComparePanel:
             return Markup()
         were = "was" if waiting == 1 else "were"
         said = f"{count(waiting, 'question')} {were} changed since, and the figures are of the old ones: ask again."
-        return notice(said, "hint")
+        return notice(said, "hint", "changed")
 
     def refreshes(self) -> list[Refresh]:
         """Notice that questions are being asked, or have been, whoever asks them."""

@@ -28,7 +28,7 @@ from tabs.dataset.columns_form import MappingForm
 from tabs.dataset.generate_box import DEFAULTS
 from tabs.ui.events import Update, on, open_to_all, reveal
 from tabs.ui.table import PagedTable
-from tabs.ui.text import count, escape, explain, html, notice
+from tabs.ui.text import count, explain, html, notice
 
 LOOK_SECONDS = 1.0
 """Between two looks at a catalogue that is being read."""
@@ -56,8 +56,9 @@ class CatalogueBox:
     def _build_choice(self) -> None:
         with gr.Row(equal_height=True):
             self.catalogue = gr.Dropdown(
-                catalogue_choices(), value=SAMPLE_NAME, label="Catalogue", filterable=False, scale=3, min_width=180
-            )
+                catalogue_choices(), value=SAMPLE_NAME, label="Catalogue", filterable=False, scale=3, min_width=180,
+                elem_id="catalogue",
+            )  # fmt: skip
             self.upload = gr.UploadButton(
                 "Upload a catalogue …", file_types=list(uploads.KNOWN_ENDINGS), scale=2, min_width=180, elem_id="upload"
             )
@@ -223,10 +224,12 @@ class CatalogueBox:
         brought, columns = bool(name), None
         with suppress(PipelineError):
             columns = uploads.columns_in_use(name) if brought else None
+        chosen = uploads.chosen_columns(name) is not None
+        read = "<span data-state='{}'>{}</span>"
         return {
             self.catalogue: gr.Dropdown(choices=catalogue_choices(), value=name),
             self.brought: gr.Row(visible=brought),
-            self.columns: escape(columns_line(columns, chosen=uploads.chosen_columns(name) is not None)),
+            self.columns: html(read, "chosen" if chosen else "recognised", columns_line(columns, chosen=chosen)),
             self.sure: gr.Column(visible=False),
             self.record: gr.HighlightedText(visible=False),
             self.record_title: "",
@@ -294,7 +297,9 @@ class CatalogueBox:
         )
         return {
             self.sure: gr.Column(visible=True),
-            self.lost: notice(f"{what} Datasets that were made of it stay as they are."),
+            self.lost: notice(
+                f"{what} Datasets that were made of it stay as they are.", state="upload" if here else "path"
+            ),
         }
 
     def removed(self, name: str, words: str) -> Update:

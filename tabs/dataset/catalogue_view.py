@@ -24,11 +24,11 @@ SAMPLE_CHARACTERS, SAMPLE_COLUMNS = 80, 30
 
 def catalogue_line(catalogue: Catalogue) -> Markup:
     return html(
-        "<b>{}</b> · <b>{:,}</b> usable · <b>{:,}</b> skipped",
-        count(catalogue.rows, "product"),
-        catalogue.usable,
-        catalogue.skipped_total,
-    )
+        "<span data-products='{rows}' data-usable='{usable}' data-skipped='{skipped}'>"
+        "<b>{products}</b> · <b>{usable:,}</b> usable · <b>{skipped:,}</b> skipped</span>",
+        rows=catalogue.rows, products=count(catalogue.rows, "product"), usable=catalogue.usable,
+        skipped=catalogue.skipped_total,
+    )  # fmt: skip
 
 
 def reading_line(reading: Reading) -> Markup:
@@ -37,7 +37,8 @@ def reading_line(reading: Reading) -> Markup:
     size = f" of {memory(reading.total)}" if reading.total else ""
     doing = "putting it in order" if percent == 100 else f"{percent}%{size} read"
     return html(
-        "{}<b>{}</b> · these are its first rows; the rest and the counts follow. The page can be left meanwhile.",
+        "{}<span data-state='reading'><b>{}</b> · these are its first rows; the rest and the counts follow. The page can be "
+        "left meanwhile.</span>",
         progress_bar(reading.done, reading.total),
         doing,
     )

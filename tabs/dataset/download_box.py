@@ -106,7 +106,7 @@ class PublishBox:
             )  # fmt: skip
             self.token = token_box("push-token")
         self.private = gr.Checkbox(True, label="Private: only you can see it", elem_id="push-private")
-        with gr.Accordion("The card that goes with it", open=False):
+        with gr.Accordion("The card that goes with it", open=False, elem_id="card-panel"):
             self.card = gr.Textbox(
                 show_label=False,
                 label="The dataset's card",

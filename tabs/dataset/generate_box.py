@@ -142,11 +142,11 @@ class GenerateBox:
                     scale=3,
                     min_width=180,
                 )
-                self.find = gr.Button("Find models", size="sm", scale=1, min_width=100)
+                self.find = gr.Button("Find models", size="sm", scale=1, min_width=100, elem_id="find-models")
             self.price = gr.HTML(
                 price_words(DEFAULT_MODEL, OPENAI_URL), elem_id="api-price", elem_classes="small padded"
             )
-        with gr.Accordion("Cost, speed and checks", open=False, visible=False) as self.api_more:
+        with gr.Accordion("Cost, speed and checks", open=False, visible=False, elem_id="api-more") as self.api_more:
             self.cap = gr.Number(
                 value=None, minimum=0, label="Spending limit (USD)", elem_id="api-cap",
                 info="cap · It stops cleanly before the next request could pass it. Empty or 0: no limit.",
@@ -175,7 +175,7 @@ class GenerateBox:
         self.seen = gr.State(None)
 
     def _build_more(self) -> None:
-        with gr.Accordion("More settings", open=False):
+        with gr.Accordion("More settings", open=False, elem_id="more-settings"):
             self.phrasings = gr.Slider(
                 PHRASINGS_AT_LEAST,
                 TEMPLATE_PHRASINGS,

@@ -51,11 +51,11 @@ def job_card(now: Look) -> str:
     if now.state in ("", generation.DONE):
         return ""
     if now.state == generation.STOPPED:
-        return _figures(now) + notice(now.text, "hint")
+        return _figures(now) + notice(now.text, "hint", now.state)
     if now.state == generation.FAILED:
-        return _figures(now) + notice(now.text)
+        return _figures(now) + notice(now.text, state=now.state)
     if now.state == generation.ESTIMATED:
-        return _figures(now) + notice(_estimated(now), "done")
+        return _figures(now) + notice(_estimated(now), "done", now.state)
     head = {
         generation.PILOT: f"Trying the first {PILOT_PRODUCTS} products",
         generation.RUNNING: "Writing questions",
@@ -65,7 +65,8 @@ def job_card(now: Look) -> str:
     api = now.job.get("api", {})
     who = html("<p class='small'>{} at {}</p>", api.get("model", ""), api.get("base_url", "")) if api else ""
     more = f" · {said}" if said else ""
-    return html("<p class='pace'><b>{}</b>{}</p>{}{}", head, more, who, _figures(now))
+    line = "<p class='pace' data-state='{}'><b>{}</b>{}</p>{}{}"
+    return html(line, now.state, head, more, who, _figures(now))
 
 
 def _estimated(now: Look) -> str:

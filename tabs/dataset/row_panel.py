@@ -51,7 +51,8 @@ def tokens_line(row: dict[str, Any], max_length: int) -> str:
     long = len(tokens) > max_length
     learned = sum(token.learned for token in tokens)
     end = "too long, so training leaves it out" if long else f"of which {learned} are the answer with its end"
-    return html("<p class='small'>{} of {:,}, {}.</p>", count(len(tokens), "token"), max_length, end)
+    line = "<p class='small' data-most='{most}'>{tokens} of {most:,}, {end}.</p>"
+    return html(line, tokens=count(len(tokens), "token"), most=max_length, end=end)
 
 
 def about_row(row: dict[str, Any]) -> str:
@@ -98,7 +99,12 @@ class RowPanel:
             self.key, self.about, self.phrasings, self.reads, self.tokens, self.question, self.response, self.said, *self.buttons,
         ]  # fmt: skip
 
-    def show(self, dataset: Dataset, key: str, max_length: float, said: str = "") -> Update:
+    def show(self, dataset: Dataset, key: str, max_length: float, said: str = "", done: str = "") -> Update:
+        """The update that shows a row.
+
+        Args:
+            said: a sentence about what was `done` with it.
+        """
         row = row_of(dataset, key)
         length, rejected = int(max_length), row["status"] == REJECTED
         yours = row["id"] in read_edits()
@@ -113,7 +119,7 @@ class RowPanel:
             self.reject: gr.Button(visible=not rejected),
             self.accept: gr.Button(visible=rejected and has_question and row["reason"] != BY_YOU),
             self.undo: gr.Button(visible=yours),
-            self.said: notice(said, "done"),
+            self.said: notice(said, "done", done),
         }
 
     def read(self, row: dict[str, Any], max_length: int) -> Update:
@@ -172,10 +178,10 @@ class RowPanel:
         row = row_of(dataset, key)
         edit = _edit(action, row, question.strip(), response.strip())
         if edit is None:
-            return {self.said: notice("Nothing is different: change the words first.", "hint")}
+            return {self.said: notice("Nothing is different: change the words first.", "hint", "same")}
         changed = change_row(dataset, edit)
         said = DONE[edit.action] + (NEXT if row["split"] != HELD_OUT else NEXT.replace("learns from", "is tested with"))
-        return self.show(changed, key, max_length, said) | follow(changed, *others)
+        return self.show(changed, key, max_length, said, edit.action) | follow(changed, *others)
 
 
 def _edit(action: str, row: dict[str, Any], question: str, response: str) -> Edit | None:

@@ -99,11 +99,20 @@ class RowsBox:
     def _build_rows(self) -> None:
         self.reason = gr.Radio([("everything", "")], value="", label="Left out at each filter", elem_id="lost")
         with gr.Row():
-            self.split = gr.Dropdown([("all", "")], value="", label="Split", filterable=False, min_width=120)
-            self.kind = gr.Dropdown(
-                [("every kind", "")], value="", label="Kind of fact", filterable=False, min_width=120
+            self.split = gr.Dropdown(
+                [("all", "")], value="", label="Split", filterable=False, min_width=120, elem_id="pairs-split"
             )
-            self.status = gr.Dropdown([("any", "")], value="", label="Status", filterable=False, min_width=120)
+            self.kind = gr.Dropdown(
+                [("every kind", "")],
+                value="",
+                label="Kind of fact",
+                filterable=False,
+                min_width=120,
+                elem_id="pairs-kind",
+            )
+            self.status = gr.Dropdown(
+                [("any", "")], value="", label="Status", filterable=False, min_width=120, elem_id="pairs-status"
+            )
             self.words = gr.Textbox(
                 label="Search rows", placeholder="title, question, answer or uid", min_width=180, scale=2,
                 elem_id="search-pairs",
@@ -193,7 +202,7 @@ class RowsBox:
             self.name: name,
             self.nothing: "",
             self.result: gr.Column(visible=True),
-            self.reused: notice(text, "done"),
+            self.reused: notice(text, "done", "reused"),
             **self._standing(dataset, Filters())[0],
             self.words: "",
             self.max_length: length,
@@ -225,7 +234,7 @@ class RowsBox:
             return self.show(dataset, reused=False)
         (dataset.folder / MANIFEST).touch()
         return self.show(dataset, reused=False) | {
-            self.reused: notice("This dataset is shown now, and 2 Training uses it.", "done")
+            self.reused: notice("This dataset is shown now, and 2 Training uses it.", "done", "chosen")
         }
 
     def _cells(self, name: str, *filters: str | None) -> Any:

@@ -277,7 +277,14 @@ def _tiles(dataset: Dataset) -> Markup:
         (f"{left_out:,} left out", f"by the filters or by you; {c.get('edited', 0):,} edited"),
     ]
     return html(
-        "<div class='tiles'>{}</div>",
+        "<div class='tiles' data-products='{}' data-training='{}' data-held-out='{}' data-unknown='{}' data-left-out='{}' "
+        "data-edited='{}'>{}</div>",
+        c["products"],
+        c["training"],
+        c["held_out"],
+        c["unknown_titles"],
+        left_out,
+        c.get("edited", 0),
         html_of(html("<div><b>{}</b> <span>{}</span></div>", big, small) for big, small in tiles),
     )
 

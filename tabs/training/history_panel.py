@@ -42,7 +42,7 @@ class HistoryPanel:
     """The accordion “Runs” and what it does."""
 
     def __init__(self) -> None:
-        with gr.Accordion("Runs", open=False) as self.past:
+        with gr.Accordion("Runs", open=False, elem_id="history") as self.past:
             self.runs = PagedTable(
                 "Runs (pick one to see its curve)", list(COLUMNS), list(COLUMNS.values()), size=8, name="runs"
             )

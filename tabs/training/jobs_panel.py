@@ -57,7 +57,7 @@ def job_card(folder: Path, job: Job) -> Markup:
     said = f"Run {folder.name} · {job.hardware}{price} · the job {stage}{cost}"
     log = "\n".join(_last_lines(folder))
     end = html("<pre class='small' style='white-space: pre-wrap'>{}</pre>", log) if log else ""
-    return html("<p>{}</p>{}", said, end)
+    return html("<p data-stage='{}'>{}</p>{}", job.stage, said, end)
 
 
 def _last_lines(folder: Path) -> list[str]:

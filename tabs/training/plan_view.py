@@ -17,7 +17,7 @@ from pipeline.runs.view import view_run
 from pipeline.training.plan.advice import ENOUGH_EXPOSURES, Finding, plain
 from pipeline.training.plan.plan import Plan, plan_run
 from tabs.dataset.rows_view import pairs_of
-from tabs.training.settings_form import TERMS, changes, mark_changed
+from tabs.training.settings_form import TERMS, changed, changes, mark_changed
 from tabs.ui.text import count, duration, html, html_of, memory
 
 CPU_PACE = {EMBEDDED: 230, ENCODER: 1000}
@@ -45,7 +45,8 @@ def will_it_learn(settings: TrainingSettings, dataset: Dataset) -> Markup:
         SettingsError: nothing would be trained.
     """
     if on_zero_gpu():
-        return html("<h4>Will it learn?</h4><p class='big wrong'><b>✘ Not here.</b> {}</p>", ZERO_GPU_TRAINING)
+        not_here = "<h4>Will it learn?</h4><p class='big wrong' data-state='not-here'><b>✘ Not here.</b> {}</p>"
+        return html(not_here, ZERO_GPU_TRAINING)
     plan = plan_run(settings, training_rows(dataset), gpu=bool(gpu_name()))
     figures = html_of(html("<dt>{}</dt><dd>{}</dd>", *figure) for figure in plan_figures(settings, plan))
     # The headline tells the worst one in full.
@@ -63,9 +64,10 @@ def verdict(plan: Plan) -> Markup:
     if plan.verdict:
         worst = plan.findings[0]
         words = (plan.verdict, worst.said, change_words(worst))
-        return html("<p class='big wrong'><b>✘ {}.</b> {}</p><p>{}</p>", *words)
+        return html("<p class='big wrong' data-state='wrong'><b>✘ {}.</b> {}</p><p>{}</p>", *words)
     but = f"; {count(len(plan.findings), 'remark')} below" if plan.findings else ""
-    return html("<p class='big right'><b>✔ It should learn.</b> Each fact is seen often enough{}.</p>", but)
+    fine = "<p class='big right' data-state='right'><b>✔ It should learn.</b> Each fact is seen often enough{}.</p>"
+    return html(fine, but)
 
 
 def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]]:
@@ -137,9 +139,15 @@ def change_words(finding: Finding) -> Markup:
     if not finding.setting:
         return html("→ {}", finding.advice) if finding.advice else Markup()
     words = f"Set “{TERMS[finding.setting]}” ({finding.setting}) to {plain(finding.value)}."
-    return html("<b>→ {}</b> {}", words, finding.advice).strip()
+    return html("<b data-advised='{}'>→ {}</b> {}", finding.setting, words, finding.advice).strip()
 
 
 def changed_words(settings: TrainingSettings) -> Markup:
-    changed = changes(settings)
-    return html("<p class='small'>Changed from the preset: {}</p>", ", ".join(changed)) if changed else Markup()
+    told = html_of(
+        (
+            html("<span data-setting='{}' data-value='{}'>{}</span>", name, plain(getattr(settings, name)), words)
+            for name, words in zip(changed(settings), changes(settings), strict=True)
+        ),
+        ", ",
+    )
+    return html("<p class='small'>Changed from the preset: {}</p>", told) if told else Markup()

@@ -14,24 +14,25 @@ from tabs.ui.text import count, duration, html, html_of, notice, significant
 
 def ending_card(view: RunView) -> Markup:
     """What came of a run and what to do next, as HTML; empty while it goes on."""
-    last, said = view.ending, view.status.message
-    if view.status.state == "finished":
+    last, said, state = view.ending, view.status.message, view.status.state
+    if state == "finished":
         early = f" {said}" if said else ""
         return notice(
             f"Finished: {_figures(last)}.{early} The third tab asks the questions of before again and shows what changed.",
             "hint" if last.get("rose") else "done",
+            state,
         )
-    if view.status.state == "stopped":
+    if state == "stopped":
         kept = f"Stopped as you asked: {_figures(last)}. The adapter of the last step is kept; you may resume."
-        return notice(said or kept, "hint" if said else "done")
-    if view.status.state == "failed":
+        return notice(said or kept, "hint" if said else "done", state)
+    if state == "failed":
         tail = log_tail(view.folder, 15)
         log = html("<details><summary>The end of the log</summary><pre>{}</pre></details>", tail) if tail else Markup()
-        return notice(said or "The training failed.") + notice(_what_is_left(view), "hint") + log
-    if view.status.state == "new":
-        return notice("This run was made and not started yet: press “Start this run”.", "hint")
-    if view.status.state == "queued":
-        return notice("This run waits for its turn. It begins when the one before it has ended.", "hint")
+        return notice(said or "The training failed.", state=state) + notice(_what_is_left(view), "hint") + log
+    if state == "new":
+        return notice("This run was made and not started yet: press “Start this run”.", "hint", state)
+    if state == "queued":
+        return notice("This run waits for its turn. It begins when the one before it has ended.", "hint", state)
     return Markup()
 
 
@@ -76,5 +77,9 @@ def message_list(view: RunView) -> Markup:
 
 def run_headline(view: RunView) -> Markup:
     """A run's name, state and settings, as HTML."""
-    about = [STATE_WORDS[view.status.state], f"preset {view.settings.preset}", view.settings.base_model]
-    return html("<h3 data-state='{}'>Run {} <small>{}</small></h3>", view.status.state, view.name, " · ".join(about))
+    state = view.status.state
+    about = [STATE_WORDS[state], f"preset {view.settings.preset}", view.settings.base_model]
+    return html(
+        "<h3 data-run='{name}' data-state='{state}'>Run {name} <small>{about}</small></h3>",
+        name=view.name, state=state, about=" · ".join(about),
+    )  # fmt: skip

@@ -119,9 +119,11 @@ class RunPanel:
             self.log = gr.Checkbox(
                 label="Logarithmic loss axis", info="Shows how a small loss goes on falling.", elem_id="log-axis"
             )
-        with gr.Accordion("Learning rate, gradient norm, speed and memory", open=False, visible=False) as self.details:
+        with gr.Accordion(
+            "Learning rate, gradient norm, speed and memory", open=False, visible=False, elem_id="run-details"
+        ) as self.details:
             self.more = gr.Plot(label="More curves", elem_id="details-plot")
-        with gr.Accordion("Last recall check", open=False, visible=False) as self.probe:
+        with gr.Accordion("Last recall check", open=False, visible=False, elem_id="last-check") as self.probe:
             self.answers = PagedTable(
                 "Answers of the last recall check",
                 ["verdict", "question", "expected", "answer"],
@@ -191,7 +193,7 @@ class RunPanel:
         lost = "its curve, its checkpoints and its adapter" if has_adapter(view.folder) else "its curve and checkpoints"
         training = " It is training now and is ended at once." if view.status.state == "running" else ""
         said = f"Discard run {view.name}?{training} This deletes {lost} ({count(len(view.steps), 'step')} told)."
-        return {self.question: gr.Column(visible=True), self.asked: notice(said)}
+        return {self.question: gr.Column(visible=True), self.asked: notice(said, state=view.status.state)}
 
     def throw_away(self, opened: str, *how: Any) -> Update:
         launcher.discard(get_view(opened).folder)
@@ -225,7 +227,9 @@ class RunPanel:
     def _pace(self, view: RunView) -> Markup:
         told = view.status.state == "running" or view.steps
         asleep = notice(awake.warning(), "hint") if view.status.state == "running" else ""
-        return html("<p class='pace'>{}</p>{}", pace_line(view), asleep) if told else Markup()
+        last = view.steps[-1] if view.steps else {"step": 0, "total": view.total}
+        line = "<p class='pace' data-step='{}' data-total='{}'>{}</p>{}"
+        return html(line, last["step"], last["total"], pace_line(view), asleep) if told else Markup()
 
     def _probes(self, view: RunView) -> Update:
         probes = view.probes

@@ -130,7 +130,7 @@ class SweepPanel:
 
     def __init__(self) -> None:
         choices = [(f"{TERMS[name]} ({name})", name) for name in SWEPT]
-        with gr.Accordion("Try several settings", open=False) as self.accordion:
+        with gr.Accordion("Try several settings", open=False, elem_id="sweep") as self.accordion:
             gr.HTML(EXPLANATION)
             with gr.Row():
                 self.first = gr.Dropdown(choices, value="learning_rate", label="Setting to try", elem_id="sweep-first")
@@ -282,4 +282,4 @@ def _progress(views: list[RunView | None]) -> Markup:
     best = max(measured, key=lambda v: v.probes[-1]["right"] / v.probes[-1]["total"], default=None)
     if best:
         told.append(f"best so far: {best.name} ({best.probes[-1]['right']} of {best.probes[-1]['total']} right)")
-    return html("<p>{}</p>", " · ".join(told))
+    return html("<p data-finished='{}'>{}</p>", states.count("finished"), " · ".join(told))

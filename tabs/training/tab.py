@@ -112,7 +112,8 @@ class TrainingTab:
     @open_to_all
     def show_plan(self, *values: Any) -> Update:
         dataset = latest_dataset()
-        said = html("<p class='small'>The newest dataset: {}</p>", dataset_line(dataset)) if dataset else ""
+        newest = "<p class='small' data-products='{}'>The newest dataset: {}</p>"
+        said = html(newest, dataset.counts["products"], dataset_line(dataset)) if dataset else ""
         update = {
             self.missing: gr.Column(visible=dataset is None),
             self.start: gr.Button(interactive=dataset is not None and not on_zero_gpu()),

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from tabs.ui.events import Update, on, open_to_all
-from tabs.ui.text import count, escape
+from tabs.ui.text import count, html
 
 
 class LazyRows(Sequence[list[Any]]):
@@ -58,9 +58,9 @@ class PagedTable:
             elem_classes="paged",
         )
         with gr.Row(elem_classes="pager"):
-            self.previous = gr.Button("‹ Previous", size="sm", min_width=90, scale=0)
+            self.previous = gr.Button("‹ Previous", size="sm", min_width=90, scale=0, elem_id=f"{name}-previous")
             self.where = gr.HTML(elem_id=f"{name}-where", elem_classes="where")
-            self.following = gr.Button("Next ›", size="sm", min_width=90, scale=0)
+            self.following = gr.Button("Next ›", size="sm", min_width=90, scale=0, elem_id=f"{name}-next")
             self.jump = gr.Textbox(
                 label="Go to page", show_label=False, placeholder="page …", container=False, min_width=80, scale=0,
                 visible=jump, elem_id=f"{name}-jump",
@@ -77,13 +77,13 @@ class PagedTable:
         pages = max(1, math.ceil(len(rows) / self.size))
         page = min(max(page, 0), pages - 1)
         first = page * self.size
+        said = nothing if nothing and not rows else f"Page {page + 1:,} of {pages:,} · {count(len(rows), 'row')}"
+        told = "<span data-page='{}' data-pages='{}' data-rows='{}'>{}</span>"
         shown = [[n, *row] for n, row in enumerate(rows[first : first + self.size], start=first + 1)]
         return {
             self.table: gr.Dataframe(value=shown),
             self.previous: gr.Button(interactive=page > 0),
-            self.where: escape(
-                nothing if nothing and not rows else f"Page {page + 1:,} of {pages:,} · {count(len(rows), 'row')}"
-            ),
+            self.where: html(told, page + 1, pages, len(rows), said),
             self.following: gr.Button(interactive=page < pages - 1),
             self.page: page,
         }

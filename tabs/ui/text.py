@@ -27,13 +27,18 @@ def escape(text: object) -> Markup:
     return markupsafe.escape(text)
 
 
-def notice(text: str, kind: str = "problem") -> Markup:
-    """A sentence to be seen: `problem`, `done` or `hint`; nothing for an empty text."""
+def notice(text: str, kind: str = "problem", state: str = "") -> Markup:
+    """A sentence to be seen: `problem`, `done` or `hint`; nothing for an empty text.
+
+    Args:
+        state: what it tells, in a word for whoever does not read the sentence.
+    """
     if not text:
         return Markup()
     icon = {"problem": "⚠", "done": "✔", "hint": "→"}[kind]
     role = "alert" if kind == "problem" else "status"
-    return html('<div class="notice {}" role="{}">{} {}</div>', kind, role, icon, text)
+    told = html(' data-state="{}"', state) if state else ""
+    return html('<div class="notice {}" role="{}"{}>{} {}</div>', kind, role, told, icon, text)
 
 
 def explain(error: Exception) -> str:
