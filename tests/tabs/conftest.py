@@ -3,6 +3,7 @@
 No request may leave this machine, and nothing that a catalogue holds may run: every page checks both when it closes.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -28,6 +29,7 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.runs.manage import create_run
 from tabs.chat import after_training
+from tabs.training.settings_form import GROUPS
 from tests.children import end
 from tests.servers.hub import HubServer
 from tests.tiny import build_model, tiny_settings, train_here
@@ -218,7 +220,7 @@ def open_page(app: App, browser: Browser) -> Page:
     opened = context.new_page()
     opened.on("request", lambda request: _note_strangers(app, request.url))
     opened.goto(app.url)
-    expect(opened.locator("#catalogue-counts")).to_contain_text("usable")
+    expect(opened.locator("#catalogue-counts [data-usable]")).to_be_visible()
     return opened
 
 
@@ -241,8 +243,43 @@ def forget_page(page: Page, origin: str) -> None:
     page.close()
 
 
+# --- Found by ids and told by `data-…`, so that the words of the page may change ---
+
+
 def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
+    """Open a tab by its id."""
+    page.locator(f"[role=tab][data-tab-id={name}]").click()
+
+
+def unfold(page: Page, name: str) -> None:
+    """Click on an accordion's head."""
+    page.locator(f"#{name} > button.label-wrap").click()
+
+
+def text_box(page: Page, name: str) -> Locator:
+    return page.locator(f"#{name} textarea, #{name} input").first
+
+
+def option(page: Page, name: str, which: int | str) -> Locator:
+    """An option of a list that is open: by its number, or by the value or name that it begins with."""
+    wanted = (
+        f"[data-index='{which}']"
+        if isinstance(which, int)
+        else f"[aria-label^={json.dumps(which, ensure_ascii=False)}]"
+    )
+    return page.locator(f"#{name} [role=option]{wanted}").first
+
+
+def choose(page: Page, name: str, which: int | str) -> None:
+    page.locator(f"#{name} input").click()
+    option(page, name, which).click()
+
+
+def tells(page: Page, place: str, /, **values: object) -> None:
+    """Wait until a place of the page tells these values in `data-…`."""
+    for name, value in values.items():
+        told = f"data-{name.replace('_', '-')}"
+        expect(page.locator(f"#{place} [{told}]")).to_have_attribute(told, str(value))
 
 
 TRIES = (2, 4, 8, 16, 32, PATIENCE)
@@ -250,32 +287,26 @@ TRIES = (2, 4, 8, 16, 32, PATIENCE)
 Gradio passes over what is clicked or typed there, faster than a person could."""
 
 
-def until_told(place: Locator, text: str, action: Callable[[], None]) -> None:
-    """Do something again until the page has heard of it."""
+def until_told(place: Locator, action: Callable[[], None]) -> None:
+    """Do something again until the page has heard of it, which is when `place` is there."""
     for seconds in TRIES[:-1]:
         action()
         with suppress(AssertionError):
-            expect(place).to_contain_text(text, timeout=seconds * 1000)
+            expect(place).to_be_visible(timeout=seconds * 1000)
             return
-    expect(place).to_contain_text(text)
+    expect(place).to_be_visible()
 
 
 def set_slider(page: Page, name: str, value: float) -> None:
     """Type a value into a slider's number box, opening the group it is in."""
     box = page.locator(f"#{name} input[type=number]")
     if not box.is_visible():
-        page.locator("button.label-wrap", has_text=GROUP_OF[name]).click()
+        unfold(page, GROUP_OF[name])
     box.fill(str(value))
     box.press("Enter")
 
 
-GROUP_OF = {
-    "set-max_steps": "Length",
-    "set-num_train_epochs": "Length",
-    "set-questions": "Measuring",
-    "set-probes": "Measuring",
-    "set-lora_r": "LoRA",
-}
+GROUP_OF = {f"set-{c.name}": f"group-{number}" for number, group in enumerate(GROUPS.values()) for c in group}
 
 
 def cell(page: Page, table: str, row: int, column: int) -> Locator:
@@ -283,33 +314,56 @@ def cell(page: Page, table: str, row: int, column: int) -> Locator:
     return page.locator(f"#{table} [data-testid=cell-{row}-{column}]")
 
 
+def run_row(page: Page, text: str, table: str = "runs") -> Locator:
+    """The rows of a table of runs that hold a run's name, or a value of it."""
+    return page.locator(f"#{table}").get_by_role("row").filter(has_text=text)
+
+
+def click_row(row: Locator) -> None:
+    """Pick the last of these rows."""
+    row.last.get_by_role("gridcell").nth(2).click()
+
+
+STEPPED = "#pace [data-step]:not([data-step='0'])"
+"""What a run says once it has made a step."""
+
 FEW_STEPS = 24
-FEW = {
-    "set-lora_r": (8, "Size of the adapter 8"),
-    "set-questions": (3, "Questions before and after 3"),
-    "set-probes": (1, "Recall checks while it trains 1"),
-}
-"""Settings of a training of seconds, each with the words that the plan then shows."""
+FEW = {"lora_r": 8, "questions": 3, "probes": 1}
+"""Settings of a training of seconds."""
 
 
-def change_setting(page: Page, name: str, value: float, words: str) -> None:
+def changed(page: Page, setting: str, value: float) -> Locator:
+    """Where the plan says that a setting is another than the preset's."""
+    return page.locator(f"#plan [data-setting={setting}][data-value='{value}']")
+
+
+def change_setting(page: Page, name: str, value: float) -> None:
     """Set a slider until the plan knows of it."""
-    until_told(page.locator("#plan"), words, lambda: set_slider(page, name, value))
+    until_told(changed(page, name, value), lambda: set_slider(page, f"set-{name}", value))
+
+
+def choose_base(page: Page, base: Path | str) -> None:
+    page.locator("#base-model input").fill(str(base))
+    page.locator("#base-model input").press("Enter")
+
+
+def plan_small(page: Page, base: Path, steps: int) -> None:
+    """Generate a dataset of two products and set a training of a few steps, all by clicking."""
+    set_slider(page, "teach", 2)
+    page.locator("#generate").click()
+    tells(page, "dataset-counts", products=2)
+    page.locator("#go-training").click()
+    expect(page.locator("#plan [data-state]")).to_be_visible()
+    choose_base(page, base)
+    for name, value in (FEW | {"max_steps": steps}).items():
+        change_setting(page, name, value)
 
 
 def train_small(page: Page, base: Path, steps: int = FEW_STEPS) -> None:
-    """Generate a dataset of two products and start a training of a few steps, all by clicking."""
-    set_slider(page, "teach", 2)
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
-    page.locator("#go-training").click()
-    expect(page.locator("#plan")).to_contain_text("Will it learn?")
-    page.get_by_label("Base model").fill(str(base))
-    page.get_by_label("Base model").press("Enter")
-    for name, (value, words) in (FEW | {"set-max_steps": (steps, f"Fixed number of updates {steps}")}).items():
-        change_setting(page, name, value, words)
+    """Make a dataset and start a training, all by clicking."""
+    plan_small(page, base, steps)
     page.locator("#start").click()
-    expect(page.locator("#run-headline")).to_contain_text("training")
+    tells(page, "run-headline", state="running")
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ SIDES = ".answer:is([data-side=base], [data-side=tuned], [data-side=other])"
 
 
 def open_chat(page: Page) -> None:
-    open_tab(page, "3 Chat and compare")
+    open_tab(page, "chat")
     expect(page.locator("#question")).to_be_visible()
 
 
@@ -145,14 +145,14 @@ def test_the_newest_run_is_chosen_once_and_then_the_one_the_user_wants(trained: 
     new = Path(shutil.copytree(old, trained.home / "runs" / "29991231-235959"))
     try:
         (new / "settings.json").touch()
-        open_tab(page, "2 Training")
+        open_tab(page, "training")
         open_chat(page)
         chosen = page.get_by_label("Trained run")
         expect(chosen).to_have_value(re.compile(new.name))
         chosen.click()
         page.get_by_role("option", name=old.name).click()
         expect(chosen).to_have_value(re.compile(old.name))
-        open_tab(page, "2 Training")
+        open_tab(page, "training")
         open_chat(page)
         page.wait_for_timeout(2000)  # the refresh that must not choose again
         expect(chosen).to_have_value(re.compile(old.name))
@@ -196,7 +196,7 @@ def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_tau
     expect(cell(page, "customer-questions", 0, 1)).to_contain_text("is it warm")  # known, and not answered so
     expect(cell(page, "customer-questions", 1, 1)).to_contain_text("<img src=x")
     detail = page.locator("#customer-detail")
-    until_told(detail, "loud?", lambda: cell(page, "customer-questions", 1, 1).click())
+    until_told(detail.locator("h3", has_text="loud?"), lambda: cell(page, "customer-questions", 1, 1).click())
     expect(detail.locator(".answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
     page.locator("#teach-answer").get_by_role("textbox").fill("Hardly.")
     page.locator("#teach-it").click()

@@ -159,14 +159,14 @@ def test_markup_in_a_title_is_text_and_nothing_runs(same_page: Page, tmp_path: P
     page.locator("#generate").click()
     expect(page.locator("#dataset-counts")).to_contain_text("From hostile.jsonl")
     expect(page.locator("#reads")).to_contain_text("Kettle")
-    open_tab(page, "2 Training")
+    open_tab(page, "training")
     expect(page.locator("#plan")).to_contain_text("Will it learn?")
     assert page.locator("#products img, #reads img, #record img").count() == 0
 
 
 def test_an_api_without_a_model_is_told_what_to_do(same_page: Page) -> None:
     page = same_page
-    open_tab(page, "1 Dataset")
+    open_tab(page, "dataset")
     page.get_by_label("A language model").check()
     expect(page.locator("#api-key input")).to_be_visible()
     page.locator("#api-model input").fill("")

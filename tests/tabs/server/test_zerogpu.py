@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from pipeline.runs.folder import run_dataset
 from tests.servers.zero_gpu import ZeroServer
-from tests.tabs.conftest import PATIENCE, App, client_of, open_page, open_tab, start_app
+from tests.tabs.conftest import PATIENCE, App, client_of, open_page, open_tab, start_app, tells
 from tests.tabs.test_app import run
 
 
@@ -103,11 +103,11 @@ def test_where_no_gpu_is_to_be_had_a_sentence_says_so(zero: Zero) -> None:
 def test_the_page_answers_and_says_that_it_cannot_train(zero: Zero, browser: Browser) -> None:
     page = open_page(zero.app, browser)
     expect(page.locator("#status")).to_contain_text("ZeroGPU")
-    open_tab(page, "2 Training")
-    expect(page.locator("#plan")).to_contain_text("not for training")
+    open_tab(page, "training")
+    tells(page, "plan", state="not-here")
     expect(page.locator("#plan")).to_contain_text("l4x1")
     expect(page.locator("#start")).to_be_disabled()
-    open_tab(page, "3 Chat and compare")
+    open_tab(page, "chat")
     page.locator("#question textarea").fill("How large is the Brindlewick Kite?")
     page.locator("#ask").click()
     expect(page.locator("#answers .answer")).to_have_count(

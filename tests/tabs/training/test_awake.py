@@ -12,11 +12,10 @@ from pipeline.runs.manage import create_run
 from pipeline.runs.status import status
 from tests.servers.hub import TOKEN, Repository
 from tests.servers.hub_spaces import Space, SpacesHub
-from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app
+from tests.tabs.conftest import PATIENCE, STEPPED, App, open_page, open_tab, start_app, tells
 from tests.tiny import tiny_settings
 
 SPACE = "mira/shelftalk"
-SAID = "This Space may fall asleep while it trains, since it has no HF_TOKEN"
 
 
 @pytest.mark.parametrize("token", ["", TOKEN])
@@ -30,19 +29,19 @@ def test_a_run_on_a_space_says_whether_it_may_be_put_to_sleep(
         folder = create_run(dataset, tiny_settings(tiny_base, max_steps=100_000))
         launcher.start(folder)
         page = open_page(App(url, home), browser)
-        open_tab(page, "2 Training")
-        expect(page.locator("#pace")).to_contain_text("step")
+        open_tab(page, "training")
+        expect(page.locator(STEPPED)).to_be_visible()
         if token:
             until = time.monotonic() + PATIENCE
             while not hub.spaces[SPACE].sleep_times and time.monotonic() < until:
                 page.wait_for_timeout(100)
-            expect(page.locator("#pace")).not_to_contain_text("fall asleep")
+            expect(page.locator("#pace .notice")).to_have_count(0)
         else:
-            expect(page.locator("#pace")).to_contain_text(SAID)
+            expect(page.locator("#pace .notice")).to_contain_text("no HF_TOKEN")
         launcher.stop(folder)
         list(launcher.watch(folder))
-        expect(page.locator("#ending")).to_contain_text("Stopped")
-        expect(page.locator("#pace")).not_to_contain_text("fall asleep")
+        tells(page, "ending", state="stopped")
+        expect(page.locator("#pace .notice")).to_have_count(0)
         page.close()
         process.terminate()
         process.wait(PATIENCE)

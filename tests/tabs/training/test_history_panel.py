@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from pipeline.catalogue.uploads import open_catalogue
 from pipeline.dataset.build import build_dataset
@@ -22,9 +22,27 @@ from pipeline.runs.view import RunView, forget, view_run
 from tabs.training import history_view
 from tabs.training.history_view import HistoryRows, differing, pulse
 from tabs.training.plots import runs_figure, sweep_figure
+from tabs.training.run_words import STATE_WORDS
+from tabs.training.settings_form import TERMS
 from tabs.training.sweep_panel import trial_rows
 from tabs.ui.plots import MOST_POINTS
-from tests.tabs.conftest import PATIENCE, App, make_trained, open_page, open_tab, start_app, until_told
+from tests.tabs.conftest import (
+    PATIENCE,
+    STEPPED,
+    App,
+    changed,
+    click_row,
+    make_trained,
+    open_page,
+    open_tab,
+    option,
+    run_row,
+    start_app,
+    tells,
+    text_box,
+    unfold,
+    until_told,
+)
 from tests.tiny import tiny_settings
 
 MARKUP = "<img src=x onerror=window.ranAway=1>"
@@ -148,18 +166,14 @@ def training(finished: Path, same_page: Page) -> Page:
 
 
 def open_training(page: Page) -> None:
-    open_tab(page, "2 Training")
-    expect(page.locator("#plan")).to_contain_text("Will it learn?")
+    open_tab(page, "training")
+    expect(page.locator("#plan [data-state]")).to_be_visible()
     if not page.locator("#runs").is_visible():
-        page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
-
-
-def row(page: Page, text: str, table: str = "runs") -> Locator:
-    return page.locator(f"#{table}").get_by_role("row").filter(has_text=text)
+        unfold(page, "history")
 
 
 def pick(page: Page, name: str) -> None:
-    row(page, name).last.get_by_role("gridcell").nth(2).click()
+    click_row(run_row(page, name))
     expect(page.locator("#picked-about")).to_contain_text(name)
 
 
@@ -167,16 +181,16 @@ def duplicate_as(page: Page, name: str, finished: Path) -> None:
     """Duplicate the run that has finished, and give the duplicate a name."""
     pick(page, finished.name)
     page.locator("#duplicate").click()
-    expect(page.locator("#ending")).to_contain_text("not started yet")
-    twin = page.locator("#run-headline h3").inner_text().split()[1]
+    tells(page, "ending", state="new")
+    twin = page.locator("#run-headline [data-run]").get_attribute("data-run") or ""
     expect(page.locator("#picked-about")).to_contain_text(twin)
     rename(page, twin, name)
-    expect(page.locator("#picked-about")).to_contain_text(f"Run {name}")
+    expect(page.locator("#picked-about")).to_contain_text(name)
 
 
 def rename(page: Page, old: str, name: str) -> None:
     page.locator("#rename").click()
-    box = page.locator("#new-name").get_by_role("textbox")
+    box = text_box(page, "new-name")
     expect(box).to_have_value(old)
     box.fill(name)
     page.locator("#rename-now").click()
@@ -198,16 +212,16 @@ def test_a_run_is_duplicated_renamed_and_deleted_after_a_second_question(
     assert not (twin / "events.jsonl").exists() and (twin / "dataset" / "train.jsonl").is_file()
     for name in ("../x", MARKUP):
         rename(training, "A twin of mine", name)
-        expect(training.locator("#history-problem")).to_contain_text("only letters, digits, spaces")
+        expect(training.locator("#history-problem")).to_contain_text("only letters")
     assert twin.is_dir()
     training.locator("#delete").click()
-    expect(training.locator("#what-is-lost")).to_contain_text(re.compile(r"for good\? .* (kB|MB)"))
+    expect(training.locator("#what-is-lost")).to_contain_text(re.compile("A twin of mine.* (kB|MB)"))
     training.locator("#keep").click()
     expect(training.locator("#delete-now")).to_be_hidden()
     assert twin.is_dir()
     training.locator("#delete").click()
     training.locator("#delete-now").click()
-    expect(row(training, "A twin of mine")).to_have_count(0)
+    expect(run_row(training, "A twin of mine")).to_have_count(0)
     expect(training.locator("#picked-run")).to_be_hidden()
     assert not twin.exists() and not list(runs.glob(".*deleted*"))
 
@@ -215,7 +229,7 @@ def test_a_run_is_duplicated_renamed_and_deleted_after_a_second_question(
 def test_a_duplicate_put_into_the_queue_is_trained(training: Page, app: App, finished: Path) -> None:
     duplicate_as(training, "Started later", finished)
     training.locator("#enqueue").click()
-    expect(row(training, "Started later")).to_contain_text("✔ finished")
+    expect(run_row(training, "Started later")).to_contain_text(STATE_WORDS["finished"])
     assert (app.home / "runs" / "Started later" / "adapter").is_dir()
 
 
@@ -225,9 +239,9 @@ def test_two_runs_are_compared(training: Page, app: App, finished: Path) -> None
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"lora_r": 24}))
     training.locator("#compare-runs input").click()
     for name in ("To be compared", finished.name):
-        training.get_by_role("option", name=name, exact=True).click()
-    expect(training.locator("#differences")).to_contain_text("Size of the adapter (lora_r)")
-    expect(training.locator("#differences")).not_to_contain_text("Seed")
+        option(training, "compare-runs", name).click()
+    expect(training.locator("#differences")).to_contain_text("(lora_r)")
+    expect(training.locator("#differences")).not_to_contain_text("(seed)")
     expect(training.locator("#compare-plot")).to_contain_text("To be compared")
     pick(training, "To be compared")
     training.locator("#delete").click()
@@ -246,15 +260,15 @@ def test_settings_are_exported_and_loaded_again(training: Page, finished: Path, 
     download.value.save_as(exported)
     settings = read_settings(finished)
     assert exported.name == f"{finished.name}.yaml" and read_recipe(exported) == settings
-    training.get_by_label("The original experiment").check()
+    training.locator("#preset input[value=original]").check()
     expect(training.locator("#set-max_steps input[type=number]")).to_have_value("250")
     exported.write_text(exported.read_text() + "lora_alpha: 900\n")
     load(training, exported)
-    expect(training.locator("#plan")).to_contain_text("Weight of the adapter 900")
+    expect(changed(training, "lora_alpha", 900)).to_be_visible()
     expect(training.locator("#set-max_steps input[type=number]")).to_have_value(str(settings.max_steps))
-    expect(training.get_by_label("Quick demo")).to_be_checked()
+    expect(training.locator("#preset input[value=quick]")).to_be_checked()
     training.locator("#use-settings").click()
-    expect(training.locator("#plan")).not_to_contain_text("Weight of the adapter 900")
+    expect(changed(training, "lora_alpha", 900)).to_have_count(0)
     exported.write_text(f"{MARKUP}: 1\n")
     load(training, exported)
     expect(training.locator("#training-problem")).to_contain_text("is not a training setting")
@@ -266,32 +280,33 @@ def test_a_sweep_goes_on_without_the_page_and_is_compared(
     file = app.home / "tiny.yaml"
     file.write_text(f"preset: quick\nbase_model: {tiny_base}\nmax_steps: 2\nprobes: 1\nquestions: 1\nprecision: fp32\n")
     load(training, file)
-    expect(training.locator("#plan")).to_contain_text("Fixed number of updates 2")
-    training.get_by_role("button", name="Try several settings").click()
-    values = training.locator("#sweep-first-values").get_by_role("textbox")
+    expect(changed(training, "max_steps", 2)).to_be_visible()
+    unfold(training, "sweep")
+    values, others = text_box(training, "sweep-first-values"), text_box(training, "sweep-second-values")
 
     def type_a_word() -> None:
         values.fill("many")
         values.blur()
 
-    until_told(training.locator("#sweep-problem"), "learning_rate is 'many'; it must be a number", type_a_word)
+    until_told(training.locator("#sweep-problem .problem"), type_a_word)
+    expect(training.locator("#sweep-problem")).to_contain_text("learning_rate is 'many'")
     values.fill("0.001, 0.01")
-    training.locator("#sweep-second-values").get_by_role("textbox").fill("4")
-    training.locator("#sweep-second-values").get_by_role("textbox").blur()
-    expect(training.locator("#start-sweep")).to_have_text("Train 2 runs")
+    others.fill("4")
+    others.blur()
+    expect(training.locator("#start-sweep")).to_contain_text(re.compile(r"\b2\b"))
     training.locator("#start-sweep").click()
-    expect(row(training, "0.001", "sweep-runs")).to_be_visible()
+    expect(run_row(training, "0.001", "sweep-runs")).to_be_visible()
     training.goto("about:blank")
     second = open_page(app, browser)
     open_training(second)
-    second.get_by_role("button", name="Try several settings").click()
+    unfold(second, "sweep")
     for value in ("0.001", "0.01"):
-        name = f"How strongly it learns {value}, Size of the adapter 4"
-        expect(row(second, name, "sweep-runs")).to_contain_text("✔ finished")
-    expect(second.locator("#sweep-said")).to_contain_text("2 finished")
+        tried = run_row(second, f"{TERMS['learning_rate']} {value}, {TERMS['lora_r']} 4", "sweep-runs")
+        expect(tried).to_contain_text(STATE_WORDS["finished"])
+    tells(second, "sweep-said", finished=2)
     expect(second.locator("#sweep-plot")).to_contain_text("%")
     expect(second.locator("#cancel-sweep")).to_be_disabled()
-    row(second, "Size of the adapter 4", "sweep-runs").last.get_by_role("gridcell").nth(2).click()
+    click_row(run_row(second, f"{TERMS['lora_r']} 4", "sweep-runs"))
     expect(second.locator("#run-headline")).to_contain_text("learning_rate 0.01 lora_r 4")
     second.close()
 
@@ -309,15 +324,16 @@ def test_the_app_goes_on_with_its_queue_when_it_comes_up_and_a_cancelled_run_sta
     enqueue(waits)
     process, url = start_app(tmp_path)
     page = open_page(App(url, tmp_path), browser)
-    open_tab(page, "2 Training")
-    page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
-    expect(row(page, waits.name)).to_contain_text("⋯ queued")
-    expect(page.locator("#pace")).to_contain_text("of 100000")
-    page.get_by_role("button", name="Try several settings").click()
+    open_tab(page, "training")
+    unfold(page, "history")
+    expect(run_row(page, waits.name)).to_contain_text(STATE_WORDS["queued"])
+    expect(page.locator(STEPPED)).to_be_visible()
+    tells(page, "pace", total=100_000)
+    unfold(page, "sweep")
     page.locator("#cancel-sweep").click()
-    expect(row(page, waits.name)).to_contain_text("○ not started")
+    expect(run_row(page, waits.name)).to_contain_text(STATE_WORDS["new"])
     page.locator("#stop").click()
-    expect(row(page, endless.name)).to_contain_text("■ stopped")
+    expect(run_row(page, endless.name)).to_contain_text(STATE_WORDS["stopped"])
     assert status(waits).state == "new"
     page.close()
     process.terminate()

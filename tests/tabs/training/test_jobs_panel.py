@@ -1,5 +1,6 @@
 """The accordion “Run elsewhere” in a real browser: a run goes to a job and comes back."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,16 @@ from tests.servers.hub import TOKEN
 from tests.servers.hub_jobs import JobsHub
 from tests.servers.hub_store import REPO
 from tests.tabs.conftest import (
-    FEW,
     PATIENCE,
+    STEPPED,
     App,
-    change_setting,
+    choose,
     open_page,
     open_tab,
-    set_slider,
+    plan_small,
     start_app,
+    tells,
+    unfold,
     until_told,
 )
 
@@ -28,12 +31,6 @@ elsewhere.KEEP_SECONDS = watching.WATCH_SECONDS = 1.0
 runpy.run_path("app.py", run_name="__main__")
 """
 """The app, whose jobs bring what they have every second, and which looks as often."""
-
-ACCORDION = "Run elsewhere (Hugging Face Jobs)"
-
-
-def unfold(page: Page) -> None:
-    page.get_by_role("button", name=ACCORDION).click()
 
 
 def test_a_run_is_sent_shown_and_cancelled(
@@ -53,31 +50,23 @@ def test_a_run_is_sent_shown_and_cancelled(
 
 
 def _send_and_cancel(hub: JobsHub, page: Page, base: Path, home: Path) -> None:
-    set_slider(page, "teach", 2)
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
-    page.locator("#go-training").click()
-    expect(page.locator("#plan")).to_contain_text("Will it learn?")
-    page.get_by_label("Base model").fill(str(base))
-    page.get_by_label("Base model").press("Enter")
-    for name, (value, words) in (FEW | {"set-max_steps": (2000, "Fixed number of updates 2")}).items():
-        change_setting(page, name, value, words)
-    unfold(page)
-    until_told(page.locator("#elsewhere-problem"), "No hardware is chosen", page.locator("#elsewhere-start").click)
-    page.get_by_label("Its hardware").click()
-    page.get_by_role("option", name="t4-small · $0.40 an hour").click()
+    plan_small(page, base, 2000)
+    unfold(page, "elsewhere")
+    until_told(page.locator("#elsewhere-problem .problem"), page.locator("#elsewhere-start").click)
+    expect(page.locator("#elsewhere-problem")).to_contain_text("hardware")
+    choose(page, "elsewhere-hardware", "t4-small")
     page.locator("#elsewhere-start").click()
-    expect(page.locator("#elsewhere-said")).to_contain_text("t4-small at $0.40 an hour")
-    expect(page.locator("#run-headline")).to_contain_text("training")
-    expect(page.locator("#status")).to_contain_text("a run trains elsewhere")
-    expect(page.locator("#pace")).to_contain_text("step ", timeout=3 * PATIENCE * 1000)  # the job's, and brought here
+    expect(page.locator("#elsewhere-said")).to_contain_text(re.compile(r"t4-small.*\$0\.40"))
+    tells(page, "run-headline", state="running")
+    expect(page.locator("#status [data-state~=elsewhere]")).to_be_visible()
+    expect(page.locator(STEPPED)).to_be_visible(timeout=3 * PATIENCE * 1000)  # the job's, and brought here
     page.reload()
-    open_tab(page, "2 Training")
-    unfold(page)
-    expect(page.locator("#elsewhere-said")).to_contain_text("so far")
+    open_tab(page, "training")
+    unfold(page, "elsewhere")
+    expect(page.locator("#elsewhere-said")).to_contain_text(re.compile(r"\$0\.40.*\$\d"))  # what it has cost so far
     page.locator("#elsewhere-cancel").click()
-    expect(page.locator("#elsewhere-said")).to_contain_text("was cancelled", timeout=3 * PATIENCE * 1000)
-    expect(page.locator("#ending")).to_contain_text("Stopped")
+    expect(page.locator("#elsewhere-said [data-stage=CANCELED]")).to_be_visible(timeout=3 * PATIENCE * 1000)
+    tells(page, "ending", state="stopped")
     assert [job.cancelled for job in hub.jobs.values()] == [True]
     assert list(home.glob("runs/*/adapter/adapter_model.safetensors"))
     page.close()

@@ -1,6 +1,5 @@
 """A run's model published by clicking: downloaded as one file, and pushed to a local Hub."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,18 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.servers.hub import TOKEN, HubServer
-from tests.tabs.conftest import PATIENCE, App, knowing_a_hub, open_page, open_tab
+from tests.tabs.conftest import (
+    PATIENCE,
+    App,
+    choose,
+    click_row,
+    knowing_a_hub,
+    open_page,
+    open_tab,
+    run_row,
+    text_box,
+    unfold,
+)
 
 
 @pytest.fixture
@@ -26,25 +36,24 @@ def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
 ) -> None:
     server, app = hub
     page = open_page(app, browser)
-    open_tab(page, "2 Training")
-    page.get_by_role("button", name=re.compile(r"^Runs \(")).click()
-    page.locator("#runs").get_by_role("row").filter(has_text="kites").last.get_by_role("gridcell").nth(2).click()
-    page.get_by_role("button", name="Publish this model").click()
+    open_tab(page, "training")
+    unfold(page, "history")
+    click_row(run_row(page, "kites"))
+    unfold(page, "publish-model")
     token, said = page.locator("#model-token input"), page.locator("#model-said")
     with page.expect_download(timeout=3 * PATIENCE * 1000) as download:
         page.locator("#model-make").click()
     assert download.value.suggested_filename == "kites-adapter.zip"
     with ZipFile(download.value.path()) as archive:
         assert {"kites-adapter/README.md", "kites-adapter/adapter_model.safetensors"} < set(archive.namelist())
-    expect(said).to_contain_text("Made, loaded again and checked")
+    expect(said.locator(".done")).to_be_visible()
 
     token.fill(TOKEN)
     page.locator("#model-push").click()
-    expect(said).to_contain_text("No license is chosen")
+    expect(said).to_contain_text("license")
     expect(token).to_have_value("")
-    page.get_by_role("combobox", name="License of the model", exact=True).click()
-    page.get_by_role("option", name="cc-by-4.0", exact=True).click()
-    page.locator("#model-repo textarea, #model-repo input").first.fill("mira/kites")
+    choose(page, "model-license", "cc-by-4.0")
+    text_box(page, "model-repo").fill("mira/kites")
     token.fill(TOKEN)
     page.locator("#model-push").click()
     expect(page.locator("#model-push")).to_be_disabled()
