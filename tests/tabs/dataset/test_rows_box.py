@@ -9,11 +9,37 @@ import pyarrow.parquet
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pipeline.dataset.edits import ACCEPT, BY_YOU, EDIT, EDITED, REJECT, UNDO
+from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
+from pipeline.facts.phrasings import kind_label
 from pipeline.files import read_json, write_json
-from pipeline.prompts import NO_FACT, build_prompt
+from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN, build_prompt
+from tabs.dataset.row_panel import EXPECTED
+from tabs.dataset.rows_view import SPLITS
 from tests.servers.hub import TOKEN, HubServer
-from tests.tabs.conftest import App, cell, knowing_a_hub, open_page, open_tab, set_slider, until_told
-from tests.tabs.dataset.test_tab import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
+from tests.tabs.conftest import (
+    App,
+    cell,
+    choose,
+    knowing_a_hub,
+    open_page,
+    open_tab,
+    set_slider,
+    tells,
+    text_box,
+    unfold,
+    until_told,
+)
+from tests.tabs.dataset.test_tab import (
+    IMAGE,
+    MARKDOWN,
+    ROW,
+    SCRIPT,
+    TEMPLATE,
+    catalogue,
+    dataset_count,
+    upload,
+)
 
 KIND, PRODUCT, ANSWER, PHRASINGS = 1, 2, 3, 4
 
@@ -23,12 +49,12 @@ def shown(same_page: Page) -> Page:
     """The page with a dataset of five products or of six, from its first row on, wherever the last test left it."""
     page = same_page
     open_tab(page, "dataset")
-    before = ""
-    if (rows := page.get_by_role("tab", name="Every fact")).is_visible():
-        rows.click()
-        before = page.locator("#dataset-counts").inner_text()
-    generate(page, 6 if "5 products" in before else 5)  # another, so that it is seen to come, with nothing filtered
-    expect(page.locator("#pairs-where")).to_contain_text("Page 1 of")
+    before = 0
+    if page.locator("#dataset-views").is_visible():
+        open_tab(page, "rows")
+        before = dataset_count(page, "products")
+    generate(page, 6 if before == 5 else 5)  # another, so that it is seen to come, with nothing filtered
+    tells(page, "pairs-where", page=1)
     return page
 
 
@@ -43,28 +69,33 @@ def generate(page: Page, products: int) -> None:
 
 
 def search(page: Page, words: str) -> None:
-    page.locator("#search-pairs textarea, #search-pairs input").first.fill(words)
+    text_box(page, "search-pairs").fill(words)
 
 
 def jump(page: Page, number: str, reached: int) -> None:
     def enter() -> None:
-        page.locator("#pairs-jump input, #pairs-jump textarea").first.fill(number)
+        text_box(page, "pairs-jump").fill(number)
         page.keyboard.press("Enter")
 
     until_told(page.locator(f"#pairs-where [data-page='{reached}']"), enter)
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label, exact=True).click()
-    page.get_by_role("option", name=option).first.click()
 
 
 def box(page: Page, name: str) -> str:
     return page.locator(f"#{name} textarea").input_value()
 
 
-def said(page: Page, words: str) -> None:
-    expect(page.locator("#row-said")).to_contain_text(words)
+def done(page: Page, what: str) -> None:
+    """Wait until it is said that this was done with the row."""
+    tells(page, "row-said", state=what)
+
+
+def refused(page: Page, words: str) -> None:
+    expect(page.locator("#row-said .problem")).to_contain_text(words)
+
+
+def held_out_only(page: Page) -> None:
+    choose(page, "pairs-split", SPLITS[HELD_OUT])
+    expect(cell(page, "pairs", 0, PHRASINGS)).to_have_text(f"4 {SPLITS[HELD_OUT]}")
 
 
 def pick(page: Page, row: int) -> str:
@@ -73,98 +104,99 @@ def pick(page: Page, row: int) -> str:
     cell(page, "pairs", row, PRODUCT).click()
     # By kind and title as they stand there: the kind's word may well be in the text of the row that was shown before.
     expect(page.locator("#row-about p.small").first).to_have_text(re.compile(rf"^{re.escape(kind)}( ·|$)"))
-    if kind != "general":
+    if kind != kind_label(GENERAL):
         expect(page.locator("#row-about h3")).to_contain_text(about.removesuffix(" …"))
     return box(page, "row-question")
 
 
 def test_rows_come_in_pages_of_25_and_a_page_can_be_jumped_to(shown: Page) -> None:
     expect(cell(shown, "pairs", 24, 0)).to_have_text("25")
-    where = shown.locator("#pairs-where")
-    pages = int(where.inner_text().split(" of ")[1].split(" · ")[0])
+    pages = shown.locator("#pairs-where [data-pages]").get_attribute("data-pages")
     jump(shown, "3", 3)
     expect(cell(shown, "pairs", 0, 0)).to_have_text("51")
-    jump(shown, "9999", pages)
+    jump(shown, "9999", int(pages or 0))
 
 
 def test_filters_narrow_the_rows_and_a_search_without_a_match_says_so(shown: Page) -> None:
-    choose(shown, "Split", "held out")
-    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("4 held out")
+    held_out_only(shown)
     pick(shown, 0)
-    expect(shown.locator("#reads")).to_contain_text("expected, never trained")
-    choose(shown, "Kind of fact", "unknown")
-    expect(cell(shown, "pairs", 0, ANSWER)).to_have_text("I don't know this product.")
+    expect(shown.locator("#reads")).to_contain_text(EXPECTED)
+    choose(shown, "pairs-kind", kind_label(UNKNOWN))
+    expect(cell(shown, "pairs", 0, ANSWER)).to_have_text(REFUSAL)
+    where = shown.locator("#pairs-where")
     search(shown, "no such thing")
-    expect(shown.locator("#pairs-where")).to_have_text("Nothing matches “no such thing” with these filters.")
-    shown.locator("#lost").get_by_text("no content").click()
-    expect(shown.locator("#pairs-where")).to_contain_text("before a question was written")
+    tells(shown, "pairs-where", rows=0)
+    expect(where).to_contain_text("“no such thing”")
+    shown.locator("#lost input[value$='no content']").check()
+    expect(where).not_to_contain_text("“no such thing”")  # but why there are none
+    tells(shown, "pairs-where", rows=0)
 
 
 def test_an_edit_lasts_through_a_reload_and_generating_anew_and_can_be_undone(shown: Page, app: App) -> None:
-    products = int(shown.locator("#dataset-counts").inner_text().split(" products")[0].split()[-1])
+    products = dataset_count(shown, "products")
     jump(shown, "2", 2)
     expect(cell(shown, "pairs", 0, 0)).to_have_text("26")
     first = pick(shown, 4)
     answer = box(shown, "row-answer")
     shown.locator("#row-save").click()
-    said(shown, "Nothing is different")
+    done(shown, "same")
     shown.locator("#row-question textarea").fill(f"In other words? {MARKDOWN} {SCRIPT}")
     shown.locator("#row-save").click()
-    said(shown, "Saved in your words. The next run learns from this; a run that is there keeps its own copy.")
-    expect(shown.locator("#pairs-where")).to_contain_text("Page 2 of")
-    expect(cell(shown, "pairs", 4, PHRASINGS)).to_contain_text("1 edited")
-    expect(shown.locator("#row-about")).to_contain_text(f"As generated: {first} → {answer}")
-    expect(shown.locator("#dataset-counts")).to_contain_text("1 edited")
+    done(shown, EDIT)
+    tells(shown, "pairs-where", page=2)
+    expect(cell(shown, "pairs", 4, PHRASINGS)).to_contain_text(f"1 {EDITED}")
+    expect(shown.locator("#row-about")).to_contain_text(f"{first} → {answer}")
+    tells(shown, "dataset-counts", edited=1)
     shown.reload()
     search(shown, "In other words?")
-    expect(shown.locator("#pairs-where")).to_contain_text("1 row")
+    tells(shown, "pairs-where", rows=1)
     set_slider(shown, "teach", products)
     shown.locator("#generate").click()
-    expect(shown.locator("#reused")).to_contain_text("it is used again")
-    expect(shown.locator("#dataset-counts")).to_contain_text("1 edited")
+    tells(shown, "reused", state="reused")
+    tells(shown, "dataset-counts", edited=1)
     search(shown, "In other words?")
-    expect(shown.locator("#pairs-where")).to_contain_text("1 row")
+    tells(shown, "pairs-where", rows=1)
     cell(shown, "pairs", 0, PRODUCT).click()
     expect(shown.locator("#reads")).to_contain_text("Instruction: In other words?")
     shown.locator("#row-undo").click()
-    said(shown, "It is as it was generated.")
-    expect(shown.locator("#pairs-where")).to_have_text("Nothing matches “In other words?”.")
+    done(shown, UNDO)
+    tells(shown, "pairs-where", rows=0)
     assert box(shown, "row-question") == first
-    expect(shown.locator("#dataset-counts")).to_contain_text("0 edited")
+    tells(shown, "dataset-counts", edited=0)
 
 
 def test_words_that_cannot_be_taught_get_a_sentence_beside_the_row(shown: Page) -> None:
     pick(shown, 3)
     shown.locator("#row-answer textarea").fill("  ")
     shown.locator("#row-save").click()
-    said(shown, "The answer is empty; type one, or reject the row instead.")
-    choose(shown, "Split", "held out")
-    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("4 held out")
+    refused(shown, "empty")
+    held_out_only(shown)
     kept = pick(shown, 0)
-    choose(shown, "Split", "trained")
-    expect(cell(shown, "pairs", 0, PHRASINGS)).to_contain_text("trained")
+    choose(shown, "pairs-split", SPLITS[TRAINED])
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_contain_text(SPLITS[TRAINED])
     pick(shown, 0)
     expect(shown.locator("#row-question textarea")).not_to_have_value(kept)
     shown.locator("#row-question textarea").fill(kept)
     shown.locator("#row-save").click()
-    said(shown, "would be leaked")
+    refused(shown, "leaked")
 
 
 def test_a_rejected_row_is_found_by_its_reason_and_can_be_had_back(shown: Page) -> None:
     question = pick(shown, 2)
     shown.locator("#row-reject").click()
-    said(shown, "Rejected.")
-    expect(shown.locator("#row-about")).to_contain_text("✘ rejected by you")
+    done(shown, REJECT)
+    expect(shown.locator("#row-about")).to_contain_text(BY_YOU)
     expect(shown.locator("#row-accept")).to_be_hidden()
-    shown.locator("#lost").get_by_text("1 × rejected by you").click()
-    expect(shown.locator("#pairs-where")).to_contain_text("1 row")
-    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("1 rejected")
-    expect(cell(shown, "pairs", 0, ANSWER)).to_contain_text("✘ rejected by you")
+    by_you = shown.locator(f"#lost input[value='{BY_YOU}']")
+    by_you.check()
+    tells(shown, "pairs-where", rows=1)
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text(f"1 {SPLITS[REJECTED]}")
+    expect(cell(shown, "pairs", 0, ANSWER)).to_contain_text(BY_YOU)
     assert box(shown, "row-question") == question
     shown.locator("#row-undo").click()
-    said(shown, "It is as it was generated.")
-    expect(shown.locator("#lost")).not_to_contain_text("rejected by you")
-    expect(shown.locator("#pairs-where")).to_contain_text("Page 1 of")
+    done(shown, UNDO)
+    expect(by_you).to_have_count(0)
+    tells(shown, "pairs-where", page=1)
     expect(cell(shown, "pairs", 24, 0)).to_have_text("25")
 
 
@@ -182,27 +214,25 @@ def test_what_a_filter_rejected_is_taught_after_all(shown: Page, app: App) -> No
     manifest = read_json(folder / "manifest.json")
     write_json(folder / "manifest.json", manifest | {"edits": "others"})  # so its files are written anew
     shown.reload()
-    expect(shown.locator("#dataset-counts")).to_contain_text("1 left out")
-    choose(shown, "Status", "rejected (1)")
-    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("1 rejected")
+    tells(shown, "dataset-counts", left_out=1)
+    choose(shown, "pairs-status", REJECTED)
+    tells(shown, "pairs-where", rows=1)
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text(f"1 {SPLITS[REJECTED]}")
     pick(shown, 0)
     expect(shown.locator("#row-question textarea")).to_have_value(question)
-    expect(shown.locator("#row-about")).to_contain_text("✘ number that neither record nor title has")
+    expect(shown.locator("#row-about")).to_contain_text("number that neither record nor title has")
     expect(shown.locator("#row-about")).to_contain_text(f"99 {IMAGE}")
     shown.locator("#row-accept").click()
-    said(shown, "It is used now.")
+    done(shown, ACCEPT)
     assert question in (folder / "train.jsonl").read_text(encoding="utf-8")
     shown.locator("#row-undo").click()
-    said(shown, "It is as it was generated.")
+    done(shown, UNDO)
     assert question not in (folder / "train.jsonl").read_text(encoding="utf-8")
 
 
 def test_each_download_holds_the_rows(shown: Page) -> None:
-    choose(shown, "Split", "held out")
-    expect(cell(shown, "pairs", 0, PHRASINGS)).to_have_text("4 held out")
-    told = re.search(r"([\d,]+) held out", shown.locator("#dataset-counts").inner_text())
-    assert told
-    held_out = int(told[1].replace(",", ""))
+    held_out_only(shown)
+    held_out = dataset_count(shown, "held-out")
     open_tab(shown, "publish")
     files = {}
     for name in ("download-dataset", "download-jsonl", "download-parquet", "download-filtered"):
@@ -222,22 +252,22 @@ def test_each_download_holds_the_rows(shown: Page) -> None:
 
 def test_the_pictures_follow_the_longest_example(shown: Page) -> None:
     open_tab(shown, "pictures")
-    for name, words in (("kinds", "description"), ("facts", "facts a product"), ("lengths", "Nothing is left out")):
-        expect(shown.locator(f"#{name}")).to_contain_text(words)
+    for name in ("kinds", "facts", "lengths"):
+        expect(shown.locator(f"#{name} .barlayer .trace")).to_have_count(1)
     set_slider(shown, "look-length", 32)
-    expect(shown.locator("#lengths")).to_contain_text("longer than 32 tokens")
+    expect(shown.locator("#lengths .annotation")).to_contain_text(re.compile(r"\b32\b"))
     open_tab(shown, "rows")
-    expect(shown.locator("#row-tokens")).to_contain_text("of 32")
+    tells(shown, "row-tokens", most=32)
 
 
 def test_an_older_dataset_is_chosen_again_for_training(shown: Page) -> None:
-    older = "6 products" if "6 products" in shown.locator("#dataset-counts").inner_text() else "5 products"
+    older = dataset_count(shown, "products")
     generate(shown, 3)
-    choose(shown, "Dataset", older)
-    expect(shown.locator("#dataset-counts")).to_contain_text(older)
-    expect(shown.locator("#reused")).to_contain_text("2 Training uses it")
+    choose(shown, "datasets", 1)  # the one before the newest
+    tells(shown, "dataset-counts", products=older)
+    tells(shown, "reused", state="chosen")
     shown.locator("#go-training").click()
-    expect(shown.get_by_text(f"The newest dataset: {older}")).to_be_visible()
+    tells(shown, "training-data", products=older)
 
 
 def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Path) -> None:
@@ -245,19 +275,19 @@ def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Pa
     titles += [f"Kettle 9 {tag}".replace("<", "&amp;amp;amp;lt;") for tag in (SCRIPT, IMAGE)]
     rows = [ROW | {"title": t, "uid": f"<b>{n}</b>", "content": f"{ROW['content']} {n}"} for n, t in enumerate(titles)]
     upload(page, catalogue(tmp_path, rows, "rows.jsonl"))
-    expect(page.locator("#catalogue-counts")).to_contain_text(f"{len(rows)} products")
+    tells(page, "catalogue-counts", products=len(rows))
     set_slider(page, "teach", len(rows))
     page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("From rows.jsonl")
+    expect(page.locator("#dataset-counts")).to_contain_text("rows.jsonl")
     for title in ("ranAway=4", "seen.png", "passwd", "onerror"):
         search(page, title)
         expect(cell(page, "pairs", 0, PRODUCT)).to_contain_text(title)
         cell(page, "pairs", 0, PRODUCT).click()
         expect(page.locator("#row-about")).to_contain_text(title)
     page.locator("#row-reject").click()
-    said(page, "Rejected.")
+    done(page, REJECT)
     open_tab(page, "pictures")
-    expect(page.locator("#facts")).to_contain_text("facts a product")
+    expect(page.locator("#facts .js-plotly-plot")).to_be_visible()
     assert page.locator("#dataset-result img, #dataset-result b b").count() == 0
 
 
@@ -273,29 +303,29 @@ def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubSer
     page = open_page(app, browser)
     set_slider(page, "teach", 2)
     page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("2 products")
+    tells(page, "dataset-counts", products=2)
     open_tab(page, "publish")
-    page.get_by_role("button", name="Push to the Hugging Face Hub").click()
+    unfold(page, "push")
     token = page.locator("#push-token input")
 
-    def push(words: str) -> None:
+    def push(words: str, kind: str = "problem") -> None:
         page.locator("#push-now").click()
-        expect(page.locator("#pushed")).to_contain_text(words)
+        expect(page.locator(f"#pushed .{kind}")).to_contain_text(words)
         expect(token).to_have_value("")
 
     token.fill(TOKEN)
-    push("No license is chosen")
-    choose(page, "License of the catalogue's words", "cc-by-4.0")
-    page.get_by_role("button", name="The card that goes with it").click()
+    push("license")
+    choose(page, "push-license", "cc-by-4.0")
+    unfold(page, "card-panel")
     expect(page.locator("#push-card textarea")).to_have_value(re.compile("license: cc-by-4.0"))
     token.fill(TOKEN)
     push("cannot be a name on the Hub")
-    page.locator("#push-repo textarea, #push-repo input").first.fill("mira/kites")
-    push("There is no token for the Hub")
+    text_box(page, "push-repo").fill("mira/kites")
+    push("no token")
     token.fill("hf_not-the-right-one")
-    push("does not know this token")
+    push("know this token")
     token.fill(TOKEN)
-    push("Pushed privately")
+    push("mira/kites", "done")
     link = page.locator("#pushed a")
     expect(link).to_have_attribute("href", f"{server.url}/datasets/mira/kites")
     assert (
