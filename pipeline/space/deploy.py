@@ -6,7 +6,7 @@ Each is made only where it is needed, so a deployment that was cut off goes on w
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,11 @@ ANY_USER = "USER"
 """Stands for the token's owner in a dry run, which asks nobody."""
 
 BILLING = "https://huggingface.co/settings/billing"
+PLANS = "https://huggingface.co/pricing"
 STORAGE_PATH = "/data"
+ZERO_PYTHON = "3.12.12"
+"""What ZeroGPU runs, of what this app runs on. Source: https://huggingface.co/docs/hub/spaces-zerogpu"""
+
 HOURS = {"second": 3600, "minute": 60, "hour": 1}
 """How often a unit that hardware is paid by is in an hour."""
 
@@ -93,6 +97,9 @@ class Deployment:
 
     def __post_init__(self) -> None:
         check_repo(self.space)
+        if self._is_zero:
+            matter = self.settings.matter | {"python_version": ZERO_PYTHON, "suggested_hardware": self.hardware}
+            self.settings = replace(self.settings, matter=matter)
         self.files = files_for_space(self.root, self.settings)
 
     @property
@@ -130,7 +137,7 @@ class Deployment:
             self._create,
             "if it is not there",
             lambda: self.info is None,
-            {402: f"The Hub asks for payment to make {self.space}; see {BILLING}, or take an account that has it."},
+            {402: self._needs_plan},
         )
         yield from self._environment()
         yield Call("get_space_runtime", f"GET {self._path('runtime')}", "See what it runs on", self._see_runtime)
@@ -178,8 +185,8 @@ class Deployment:
         )
 
     def _machine(self) -> Iterator[Call]:
-        no = f"This account may not have {self.hardware}; choose another with --hardware, as cpu-basic, which is free."
-        paid = f"The Hub asks for payment for {self.hardware}; see {BILLING}, or deploy with --hardware cpu-basic."
+        no = f"This account may not have {self.hardware}; choose another with --hardware, or see {PLANS}."
+        paid = f"The Hub asks for payment for {self.hardware}; see {BILLING}, or choose another with --hardware."
         yield Call(
             "request_space_hardware",
             f"POST {self._path('hardware')}",
@@ -228,6 +235,20 @@ class Deployment:
         return f"/api/spaces/{self.space}" + (f"/{part}" if part else "")
 
     @property
+    def _is_zero(self) -> bool:
+        return self.hardware.startswith("zero")
+
+    @property
+    def _needs_plan(self) -> str:
+        """Source: https://huggingface.co/docs/hub/spaces-overview"""
+        if self._is_zero:
+            return f"The Hub makes no more Spaces on ZeroGPU for this account; see {PLANS}, or delete one of them."
+        return (
+            f"The Hub makes a Gradio Space for accounts with a paid plan (PRO, or Team for an organization; {PLANS}); "
+            "without one, deploy with --hardware zero-a10g, where it answers but does not train."
+        )
+
+    @property
     def _sdk(self) -> str:
         return self.settings.matter["sdk"]
 
@@ -269,7 +290,8 @@ class Deployment:
             price = "costs money" if self.price is None else f"costs ${self.price:.2f} for every hour"
             sleeps = sleep_words(self.settings.sleep_time)
             if not self.confirm(f"{self.hardware} {price} that the Space is awake; it will {sleeps}."):
-                raise HubError(f"Nothing was changed; {self.hardware} costs money, and --hardware cpu-basic is free.")
+                free = "--hardware cpu-basic costs nothing in a paid plan, and --hardware zero-a10g answers without one"
+                raise HubError(f"Nothing was changed; {self.hardware} costs money ({free}).")
 
     def _check_own(self, info: "SpaceInfo") -> None:
         files = {sibling.rfilename for sibling in info.siblings or []}
@@ -286,7 +308,11 @@ class Deployment:
         self.info = self.api.space_info(self.space, timeout=TIMEOUT_SECONDS)
 
     def _create(self) -> None:
-        self.api.create_repo(self.space, repo_type="space", space_sdk=self._sdk, private=self.private, exist_ok=True)
+        # Without a paid plan a Space can be made on ZeroGPU alone, so it has to be asked for at once.
+        on: dict[str, Any] = {"space_hardware": self.hardware} if self._is_zero else {}
+        self.api.create_repo(
+            self.space, repo_type="space", space_sdk=self._sdk, private=self.private, exist_ok=True, **on
+        )
         self.changed = True
 
     def _see_variables(self) -> None:

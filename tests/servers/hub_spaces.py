@@ -39,13 +39,23 @@ class SpacesHub(HubServer):
     Attributes:
         spaces: by name; one comes to be with its repository, or is put there by a test.
         buckets: names of storage buckets.
+        created: what was sent to make each Space.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.spaces: dict[str, Space] = {}
         self.buckets: list[str] = []
+        self.created: list[dict[str, Any]] = []
         self.extensions.append(self._answer)
+
+    def _create(self, user: str, sent: dict[str, Any]) -> tuple[int, Any]:
+        reply = super()._create(user, sent)
+        if sent.get("type") == "space" and reply[0] == 200:
+            self.created.append(sent)
+            if "hardware" in sent:
+                self.space(f"{sent['organization'] or user}/{sent['name']}").hardware = sent["hardware"]
+        return reply
 
     def _commit(self, name: str, repository: Any, lines: list[dict[str, Any]]) -> tuple[int, Any]:
         reply = super()._commit(name, repository, lines)

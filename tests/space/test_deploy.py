@@ -204,6 +204,17 @@ def test_free_hardware_costs_nothing_and_its_sleep_time_is_left_alone(project: P
     ]
 
 
+def test_on_zero_gpu_it_is_made_there_with_the_python_that_is_there(project: Path, hub: SpacesHub) -> None:
+    deployment(project, Terminal(), hardware="zero-a10g").run()
+    assert [sent["hardware"] for sent in hub.created] == ["zero-a10g"]
+    readme = hub.repositories[STORED].files["README.md"].decode()
+    assert "python_version: 3.12.12\n" in readme and "suggested_hardware: zero-a10g\n" in readme
+    hub.failures["/repos/create"] = 402
+    assert "no more Spaces on ZeroGPU" in refusal(
+        deployment(project, Terminal(), hardware="zero-a10g", space="mira/second")
+    )
+
+
 def test_a_space_that_sleeps_is_woken(project: Path, hub: SpacesHub) -> None:
     deployment(project, Terminal()).run()
     hub.spaces[SPACE].stages = ["SLEEPING"]
@@ -256,7 +267,7 @@ def test_this_project_goes_whole() -> None:
     [
         ("/whoami", 401, "The Hub does not know this token"),
         ("/spaces/hardware", 500, "The Hub has a problem of its own (HTTP 500)"),
-        ("/repos/create", 402, "The Hub asks for payment to make mira/shelftalk"),
+        ("/repos/create", 402, "The Hub makes a Gradio Space for accounts with a paid plan"),
         ("/repos/create", 403, "This token may not write to mira/shelftalk"),
         ("/shelftalk/variables", 429, "The Hub has had too many requests from you"),
         ("/shelftalk/secrets", 403, "This token may not write to mira/shelftalk"),
