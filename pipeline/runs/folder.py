@@ -7,6 +7,7 @@ This is all that the page and the command line know of a training process.
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.dataset.store import Dataset, open_dataset
@@ -75,11 +76,27 @@ def run_dataset(folder: Path) -> Dataset:
 
 
 def list_runs() -> list[Path]:
-    """All run folders under `runs/`, the newest first."""
-    if not runs_dir().is_dir():
+    """All run folders under `runs/`, the newest first; the page asks at every tick, however many there are."""
+    root = runs_dir()
+    made: list[tuple[float, str]] = []
+    for name in _names(root):
+        with suppress(OSError):  # it is no run, or has just gone
+            made.append((os.stat(f"{root}/{name}/{SETTINGS}").st_mtime, name))
+    made.sort(key=lambda one: one[0], reverse=True)
+    return [root / name for _, name in made]
+
+
+def find_run(name: str) -> Path | None:
+    """The run folder of that name; a name is looked up among the runs there are, never made into a path."""
+    root = runs_dir()
+    return root / name if name in _names(root) and (root / name / SETTINGS).is_file() else None
+
+
+def _names(root: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(root) if not name.startswith(".")]
+    except OSError:
         return []
-    found = [p for p in runs_dir().iterdir() if not p.name.startswith(".") and (p / SETTINGS).is_file()]
-    return sorted(found, key=lambda p: (p / SETTINGS).stat().st_mtime, reverse=True)
 
 
 def has_adapter(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """What a run is doing: an ending wins, else alive means running, else it failed."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from pipeline.runs.folder import EVENTS, JOB, JOB_LABEL, LOG, PROCESS, QUEUED, R
 
 LAST_BYTES = 200_000
 """As far as an event that ended a run can be from the end of its file: a probe with all its answers takes a sixth."""
+
+
+BEGINNING_SECONDS = 60
+"""For so long a process that was just named may not yet look like the run's."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,29 @@ def last_lifecycle(folder: Path) -> dict[str, Any]:
     return next((e for e in reversed(events) if e["type"] in LIFECYCLE), {"type": ""} if size > LAST_BYTES else {})
 
 
+_ended: dict[Path, int] = {}
+"""Runs whose process is known to have ended, with the time of the file that names it: it needs no look any more."""
+
+
 def is_alive(folder: Path) -> bool:
     """Whether the run's process lives. Process ids are used again, so it must have been started for this folder.
 
     Its command line says so, by the folder or, where it was started before it knew that, by a word of its own; the time
     it was started at would not, once the clock is set.
     """
+    try:
+        named = (folder / PROCESS).stat()
+    except OSError:
+        return False
+    if _ended.get(folder) == named.st_mtime_ns:
+        return False
+    lives = _lives(folder)
+    if not lives and time.time() - named.st_mtime > BEGINNING_SECONDS:
+        _ended[folder] = named.st_mtime_ns
+    return lives
+
+
+def _lives(folder: Path) -> bool:
     try:
         started = read_json(folder / PROCESS)
         found = psutil.Process(started["pid"])

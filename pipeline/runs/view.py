@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError, RunError
 from pipeline.files import read_json
 from pipeline.runs.checkpoints import saved_step
 from pipeline.runs.events import read_events, since_start, told
-from pipeline.runs.folder import COMPARISON, EVENTS, EVERYTHING, QUEUED, has_adapter, list_runs, read_settings
+from pipeline.runs.folder import COMPARISON, EVENTS, EVERYTHING, QUEUED, find_run, has_adapter, list_runs, read_settings
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import Status, running_run, status
 
@@ -114,11 +114,6 @@ def forget(folder: Path) -> None:
     """Drop what was read of a folder whose name is free again: another run may come to have it."""
     with _reading:
         _tails.pop(folder, None)
-
-
-def find_run(name: str) -> Path | None:
-    """The run folder of that name; a name is looked up among the runs there are, never made into a path."""
-    return next((folder for folder in list_runs() if folder.name == name), None)
 
 
 def get_run(name: str) -> Path:

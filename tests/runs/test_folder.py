@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -281,6 +282,15 @@ def test_a_process_is_known_by_its_id_and_its_command_line(
     append_event(run, "started")
     assert not is_alive(run) and status(run).state == "failed"
     stranger.communicate(b"\n")
+
+
+def test_a_run_that_ended_long_ago_and_begins_again_is_alive(run: Path, alive: Callable[[Path], None]) -> None:
+    write_json(run / "process.json", {"pid": 2**22 + 1})
+    long_ago = time.time() - 3600
+    os.utime(run / "process.json", (long_ago, long_ago))
+    assert not is_alive(run) and not is_alive(run)
+    alive(run)
+    assert is_alive(run)
 
 
 def test_a_zombie_is_not_alive(run: Path) -> None:

@@ -6,20 +6,21 @@ anything, however near another sentence may be.
 
 import re
 
-_NUMBER = r"\d[\d,./ ]*\s*-?"
+_NUMBER = r"\d[\d,./ ]{0,24}+[\s-]{0,3}+"
+"""With what stands between it and its unit; bounded, as a text of digits alone would be read from each of them to its end."""
 
-_MEASURES: dict[str, tuple[str, str]] = {
+MEASURES: dict[str, tuple[str, str]] = {
     # kind: (how a question asks for it, what a text that tells it has)
     "weight": (
         r"\bhow (?:heavy|light)\b|\bweigh(?:s|t|ts|ing)?\b",
-        _NUMBER + r"\s*(?:pounds?|lbs?|ounces?|oz|kg|kilograms?|grams?|g)\b|\bweigh",
+        _NUMBER + r"(?:pounds?|lbs?|ounces?|oz|kg|kilograms?|grams?|g)\b|\bweigh",
     ),
     "size": (
         r"\bhow (?:big|large|tall|high|wide|deep|thick|small)\b|\bdimensions?\b|"
         r"(?<!\byou )(?<!\bi )(?<!\bto )\bmeasure(?:s|ments?)?\b|"
         r"\b(?:height|width|length|depth|diameter|circumference)\b|\bhow long(?:'?s| is| are| of| and)\b|"
         r"\bwhat(?:'?s| is| are)?(?: the)? sizes?\b|\bsize and\b|\b(?:inches|cm|mm)\b",
-        _NUMBER + r"\s*(?:\"|”|''|inch(?:es)?|in\b|cm\b|mm\b|centimet|millimet|feet|foot|ft\b|yards?|met(?:er|re)s?|"
+        _NUMBER + r"(?:\"|”|''|inch(?:es)?|in\b|cm\b|mm\b|centimet|millimet|feet|foot|ft\b|yards?|met(?:er|re)s?|"
         r"x\s*\d|minutes?|hours?|pages?)|\bsize\b|\bdimension|\b\d+[A-Z]?\b",
     ),
     "colour": (
@@ -64,7 +65,7 @@ _MEASURES: dict[str, tuple[str, str]] = {
         r"\bcapacity\b|\bhow much (?:does|can|will|do)\b.*\bhold\b|\bhow many (?:gallons|liters|litres|cups|gb|ml|quarts)\b",
         r"\bcapacity\b|\bholds?\b|"
         + _NUMBER
-        + r"\s*(?:gallons?|lit(?:er|re)s?|quarts?|cups?|ml|gb|mb|tb|mah|oz|ounces?)\b",
+        + r"(?:gallons?|lit(?:er|re)s?|quarts?|cups?|ml|gb|mb|tb|mah|oz|ounces?)\b",
     ),
     "author": (
         r"\bwho (?:wrote|writes?|is the author|is it by|is this by)\b|\bauthors?\b|\bwriter\b",
@@ -92,7 +93,7 @@ _MEASURES: dict[str, tuple[str, str]] = {
 
 _COMPILED = {
     kind: (re.compile(asks, re.IGNORECASE), re.compile(tells, re.IGNORECASE if kind != "language" else 0))
-    for kind, (asks, tells) in _MEASURES.items()
+    for kind, (asks, tells) in MEASURES.items()
 }
 
 
