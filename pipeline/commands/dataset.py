@@ -7,7 +7,6 @@ then the rest, at once or as a batch.
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.catalogue.catalogue import Catalogue
     from pipeline.dataset.choosing import ChosenProduct
     from pipeline.dataset.store import Dataset
-    from pipeline.writing.api import WritingProgress
+    from pipeline.writing.api import BatchStatus, WritingProgress
     from pipeline.writing.steps import Job
 
 SAY_SECONDS = 2.0
@@ -159,10 +158,13 @@ def _written(catalogue: "Catalogue", job: "Job", *, wait: bool, yes: bool) -> "D
             return None
     elif not job.batch:
         raise GenerationError("A batch of this job is at the API; collect it with --batch.")
-    job = replace(job, api=job.api.less(told.spent))
-    if job.batch and not _collected(job, chosen, wait):
-        return None
-    return build_dataset(catalogue, job.settings, generate=writer(job.api, job.settings, _Told()))
+    paid = told.spent
+    if job.batch:
+        status = _collected(job, chosen, wait, paid)
+        if status is None:
+            return None
+        paid = status.paid + (status.spent or 0.0)
+    return build_dataset(catalogue, job.settings, generate=writer(job.api.less(paid), job.settings, _Told()))
 
 
 class _Told:
@@ -204,19 +206,23 @@ def _wanted(job: "Job", chosen: "list[ChosenProduct]", told: _Told, yes: bool) -
     return confirmed("Go on?")
 
 
-def _collected(job: "Job", chosen: "list[ChosenProduct]", wait: bool) -> bool:
-    """Send and collect batches; tells whether every reply has arrived."""
+def _collected(job: "Job", chosen: "list[ChosenProduct]", wait: bool, paid: float) -> "BatchStatus | None":
+    """Send and collect batches; what they came to once every reply has arrived, nothing before.
+
+    Args:
+        paid: USD for the products that were tried first; a later call knows them from the batch's notes.
+    """
     from pipeline.writing.generation import BATCH_SECONDS
     from pipeline.writing.steps import advance_batch
 
     while True:
-        status = advance_batch(chosen, job)
+        status = advance_batch(chosen, job, paid)
         say(status.message or f"{status.completed} of {status.requests} requests are done")
         if status.state == "done":
-            return True
+            return status
         if not wait:
             say("The API works on it; run the same command again to collect, or add --wait.")
-            return False
+            return None
         time.sleep(BATCH_SECONDS)
 
 

@@ -138,7 +138,7 @@ def start(job: Job, *, sure: bool = False) -> None:
         if lock is None:
             raise GenerationError("Questions are being written already; wait until that is done, or stop it.")
         _stop.clear()
-        same = kept.job.get("settings") == asdict(job.settings) and kept.state != DONE
+        same = kept.state != DONE and _wants_the_same(kept.job, job)
         # What the pilot or an earlier try has cost counts against the cap, and is shown.
         _paid = (kept.progress.get("spent") or 0.0) if same else 0.0
         begun = Look(
@@ -157,6 +157,13 @@ def start(job: Job, *, sure: bool = False) -> None:
         log.info("Generation started", extra={"products": job.settings.products, "model": job.api.model})
         _thread = threading.Thread(target=_work, args=(job, sure, lock), name="generation", daemon=True)
         _thread.start()
+
+
+def _wants_the_same(kept: dict[str, Any], job: Job) -> bool:
+    """Whether a kept job is to make the same rows: what that has cost counts for this one, too."""
+    with suppress(GenerationError):
+        return Job.of(kept, "").name == job.name
+    return False
 
 
 def _refuse_while_batch(job: Job, kept: Look) -> None:

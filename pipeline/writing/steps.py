@@ -94,8 +94,11 @@ def batch_file(job: Job) -> Path:
     return home() / "batches" / f"{job.name}.json"
 
 
-def advance_batch(chosen: list[ChosenProduct], job: Job) -> BatchStatus:
+def advance_batch(chosen: list[ChosenProduct], job: Job, paid: float = 0.0) -> BatchStatus:
     """One step of a batch; its notes go once it has ended.
+
+    Args:
+        paid: USD that the job has cost before, which count against its cap.
 
     Raises:
         Interrupted: it was cancelled.
@@ -103,7 +106,7 @@ def advance_batch(chosen: list[ChosenProduct], job: Job) -> BatchStatus:
     """
     file = batch_file(job)
     file.parent.mkdir(parents=True, exist_ok=True)
-    status = advance(chosen, _writer_of(job.settings).write, job.api, file)
+    status = advance(chosen, _writer_of(job.settings).write, job.api, file, paid)
     if status.state in ("done", "cancelled"):
         file.unlink(missing_ok=True)
     if status.state == "cancelled":

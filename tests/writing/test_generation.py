@@ -160,6 +160,18 @@ def test_another_catalogue_of_that_name_is_not_paid_for_by_the_old_estimate(api:
     assert "catalogue has changed since the estimate" in ended(FAILED, DONE).text
 
 
+def test_what_another_catalogue_s_pilot_cost_does_not_count_against_the_cap(api: ApiServer, tmp_path: Path) -> None:
+    price = Price(1000.0, 1000.0)
+    generation.start(job(api, price=price))
+    spent = ended(ESTIMATED).progress["spent"]
+    file = tmp_path / "mine.json"
+    file.write_text(SAMPLE.read_text(encoding="utf-8").replace("lamp", "torch"), encoding="utf-8")
+    generation.start(dataclasses.replace(job(api, price=price, cap=1.2 * spent), catalogue=file))
+    assert ended(ESTIMATED, STOPPED).state == ESTIMATED
+    generation.start(job(api, price=price, cap=1.2 * spent))  # of the first again: its replies are there
+    assert ended(ESTIMATED, STOPPED).state == ESTIMATED
+
+
 def test_a_batch_is_sent_collected_and_built_from(api: ApiServer) -> None:
     generation.start(job(api, price=Price(1.0, 2.0)))
     ended(ESTIMATED)

@@ -174,8 +174,9 @@ def shown(unit: Unit, question: str) -> str:
     asked = set(_telling(question))
     hits = [sum(1 for s in stems(word) if s in asked) for word in words]
     held = [sum(hits[i : i + MAX_WORDS]) for i in range(len(words) - MAX_WORDS + 1)]
-    best = [i for i, count in enumerate(held) if count == max(held)]
-    middle = best[len(best) // 2] if max(held) else 0
+    most = max(held)
+    best = [i for i, count in enumerate(held) if count == most]
+    middle = best[len(best) // 2] if most else 0
     return " ".join(words[middle : middle + MAX_WORDS])
 
 

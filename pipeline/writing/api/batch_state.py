@@ -31,6 +31,8 @@ class State(BaseModel):
     tries: dict[str, int] = {}
     """Errors by request."""
     spent: float = 0.0
+    paid: float = 0.0
+    """USD that the job had cost before its first batch."""
     cancelled: bool = False
 
     @property
@@ -52,6 +54,8 @@ class BatchStatus:
     """Under way."""
     spent: float | None
     """USD for the replies that have arrived; nothing if the price is unknown."""
+    paid: float
+    """USD that the job had cost before."""
     message: str
 
 

@@ -40,13 +40,16 @@ _OUT_OF_TIME = ("batch_expired", "batch_cancelled")
 """Errors that say nothing about a request."""
 
 
-def advance(products: Sequence[P], write: Write[P, Any], api: ApiSettings, state: Path) -> BatchStatus:
+def advance(
+    products: Sequence[P], write: Write[P, Any], api: ApiSettings, state: Path, paid: float = 0.0
+) -> BatchStatus:
     """Do the next thing: send what is missing, look at what is under way, keep what has arrived.
 
     When a round has ended and calls that depend on its replies are missing, the next step sends those.
 
     Args:
         state: the file that remembers what is under way. Without it a job starts anew, with what the journal has.
+        paid: USD that the job has cost before its first batch, which count against the cap; they are remembered.
 
     Raises:
         GenerationError: the server cannot be reached, refused a batch or gives no replies, or it could all cost more than
@@ -54,7 +57,7 @@ def advance(products: Sequence[P], write: Write[P, Any], api: ApiSettings, state
     """
     check_cap(api)
     with locked(state.with_suffix(".lock")):
-        return _Job(api, state).advance(products, write)
+        return _Job(api, state).advance(products, write, paid)
 
 
 def cancel(api: ApiSettings, state: Path) -> BatchStatus:
@@ -69,7 +72,8 @@ class _Job:
         self.price = api.known_price
         self.state = self._read()
 
-    def advance(self, products: Sequence[P], write: Write[P, Any]) -> BatchStatus:
+    def advance(self, products: Sequence[P], write: Write[P, Any], paid: float) -> BatchStatus:
+        self.state.paid = max(self.state.paid, paid)
         with self._connection() as client:
             if self.state.cancelled:
                 self._end_all(client)
@@ -140,9 +144,10 @@ class _Job:
         if self.api.cap is None or self.price is None:
             return
         worst = BATCH_FACTOR * sum(self.price.of(each.most_tokens(), each.max_tokens) for each in missing)
-        if self.state.spent + worst > self.api.cap:
+        spent = self.state.spent + self.state.paid
+        if spent + worst > self.api.cap:
             raise GenerationError(
-                f"{len(missing):,} requests can cost up to {worst:.2f} USD as batches, {self.state.spent:.2f} USD are spent, "
+                f"{len(missing):,} requests can cost up to {worst:.2f} USD as batches, {spent:.2f} USD are spent, "
                 f"and the cap is {self.api.cap:.2f} USD; raise it or take fewer products."
             )
 
@@ -295,6 +300,7 @@ class _Job:
             failed=failed,
             batches=len(self.state.open),
             spent=self.state.spent if self.price else None,
+            paid=self.state.paid,
             message=message,
         )
 

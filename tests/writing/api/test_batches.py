@@ -45,8 +45,8 @@ def settings(api: ApiServer, **changed: Any) -> ApiSettings:
     return ApiSettings(**{"model": MODEL, "base_url": api.url, "api_key": KEY, **changed})
 
 
-def step(api: ApiServer, state: Path, count: int = 4, **changed: Any) -> BatchStatus:
-    return advance(products(count), twice, settings(api, **changed), state)
+def step(api: ApiServer, state: Path, count: int = 4, paid: float = 0.0, **changed: Any) -> BatchStatus:
+    return advance(products(count), twice, settings(api, **changed), state, paid)
 
 
 def results(api: ApiServer, count: int = 4) -> list[list[str]]:
@@ -228,6 +228,19 @@ def test_the_cap_holds_for_batches(api: ApiServer, state: Path) -> None:
     assert step(api, state, price=price, cap=2.1).batches == 1
     with pytest.raises(GenerationError, match="is unknown"):
         step(api, state, cap=1.0)
+
+
+def test_what_was_paid_before_the_first_batch_counts_against_the_cap_of_every_round(
+    api: ApiServer, state: Path
+) -> None:
+    price = Price(0, 10_000)  # at most 2 USD a round
+    with pytest.raises(GenerationError, match=r"1\.00 USD are spent, and the cap is 2\.90 USD"):
+        step(api, state, paid=1.0, price=price, cap=2.9)
+    assert step(api, state, paid=1.0, price=price, cap=3.1).paid == 1.0
+    api.batches.finish("batch_0")
+    step(api, state, price=price, cap=2.9)  # a later call, which does not know of it
+    with pytest.raises(GenerationError, match=r"are spent, and the cap is 2\.90 USD"):
+        step(api, state, price=price, cap=2.9)
 
 
 def test_hostile_lines_cost_no_other_request_its_reply(api: ApiServer, state: Path) -> None:
