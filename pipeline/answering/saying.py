@@ -30,7 +30,7 @@ _TAG = re.compile(
 """A statement that wants to hear yes or no: "it is green, isn't it?"."""
 
 _HAS = re.compile(r"\b(?:have|has|got|come with|comes with|includes?|included)\b", re.IGNORECASE)
-_CLAUSE = re.compile(r"[.?!;:,]\s+|\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.?!;:,]\s+|(?<!\s)\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:how|what|whats|which|who|whose|where|when|why)\b", re.IGNORECASE)
 DENIED = re.compile(

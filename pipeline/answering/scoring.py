@@ -126,7 +126,7 @@ _SPELLINGS = {
     "microfibre": "microfiber",
     "anodised": "anodized",
 }
-_FLIPPED = re.compile(r"((?:[a-z]+ )*[^\s,]+), ([^,]+)")
+_FLIPPED = re.compile(r"\A((?:[a-z]+ )*[^\s,]+), ([^,]+)")
 _SAME = {
     "unitedstates": "us",
     "unitedstatesofamerica": "us",

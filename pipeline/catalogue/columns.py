@@ -79,7 +79,7 @@ _PREFIX = re.compile(
 )
 """`attribute:wood`, `attr_finish`, `pa_color`: whatever follows is a product's attribute."""
 _AGAIN = re.compile(r" \(column \d+\)$")
-_UNIT = re.compile(r"\s*[\[(]\s*([^\W\d][\w.²³/]{0,5})\s*[\])]$")
+_UNIT = re.compile(r"(?<!\s)\s*[\[(]\s*([^\W\d][\w.²³/]{0,5})\s*[\])]$")
 
 
 @dataclass(frozen=True)

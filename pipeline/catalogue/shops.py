@@ -21,7 +21,7 @@ DETAILS = "details"
 VARIATION = "a variation of the product above it"
 STORE_VIEW = "the words of another store view"
 
-_METAFIELD = re.compile(r"(.+) \((?:product|variant)\.metafields\..+\)")
+_METAFIELD = re.compile(r"\A(.+) \((?:product|variant)\.metafields\..+\)")
 _UNIT = re.compile(r"\((\w+)\)")
 _BREAK = re.compile(r"(?:\\r)?\\n")
 _SHORTCODE = re.compile(

@@ -33,7 +33,7 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Unicode's categories of what is no visible character, or begins a line of its own."""
 
 _ADDRESS = re.compile(r"https?://[\w.~:/?#@!$&*+,;=%-]{1,500}", re.ASCII)
-_URL = re.compile(r"\w+://\S+")
+_URL = re.compile(r"\b\w+://\S+")
 
 
 def check_license(license: str) -> None:

@@ -34,7 +34,7 @@ COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 LONGEST_DESCRIPTION = 60
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PRELOADED = re.compile(r"[\w.-]+/[\w.-]+( \S+( [0-9a-f]{40})?)?")
+_PRELOADED = re.compile(r"\A[\w.-]+/[\w.-]+( \S+( [0-9a-f]{40})?)?")
 
 Check = tuple[Callable[[Any], bool], str]
 """Whether a value is fine, and what it must be."""

@@ -31,7 +31,7 @@ HINTED = 0.2
 CLOSE = 0.85
 """A second candidate that fits nearly as well: so much of the best one's score makes it worth showing."""
 
-HEAD = re.compile(r"\s*[:,(|–—]\s*|\s-\s")
+HEAD = re.compile(r"(?<!\s)\s*[:,(|–—]\s*|\s-\s")
 
 _BETWEEN = re.compile(r"\b(?:or|and|than|versus|vs|against|compared (?:to|with))\b\.?", re.IGNORECASE)
 """What stands between two names."""
