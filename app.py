@@ -17,7 +17,7 @@ from pipeline.files import ASSETS, datasets_dir, runs_dir
 from pipeline.machine import is_taken, on_space, port_to_serve_on
 from pipeline.runs import queue
 from pipeline.space import awake, keeping
-from pipeline.training.start import make_room
+from pipeline.training.start import room
 from tabs.about import add_about
 from tabs.chat import after_training
 from tabs.chat.tab import ChatTab
@@ -67,7 +67,7 @@ def main() -> None:
     for folder in (runs_dir(), datasets_dir()):
         folder.mkdir(parents=True, exist_ok=True)
     keeping.attend()
-    queue.attend(make_room)
+    queue.attend(room)
     awake.attend()
     after_training.attend()
     if on_space():

@@ -1,12 +1,12 @@
 """The model of a run, kept while it is asked: its base with its adapter, and another run's beside it."""
 
 import gc
-import threading
 from pathlib import Path
 
 import psutil
 import torch
 
+from pipeline.answering.kept_model import memory
 from pipeline.answering.run_reader import RunReader
 from pipeline.errors import ModelError
 from pipeline.models.adapters import _adapter_key, add_adapter, add_other, check_adapter
@@ -17,8 +17,6 @@ from pipeline.models.language_model import MAX_ASKED_TOKENS, ROOM_TO_PREPACK, La
 from pipeline.models.loading import load_base
 from pipeline.models.reader import load_reader
 from pipeline.runs.folder import ADAPTER, is_reader_run, read_settings, run_dataset
-
-_loading = threading.RLock()
 
 _loaded: dict[tuple[str, int], tuple[LanguageModel | RunReader, list[str]]] = {}
 """The one model that is kept in memory, with its warnings."""
@@ -42,7 +40,7 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel | R
     adapter = folder / ADAPTER
     check_adapter(adapter)
     key = _adapter_key(adapter)
-    with _loading:
+    with memory:
         if key not in _loaded:
             unload()
             settings = read_settings(folder)
@@ -65,7 +63,7 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel | R
 
 def _load_reader_run(folder: Path, other: Path | None) -> tuple[RunReader, list[str]]:
     adapter = folder / ADAPTER
-    with _loading:
+    with memory:
         key = _adapter_key(adapter) if adapter.is_dir() else None
         if key is None or key not in _loaded:
             unload()
@@ -89,7 +87,7 @@ def is_loaded() -> bool:
 
 def unload() -> None:
     """Give the memory of the model kept by `load_run` back."""
-    with _loading:
+    with memory:
         _loaded.clear()
         gc.collect()
         if torch.cuda.is_available():

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pipeline.errors import RunError
@@ -17,6 +17,8 @@ from pipeline.runs import launcher
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import PROCESS, QUEUED, list_runs
 from pipeline.runs.status import is_alive, status
+
+Room = Callable[[Path], AbstractContextManager[object]]
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +69,11 @@ def cancel_queue() -> int:
         return len(waiting)
 
 
-def start_next(make_room: Callable[[Path], None] = lambda _: None) -> Path | None:
+def start_next(room: Room = nullcontext) -> Path | None:
     """Start the run whose turn it is, if one waits and no training process lives.
 
     Args:
-        make_room: called with it before; whoever keeps a model in memory can let go of it.
+        room: entered with it before it starts; whoever keeps a model in memory can let go of it.
 
     Returns:
         The run that was started.
@@ -82,8 +84,8 @@ def start_next(make_room: Callable[[Path], None] = lambda _: None) -> Path | Non
             return None
         folder = waiting[0]
         try:
-            make_room(folder)
-            launcher.start(folder)
+            with room(folder):
+                launcher.start(folder)
         except RunError:
             return None  # another run was started at this very moment; this one keeps its place
         except OSError as error:
@@ -95,7 +97,7 @@ def start_next(make_room: Callable[[Path], None] = lambda _: None) -> Path | Non
         return folder
 
 
-def attend(make_room: Callable[[Path], None] = lambda _: None, seconds: float = 1.0) -> threading.Thread:
+def attend(room: Room = nullcontext, seconds: float = 1.0) -> threading.Thread:
     """Start the queue's runs one after another for as long as this process lives, in a thread of its own.
 
     It looks again and again instead of waiting for a child, since the run that trains may be another process's child.
@@ -104,7 +106,7 @@ def attend(make_room: Callable[[Path], None] = lambda _: None, seconds: float = 
     def work() -> None:
         while True:
             try:
-                start_next(make_room)
+                start_next(room)
             except Exception:  # a full disk, for one, must not end the queue for good
                 logger.exception("The queue could not go on")
             time.sleep(seconds)

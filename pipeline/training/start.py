@@ -2,6 +2,8 @@
 
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.answering import kept_model
@@ -34,8 +36,8 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
         plan_run(settings, dataset.training(), gpu=bool(gpu_name()))
         folder = create_run(dataset, settings)
         try:
-            make_room(folder)
-            launcher.start(folder)
+            with room(folder):
+                launcher.start(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -54,17 +56,25 @@ def resume_run(name: str) -> Path:
     folder = get_run(name)
     with _starting:
         launcher.check_idle()
-        make_room(folder)
-        launcher.start(folder)
+        with room(folder):
+            launcher.start(folder)
     return folder
 
 
-def make_room(folder: Path) -> None:
-    """Give the chat's model up where it and the training do not fit into the memory together, and say so in the run."""
+@contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """Give the chat's model up where it and the training do not fit into the memory together, and say so in the run; until the
+    block ends none is loaded."""
 
     def fits() -> bool:
         return fits_beside(read_settings(folder), run_dataset(folder).training(), gpu=bool(gpu_name()))
 
-    if kept_model.make_room(fits):
-        text = "The chat's model was unloaded to make room; it is loaded again when asked."
+    def tell(text: str) -> None:
         append_event(folder, "message", text=text)
+
+    with kept_model.room(
+        fits, lambda: tell("Waiting until the chat has answered, for the memory of its model.")
+    ) as given_up:
+        if given_up:
+            tell("The chat's model was unloaded to make room; it is loaded again when asked.")
+        yield

@@ -30,7 +30,7 @@ from pipeline.runs.folder import COMPARISON, is_reader_run, read_settings, run_d
 from pipeline.runs.view import get_trained_run
 from tabs.chat.cards import BASE, OTHER, SIDES, TUNED, Exchange, needs_model
 from tabs.dataset.catalogue_view import short
-from tabs.server.answering_model import load
+from tabs.server.answering_model import loaded
 from tabs.server.zerogpu import on_gpu
 from tabs.ui.activity import doing
 from tabs.ui.events import open_in_measure
@@ -103,8 +103,7 @@ def read_out(
     begun = time.monotonic()
     exchange = prepared.exchange
     about = exchange.about or shop_of(dataset).about(exchange.asked.question, title)
-    with doing("answering a question"):
-        run, warnings = load(folder, other)
+    with doing("answering a question"), loaded(folder, other) as (run, warnings):
         who = {BASE: BASE, BASE_OPEN: BASE, TUNED: TUNED, OPEN: TUNED, OTHER: OTHER}
         told = {side: run.tell([about], who[side])[0] for side in prepared.prompts}
     took = round(time.monotonic() - begun, 1)
@@ -155,31 +154,32 @@ def _answers(
 ) -> Generator[tuple[list[str], Raws], None, None]:
     """After every token: those that get the same prompt together, one prompt after the other."""
     begun = time.monotonic()
-    language_model, warnings = load(folder, other)
-    from pipeline.models.language_model import BASE as PLAIN
-    from pipeline.models.language_model import OTHER as ANOTHER
-    from pipeline.models.language_model import TUNED as ADAPTED
+    with loaded(folder, other) as (language_model, warnings):
+        from pipeline.models.language_model import BASE as PLAIN
+        from pipeline.models.language_model import OTHER as ANOTHER
+        from pipeline.models.language_model import TUNED as ADAPTED
 
-    answers_as = {BASE: PLAIN, BASE_OPEN: PLAIN, TUNED: ADAPTED, OPEN: ADAPTED, OTHER: ANOTHER}
-    options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    raws: Raws = dict.fromkeys(prompts)
-    try:
-        for prompt in dict.fromkeys(prompts.values()):
-            group = [side for side, own in prompts.items() if own == prompt]
-            tokens = [encode_prompt(language_model.tokenizer, prompt)] * len(group)
-            growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
-            with closing(growing):
-                for texts in growing:
-                    raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
-                    yield warnings, raws
-            raws = raws | {side: raws[side] or "" for side in group}
-            yield warnings, raws
-    finally:
-        said = sum(len(language_model.tokenizer.encode(raw or "", add_special_tokens=False)) for raw in raws.values())
-        took = {"seconds": round(time.monotonic() - begun, 1), "tokens": said}
-        logger.info(
-            "Question answered: {seconds} s, {tokens} tokens".format_map(took), extra=took | {"run": folder.name}
-        )
+        answers_as = {BASE: PLAIN, BASE_OPEN: PLAIN, TUNED: ADAPTED, OPEN: ADAPTED, OTHER: ANOTHER}
+        options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+        raws: Raws = dict.fromkeys(prompts)
+        try:
+            for prompt in dict.fromkeys(prompts.values()):
+                group = [side for side, own in prompts.items() if own == prompt]
+                tokens = [encode_prompt(language_model.tokenizer, prompt)] * len(group)
+                growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
+                with closing(growing):
+                    for texts in growing:
+                        raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
+                        yield warnings, raws
+                raws = raws | {side: raws[side] or "" for side in group}
+                yield warnings, raws
+        finally:
+            encode = language_model.tokenizer.encode
+            said = sum(len(encode(raw or "", add_special_tokens=False)) for raw in raws.values())
+            took = {"seconds": round(time.monotonic() - begun, 1), "tokens": said}
+            logger.info(
+                "Question answered: {seconds} s, {tokens} tokens".format_map(took), extra=took | {"run": folder.name}
+            )
 
 
 def fetch_base(folder: Path) -> None:
@@ -240,14 +240,13 @@ def run_questions(folder: Path, on_progress: Callable[[int, int], object]) -> di
 def _compared(folder: Path) -> Generator[tuple[int, int], None, None]:
     """Write the run's comparison; meanwhile say how many questions have been answered, of how many."""
     until = time.monotonic() + COMPARE_SECONDS - SECONDS_TO_SPARE
-    language_model, _ = load(folder)
     from pipeline.answering.comparison import compare as compare_run
 
     def stopped() -> bool:
         return _stop_comparing.is_set() or (on_zero_gpu() and time.monotonic() > until)
 
     news: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
-    with ThreadPoolExecutor(1) as thread:
+    with loaded(folder) as (language_model, _), ThreadPoolExecutor(1) as thread:
         work = thread.submit(
             compare_run,
             language_model,

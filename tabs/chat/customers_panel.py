@@ -39,7 +39,7 @@ from tabs.chat.answers_box import kind_choices
 from tabs.chat.asking import fetch_base
 from tabs.chat.cards import SAYS_WORDS, said_card
 from tabs.dataset.catalogue_view import short
-from tabs.server.answering_model import MODEL, load
+from tabs.server.answering_model import MODEL, loaded
 from tabs.server.zerogpu import on_gpu
 from tabs.ui.activity import doing
 from tabs.ui.events import Update, on, open_to_all, reveal
@@ -316,10 +316,9 @@ class CustomersPanel:
 
 @on_gpu(GPU_SECONDS)
 def _by_model(folder: Path, asked: list[Answered], ways: list[str]) -> Generator[list[Answered], None, None]:
-    language_model, _ = load(folder)
     dataset = run_dataset(folder)
-    kinds = dataset.kinds
-    yield from answer_by_model(shop_of(dataset), asked, ways, language_model, kinds)
+    with loaded(folder) as (language_model, _):
+        yield from answer_by_model(shop_of(dataset), asked, ways, language_model, dataset.kinds)
 
 
 def _shop(run: str) -> Shop:

@@ -2,9 +2,12 @@
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.answering import kept_model
 from pipeline.answering.kept_model import getting_ready, model_in_memory
 from pipeline.answering.shop import shop_of
 from pipeline.errors import RunError
@@ -28,17 +31,23 @@ _failed: set[tuple[Path, int]] = set()
 """Adapters, with their time, that could not be loaded so: opening the tab does not try them again."""
 
 
-def load(folder: Path, other: Path | None = None) -> tuple[Any, list[str]]:
-    """The run's model, with another run's adapter beside it; torch is imported here, when a model is first needed.
+@contextmanager
+def loaded(folder: Path, other: Path | None = None) -> Iterator[tuple[Any, list[str]]]:
+    """The run's model, with another run's adapter beside it, and what there is to be warned of; no training that begins counts
+    on its memory before the block has ended. Torch is imported here, when a model is first needed.
 
     Raises:
         PipelineError: it cannot be loaded, or a training has the memory that it needs.
     """
-    check_room(folder)
-    with doing("loading the model"):
-        from pipeline.answering.run_model import load_run
+    with ExitStack() as stack:
+        with kept_model.memory:  # between the look, the loading and the use no training begins
+            check_room(folder)
+            with doing("loading the model"):
+                from pipeline.answering.run_model import load_run
 
-        return load_run(folder, other)
+                found = load_run(folder, other)
+            stack.enter_context(kept_model.in_use())
+        yield found
 
 
 def get_ready(folder: Path) -> None:
@@ -65,8 +74,9 @@ def _get_ready(folder: Path, stamp: tuple[Path, int]) -> None:
 
 def _warm_up(folder: Path) -> None:
     shop_of(run_dataset(folder))
-    if local_folder(read_settings(folder).base_model):
-        language_model, _ = load(folder)
+    if not local_folder(read_settings(folder).base_model):
+        return
+    with loaded(folder) as (language_model, _):
         if is_reader_run(folder):
             return
         from pipeline.models.language_model import BASE as PLAIN
@@ -85,7 +95,7 @@ def check_room(folder: Path) -> None:
     """
     view = view_run()
     if view is None or view.status.state != "running" or model_in_memory():
-        return  # one that is there was kept because both fit (see `pipeline.training.start.make_room`)
+        return  # one that is there was kept because both fit (see `pipeline.training.start.room`)
     used = max((step["memory_bytes"] for step in view.steps_since_start), default=0)
     asked, gpu = read_settings(folder), bool(gpu_name())
     needed = answering_bytes(asked, gpu=gpu)

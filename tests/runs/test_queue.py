@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,17 @@ def test_a_run_begun_by_hand_goes_first_and_the_queue_goes_on_after_it(
     enqueue(waits)
     launcher.start(mine)
     asked: list[Path] = []
-    assert start_next(asked.append) is None and asked == []
+
+    @contextmanager
+    def room(folder: Path) -> Iterator[None]:
+        assert states([folder]) == ["queued"]
+        yield
+        assert states([folder]) != ["queued"]  # it has begun before another may want the memory
+        asked.append(folder)
+
+    assert start_next(room) is None and asked == []
     list(launcher.watch(mine))
-    wait_for(lambda: start_next(asked.append) == waits)
+    wait_for(lambda: start_next(room) == waits)
     assert asked == [waits]
     list(launcher.watch(waits))
     assert states([mine, waits]) == ["finished", "finished"]

@@ -1,6 +1,7 @@
 """Asking through the API of the page, with all that somebody may type; the model is real and tiny."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +148,33 @@ def test_a_model_that_cannot_be_loaded_is_told_by_the_first_question(run: Path, 
     assert not kept_model.getting_ready.locked()  # once is enough
     with pytest.raises(PipelineError, match="is broken"):
         asking.ask("How large is it?", run="broken")
+
+
+def test_a_training_has_the_memory_of_a_model_only_once_nobody_uses_it(run: Path) -> None:
+    asked, told = threading.Event(), []
+
+    def answer() -> None:
+        with answering_model.loaded(run):
+            asked.set()
+            wait_for(lambda: told)
+            told.append("answered")
+
+    def ask_too() -> None:
+        with answering_model.loaded(run):
+            told.append("answered later")
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    assert asked.wait(60)
+    with kept_model.room(lambda: False, lambda: told.append("waits")) as was_given_up:
+        assert was_given_up and told == ["waits", "answered"]
+        late = threading.Thread(target=ask_too)
+        late.start()
+        late.join(0.5)
+        assert late.is_alive() and not kept_model.model_in_memory()  # what begins has the memory first
+    late.join()
+    answering.join()
+    assert told == ["waits", "answered", "answered later"]
 
 
 def test_a_training_waits_for_a_model_that_is_half_loaded_and_has_it_unloaded(run: Path) -> None:
