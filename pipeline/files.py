@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ def datasets_dir() -> Path:
 def models_dir() -> Path:
     """Converted base models: a cache of the machine, the same for every home."""
     return PROJECT / "models"
+
+
+KEEPING = ".kept"
+"""In a home that is kept elsewhere too: what is known of that. In `gone.jsonl` what a person took away here."""
 
 
 @contextmanager
@@ -159,15 +163,68 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """As `locked`, by a folder that is there: the lock goes where the folder goes, and leaves no file behind.
 
     Raises:
         FileNotFoundError: it has just gone.
+        BlockingIOError: somebody holds it, and `wait` is false.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)
+
+
+# --- What a person took away ---
+
+
+@contextmanager
+def taking_away(path: Path) -> Iterator[None]:
+    """The block removes or renames what is not wanted any more: whoever keeps this home elsewhere learns that it was not lost
+    with a disk."""
+    keeping, place = (home() / KEEPING).absolute(), path.absolute()
+    if not keeping.is_dir() or not place.is_relative_to(keeping.parent):
+        yield
+        return
+    with _journal() as journal:
+        append_jsonl(journal, {"gone": place.relative_to(keeping.parent).as_posix()})
+        yield
+
+
+def taken_away() -> set[str]:
+    """The paths inside this home that were taken away and are not there again."""
+    return _wishes(()) if _gone_file().is_file() else set()
+
+
+def forget_taken_away(paths: Collection[str]) -> None:
+    """Those are gone elsewhere, too."""
+    if paths:
+        _wishes(paths)
+
+
+def _wishes(done: Collection[str]) -> set[str]:
+    """What the journal says, once it says nothing any more of what is done or there again."""
+    with _journal() as journal:
+        wished = {_gone(line) for line in read_log(journal)}
+        left = {path for path in wished if path not in done and not (home() / path).exists()}
+        if left != wished:
+            write_jsonl(journal, [{"gone": path} for path in sorted(left)])
+        return left
+
+
+def _gone_file() -> Path:
+    return home() / KEEPING / "gone.jsonl"
+
+
+@contextmanager
+def _journal() -> Iterator[Path]:
+    """Whoever looks for what was taken away waits for whoever is about to take something away."""
+    with locked(_gone_file().with_suffix(".lock")):
+        yield _gone_file()
+
+
+def _gone(line: dict[str, Any]) -> str:
+    return str(line.get("gone") or f"runs/{line.get('run')}")  # the second is an earlier version's

@@ -273,4 +273,4 @@ def test_a_disk_that_filled_an_old_store_goes_on_filling_it(hub: Hub, home: Path
     assert changed == {f"runs/stopped/{LIST}", "runs/stopped/events.jsonl", f"shelf/{LIST}", "shelf/edits.jsonl"}
     rename_run(home / "runs" / "stopped", "renamed")
     Keeper(REPO).round()
-    assert {path.split("/")[1] for path in hub.store.files if path.startswith("runs/")} == {"renamed"}
+    assert hub.runs == {"renamed"}

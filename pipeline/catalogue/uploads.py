@@ -20,7 +20,7 @@ from pipeline.catalogue.csv_reader import is_csv, read_samples
 from pipeline.catalogue.file_types import check_file
 from pipeline.catalogue.json_reader import OnProgress, head, nothing_to_say
 from pipeline.errors import CatalogueError, ColumnsError
-from pipeline.files import home, read_json, write_json
+from pipeline.files import home, read_json, taking_away, write_json
 from pipeline.machine import on_space
 
 SAMPLE_NAME = ""
@@ -193,7 +193,7 @@ def verify_upload(placed: Placed, on_progress: OnProgress = nothing_to_say) -> C
         _discard(placed.old)
         raise
     except BaseException:
-        path.unlink(missing_ok=True)
+        _take_away(path)
         if placed.old:
             placed.old.rename(path)
         raise
@@ -235,9 +235,30 @@ def remove(name: str) -> None:
     if path == SAMPLE:
         raise CatalogueError("The sample catalogue belongs to the app and stays.")
     if name not in _elsewhere():
-        path.unlink(missing_ok=True)
-    _beside(name).unlink(missing_ok=True)
+        _take_away(path)
+    _take_away(_beside(name))
     forget(path)
+
+
+def set_aside(name: str, mark: str) -> None:
+    """Let an upload give way to another of its name: it takes a name with that mark, and its columns go along."""
+    new = marked(name, mark)
+    for old, to in ((uploads_dir() / name, uploads_dir() / new), (_beside(name), _beside(new))):
+        if old.is_file():
+            old.replace(to)
+    if _beside(new).is_file():
+        _note(new)
+
+
+def marked(name: str, mark: str) -> str:
+    """An upload's name with a mark before its endings."""
+    stem, dot, endings = name.partition(".")
+    return _fitting(f"{stem}-{mark}{dot}{endings}")
+
+
+def _take_away(path: Path) -> None:
+    with taking_away(path):
+        path.unlink(missing_ok=True)
 
 
 _ENDINGS = f"{', '.join(KNOWN_ENDINGS[:-1])} or {KNOWN_ENDINGS[-1]}"
@@ -255,7 +276,7 @@ def _drop_unfitting(name: str, path: Path) -> None:
     """Columns that were chosen for an older upload of this name serve the new one if it has them."""
     columns = chosen_columns(name)
     if columns and not {columns.title, *columns.content} <= set(fields_of(path)):
-        _beside(name).unlink(missing_ok=True)
+        _take_away(_beside(name))
 
 
 def _fitting(name: str) -> str:
@@ -288,4 +309,4 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _note(name: str, **known: Any) -> None:
-    write_json(_beside(name), {"name": name} | _read(_beside(name)) | known)
+    write_json(_beside(name), _read(_beside(name)) | {"name": name} | known)

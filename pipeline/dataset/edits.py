@@ -63,7 +63,8 @@ def read_edits() -> dict[str, Edit]:
     """What stands of everything that was said, by row; a line torn by a crash is left out."""
     edits: dict[str, Edit] = {}
     path = home() / "edits.jsonl"
-    for line in read_log(path) if path.is_file() else ():
+    lines = read_log(path) if path.is_file() else ()
+    for line in sorted(lines, key=lambda line: str(line.get("time", ""))):  # another machine's were added at the end
         with suppress(KeyError, TypeError):
             about = {name: line[name] for name in _ABOUT if name in line}
             edit = Edit(line["row"], line["action"], line["question"], line["response"], **about)

@@ -5,19 +5,30 @@ rejects or takes after all is kept apart (`edits`), so that generating anew lose
 `heldout.jsonl`, `dataset.json` and the counts follow from the two, and `manifest.json` is written last.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from pipeline.dataset.checks import leakage
 from pipeline.dataset.edits import EDITED, Edit, apply_edits, check_edit, digest_of, keep_edit, read_edits
 from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
 from pipeline.dataset.taught import with_taught
 from pipeline.errors import SettingsError
-from pipeline.files import datasets_dir, locked, read_json, read_jsonl, whole_folder, write_json, write_jsonl
+from pipeline.files import (
+    datasets_dir,
+    locked,
+    read_json,
+    read_jsonl,
+    taking_away,
+    whole_folder,
+    write_json,
+    write_jsonl,
+)
 from pipeline.prompts import GENERAL, NO_FACT, OPEN, REVERSE, SILENT, UNKNOWN
 
 if TYPE_CHECKING:
@@ -158,6 +169,20 @@ def open_dataset(folder: Path) -> Dataset:
     ):
         raise SettingsError(problem)
     return Dataset(folder, manifest)
+
+
+def delete_dataset(folder: Path) -> None:
+    """Remove a dataset for good; the runs that it trained have copies of their own.
+
+    Raises:
+        SettingsError: it is no dataset of its own.
+        OSError: something in it cannot be removed.
+    """
+    if not (folder / MANIFEST).is_file() or folder.resolve().parent != datasets_dir().resolve():
+        raise SettingsError(f"{folder} is no dataset under {datasets_dir()} (any more), so there is nothing to delete.")
+    with _only_one(folder), taking_away(folder):
+        aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
+    shutil.rmtree(aside)
 
 
 def latest_dataset() -> Dataset | None:

@@ -35,9 +35,6 @@ JOB = "job.json"
 JOB_LABEL = "SHELFTALK_JOB"
 """In the environment of such a job: its label, by which it knows that the run is its own."""
 
-KEEPING = ".kept"
-"""Beside `runs/`, where runs are kept elsewhere too: what is known of that. In `gone.jsonl` what a person deleted here."""
-
 GOING_DOWN = "going_down"
 """True in the `message` of a run that is stopped since its machine is going down, and not by a person."""
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 from pipeline.dataset.export import EXPORT
 from pipeline.dataset.store import Dataset
 from pipeline.errors import RunError
-from pipeline.files import append_jsonl, check_room, home, locked, runs_dir, whole_folder, write_json
-from pipeline.runs.folder import DATASET, KEEPING, SETTINGS, logger, read_settings, run_dataset
+from pipeline.files import check_room, locked, runs_dir, taking_away, whole_folder, write_json
+from pipeline.runs.folder import DATASET, SETTINGS, logger, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import check_whole, is_alive, is_elsewhere, status
 
@@ -108,14 +108,8 @@ def rename_run(folder: Path, name: str) -> Path:
     check_whole(folder)
     if target.exists():
         raise RunError(f"The name {name} is taken; choose another.")
-    _note_gone(folder)
-    return folder.rename(target)
-
-
-def _note_gone(folder: Path) -> None:
-    """Tell whoever keeps the runs elsewhere that a person took this name away, and that it was not lost with a disk."""
-    if folder.parent == runs_dir() and (home() / KEEPING).is_dir():
-        append_jsonl(home() / KEEPING / "gone.jsonl", {"run": folder.name})
+    with taking_away(folder):
+        return folder.rename(target)
 
 
 def check_name(name: str) -> None:
@@ -152,8 +146,8 @@ def delete_run(folder: Path) -> None:
     """
     with alone():
         _check_at_rest(folder, "delete")
-        _note_gone(folder)
-        aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
+        with taking_away(folder):
+            aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
     logger.info("Run %s deleted", folder.name, extra={"run": folder.name})
     if aside.is_symlink():
         aside.unlink()

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
-from pipeline.files import check_room, read_json, runs_dir, write_json
+from pipeline.files import check_room, read_json, runs_dir, taking_away, write_json
 from pipeline.runs import launcher
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import ROOM_FOR_A_RUN, alone, create_run, unused_name
@@ -105,7 +105,8 @@ def start_sweep(dataset: Dataset, settings: TrainingSettings, tried: dict[str, l
             enqueue(folder)
     except BaseException:
         for folder in made:
-            shutil.rmtree(folder, ignore_errors=True)
+            with taking_away(folder):
+                shutil.rmtree(folder, ignore_errors=True)
         raise
     return name
 

@@ -7,21 +7,24 @@ there: what is missing on a disk is no wish.
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from pipeline.errors import HubError
-from pipeline.files import home, locked, locked_folder, read_json, read_log, write_json, write_jsonl
+from pipeline.files import KEEPING, forget_taken_away, home, locked, locked_folder, read_json, taken_away, write_json
 from pipeline.publishing.hub import http_status
-from pipeline.runs.folder import CHECKPOINTS, KEEPING
-from pipeline.runs.manage import alone
+from pipeline.runs.folder import CHECKPOINTS
 from pipeline.runs.status import is_alive, is_elsewhere
 from pipeline.space.kept import (
+    DATASETS,
     LIST,
+    MOST_TRAIL,
     RUNS,
     SHELF,
     File,
@@ -29,12 +32,14 @@ from pipeline.space.kept import (
     Record,
     Records,
     Thing,
+    belongs,
     files_here,
+    is_name,
     stamps,
     things_here,
 )
-from pipeline.space.restoring import gone_runs
-from pipeline.space.store import Moved, Pinned, Store, pinned
+from pipeline.space.shelf import Shelf
+from pipeline.space.store import FOREIGN, Moved, Pinned, Store, pinned
 
 CHECKPOINT_SECONDS = 300
 """Between two checkpoints of a run that trains, at least: each stays in the store's history, which is not for nothing."""
@@ -80,7 +85,7 @@ class Writer:
                 if http_status(error) not in (400, 413, 422):
                     raise
                 refused = error  # this thing alone, which must not hold up the others
-        self._drop_gone()
+        self._delete_gone()
         if refused:
             raise refused
 
@@ -90,7 +95,9 @@ class Writer:
                 stack.enter_context(locked_folder(thing.folder))
             except FileNotFoundError:
                 return  # it was just removed
-            if thing.kind != RUNS or not is_elsewhere(thing.folder):
+            if thing.kind == SHELF:
+                self._keep_shelf(thing)
+            elif thing.kind != RUNS or not is_elsewhere(thing.folder):
                 self.keep_thing(thing)  # otherwise it is the other machine's until that has ended
 
     def keep_thing(self, thing: Thing) -> None:
@@ -102,7 +109,7 @@ class Writer:
         Raises:
             Exception: as `keep` does.
         """
-        record = self.records.get(thing.key) or Record(thing.name or SHELF)
+        record = self.records.get(thing.key) or Record(thing.name)
         if not record.whole:
             return
         with ExitStack() as stack:
@@ -137,7 +144,7 @@ class Writer:
         return {name: seen[name] for name in old}
 
     def _write(self, thing: Thing, record: Record, pins: dict[str, Pinned], stays: dict[str, File]) -> None:
-        """Commit a thing over what this machine has seen of it.
+        """Commit a thing over what this machine has seen of it, or over the note that it was deleted.
 
         Raises:
             Moved: somebody else committed meanwhile.
@@ -149,22 +156,39 @@ class Writer:
         if stored is not None and stored.files == files:
             record.seen = stored
             return
-        own = stored is None or stored in (record.seen, record.sent) or stored.writer == starter()
-        if not own:
-            record.name, record.seen, stored = self._other_name(thing, head), None, None
-        folder = thing.there(record.name)
-        revision = stored.revision + 1 if stored else 1
-        listing = Listing(self.name, revision, files, os.environ.get("SPACE_ID", ""))
-        record.sent = listing
+        if stored is not None and stored not in (record.seen, record.sent) and stored.writer != starter():
+            older = None if stored is FOREIGN else record.known_before(stored, files)
+            if older:
+                record.seen, record.sent = older, None
+                self.known = ""  # nothing was changed here, but there: that is brought
+                return
+            if not stored.deleted:
+                record.name, record.seen, stored = self._other_name(thing, head), None, None
+        record.sent = self._list_over(stored, files)
         self.records[thing.key] = record
         self.records.save()  # should the answer to the commit be lost, it is known again as ours
+        self._send(head, thing.there(record.name), stored, record.sent, pins)
+        record.seen, record.sent = record.sent, None
+
+    def _list_over(self, stored: Listing | None, files: dict[str, File], *, deleted: bool = False) -> Listing:
+        """What comes to stand in a list's place."""
+        revision, trail = (stored.revision, (*stored.trail, stored.identity)) if stored else (0, ())
+        return Listing(self.name, revision + 1, files, os.environ.get("SPACE_ID", ""), trail[-MOST_TRAIL:], deleted)
+
+    def _send(
+        self, head: str, folder: str, stored: Listing | None, listing: Listing, pins: Mapping[str, Pinned]
+    ) -> None:
+        """Commit the files that differ from what is stored, with their list."""
         had = stored.files if stored else {}
-        added: dict[str, Any] = {f"{folder}/{n}": pin.content for n, pin in pins.items() if had.get(n) != pin.file}
+        added: dict[str, Any] = {
+            f"{folder}/{name}": pin.content
+            for name, pin in pins.items()
+            if listing.files.get(name) == pin.file != had.get(name)
+        }
         added[f"{folder}/{LIST}"] = json.dumps(listing.as_dict(), ensure_ascii=False).encode()
-        dropped = {f"{folder}/{name}" for name in had.keys() - files.keys()}
-        dropped &= store.sizes(head, folder).keys() if dropped else dropped
-        self._commit(head, f"Keep {folder}", added, sorted(dropped))
-        record.seen, record.sent = listing, None
+        dropped = {f"{folder}/{name}" for name in had.keys() - listing.files.keys()}
+        dropped &= self.store.sizes(head, folder).keys() if dropped else dropped
+        self._commit(head, f"{'Delete' if listing.deleted else 'Keep'} {folder}", added, sorted(dropped))
 
     def _commit(self, head: str, message: str, added: dict[str, Any], deleted: list[str]) -> None:
         new = self.store.commit(head, message, added, deleted)
@@ -173,31 +197,83 @@ class Writer:
 
     def _other_name(self, thing: Thing, head: str) -> str:
         """A name that is free in the store, for a thing that another machine has written as well."""
-        marks = (self.name[:digits] for digits in (4, 8, 16))
-        names = (f"{thing.name[: 59 - len(mark)] or SHELF}-{mark}" for mark in marks)
+        marks = chain((self.name[:4], self.name[:8]), (uuid4().hex[:8] for _ in count()))
+        names = (f"{thing.name[: 59 - len(mark)]}-{mark}" for mark in marks)
         return next(name for name in names if self.store.listing(head, thing.there(name), thing.kind) is None)
 
-    def _drop_gone(self) -> None:
-        """Delete in the store what a person deleted or renamed here, unless another machine has written it since."""
-        gone = gone_runs()
-        for name in gone:
-            thing = Thing(RUNS, name)
-            if thing.key in self.records and not thing.folder.exists():
-                on_the_newest(partial(self._delete, thing))
-                del self.records[thing.key]
-                self.records.save()
-        if gone:
-            journal = home() / KEEPING / "gone.jsonl"
-            with alone():  # whoever deletes another one now waits
-                write_jsonl(journal, [line for line in read_log(journal) if line.get("run") not in gone])
+    # --- The shelf ---
 
-    def _delete(self, thing: Thing) -> None:
-        record, store = self.records[thing.key], self.store
-        folder = thing.there(record.name)
-        head = store.head()
-        stored = store.listing(head, folder, thing.kind)
-        if stored is not None and stored in (record.seen, record.sent):
-            self._commit(head, f"Delete {folder}", {}, [f"{folder}/"])
+    def _keep_shelf(self, thing: Thing) -> None:
+        """Commit what has changed of the shelf, laid over what others have changed of it."""
+        record, files = self.records.get(thing.key), files_here(thing)
+        wished = {path for path in taken_away() if belongs(SHELF, path)}
+        with suppress(FileNotFoundError):  # it changes at this very moment: the next round has it
+            as_kept = record and not record.sent and not wished and stamps(files) == record.stamps
+            if not self.records.second_shelves and (as_kept or not (record or files)):
+                return
+            on_the_newest(self._write_shelf)
+            forget_taken_away(wished)
+
+    def _write_shelf(self) -> None:
+        shelf = Shelf(self.store, self.records, self.store.head())
+        shelf.unite()
+        record, stored = shelf.record, shelf.stored
+        files = files_here(Thing(SHELF))
+        now = stamps(files)
+        with pinned({name: path for name, path in files.items() if now[name] != record.stamps.get(name)}) as pins:
+            changed = {name: pin.file for name, pin in pins.items() if pin.file != shelf.both.get(name)}
+            if any(stored.get(name) != shelf.both.get(name) for name in changed):
+                raise Moved  # it was changed here since the two were united
+            merged = {name: file for name, file in stored.items() if name in files or shelf.is_missed(name)} | changed
+            both = {name: file for name, file in shelf.both.items() if name in files or name in merged} | changed
+            if merged != stored:
+                listing = self._list_over(shelf.there, merged)
+                record.sent = replace(listing, files=both)
+                self.records.save()
+                self._send(shelf.head, shelf.name, shelf.there, listing, pins)
+                record.seen, record.sent = record.sent, None
+                self.last = time.time()
+            else:
+                record.seen = replace(shelf.there, files=both) if shelf.there else None
+                self._drop_second_shelves(shelf)
+        record.stamps = now
+        self.records.save()
+        if both != merged or merged.keys() - files.keys():
+            self.known = ""  # something is to be brought
+
+    def _drop_second_shelves(self, shelf: Shelf) -> None:
+        """Delete in the store what stands in the shelf as well by now, unless it has been written since."""
+        seconds = self.records.second_shelves
+        same = [name for name, seen in seconds.items() if self.store.listing(shelf.head, name, SHELF) == seen]
+        if same:
+            self._commit(shelf.head, f"Put {', '.join(same)} into {shelf.name}", {}, [f"{name}/" for name in same])
+        seconds.clear()
+
+    # --- What a person took away ---
+
+    def _delete_gone(self) -> None:
+        """Delete in the store what a person deleted or renamed here, unless another machine has written it since."""
+        gone = {key for key in taken_away() if key.startswith((f"{RUNS}/", f"{DATASETS}/"))}
+        for key in gone:
+            kind, name = key.split("/", 1)
+            record = self.records.get(key) or Record(name)
+            if is_name(name):
+                on_the_newest(partial(self._delete, Thing(kind, name), record))
+            if record.name != name:
+                self.known = ""  # another machine's of that name may come now
+            self.records.pop(key, None)
+            self.records.save()
+        forget_taken_away(gone)
+
+    def _delete(self, thing: Thing, record: Record) -> None:
+        head, folder = self.store.head(), thing.there(record.name)
+        stored = self.store.listing(head, folder, thing.kind)
+        if stored is None or stored.deleted:
+            return
+        if stored in (record.seen, record.sent) or stored.writer == starter():
+            self._send(head, folder, stored, self._list_over(stored, {}, deleted=True), {})
+        else:
+            self.known = ""  # what another machine has made of it comes back
 
 
 def starter() -> str:

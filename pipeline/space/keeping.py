@@ -6,7 +6,6 @@ meanwhile, both stay, under two names. What is on the disk is the queue: without
 """
 
 import logging
-import shutil
 import sys
 import threading
 import time
@@ -15,18 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PipelineError, disk_problem, is_unreached, unexpected
-from pipeline.files import home, locked, on_volume
+from pipeline.files import KEEPING, home, locked, on_volume
 from pipeline.machine import on_space
 from pipeline.publishing.hub import http_status
 from pipeline.runs import launcher, queue
 from pipeline.runs.events import append_event
-from pipeline.runs.folder import GOING_DOWN, KEEPING, list_runs
+from pipeline.runs.folder import GOING_DOWN, list_runs
 from pipeline.runs.status import running_run
 from pipeline.space import watching
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
-from pipeline.space.restoring import queue_again, restore
-from pipeline.space.store import Store, store_name
+from pipeline.space.restoring import queue_again, restore, take_names
+from pipeline.space.store import Store, clear_staging, store_name
 
 logger = logging.getLogger(__name__)
 
@@ -80,14 +79,15 @@ class Keeper:
         if self._writer is None:
             store = Store(self.repo)
             store.open()
-            self._writer = Writer(store, Records(self.repo))
+            records = Records(self.repo)
+            take_names(records)
+            self._writer = Writer(store, records)
         return self._writer
 
     def attend(self, seconds: float = SECONDS) -> None:
         """Keep, until `finish` is called. Of several processes with one home, one does so; the next when that has ended."""
         with locked(home() / KEEPING / ".lock"):
-            for left in (home() / KEEPING).glob("*/"):  # by one that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            clear_staging()
             pause = FIRST_PAUSE
             while not self.closed.is_set():
                 closing = self.closing.is_set()

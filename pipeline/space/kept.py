@@ -6,6 +6,7 @@ a person changed, replies that were paid for, the generation under way). Other c
 What comes from a store is judged by the same rules: a name that this file would not keep is never written to the disk.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -17,9 +18,9 @@ from typing import Any
 
 from pipeline.dataset.store import MANIFEST
 from pipeline.errors import RunError
-from pipeline.files import home, read_json, write_json
+from pipeline.files import KEEPING, home, read_json, write_json
 from pipeline.runs.checkpoints import last_checkpoint
-from pipeline.runs.folder import ADAPTER, CHECKPOINTS, DATASET, EVENTS, KEEPING, PROCESS, QUEUED, SETTINGS
+from pipeline.runs.folder import ADAPTER, CHECKPOINTS, DATASET, EVENTS, PROCESS, QUEUED, SETTINGS
 from pipeline.runs.manage import check_name
 
 RUNS, DATASETS, SHELF = "runs", "datasets", "shelf"
@@ -35,6 +36,9 @@ CATALOGUES = {".csv", ".tsv", ".gz", ".json", ".jsonl"}
 
 MOST_FILES = 10_000
 """Of one thing: a list with more is not ours."""
+
+MOST_TRAIL = 20
+"""The lists before it that a list remembers."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKPOINT = re.compile(r"checkpoint-\d{1,9}")
@@ -60,15 +64,29 @@ class Listing:
         writer: names the process that wrote it.
         revision: how often the thing has been written, whoever did it.
         space: the Space that wrote it; empty for another machine.
+        trail: the lists that it was written over, as `identity` has them, the newest last.
+        deleted: whether a person took the thing away; the list stays, without files, so that every machine learns it.
     """
 
     writer: str
     revision: int
     files: dict[str, File]
     space: str = ""
+    trail: tuple[str, ...] = ()
+    deleted: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What is written. An earlier version takes a list without `files` for somebody else's, and leaves it alone."""
+        without = "files" if self.deleted else "deleted"
+        return {name: value for name, value in asdict(self).items() if name != without}
+
+    @property
+    def identity(self) -> str:
+        return f"{self.writer} {self.revision}"
+
+    def holds(self, other: "Listing | None") -> bool:
+        """Whether it is that list, or was written by somebody who had seen that."""
+        return other is not None and other.identity in (*self.trail, self.identity)
 
     @property
     def newest(self) -> float:
@@ -88,11 +106,16 @@ class Listing:
 
     @classmethod
     def of(cls, value: dict[str, Any], kind: str) -> "Listing":
-        files = {str(name): File(**file) for name, file in value["files"].items()}
+        deleted, trail = value.get("deleted", False), value.get("trail", ())
+        if (deleted is not False and (deleted is not True or kind == SHELF)) or not isinstance(trail, list | tuple):
+            raise ValueError("not a list of kept files")
+        files = {} if deleted else {str(name): File(**file) for name, file in value["files"].items()}
         sound = len(files) <= MOST_FILES and all(belongs(kind, name) and _sound(f) for name, f in files.items())
         if not sound:
             raise ValueError("a file that is not kept")
-        return cls(str(value["writer"])[:64], int(value["revision"]), files, str(value.get("space", ""))[:200])
+        writer, space = str(value["writer"])[:64], str(value.get("space", ""))[:200]
+        before = tuple(str(one)[:100] for one in trail[-MOST_TRAIL:])
+        return cls(writer, int(value["revision"]), files, space, before, deleted)
 
 
 def _sound(file: File) -> bool:
@@ -129,12 +152,12 @@ class Thing:
         """
         *kind, name, last = path.split("/")
         shelf = not kind and re.fullmatch(rf"{SHELF}(-[0-9a-f]+)?", name)
-        if last != LIST or not (shelf or (kind in ([RUNS], [DATASETS]) and _is_name(name))):
+        if last != LIST or not (shelf or (kind in ([RUNS], [DATASETS]) and is_name(name))):
             raise ValueError("no list")
         return (cls(SHELF), name) if shelf else (cls(kind[0], name), name)
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
     with suppress(RunError):
         check_name(name)
         return name == name.strip()
@@ -187,7 +210,7 @@ def things_here() -> list[Thing]:
     for kind, mark in ((RUNS, SETTINGS), (DATASETS, MANIFEST)):
         for path in (home() / kind).glob(f"*/{mark}"):
             with suppress(OSError):  # it was just removed
-                if _is_name(path.parent.name) and not path.parent.is_symlink():
+                if is_name(path.parent.name) and not path.parent.is_symlink():
                     touched = (path, path.parent, path.with_name(EVENTS))
                     changed = max(p.stat().st_mtime for p in touched if p.exists())
                     found.append((changed, Thing(kind, path.parent.name)))
@@ -219,8 +242,22 @@ def stamps(files: dict[str, Path]) -> dict[str, list[int]]:
     Raises:
         OSError: one has just gone.
     """
-    found = {name: path.stat() for name, path in files.items()}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+    return {name: stamp_of(path) for name, path in files.items()}
+
+
+def stamp_of(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def is_here(path: Path, file: File) -> bool:
+    """Whether a file lies here as it is in the store."""
+    return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -229,7 +266,8 @@ class Record:
 
     Attributes:
         name: its name there; another than here where two machines had one of the same name.
-        seen: the list that was written or read last; the thing is written only over that one.
+        seen: the list that was written or read last; the thing is written only over that one. Of the shelf the files of
+            which this machine has had what the store has.
         sent: the list of a commit that was begun, and of which nobody knows whether it arrived.
         stamps: of the files here, as they were when they were last the same as there.
         whole: whether everything of it has come, where it comes from the store.
@@ -243,13 +281,28 @@ class Record:
     whole: bool = True
     saved: float = 0.0
 
+    def is_unchanged(self, thing: Thing) -> bool:
+        """Whether the thing is here as it was when it was last the same as in the store."""
+        return not self.whole or self.stamps == stamps(files_here(thing))
+
+    def known_before(self, there: Listing, files: dict[str, File]) -> Listing | None:
+        """The list of these files that was known to whoever has written `there` over it; none if they are new there."""
+        sent = [self.sent] if self.sent and there.holds(self.sent) else []
+        seen = [self.seen] if self.seen else []
+        return next((known for known in sent + seen if known.files == files), None)
+
 
 class Records(dict[str, Record]):
-    """The records by the things' keys, in a file of this home: a fresh disk has none, and so has nothing to delete there."""
+    """The records by the things' keys, in a file of this home: a fresh disk has none, and so has nothing to delete there.
+
+    Attributes:
+        second_shelves: what earlier versions left in the store beside the shelf, and is in this home's now.
+    """
 
     def __init__(self, repo: str) -> None:
         super().__init__()
         self.repo = repo
+        self.second_shelves: dict[str, Listing] = {}
         self.path = home() / KEEPING / "records.json"
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             kept = read_json(self.path)

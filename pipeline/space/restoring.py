@@ -7,20 +7,22 @@ with a mark that keeps it from being started before.
 
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from pipeline.dataset.store import MANIFEST
 from pipeline.errors import HubError
-from pipeline.files import check_room, home, read_json, read_log, write_json, write_text
+from pipeline.files import check_room, home, read_json, taken_away, write_json, write_text
 from pipeline.machine import on_space
 from pipeline.runs.checkpoints import saved_step
 from pipeline.runs.events import ENDINGS, read_events, since_start
-from pipeline.runs.folder import ADAPTER, GOING_DOWN, JOB, KEEPING, PROCESS, QUEUED, RESTORED, SETTINGS
+from pipeline.runs.folder import ADAPTER, GOING_DOWN, JOB, PROCESS, QUEUED, RESTORED, SETTINGS
 from pipeline.runs.manage import alone
-from pipeline.runs.status import is_alive, is_elsewhere, last_lifecycle
+from pipeline.runs.status import is_alive, is_elsewhere, last_lifecycle, status
 from pipeline.space.kept import (
     DATASETS,
     LIST,
@@ -32,19 +34,23 @@ from pipeline.space.kept import (
     Records,
     Thing,
     files_here,
+    is_here,
     part_of,
     stamps,
     things_here,
 )
-from pipeline.space.store import FOREIGN, MOST_LIST_BYTES, Damaged, Store, sha256_of, staging
+from pipeline.space.shelf import bring_shelf, place_of_shelf, take_in
+from pipeline.space.store import FOREIGN, MOST_LIST_BYTES, Damaged, Store, staging
 
 logger = logging.getLogger(__name__)
-
-EDITS = "edits.jsonl"
 
 
 class Overtaken(Exception):
     """Somebody here has begun to use what was to be brought up to date."""
+
+
+Listed = tuple[Thing, str, Listing]
+"""A thing of the store, its name there, and its list."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,17 @@ def restore(store: Store, records: Records, head: str) -> Iterator[tuple[int, in
     Raises:
         PipelineError: the disk has no room for it.
     """
-    coming = list(_coming(store, records, head))
+    listed = list(_kept(store, head))
+    coming = _coming(records, [one for one in listed if one[0].kind != SHELF])
     check_room(home(), sum(file.size for one in coming for file in one.needed.values()), "what is kept on the Hub")
     steps = [(_rank(one, part), number, part) for number, one in enumerate(coming) for part in one.parts]
+    steps.append((_SHELF_RANK, len(coming), ""))
     left, lost = {number: len(one.parts) for number, one in enumerate(coming)}, set[int]()
-    for _, number, part in sorted(steps):
+    for rank, number, part in sorted(steps):
+        if rank == _SHELF_RANK:
+            for _ in _bring_shelves(store, records, head, listed):
+                yield sum(not n for n in left.values()), len(coming) + 1
+            continue
         one = coming[number]
         try:
             if number not in lost:
@@ -111,7 +123,7 @@ def restore_run(store: Store, records: Records, name: str) -> Path:
     thing, head = Thing(RUNS, name), store.head()
     there = thing.there(name)
     listing = store.listing(head, there, RUNS)
-    if listing in (None, FOREIGN):
+    if listing is None or listing is FOREIGN or listing.deleted:
         raise HubError(f"There is no run {name} in {store.repo}; look there for what it is called.")
     one = Coming(thing, there, listing, _needed(thing, listing))
     for part in one.parts:
@@ -121,39 +133,90 @@ def restore_run(store: Store, records: Records, name: str) -> Path:
     return thing.folder
 
 
+_SHELF_RANK = 2
+
+
 def _rank(one: Coming, part: str) -> int:
     if part:
         return 3 if part == ADAPTER else 4
-    return (RUNS, DATASETS, SHELF).index(one.thing.kind)
+    return (RUNS, DATASETS).index(one.thing.kind)
 
 
-def gone_runs() -> set[str]:
-    """The runs that a person deleted or renamed here, and that the store may still have."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return {str(line["run"]) for line in read_log(home() / KEEPING / "gone.jsonl")}
-    return set()
+def _bring_shelves(store: Store, records: Records, head: str, listed: list[Listed]) -> Iterator[None]:
+    yield from bring_shelf(store, records)
+    place, _ = place_of_shelf(store, head)
+    for thing, name, listing in listed:
+        if thing.kind == SHELF and name != place:
+            yield from take_in(store, records, head, name, listing)
 
 
-def _coming(store: Store, records: Records, head: str) -> Iterator[Coming]:
-    """What is to come, the newest first."""
+def take_names(records: Records) -> None:
+    """Call things here as they are called in the store, where another machine had one of the same name: then that comes, too.
+
+    Only when an app begins: nobody looks at them yet.
+    """
+    for thing in things_here():
+        record = records.get(thing.key)
+        if thing.kind == SHELF or record is None or record.name == thing.name or not record.whole:
+            continue
+        to = thing.folder.with_name(record.name)
+        with alone():
+            if (thing.kind == RUNS and status(thing.folder).state in ("running", "queued")) or to.exists():
+                continue
+            thing.folder.rename(to)
+            records[Thing(thing.kind, record.name).key] = records.pop(thing.key)
+            records.save()
+
+
+def _kept(store: Store, head: str) -> Iterator[Listed]:
+    """Every thing that the store has, whole or as deleted, by its name there."""
     sizes = store.sizes(head)
-    found: list[Coming] = []
-    here = things_here()
-    ours = {(thing.kind, records[thing.key].name) for thing in here if thing.key in records}
-    ours |= {
-        (RUNS, _name_elsewhere(thing.folder)) for thing in here if thing.kind == RUNS and is_elsewhere(thing.folder)
-    }
     for path in (path for path in sizes if path.rpartition("/")[2] == LIST):
         with suppress(ValueError):
             thing, name = Thing.found(path)
             there = thing.there(name)
             listing = store.listing(head, there, thing.kind) if sizes[path] <= MOST_LIST_BYTES else FOREIGN
             complete = listing and all(sizes.get(f"{there}/{n}") == file.size for n, file in listing.files.items())
-            if listing in (None, FOREIGN) or not complete:
+            if listing is None or listing is FOREIGN or not (complete or thing.kind == SHELF):
                 logger.warning("Something in the store is not as this app keeps it, and was left there: %r", there)
-            elif thing.kind == SHELF or _is_wanted(thing, name, listing, records, ours):
-                found.append(Coming(thing, there, listing, _needed(thing, listing)))
-    yield from sorted(found, key=lambda one: one.listing.newest, reverse=True)
+            else:
+                yield thing, name, listing
+
+
+def _let_go(records: Records, kind: str, name: str) -> None:
+    """Remove here what was deleted on another machine, unless it was changed here since."""
+    things = (Thing(kind, key.removeprefix(f"{kind}/")) for key, record in records.items() if record.name == name)
+    for thing in [thing for thing in things if records.get(thing.key)]:
+        with alone():
+            record, folder = records[thing.key], thing.folder
+            if not folder.is_dir() or is_alive(folder) or is_elsewhere(folder) or not record.is_unchanged(thing):
+                continue
+            aside = folder.rename(folder.with_name(f".{uuid4().hex}.deleted"))
+            del records[thing.key]
+            records.save()
+        shutil.rmtree(aside)
+        logger.info("%s was deleted on another machine", thing.key)
+
+
+def _coming(records: Records, listed: list[Listed]) -> list[Coming]:
+    """What is to come, the newest first; what was deleted there goes."""
+    for thing, name, listing in listed:
+        if listing.deleted:
+            _let_go(records, thing.kind, name)
+    here = things_here()
+    ours = {(thing.kind, records[thing.key].name) for thing in here if thing.key in records}
+    ours |= {
+        (RUNS, _name_elsewhere(thing.folder)) for thing in here if thing.kind == RUNS and is_elsewhere(thing.folder)
+    }
+    for key in taken_away():  # here, and not there yet; nothing else comes in its place before
+        kind, _, name = key.rpartition("/")
+        ours |= {(kind, name), (kind, records[key].name if key in records else name)}
+    coming = [
+        Coming(thing, thing.there(name), listing, _needed(thing, listing))
+        for thing, name, listing in listed
+        if not listing.deleted and _is_wanted(thing, name, listing, records, ours)
+    ]
+    return sorted(coming, key=lambda one: one.listing.newest, reverse=True)
 
 
 def _name_elsewhere(folder: Path) -> str:
@@ -164,30 +227,19 @@ def _name_elsewhere(folder: Path) -> str:
 def _is_wanted(thing: Thing, name: str, listing: Listing, records: Records, ours: set[tuple[str, str]]) -> bool:
     record = records.get(thing.key)
     if not thing.folder.exists():
-        return (thing.kind, name) not in ours and not (thing.kind == RUNS and thing.name in gone_runs())
+        return (thing.kind, name) not in ours
     if record is None or record.name != name or is_alive(thing.folder):
         return False
     if not record.whole:
         return True
     if thing.kind == RUNS and is_elsewhere(thing.folder):
         return False  # that is brought back by whoever watches the job
-    return record.seen != listing and record.stamps == stamps(files_here(thing))
+    return record.seen != listing and record.is_unchanged(thing)
 
 
 def _needed(thing: Thing, listing: Listing) -> dict[str, File]:
-    """The files that are to be fetched. Of the shelf, where a person's own files lie, only those that are not here."""
-    needed: dict[str, File] = {}
-    for name, file in listing.files.items():
-        path = thing.folder / name
-        here = path.exists() if thing.kind == SHELF and name != EDITS else is_here(path, file)
-        if not here:
-            needed[name] = file
-    return needed
-
-
-def is_here(path: Path, file: File) -> bool:
-    """Whether a file lies here as it is in the store."""
-    return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
+    """The files that are to be fetched."""
+    return {name: file for name, file in listing.files.items() if not is_here(thing.folder / name, file)}
 
 
 def _bring(store: Store, records: Records, head: str, one: Coming, part: str) -> Iterator[None]:
@@ -204,8 +256,6 @@ def _bring(store: Store, records: Records, head: str, one: Coming, part: str) ->
         with alone():
             if part:
                 place_part(aside, one.thing.folder, part)
-            elif one.thing.kind == SHELF:
-                _merge(aside, names)
             else:
                 _check_untouched(records, one.thing)
                 records[one.thing.key] = Record(one.there.rpartition("/")[2], one.listing, whole=False)
@@ -218,7 +268,7 @@ def _check_untouched(records: Records, thing: Thing) -> None:
     record = records.get(thing.key)
     if not thing.folder.exists() or (record and not record.whole):
         return
-    if record is None or is_alive(thing.folder) or record.stamps != stamps(files_here(thing)):
+    if record is None or is_alive(thing.folder) or not record.is_unchanged(thing):
         raise Overtaken
 
 
@@ -250,38 +300,9 @@ def place_part(aside: Path, folder: Path, part: str) -> None:
     (aside / part).replace(target)
 
 
-def _merge(aside: Path, names: Iterable[str]) -> None:
-    """Add to the shelf what is not there. Of what a person said of rows every line stays, in the order of its time."""
-    for name in names:
-        target = home() / name
-        if name == EDITS and target.is_file():
-            lines = {line: None for path in (target, aside / name) for line in _lines(path)}
-            write_text(target, "".join(f"{line}\n" for line in sorted(lines, key=_said_at)))
-        elif not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (aside / name).replace(target)
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
-
-
-def _said_at(line: str) -> str:
-    """The time that a line begins with; lines without one keep their order, at the front."""
-    return line[:40] if line.startswith('{"time": "') else ""
-
-
 def _settle(records: Records, one: Coming) -> None:
     """Everything of it has come: from now on it is kept like what was made here."""
     thing, name = one.thing, one.there.rpartition("/")[2]
-    if thing.kind == SHELF:
-        names = one.listing.files.keys() - {EDITS}
-        same = all(is_here(thing.folder / name, one.listing.files[name]) for name in names)
-        known = thing.key in records and records[thing.key].name != name
-        if same and not known and (thing.key not in records or records[thing.key].seen != one.listing):
-            records[thing.key] = Record(name, one.listing)  # no stamps: what this shelf has besides is still to be kept
-        records.save()
-        return
     with alone():
         record = records[thing.key] = Record(name, one.listing)
         if thing.folder.exists():  # or a person has deleted it meanwhile, and so it shall be in the store

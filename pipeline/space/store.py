@@ -9,17 +9,16 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pipeline.files import home, on_volume
+from pipeline.files import KEEPING, home, locked_folder, on_volume
 from pipeline.publishing.hub import TIMEOUT_SECONDS, check_repo, http_status, hub_api, open_repository
-from pipeline.runs.folder import KEEPING
-from pipeline.space.kept import LIST, File, Listing
+from pipeline.space.kept import LIST, File, Listing, sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -128,10 +127,15 @@ class Store:
         """Download a file to a place on this home's disk, with its time.
 
         Raises:
-            Damaged: its size or checksum is another than its list says.
+            Damaged: it is not there, or its size or checksum is another than its list says.
         """
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
         with staging() as aside:
-            found = self._download(head, path, aside)
+            try:
+                found = self._download(head, path, aside)
+            except RemoteEntryNotFoundError:
+                raise Damaged(path) from None
             if found.is_symlink() or found.stat().st_size != file.size or sha256_of(found) != file.sha256:
                 raise Damaged(path)
             to.parent.mkdir(parents=True, exist_ok=True)
@@ -193,13 +197,30 @@ def _calm_client() -> None:
 
 @contextmanager
 def staging() -> Iterator[Path]:
-    """A hidden folder on this home's disk, from which a rename puts things in their place."""
-    folder = home() / KEEPING / uuid4().hex
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A hidden folder on this home's disk, from which a rename puts things in their place; held, so that nobody clears it."""
+    with ExitStack() as held:
+        folder = _held_folder(held)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _held_folder(held: ExitStack) -> Path:
+    while True:
+        folder = home() / KEEPING / uuid4().hex
+        folder.mkdir(parents=True)
+        with suppress(FileNotFoundError):  # whoever clears may have taken it for one that was left
+            held.enter_context(locked_folder(folder))
+            if folder.is_dir():
+                return folder
+
+
+def clear_staging() -> None:
+    """Remove the hidden folders of those who were killed; a process that lives holds its own."""
+    for left in (home() / KEEPING).glob("*/"):
+        with suppress(FileNotFoundError, BlockingIOError), locked_folder(left, wait=False):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
@@ -225,11 +246,6 @@ def _pin(path: Path, aside: Path) -> Pinned:
     except OSError:
         shutil.copyfile(path, aside)
     return Pinned(File(aside.stat().st_size, sha256_of(aside), stat.st_mtime), aside)
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def set_time(path: Path, time: float) -> None:

@@ -16,8 +16,8 @@ from pipeline.runs.folder import JOB, list_runs
 from pipeline.runs.status import is_elsewhere
 from pipeline.space.committing import Writer
 from pipeline.space.elsewhere import Job, ask_job, read_job, write_job
-from pipeline.space.kept import RUNS, Listing, Record, Thing, part_of
-from pipeline.space.restoring import is_here, place_part
+from pipeline.space.kept import RUNS, Listing, Record, Thing, is_here, part_of
+from pipeline.space.restoring import place_part
 from pipeline.space.store import FOREIGN, staging
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _bring(writer: Writer, folder: Path, job: Job, over: bool) -> None:
     head = store.head()
     listing = store.listing(head, thing.there(name), RUNS)
     record = writer.records.get(thing.key) or Record(name)
-    if listing is None or listing is FOREIGN or (listing == record.seen and not over):
+    if listing is None or listing is FOREIGN or listing.deleted or (listing == record.seen and not over):
         return
     wanted = [
         n for n, f in listing.files.items() if n != JOB and (over or not part_of(n)) and not is_here(folder / n, f)

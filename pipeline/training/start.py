@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.answering import kept_model
 from pipeline.dataset.store import Dataset
 from pipeline.errors import RunError
+from pipeline.files import taking_away
 from pipeline.runs import launcher
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import read_settings, run_dataset
@@ -39,7 +40,8 @@ def start_run(settings: TrainingSettings, dataset: Dataset | None) -> Path:
             with room(folder):
                 launcher.start(folder)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            with taking_away(folder):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
     return folder
 

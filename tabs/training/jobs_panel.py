@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError
+from pipeline.files import taking_away
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import create_run
 from pipeline.runs.status import is_elsewhere, log_tail
@@ -123,7 +124,8 @@ class AwayPanel:
         try:
             start_elsewhere(folder, hardware)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            with taking_away(folder):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         return self.show() | self.panel.show(view_run(folder.name)) | {self.panel.opened: folder.name}
 

@@ -10,12 +10,12 @@ from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset import store
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.checks import INVENTED_NUMBER, REPEATED
-from pipeline.dataset.edits import ACCEPT, BY_YOU, EDIT, REJECT, UNDO, Edit, keep_edit, row_id
+from pipeline.dataset.edits import ACCEPT, BY_YOU, EDIT, REJECT, UNDO, Edit, keep_edit, read_edits, row_id
 from pipeline.dataset.examples import Generated, Rejected, phrase
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import Dataset, change_row, open_dataset, with_every_edit
 from pipeline.errors import SettingsError
-from pipeline.files import read_json
+from pipeline.files import append_jsonl, read_json
 from pipeline.prompts import build_prompt
 from tests.tiny import HOSTILE_TITLES, row, write_catalogue
 
@@ -141,6 +141,15 @@ def test_a_torn_last_line_costs_that_edit_alone(whole: Dataset, home: Path) -> N
         file.write(json.dumps({"row": second["id"]})[:9])
     after = change_row(whole, Edit(second["id"], REJECT))
     assert after.counts["rejected"] == {BY_YOU: 2}
+
+
+def test_of_two_machines_the_one_that_spoke_last_counts(home: Path) -> None:
+    home.mkdir()
+    said = [("2026-01-02", "the second"), ("2026-01-03", "the third"), ("2026-01-01", "the first")]
+    for time, response in said:  # what came from another machine stands at the end
+        line = {"time": time, "row": "a", "action": EDIT, "question": "How wide is it?", "response": response}
+        append_jsonl(home / "edits.jsonl", line)
+    assert read_edits()["a"].response == "the third"
 
 
 def test_rows_are_named_by_what_they_say() -> None:

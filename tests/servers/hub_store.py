@@ -40,6 +40,12 @@ class Hub(HubServer):
         """Large files that were sent."""
         return sum(request.startswith("PUT /stored/") for request in self.requests)
 
+    @property
+    def runs(self) -> set[str]:
+        """The runs that it has, but for those that were deleted."""
+        lists = [path.split("/")[1] for path in self.store.files if path.startswith("runs/") and path.endswith(LIST)]
+        return {name for name in lists if not self.list_of(f"runs/{name}").get("deleted")}
+
     def list_of(self, folder: str) -> dict[str, Any]:
         return json.loads(self.store.files[f"{folder}/{LIST}"])
 

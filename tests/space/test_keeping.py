@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from pipeline import files
-from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.dataset.store import Dataset, delete_dataset, open_dataset
 from pipeline.files import PROJECT, append_jsonl, home, read_json, read_jsonl, write_json, write_text
 from pipeline.runs import launcher
 from pipeline.runs.checkpoints import last_checkpoint, saved_step, seal
@@ -31,6 +31,7 @@ from pipeline.space import keeping
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST, belongs
 from pipeline.space.restoring import queue_again
+from pipeline.space.store import clear_staging
 from tests.children import running
 from tests.servers.hub import TOKEN, HubServer, Repository
 from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
@@ -66,10 +67,6 @@ def adapter(folder: Path) -> Path:
 
 def everything(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def runs_of(hub: Hub) -> set[str]:
-    return {path.split("/")[1] for path in hub.store.files if path.startswith("runs/")}
 
 
 STARTED = ("started", {"steps": 6})
@@ -148,7 +145,7 @@ def test_an_app_that_starts_again_on_its_disk_sends_nothing_anew(hub: Hub, datas
     assert hub.store.commits == commits
     append_event(folder, "stopped", message="")
     Keeper(REPO).round()
-    assert len(hub.store.commits) == len(commits) + 1 and runs_of(hub) == {"first"}
+    assert len(hub.store.commits) == len(commits) + 1 and hub.runs == {"first"}
 
 
 # --- Coming back ---
@@ -218,7 +215,7 @@ def test_a_run_that_is_deleted_while_it_comes_back_stays_deleted(hub: Hub, datas
     delete_run(fresh / "runs" / "a")
     list(coming)
     keeper.round()
-    assert not list_runs() and runs_of(hub) == set()
+    assert not list_runs() and hub.runs == set()
 
 
 def test_a_part_that_is_damaged_there_does_not_hold_the_run_up(
@@ -275,7 +272,7 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     losses = [{e["step"]: e["loss"] for e in read_events(f)[0] if e["type"] == "step"} for f in (back, whole)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
     Keeper(REPO).round()
-    assert runs_of(hub) == {"cut"}
+    assert hub.runs == {"cut"}
     assert not [path for path in hub.store.files if "/checkpoints/" in path]  # a finished run needs none
     assert "runs/cut/adapter/adapter_model.safetensors" in hub.store.files
 
@@ -299,7 +296,7 @@ def test_two_that_write_the_same_run_keep_both(hub: Hub, dataset: Dataset, on_di
         append_event(first, "message", text="and more")
     one.writer.keep()
     other = f"run-{one.writer.name[:4]}"
-    assert runs_of(hub) == {"run", other}
+    assert hub.runs == {"run", other}
     assert b"from the second" in hub.store.files["runs/run/events.jsonl"]
     assert hub.store.files[f"runs/{other}/events.jsonl"] == (first / "events.jsonl").read_bytes()
     third = on_disk("third")
@@ -357,7 +354,7 @@ def test_what_the_old_machine_keeps_at_its_end_comes_to_the_new_one(
     on_disk("second")
     two.round()
     assert saved_step(second) == 2 and status(second).state == "stopped"
-    assert not (second / RESTORED).exists() and runs_of(hub) == {"run"}
+    assert not (second / RESTORED).exists() and hub.runs == {"run"}
 
 
 def test_the_shelves_of_two_machines_are_put_together(hub: Hub, home: Path, on_disk: OnDisk) -> None:
@@ -370,10 +367,11 @@ def test_the_shelves_of_two_machines_are_put_together(hub: Hub, home: Path, on_d
         Keeper(REPO).round()
     third = on_disk("third")
     Keeper(REPO).round()
-    assert {p.name for p in (third / "uploads").iterdir()} == {"one.csv", "two.csv", "both.csv"}
-    assert [line["row"] for line in read_jsonl(third / "edits.jsonl")] == ["a", "b"]
-    kept = {data for path, data in hub.store.files.items() if path.endswith("uploads/both.csv")}
-    assert kept == {b"both one", b"both two"}
+    mark = hashlib.sha256(b"both two").hexdigest()[:8]
+    uploads = {"one.csv": b"one", "two.csv": b"two", "both.csv": b"both one", f"both-{mark}.csv": b"both two"}
+    assert everything(third / "uploads") == uploads
+    assert {line["row"] for line in read_jsonl(third / "edits.jsonl")} == {"a", "b"}
+    assert {path.split("/")[0] for path in hub.store.files} == {"shelf"}
 
 
 # --- Deleted, renamed, lost ---
@@ -390,7 +388,7 @@ def test_what_a_person_deletes_or_renames_is_deleted_and_renamed_there(
     delete_run(home() / "runs" / "gone")
     rename_run(home() / "runs" / "was", "is")
     keeper.round()
-    assert runs_of(hub) == {"is"} and hub.uploads == uploads  # its weights were there already
+    assert hub.runs == {"is"} and hub.uploads == uploads  # its weights were there already
     on_disk("fresh")
     Keeper(REPO).round()
     assert [run.name for run in list_runs()] == ["is"]
@@ -427,6 +425,59 @@ def test_a_run_that_another_machine_went_on_with_is_not_deleted(hub: Hub, datase
     assert [run.name for run in list_runs()] == ["run"]
 
 
+def test_what_is_deleted_on_one_machine_goes_from_the_other_and_comes_back_on_none(
+    hub: Hub, dataset: Dataset, on_disk: OnDisk
+) -> None:
+    for name in ("gone", "stays", "changed there"):
+        small_run(dataset, name, STARTED)
+    one = Keeper(REPO)
+    one.round()
+    second = on_disk("second")
+    two = Keeper(REPO)
+    two.round()
+    append_event(second / "runs" / "changed there", "message", text="from the second")
+    on_disk("home")
+    for name in ("gone", "changed there"):
+        delete_run(home() / "runs" / name)
+    delete_dataset(dataset.folder)
+    one.round()
+    assert hub.runs == {"stays"} and hub.list_of("runs/gone")["trail"] == [f"{one.writer.name} 1"]
+    assert "files" not in hub.list_of("runs/gone")  # for an earlier version that is a list of somebody else's
+    assert {path for path in hub.store.files if path.startswith("runs/gone/")} == {f"runs/gone/{LIST}"}
+    left = {"stays", "changed there"}
+    for machine, keeper in (("second", two), ("second", Keeper(REPO)), ("home", one), ("third", Keeper(REPO))):
+        disk = on_disk(machine)
+        keeper.round()
+        assert {run.name for run in list_runs()} == hub.runs == left
+        assert not list(disk.glob("datasets/[!.]*")) and not list(disk.glob("*/.*.deleted"))
+    commits = len(hub.store.commits)
+    small_run(open_dataset(home() / "runs" / "stays" / "dataset"), "gone", STARTED)  # of a name that was free
+    Keeper(REPO).round()
+    assert hub.runs == left | {"gone"} and hub.list_of("runs/gone")["revision"] == 3
+    assert len(hub.store.commits) == commits + 1
+
+
+def test_a_run_that_trains_or_waits_is_not_taken_from_under_it(hub: Hub, dataset: Dataset, on_disk: OnDisk) -> None:
+    folder = small_run(dataset, "run", STARTED)
+    one = Keeper(REPO)
+    one.round()
+    alive = [sys.executable, "-c", "import time; time.sleep(600)", str(folder.resolve())]
+    with subprocess.Popen(alive) as training:
+        write_json(folder / "process.json", {"pid": training.pid})
+        second = on_disk("second")
+        two = Keeper(REPO)
+        two.round()
+        delete_run(second / "runs" / "run")
+        two.round()
+        on_disk("home")
+        one.round()
+        assert hub.runs == set() and list_runs() == [folder]
+        append_event(folder, "message", text="more")
+        one.round()
+        assert hub.runs == {"run"}
+        training.kill()
+
+
 # --- Without the Hub ---
 
 
@@ -445,7 +496,7 @@ def test_what_cannot_be_sent_waits_and_is_said(
     assert keeper.state().since and not keeper.state().done
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     wait_for(lambda: keeper.state().done)
-    assert runs_of(hub) == {"run"}
+    assert hub.runs == {"run"}
     hub.failures = {"/commit/": 403}
     append_event(home() / "runs" / "run", "message", text="kept later")
     wait_for(lambda: keeper.problem.text)
@@ -467,10 +518,18 @@ def test_of_two_apps_with_one_home_one_keeps_and_the_next_takes_over(hub: Hub, d
     assert not second.state().done
     left = home() / ".kept" / "left over"
     left.mkdir()
-    first.finish(PATIENCE)
-    append_event(folder, "message", text="by the second")
-    wait_for(lambda: b"by the second" in hub.store.files["runs/run/events.jsonl"])
-    assert second.finish(PATIENCE) and runs_of(hub) == {"run"} and not left.exists()
+    code = "from pipeline.space.store import staging\nwith staging() as folder: print(folder, flush=True), input()"
+    with subprocess.Popen(running(code), cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as another:
+        assert another.stdout
+        used = Path(another.stdout.readline().decode().strip())
+        first.finish(PATIENCE)
+        append_event(folder, "message", text="by the second")
+        wait_for(lambda: b"by the second" in hub.store.files["runs/run/events.jsonl"])
+        assert second.finish(PATIENCE) and hub.runs == {"run"} and not left.exists()
+        assert used.is_dir()  # a run that is sent elsewhere from the command line, perhaps
+        another.kill()
+    clear_staging()
+    assert not used.exists()
 
 
 def test_a_commit_whose_answer_was_lost_is_known_again(hub: Hub, dataset: Dataset) -> None:
@@ -483,7 +542,7 @@ def test_a_commit_whose_answer_was_lost_is_known_again(hub: Hub, dataset: Datase
     assert b"arrived" in hub.store.files["runs/run/events.jsonl"]
     append_event(folder, "message", text="more")
     Keeper(REPO).round()
-    assert runs_of(hub) == {"run"} and b"more" in hub.store.files["runs/run/events.jsonl"]
+    assert hub.runs == {"run"} and b"more" in hub.store.files["runs/run/events.jsonl"]
 
 
 def test_a_public_repository_is_refused(hub: Hub, dataset: Dataset) -> None:
@@ -505,7 +564,7 @@ def test_one_file_that_the_hub_refuses_holds_nothing_up(hub: Hub, dataset: Datas
     hub._commit = refuse  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(Exception, match="Bad request"):
         Keeper(REPO).round()
-    assert runs_of(hub) == {"good"}
+    assert hub.runs == {"good"}
 
 
 # --- What a store may hold ---
@@ -572,6 +631,14 @@ def test_a_hostile_store_brings_nothing_but_runs(
     put(hub, "runs/checksum", fine, sha256="0" * 64)
     hub.store.files[f"runs/nonsense/{LIST}"] = b"[" * 100_000
     hub.store.files[f"runs/binary/{LIST}"] = os.urandom(100)
+    for name, value in {"deleted": "yes", "trail": {}}.items():
+        hub.store.files[f"runs/good-{name}/{LIST}"] = json.dumps(
+            {"writer": "x", "revision": 1, "files": {}, name: value}
+        ).encode()
+    gone = json.dumps({"writer": "x", "revision": 1, "deleted": True}).encode()
+    hub.store.files |= {
+        f"{place}/{LIST}": gone for place in ("runs/..", "runs/../uploads", "datasets/.", "other", "runs")
+    }
     fresh = on_disk("fresh")
     Keeper(REPO).round()
     assert [path.name for path in sorted((fresh / "runs").iterdir()) if path.name != ".lock"] == ["good"]
