@@ -1,4 +1,4 @@
-"""`generate`, `export` and `push`: a dataset by itself, without a training.
+"""`generate`, `export`, `push` and `delete`: a dataset by itself, without a training.
 
 `generate` takes the same steps as the first tab: by templates, or by a model behind an API with a pilot and an estimate,
 then the rest, at once or as a batch.
@@ -121,6 +121,21 @@ def push(
     from pipeline.publishing.hub import push_dataset
 
     print(push_dataset(open_edited(dataset), repo, license=license, private=not public, source_url=source_url))
+
+
+@app.command()
+def delete(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a dataset's folder, or a run's")],
+    yes: Annotated[bool, typer.Option("--yes", help="without asking")] = False,
+) -> None:
+    """Delete a dataset or a run. Where the app keeps it on the Hub, it goes there too, and from other machines."""
+    from pipeline.dataset.store import MANIFEST, delete_dataset
+    from pipeline.runs.manage import delete_run
+
+    remove = delete_dataset if (folder / MANIFEST).is_file() else delete_run
+    if folder.is_dir() and not yes and not confirmed(f"Delete {folder} for good?"):
+        return
+    remove(folder)
 
 
 def tell_dataset(dataset: "Dataset") -> None:

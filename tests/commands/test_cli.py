@@ -21,7 +21,8 @@ from pipeline.__main__ import main
 from pipeline.commands import dataset as dataset_commands
 from pipeline.commands import publishing, training
 from pipeline.dataset import export
-from pipeline.files import PROJECT, read_json
+from pipeline.dataset.store import open_dataset
+from pipeline.files import PROJECT, read_json, taken_away
 from pipeline.publishing import publish
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import read_settings, run_dataset
@@ -344,6 +345,22 @@ def test_export_prints_where_the_file_is(demo: tuple[Path, Done], home: Path, tm
     assert "There is no whole dataset in nowhere" in refused(called(home, "export", "nowhere"))
     assert "'xlsx' is not one of 'json'" in refused(called(home, "export", dataset, "--form", "xlsx"))
     assert "cannot be used" in refused(called(home, "export", dataset, "--out", "/proc/no/file.parquet"))
+
+
+def test_delete_removes_a_dataset_or_a_run_once_it_is_sure(
+    made_datasets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELFTALK_HOME", str(tmp_path))
+    dataset = Path(shutil.copytree(made_datasets["plain"], tmp_path / "datasets" / made_datasets["plain"].name))
+    run = create_run(open_dataset(dataset), PRESETS["quick"], tmp_path / "runs" / "first")
+    (tmp_path / ".kept").mkdir()
+    assert "is no dataset" in refused(called(tmp_path, "delete", run / "dataset", "--yes"))
+    for answer, left in (("n\n", True), ("y\n", False)):
+        monkeypatch.setattr(sys, "stdin", StringIO(answer))
+        assert called(tmp_path, "delete", dataset).returncode == 0 and dataset.is_dir() == left
+    assert called(tmp_path, "delete", run, "--yes").returncode == 0 and not run.exists()
+    assert taken_away() == {f"datasets/{dataset.name}", "runs/first"}
+    assert "first is not a run" in refused(called(tmp_path, "delete", run, "--yes"))
 
 
 def test_push_prints_the_address_and_asks_for_what_is_missing(
