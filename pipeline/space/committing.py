@@ -55,6 +55,7 @@ class Writer:
     """Attributes:
     last: when something was committed last, in seconds since 1970; 0 when nothing was.
     known: the store's commit of which everything is here that is to be.
+    behind: whether there is more to come, though the store has no newer commit.
     """
 
     def __init__(self, store: Store, records: Records, name: str = "") -> None:
@@ -65,6 +66,7 @@ class Writer:
         self.name = name or uuid4().hex
         self.last = 0.0
         self.known = ""
+        self.behind = False
         self.hurry = False
 
     def keep(self, *, hurry: bool = False) -> None:
@@ -160,7 +162,7 @@ class Writer:
             older = None if stored is FOREIGN else record.known_before(stored, files)
             if older:
                 record.seen, record.sent = older, None
-                self.known = ""  # nothing was changed here, but there: that is brought
+                self.behind = True  # nothing was changed here, but there: that is brought
                 return
             if not stored.deleted:
                 record.name, record.seen, stored = self._other_name(thing, head), None, None
@@ -239,7 +241,7 @@ class Writer:
         record.stamps = now
         self.records.save()
         if both != merged or merged.keys() - files.keys():
-            self.known = ""  # something is to be brought
+            self.behind = True  # something is to be brought
 
     def _drop_second_shelves(self, shelf: Shelf) -> None:
         """Delete in the store what stands in the shelf as well by now, unless it has been written since."""
@@ -260,7 +262,7 @@ class Writer:
             if is_name(name):
                 on_the_newest(partial(self._delete, Thing(kind, name), record))
             if record.name != name:
-                self.known = ""  # another machine's of that name may come now
+                self.behind = True  # another machine's of that name may come now
             self.records.pop(key, None)
             self.records.save()
         forget_taken_away(gone)
@@ -273,7 +275,7 @@ class Writer:
         if stored in (record.seen, record.sent) or stored.writer == starter():
             self._send(head, folder, stored, self._list_over(stored, {}, deleted=True), {})
         else:
-            self.known = ""  # what another machine has made of it comes back
+            self.behind = True  # what another machine has made of it comes back
 
 
 def starter() -> str:

@@ -125,11 +125,12 @@ class Keeper:
     def fetch(self, seconds: float = SECONDS) -> Iterator[None]:
         """Bring back what the store has and this disk has not, file by file; what is made meanwhile is kept meanwhile."""
         writer, late = self.writer, time.monotonic() - self.begun > HANDOVER_SECONDS
-        if self.closing.is_set() or (writer.known and late):
+        if self.closing.is_set() or (writer.known and late and not writer.behind):
             return
         head = writer.store.head()
-        if head == writer.known:
+        if head == writer.known and not writer.behind:
             return
+        writer.known, writer.behind = "", False
         kept = time.monotonic()
         for done, of in restore(writer.store, writer.records, head):
             self.doing = f"bringing back {of} things from the Hub, {done} of {of} are here" if of else ""

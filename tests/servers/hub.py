@@ -38,17 +38,23 @@ class Repository:
     files: what its newest commit holds, by path.
     commits: the summaries of its commits, the oldest first.
     sent: the paths that each commit added, changed or deleted.
+    earlier: what each commit before the newest held, by its id.
     """
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
     sent: list[list[str]] = field(default_factory=list)
+    earlier: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
         """The newest commit's id."""
         return hashlib.sha1(f"{len(self.commits)}".encode()).hexdigest()
+
+    def at(self, revision: str) -> dict[str, bytes]:
+        """What a commit holds; the newest where it is no other's id."""
+        return self.earlier.get(revision, self.files)
 
 
 class HubServer(LocalServer):
@@ -145,9 +151,9 @@ class HubServer(LocalServer):
         if what == "commit":
             return self._commit(name, repository, [json.loads(line) for line in body.splitlines()])
         if what == "tree":
-            return 200, _tree(repository, rest.partition("/")[2])
+            return 200, _tree(repository.at(rest.partition("/")[0]), rest.partition("/")[2])
         if what == "resolve":
-            return self._resolve(method, repository, rest.partition("/")[2])
+            return self._resolve(repository, *rest.split("/", 1))
         if what in ("", "revision"):
             siblings = [{"rfilename": path} for path in sorted(repository.files)]
             return 200, {
@@ -178,18 +184,20 @@ class HubServer(LocalServer):
                 files = {p: data for p, data in files.items() if not p.startswith(path.rstrip("/") + "/")}
             elif line["key"] == "deletedFile":
                 files.pop(path)
+        repository.earlier[repository.head] = repository.files
         repository.files = files
         repository.commits.append(header["summary"])
         repository.sent.append([line["value"]["path"] for line in lines[1:]])
         address = f"{self.url}/{name.removeprefix('models/')}/commit/{repository.head}"
         return 200, {"commitUrl": address, "commitOid": repository.head}
 
-    def _resolve(self, method: str, repository: Repository, path: str) -> tuple[int, Any]:
-        data = repository.files.get(path)
+    def _resolve(self, repository: Repository, revision: str, path: str = "") -> tuple[int, Any]:
+        data = repository.at(revision).get(path)
         if data is None:
             return 404, {"error": "Entry not found", "code": "EntryNotFound"}
         etag = hashlib.sha256(data).hexdigest() if _mode(path) == "lfs" else _blob(data)
-        headers = {"etag": f'"{etag}"', "x-repo-commit": repository.head, "content-type": "application/octet-stream"}
+        commit = revision if revision in repository.earlier else repository.head
+        headers = {"etag": f'"{etag}"', "x-repo-commit": commit, "content-type": "application/octet-stream"}
         return 200, HttpReply(200, data, headers)
 
 
@@ -202,10 +210,10 @@ def _blob(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _tree(repository: Repository, folder: str) -> list[dict[str, Any]]:
+def _tree(files: dict[str, bytes], folder: str) -> list[dict[str, Any]]:
     """Every file under a folder, as a recursive listing says it."""
     entries: list[dict[str, Any]] = []
-    for path, data in sorted(repository.files.items()):
+    for path, data in sorted(files.items()):
         if not folder or path.startswith(folder.rstrip("/") + "/"):
             entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": _blob(data)}
             if _mode(path) == "lfs":
