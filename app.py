@@ -53,7 +53,7 @@ def build() -> gr.Blocks:
         dataset.wire_refresh([page.load])
         training.wire_refresh([page.load, training_tab.select, dataset.generated.then])
         on(training_tab.select, training.get_ready)
-        chat.wire_refresh([page.load, chat_tab.select])
+        chat.wire_refresh(page.load, [chat_tab.select])
         chat.wire_get_ready(chat_tab.select)
         whole = together([*status.refreshes(), *dataset.refreshes(), *training.refreshes(), *chat.refreshes()])
         on(gr.Timer(TICK_SECONDS).tick, whole.handler, whole.inputs, whole.outputs)

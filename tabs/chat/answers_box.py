@@ -15,12 +15,12 @@ from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import GENERAL, NO_FACT, REFUSAL, UNKNOWN
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import find_run, get_trained_run
+from tabs.chat.asked_before import KEPT_QUESTIONS, asked_in, forget, new_word
 from tabs.chat.asking import ALIKE, vote, votes
 from tabs.chat.cards import BASE, OTHER, TUNED, Exchange, exchange_card, needs_model
 from tabs.ui.events import Update, on, open_in_measure, open_to_all
 from tabs.ui.text import count, html, html_of, notice
 
-KEPT_QUESTIONS = 20
 """Questions that stay listed."""
 
 
@@ -50,6 +50,7 @@ class AnswersBox:
             self.list = gr.HTML(elem_id="asked-before")
             self.clear = gr.Button("Clear the list", size="sm", elem_id="clear-asked")
         self.past = gr.State([])
+        self.browser = gr.BrowserState("", storage_key="shelftalk-asked", render=False)
         self.shown = gr.State(None)
         self.outputs = [
             self.now, self.shown, self.voting, self.score, self.how, self.kind, self.finds, self.built_in,
@@ -88,8 +89,27 @@ class AnswersBox:
         typed = [self.pattern.input, self.pattern.blur, self.kind.input]
         tried = [self.shown, self.kind, self.pattern]
         on(typed, self.try_pattern, tried, self.outputs, problem=problem, picked=True)
-        cleared = open_to_all(lambda: ([], gr.Accordion(visible=False), ""))
-        on(self.clear.click, cleared, None, self.listed, queue=False)
+        on(self.clear.click, self.clear_past, [self.browser], self.listed, queue=False)
+
+    @open_to_all
+    def clear_past(self, browser: str) -> Update:
+        """Forget what was asked; the answers on the page stay."""
+        forget(browser)
+        return {self.past: [], self.earlier: gr.Accordion(visible=False), self.list: ""}
+
+    @open_to_all
+    def come_back(self, browser: str) -> Update:
+        """What was asked in this browser before its page was loaded; a browser that is new gets its word."""
+        exchanges = asked_in(browser)
+        if not exchanges:
+            return {} if browser else {self.browser: new_word()}
+        last, *earlier = exchanges
+        last = replace(
+            last, is_blind=False, is_stopped=not last.is_whole
+        )  # one that was voted on is not to be voted on again
+        cards = [exchange_card(replace(one, is_blind=False)) for one in earlier]
+        kinds = TaughtProducts(run_dataset(folder).manifest).other_kinds if (folder := find_run(last.run)) else ()
+        return self.show_new(last, last.pattern, cards, Markup(), kinds)
 
     def wait(self) -> Update:
         """Nothing has been said yet."""

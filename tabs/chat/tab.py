@@ -13,6 +13,7 @@ from pipeline.answering.lookup import TaughtProducts
 from pipeline.runs.folder import SETTINGS, is_reader_run, run_dataset
 from pipeline.runs.view import get_trained_run, trained_runs, view_run
 from tabs.chat.answers_box import AnswersBox, score_words
+from tabs.chat.asked_before import keep
 from tabs.chat.asking import answering, ask, compare, prepare, read_out
 from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
@@ -50,7 +51,7 @@ class ChatTab:
         asked = on(
             [form.ask.click, form.question.submit],
             self.ask_both,
-            [answers.past, answers.pattern, *form.fields],
+            [answers.browser, answers.past, answers.pattern, *form.fields],
             [*answers.outputs, *answers.listed, form.ask, form.stop],
             problem=self.problem,
             # The place in the line for the model and the expected wait, where the answers will be.
@@ -74,9 +75,16 @@ class ChatTab:
         gr.api(for_callers(ask), api_name="ask", **one)
         gr.api(for_callers(compare), api_name="compare", **one)
 
-    def wire_refresh(self, triggers: list[Any]) -> None:
-        """Show what there is at these moments."""
-        on(triggers, self.refresh, self.state, self.outputs, problem=self.problem, clears=False)
+    def wire_refresh(self, load: Any, others: list[Any]) -> None:
+        """Show what there is at these moments.
+
+        Args:
+            load: the event of a page that is opened, which also brings back what was asked in its browser.
+        """
+        answers = self.answers
+        answers.browser.render()  # outside the tab, whose parts the browser has only once it is opened
+        on(load, answers.come_back, [answers.browser], [answers.browser, *answers.outputs, *answers.listed])
+        on([load, *others], self.refresh, self.state, self.outputs, problem=self.problem, clears=False)
 
     def wire_get_ready(self, trigger: Any) -> None:
         """Load the model at this moment."""
@@ -131,10 +139,13 @@ class ChatTab:
         return notice("There is no trained model yet. The second tab trains it; then you can ask it here.", "hint")
 
     @open_in_measure
-    def ask_both(self, request: gr.Request, past: list[Markup], pattern: str | None, *fields: Any) -> Iterator[Update]:
+    def ask_both(
+        self, request: gr.Request, browser: str, past: list[Markup], pattern: str | None, *fields: Any
+    ) -> Iterator[Update]:
         """Ask the sides that are wanted, and show their answers as they grow.
 
         Args:
+            browser: its word, by which a page that is cut off finds again what was said.
             past: the cards of the questions before.
             fields: the values of a `Query`.
         """
@@ -149,10 +160,12 @@ class ChatTab:
         names = {"run": folder.name, "other": other.name if other else ""}
         prepared = prepare(dataset, asked, query.sides(), query.about or "", **names, is_blind=query.blind)
         exchange, warned = prepared.exchange, Markup()
+        keep(browser, exchange, new=True)
         yield {self.answers.now: exchange_card(exchange)}
         if is_reader_run(folder):
             warnings, exchange = read_out(dataset, folder, prepared, query.about or "", other)
             exchange = replace(exchange, is_whole=True)
+            keep(browser, exchange, new=False)
             yield self.answers.show_new(exchange, pattern, past, html_of(map(notice, warnings)), taught.other_kinds)
             return
         try:
@@ -168,12 +181,14 @@ class ChatTab:
                 for warnings, raws in growing:
                     warned = html_of(map(notice, warnings))
                     exchange = replace(exchange, raws=exchange.raws | raws)
+                    keep(browser, exchange, new=False)
                     yield {self.answers.now: warned + exchange_card(exchange)}
         except Exception:
             yield {self.answers.now: ""}
             raise
         stopped = request.session_hash in self.stopped
         exchange = replace(exchange, is_whole=not stopped, is_stopped=stopped, is_blind=query.blind and not stopped)
+        keep(browser, exchange, new=False)
         yield self.answers.show_new(exchange, pattern, past, warned, taught.other_kinds)
 
     @open_to_all

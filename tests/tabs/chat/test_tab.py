@@ -374,6 +374,33 @@ def test_answers_grow_before_the_eyes_and_those_without_a_model_are_there_first(
     assert page.evaluate("window.seen.size") >= 3
 
 
+def test_a_page_whose_connection_is_cut_in_an_answer_comes_back_with_what_was_said(slow: App, page: Page) -> None:
+    open_chat(page)
+    titles = [product["title"] for product in manifest(slow, page)["products"][:2]]
+    ask(page, f"What is {titles[0]}?")
+    expect(page.locator("#answers .answer[data-side=tuned] .verdict")).to_be_visible()
+    unfold(page, "advanced")
+    page.locator("#longest-answer input[type=number]").fill("256")
+    ask(page, f"What is {titles[1]}?")
+    expect(page.locator("#answers h3")).to_have_text(f"What is {titles[1]}?")
+    expect(page.locator("#answers .answer[data-side=tuned] .said")).not_to_be_empty()
+    page.evaluate("window.isOld = true")
+    page.context.set_offline(True)
+    page.wait_for_timeout(3000)  # more than one tick fails
+    page.context.set_offline(False)
+    page.wait_for_function("!window.isOld")  # Gradio opens the page anew
+    open_chat(page)
+    expect(page.locator("#answers h3")).to_have_text(f"What is {titles[1]}?")
+    expect(page.locator("#answers .answer[data-side=tuned] .said")).not_to_be_empty()
+    unfold(page, "earlier")
+    expect(page.locator("#asked-before")).to_contain_text(f"What is {titles[0]}?")
+    page.locator("#clear-asked").click()
+    expect(page.locator("#asked-before")).to_be_hidden()
+    page.reload()
+    open_chat(page)
+    expect(page.locator("#answers .answer")).to_have_count(0)
+
+
 def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page: Page) -> None:
     open_chat(page)
     page.evaluate(WATCH)
