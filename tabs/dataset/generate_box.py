@@ -1,9 +1,9 @@
 """Tab 1's right side: what to generate and with whose help, and the job that does it as its file tells it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -78,12 +78,72 @@ def generate_dataset(
     return {"dataset": dataset.folder.name, "counts": dataset.counts, "reused": known}
 
 
+class Wanted(NamedTuple):
+    """The values of the widgets that say what is to be generated, in their order."""
+
+    products: float
+    phrasings: float
+    unknown: float
+    context: str
+    seed: float | None
+    source: str
+    url: str | None
+    model: str | None
+    judge: bool
+
+    def settings(self) -> DatasetSettings:
+        """Raises:
+        PipelineError: a box is empty, or a value cannot be one.
+        """
+        if self.seed is None:
+            raise SettingsError("The seed is empty; type a whole number.")
+        by_api = self.source == API
+        if by_api and not (self.model or "").strip():
+            raise GenerationError("No model is named for the questions; press “Find models” or type its name.")
+        reading, open_book = CONTEXTS.get(self.context, (False, 0.0))
+        return DatasetSettings(
+            products=int(self.products),
+            phrasings=int(self.phrasings) if by_api else min(int(self.phrasings), TEMPLATE_PHRASINGS),
+            unknown_per_product=float(self.unknown),
+            reading=reading,
+            open_book=open_book,
+            generator=generator_name(self.model or "", self.url or "") if by_api else TEMPLATES,
+            judge=by_api and self.judge,
+            seed=int(self.seed),
+        )
+
+
+class Writer(NamedTuple):
+    """The values of the widgets that say which API writes, in their order."""
+
+    url: str | None
+    model: str | None
+    key: str | None
+    workers: float
+    cap: float | None
+    price_in: float | None
+    price_out: float | None
+
+    def settings(self) -> ApiSettings:
+        """Raises:
+        SettingsError: only one of the two prices is given.
+        """
+        url, model = self.url or "", self.model or ""
+        # An empty number box becomes 0 once it has been shown: no cap and no price is of 0.
+        if bool(self.price_in) != bool(self.price_out):
+            raise SettingsError("Only one of the two prices is given; give both, or neither.")
+        price = Price(self.price_in, self.price_out) if self.price_in and self.price_out else None
+        return ApiSettings(
+            model.strip(), url.strip(), key_for(url, self.key or ""), int(self.workers), self.cap or None, price
+        )
+
+
 class GenerateBox:
     """The settings, the orange button, and the card of the job with its buttons.
 
     Attributes:
-        settings: the widgets whose values `dataset_settings` takes, after the catalogue's name.
-        api: the widgets whose values `api_settings` takes.
+        settings: the widgets of a `Wanted`.
+        api: the widgets of a `Writer`.
     """
 
     def __init__(self) -> None:
@@ -232,43 +292,13 @@ class GenerateBox:
         preferred = DEFAULT_MODEL if DEFAULT_MODEL in models else models[0] if models else None
         return {self.model: gr.Dropdown(choices=models, value=preferred)}
 
-    def dataset_settings(
-        self, products: float, phrasings: float, unknown: float, context: str, seed: float | None, source: str,
-        url: str | None, model: str | None, judge: bool,
-    ) -> DatasetSettings:  # fmt: skip
-        """What the widgets of `settings` say.
+    def read(self, values: Sequence[Any]) -> tuple[Wanted, Writer]:
+        """What the widgets say.
 
-        Raises:
-            SettingsError: a box is empty, or a value cannot be one.
+        Args:
+            values: of `settings`, then of `api`.
         """
-        if seed is None:
-            raise SettingsError("The seed is empty; type a whole number.")
-        by_api = source == API
-        if by_api and not (model or "").strip():
-            raise GenerationError("No model is named for the questions; press “Find models” or type its name.")
-        reading, open_book = CONTEXTS.get(context, (False, 0.0))
-        return DatasetSettings(
-            products=int(products),
-            phrasings=int(phrasings) if by_api else min(int(phrasings), TEMPLATE_PHRASINGS),
-            unknown_per_product=float(unknown),
-            reading=reading,
-            open_book=open_book,
-            generator=generator_name(model or "", url or "") if by_api else TEMPLATES,
-            judge=by_api and judge,
-            seed=int(seed),
-        )
-
-    def api_settings(
-        self, url: str | None, model: str | None, key: str | None, workers: float, cap: float | None, price_in: float | None,
-        price_out: float | None,
-    ) -> ApiSettings:  # fmt: skip
-        """What the widgets of `api` say."""
-        url, model = url or "", model or ""
-        # An empty number box becomes 0 once it has been shown: no cap and no price is of 0.
-        if bool(price_in) != bool(price_out):
-            raise SettingsError("Only one of the two prices is given; give both, or neither.")
-        price = Price(price_in, price_out) if price_in and price_out else None
-        return ApiSettings(model.strip(), url.strip(), key_for(url, key or ""), int(workers), cap or None, price)
+        return Wanted(*values[: len(self.settings)]), Writer(*values[len(self.settings) :])
 
     def start(self, catalogue: str | None, settings: DatasetSettings, api: ApiSettings) -> Update:
         """Begin the job with its pilot."""
@@ -281,13 +311,13 @@ class GenerateBox:
 
     def go_on(self, batch: bool) -> Callable[..., Update]:
         def handler(seen: Seen | None, *values: Any) -> Update:
-            generation.go_on(self.api_settings(*values), batch=batch, begun=seen[0] if seen else "")
+            generation.go_on(Writer(*values).settings(), batch=batch, begun=seen[0] if seen else "")
             return self.show(generation.look())
 
         return handler
 
     def call_off(self, *values: Any) -> Update:
-        generation.call_off(self.api_settings(*values))
+        generation.call_off(Writer(*values).settings())
         return self.show(generation.look())
 
     def show(self, now: Look) -> Update:

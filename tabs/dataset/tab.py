@@ -72,9 +72,10 @@ class DatasetTab:
 
         # Gradio tells progress to the parameter whose default it is, and only before those without a name.
         catalogue, *rest = values
-        settings = self.box.dataset_settings(*rest[: len(self.box.settings)])
+        wanted, writer = self.box.read(rest)
+        settings = wanted.settings()
         if settings.generator != TEMPLATES and not is_made(open_catalogue(catalogue), settings):
-            return self.box.start(catalogue, settings, self.box.api_settings(*rest[len(self.box.settings) :]))
+            return self.box.start(catalogue, settings, writer.settings())
         dataset, known = make_dataset(catalogue, settings, on_progress)
         return self.rows.show(dataset, reused=known)
 
