@@ -203,7 +203,7 @@ def _beside_each_other(question: str, products: Sequence[Product]) -> Told | Non
         f"{product.title}: {facts[0].value.rstrip('.')}." if facts else f"{product.title}: {SILENCE}"
         for product, facts in zip(products, told, strict=True)
     ]
-    return Told(" ".join(sides), VALUE, " ".join(facts[0].quote for facts in told if facts))
+    return Told(" ".join(sides), VALUE, " · ".join(facts[0].quote for facts in told if facts))
 
 
 def _of_kind(kind: str, facts: Sequence[Fact]) -> Fact | None:
