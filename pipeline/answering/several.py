@@ -22,6 +22,9 @@ from pipeline.facts.quantities import quantities
 MOST_LISTED = 5
 """Products in an answer; a customer reads no more."""
 
+MOST_WANTED = 10
+"""Things that a question may want at once; one that has more is a story, and each costs a look at every record."""
+
 LOOKED_AT = 60
 """Products whose records are read for what a query by words cannot tell."""
 
@@ -117,9 +120,10 @@ def listed(question: str, catalogue: Catalogue, finder: ProductFinder) -> list[L
     if not _ASKS.search(question) or _NOT.search(question):
         return []
     wish = _wish(question, finder)
-    if not wish.is_told and not wish.things:
+    groups = _groups(wish)
+    if len(groups) > MOST_WANTED or not (wish.is_told or wish.things):
         return []
-    found = catalogue.saying(_groups(wish), LOOKED_AT)
+    found = catalogue.saying(groups, LOOKED_AT)
     products = _of_that_sort(found, wish.generic)
     if wish.extreme:
         return _extreme(products, *wish.extreme)
@@ -132,9 +136,10 @@ def family(question: str, catalogue: Catalogue, finder: ProductFinder) -> list[P
     if not kinds_asked(question) or is_yes_no(question):
         return []
     wish = _wish(question, finder)
-    if not wish.things or wish.said:
+    groups = _groups(wish)
+    if len(groups) > MOST_WANTED or not wish.things or wish.said:
         return []
-    found = catalogue.saying(_groups(wish), MOST_LISTED + 1, in_title=True)
+    found = catalogue.saying(groups, MOST_LISTED + 1, in_title=True)
     return found if 1 < len(found) <= MOST_LISTED else []
 
 

@@ -98,6 +98,17 @@ def test_no_more_are_listed_than_a_customer_reads(tmp_path: Path) -> None:
     assert told(shop, "what colour is the kite?").answer == REFUSAL  # any of them may be meant
 
 
+def test_a_story_looks_for_nothing(tmp_path: Path) -> None:
+    words = "granite harbour lantern meadow nettle orchard pebble quarry ripple saddle thistle".split()
+    file = tmp_path / "one.jsonl"
+    file.write_text(json.dumps({"uid": "1", "title": "Kite", "content": f"It flies over {' and '.join(words)}."}))
+    shop = Shop(read_catalogue(file), None)
+    assert [one.product.title for one in shop.about(f"do you have anything with {' '.join(words[:3])}").listed] == [
+        "Kite"
+    ]
+    assert not shop.about(f"do you have anything with {' '.join(words)}").listed
+
+
 def test_words_of_a_question_are_words_and_no_patterns(shop: Shop) -> None:
     for question in (
         "which (.*)+ are red?",
