@@ -234,7 +234,9 @@ def about_line(asked: Asked) -> Markup:
 
 def catalogue_says(asked: Asked, about: About | None = None, *, is_reader: bool = False) -> Markup:
     if about and (about.listed or about.beside):
-        return html("Several products are asked about: a model knows one at a time, the other ways read all of their records.")
+        return html(
+            "Several products are asked about: a model knows one at a time, the other ways read all of their records."
+        )
     if about and about.product and asked.product is None and is_reader:
         return html("The catalogue has this product, and a reader knows those that were not trained, too.")
     if about and about.product and asked.product is None:
