@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
 
 MOST_QUESTIONS = 200_000
+MOST_BYTES = 500_000_000
+"""Of a file of them, which is held in memory."""
 MOST_BY_MODEL = 500
 """Questions that the ways with a model answer: at about a second each, more would keep everybody waiting for the model."""
 
@@ -100,9 +102,13 @@ def read_questions(file: Path) -> list[CustomerQuestion]:
         QuestionError: it is no JSON, JSON lines or CSV with questions, and no text with one a line.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise QuestionError(f"{file.name} cannot be read as text; it needs JSON, JSON lines or CSV.") from error
+    if len(data) > MOST_BYTES:
+        raise QuestionError(f"{file.name} is larger than {MOST_BYTES // 1_000_000} MB; split it.")
     suffix = file.suffix.casefold()
     if suffix == ".txt":
         return questions_in(text, file.name)

@@ -154,8 +154,9 @@ class Placed:
 
 
 def upload_name(path: Path) -> str:
-    """What an uploaded file is called among the uploads."""
-    return _fitting(path.name.lstrip(".")) or "catalogue"
+    """What an uploaded file is called among the uploads: as it was, but for what nobody sees and a terminal or a page obeys."""
+    seen = "".join(c if c.isprintable() else "-" for c in path.name)
+    return _fitting(seen.lstrip(".")) or "catalogue"
 
 
 def take_upload(path: Path, on_progress: OnProgress = nothing_to_say) -> Catalogue:

@@ -34,9 +34,6 @@ class DatasetSettings:
     They cost a small model some of what it knows by heart (benchmarks/RESULTS.md)."""
 
     def __post_init__(self) -> None:
-        # 3 and 3.0 are one setting and must have one fingerprint.
-        for name in ("unknown_per_product", "general_share", "open_book"):
-            object.__setattr__(self, name, float(getattr(self, name)))
         limits = {
             "products": (1, 100_000),
             "phrasings": (1, 40),
@@ -44,6 +41,12 @@ class DatasetSettings:
             "general_share": (0, 1),
             "open_book": (0, 1),
         }
+        for name in limits:
+            if not isinstance(value := getattr(self, name), int | float):
+                raise SettingsError(f"{name} is {str(value)[:40]!r}; it must be a number.")
+        # 3 and 3.0 are one setting and must have one fingerprint.
+        for name in ("unknown_per_product", "general_share", "open_book"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be between {low} and {high}.")

@@ -1,6 +1,6 @@
 """Adapters: checked, put on a loaded base, and one more beside it."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from peft import PeftModel
 
 from pipeline.errors import ModelError
 from pipeline.files import read_json
-from pipeline.models.language_model import ADAPTER_ORIGIN, OTHER, TUNED, LanguageModel
+from pipeline.models.language_model import ADAPTER_ORIGIN, LARGEST_RANK, OTHER, TUNED, LanguageModel
 
 
 def check_adapter(folder: Path) -> dict[str, Any]:
@@ -27,14 +27,45 @@ def check_adapter(folder: Path) -> dict[str, Any]:
     if missing:
         raise ModelError(f"The adapter in {folder} is broken ({missing[0]} is missing); train it again.")
     try:
-        config = json.loads((folder / needed[0]).read_text(encoding="utf-8"))
+        config = read_json(folder / needed[0])
         origin = read_json(folder / ADAPTER_ORIGIN) if (folder / ADAPTER_ORIGIN).is_file() else {}
+        if asked := _asks_for_more(config):
+            raise ModelError(f"The adapter in {folder} asks for {asked}, which no run here makes; train it again.")
         return {
             "base_model": origin.get("base_model") or config.get("base_model_name_or_path") or "",
             "base_sha256": origin.get("base_sha256") or "",
         }
     except (ValueError, AttributeError) as error:
         raise ModelError(f"The adapter in {folder} is broken (its settings cannot be read); train it again.") from error
+
+
+_NOT_OURS = (
+    *("exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "modules_to_save"),
+    *(
+        "layer_replication",
+        "megatron_config",
+        "trainable_token_indices",
+        "target_parameters",
+        "loftq_config",
+        "corda_config",
+    ),
+    *("eva_config", "arrow_config", "alora_invocation_tokens"),
+)
+"""What PEFT's settings can ask for besides a LoRA on some layers: patterns that take for ever, layers a million times over."""
+_SIMPLE, _REPEATS = re.compile(r"\[\\d\]\{1,\}|\.\*\??"), re.compile(r"[*+{]")
+"""A pattern of layers is Unsloth's and has a few plain repeats; PEFT tries it on every layer, and one of many never ends."""
+
+
+def _asks_for_more(config: dict[str, Any]) -> str:
+    """What an adapter's settings ask for that no adapter of this project has; empty where there is nothing."""
+    if config.get("peft_type", "LORA") != "LORA":
+        return f"the method {str(config['peft_type'])[:40]!r}"
+    if more := next((name for name in _NOT_OURS if config.get(name)), ""):
+        return more
+    layers, rank = config.get("target_modules"), config.get("r", 8)
+    if isinstance(layers, str) and _REPEATS.search(_SIMPLE.sub("", layers, count=4)):
+        return "layers by a pattern with many repeats"
+    return "" if type(rank) is int and 0 < rank <= LARGEST_RANK else "a rank that none can have"
 
 
 def add_adapter(language_model: LanguageModel, folder: Path) -> list[str]:

@@ -23,6 +23,9 @@ SAFELY: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
 """How every model is loaded: neither its own code nor a pickle is ever run. Said, not left open, since Transformers would ask
 on the terminal."""
 
+LARGEST_CONFIG = 10_000_000
+"""Bytes of a `config.json`; whole dictionaries of labels are smaller, and what is larger would fill the memory as it is read."""
+
 HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 _ADDRESS = re.compile(
@@ -122,7 +125,9 @@ def _with_weights(name: str, folder: Path) -> Path:
 
 
 def _has_weights(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    config = folder / "config.json"
+    is_one = config.is_file() and config.stat().st_size <= LARGEST_CONFIG
+    return is_one and any(folder.glob("*.safetensors"))
 
 
 def _download(name: str) -> Path:
@@ -195,6 +200,39 @@ def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: i
     if not is_quantised(config):
         weights *= 0.8 / stored if four_bit else bytes_per_weight / stored
     _check_fits(name, int(weights))
+
+
+def check_layers(name: str, folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a model that says it has more layers than there are weights for: all of them would be built first.
+
+    Raises:
+        ModelError: it does.
+        Exception: safetensors' own, for files that are none.
+    """
+    from safetensors import safe_open
+
+    said = [n for part in (config, config.get("text_config")) if isinstance(part, dict) for n in map(part.get, _LAYERS)]
+    most = max((n for n in said if isinstance(n, int)), default=0)
+    if most <= _FEW_LAYERS:
+        return
+    weights = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            weights += len(opened.keys())
+    if most > weights:
+        raise ModelError(f"{name} says it has {most:,} layers and holds {weights:,} weights; choose another model.")
+
+
+_LAYERS = (
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "encoder_layers",
+    "decoder_layers",
+)
+_FEW_LAYERS = 200
 
 
 def _check_fits(name: str, weights: int) -> None:

@@ -23,6 +23,9 @@ from pipeline.models.gpu import on_unsloth
 ADAPTER_ORIGIN = "base.json"
 """Inside an adapter's folder: the name and checksum of the base it was trained on."""
 
+LARGEST_RANK = 4096
+"""Of an adapter; the matrices of a larger one are made before its weights are looked at."""
+
 BASE, TUNED, OTHER = "__base__", "default", "other"
 """Who answers: the base, the run's adapter, or another run's beside it; by PEFT's names for the rows of a batch."""
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.errors import ModelError
 from pipeline.files import read_json
-from pipeline.models.bases import SAFELY, check_memory, checksum, find_base
+from pipeline.models.bases import SAFELY, check_layers, check_memory, checksum, find_base
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised, loads_in_4bit, on_unsloth, unpack_weights
 from pipeline.models.language_model import LanguageModel, device, dtype_for
 
@@ -36,7 +36,9 @@ def load_base(
     """
     folder = find_base(name)
     try:
-        quantised = is_quantised(read_json(folder / "config.json"))
+        config = read_json(folder / "config.json")
+        check_layers(name, folder, config)
+        quantised = is_quantised(config)
         four_bit = is_in_4bit(quantised=quantised, asked=load_in_4bit, gpu=has_gpu())
         dtype = dtype_for(precision)
         check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)

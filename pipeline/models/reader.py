@@ -23,7 +23,7 @@ from pipeline.errors import ModelError
 from pipeline.files import read_json, write_json
 from pipeline.models.bases import checksum, find_base
 from pipeline.models.encoder import ENCODER
-from pipeline.models.language_model import device
+from pipeline.models.language_model import LARGEST_RANK, device
 
 WEIGHTS, CONFIG = "reader.safetensors", "reader.json"
 """In the adapter's folder: the weights that were trained, and what they are."""
@@ -218,6 +218,8 @@ def load_reader(folder: Path) -> tuple[Reader, list[str]]:
         raise ModelError(f"The reader in {folder} is broken ({missing[0]} is missing); train it again.")
     try:
         config = read_json(folder / CONFIG)
+        if not 0 < config["rank"] <= LARGEST_RANK:
+            raise ValueError("a rank that none can have")
         reader = new_reader(rank=config["rank"], alpha=config["alpha"], dropout=0.0, variant=config["variant"])
         reader.threshold = float(config["threshold"])
         _put(load_file(folder / WEIGHTS), reader.model)

@@ -1,12 +1,11 @@
 """A run's events: appended by whoever trains it, read by everybody, from where the last look ended."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import append_jsonl
+from pipeline.files import append_jsonl, parse_json
 from pipeline.runs.folder import EVENTS
 
 LIFECYCLE = {"started", "resumed", "finished", "stopped", "failed"}
@@ -39,7 +38,7 @@ def read_events(folder: Path, position: int = 0) -> tuple[list[dict[str, Any]], 
 def _events(data: bytes) -> Iterator[dict[str, Any]]:
     for line in data.splitlines():
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError:
             continue  # torn by a crash, then followed by a resumed run's line
         if isinstance(event, dict) and "type" in event:

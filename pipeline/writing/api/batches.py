@@ -9,7 +9,7 @@ in a state file, written before each step on the server and after it, and each b
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pipeline.errors import GenerationError
 from pipeline.files import locked, write_text
 from pipeline.writing.api.batch_state import OUR_NAME, Batch, BatchStatus, Line, Page, Part, State, Uploaded
 from pipeline.writing.api.client import connection, host_of, repeatable
-from pipeline.writing.api.replies import Journal, Reply, journal, reply_of
+from pipeline.writing.api.replies import MAX_REPLY_BYTES, Journal, Reply, journal, reply_of
 from pipeline.writing.api.requests import ApiSettings, Dialect, Request
 from pipeline.writing.api.run import P, Write, check_cap, needed
 from pipeline.writing.api.spending import BATCH_FACTOR, Price
@@ -34,6 +34,10 @@ MAX_FILE_BYTES = 190_000_000
 """OpenAI takes 50,000 requests and 200 MB a file."""
 MAX_TRIES = 3
 """Of a request whose batch ends with an error for it."""
+
+_MOST_PAGES = 1000
+"""Of a server's list of batches: one that never ends is no reason to ask for ever."""
+_LONGEST_LINE = 4 * MAX_REPLY_BYTES
 
 _ENDED = ("completed", "expired", "cancelled")
 _OUT_OF_TIME = ("batch_expired", "batch_cancelled")
@@ -183,8 +187,8 @@ class _Job:
     def _adopt(self, client: "openai.OpenAI") -> None:
         """Find the batches that were made and not noted."""
         wanted = {part.name: part for part in self.state.open if not part.id}
-        after, more = "", bool(wanted)
-        while more:
+        after, more, pages = "", bool(wanted), 0
+        while more and (pages := pages + 1) <= _MOST_PAGES:
             listed = client.batches.with_raw_response.list(limit=100, **({"after": after} if after else {}))
             page = _read(Page, listed.content, self.api)
             for batch in page.data:
@@ -246,7 +250,7 @@ class _Job:
         import openai
 
         with client.files.with_streaming_response.content(file) as response:
-            lines = response.iter_lines()
+            lines = _split(response.iter_bytes())
             while True:
                 try:
                     yield Line.model_validate_json(next(lines))
@@ -303,6 +307,16 @@ class _Job:
             paid=self.state.paid,
             message=message,
         )
+
+
+def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a file; of one that never ends no more than shows that."""
+    tail = b""
+    for chunk in chunks:
+        *lines, tail = (tail + chunk).split(b"\n")
+        yield from lines
+        tail = tail[:_LONGEST_LINE]
+    yield tail
 
 
 def _read(schema: type[Any], body: bytes, api: ApiSettings) -> Any:

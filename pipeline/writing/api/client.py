@@ -6,15 +6,17 @@ takes a server at its word, and many servers are only almost compatible.
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import GenerationError, Unreachable
+from pipeline.writing.api import guarded
 from pipeline.writing.api.limits import asked_wait, exhausted_for
 from pipeline.writing.api.replies import MAX_REPLY_BYTES, REFUSED, TOO_LONG, Reply, UnusableReply, reply_of
 from pipeline.writing.api.requests import ApiSettings
@@ -163,7 +165,8 @@ def connection(base_url: str, api_key: str, model: str = "") -> "Iterator[openai
     import openai
 
     try:
-        with openai.OpenAI(base_url=base_url.strip(), api_key=key, timeout=TIMEOUT_SECONDS, max_retries=2) as client:
+        http = guarded.client(TIMEOUT_SECONDS)
+        with openai.OpenAI(base_url=base_url.strip(), api_key=key, http_client=http, max_retries=2) as client:
             yield client
     except openai.OpenAIError as error:
         passing = isinstance(error, openai.APIConnectionError | openai.InternalServerError)
@@ -177,7 +180,8 @@ def async_client(api: ApiSettings) -> "openai.AsyncOpenAI":
     import openai
 
     timeout = openai.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
-    return openai.AsyncOpenAI(base_url=api.base_url.strip(), api_key=key, timeout=timeout, max_retries=0)
+    http = guarded.async_client(timeout)
+    return openai.AsyncOpenAI(base_url=api.base_url.strip(), api_key=key, http_client=http, max_retries=0)
 
 
 def checked_key(base_url: str, api_key: str) -> str:
@@ -208,7 +212,18 @@ def host_of(base_url: str) -> str:
     if not (address := _ADDRESS.fullmatch(base_url.strip())) or int((address[2] or ":0")[1:]) > 65535:
         shown = base_url.split("?")[0][:100]
         raise GenerationError(f"The API's address is {shown!r}; it must be like https://api.openai.com/v1.")
+    if _is_link_local(address[1]):
+        raise GenerationError(
+            f"The API's address is {address[1]}, where a machine's own settings are told; give an API's."
+        )
     return address[1] + (address[2] or "")
+
+
+def _is_link_local(host: str) -> bool:
+    """Whether a host is 169.254.…, where clouds tell a machine its secrets, in any of the ways to write a number."""
+    with suppress(OSError):
+        return socket.inet_aton(host.rstrip(".")).startswith(b"\xa9\xfe")
+    return False
 
 
 def _no_credit(error: "openai.APIStatusError") -> bool:
@@ -216,8 +231,9 @@ def _no_credit(error: "openai.APIStatusError") -> bool:
 
 
 def repeatable(message: str, key: str) -> str:
-    """What a server says, on one line, short, and without the key that it may echo."""
-    return " ".join(message.replace(key.strip() or "\0", "…").split())[:200]
+    """What a server says, on one line, short, without the key that it may echo, and without what a terminal obeys."""
+    seen = "".join(c if c.isprintable() else " " for c in message[:10_000].replace(key.strip() or "\0", "…"))
+    return " ".join(seen.split())[:200]
 
 
 def _sentence(error: "openai.OpenAIError | None", host: str, model: str, key: str) -> str:
@@ -241,6 +257,8 @@ def _sentence(error: "openai.OpenAIError | None", host: str, model: str, key: st
             return f"The account at {host} has no credit left; add some, or use another key."
         case openai.RateLimitError():
             return f"{host} gets more requests from this account than it allows (429); wait a minute and try again."
+        case openai.APIStatusError() if 300 <= error.status_code < 400:
+            return f"{host} sends on to another address ({error.status_code}), where nothing is sent; give that address itself."
         case openai.InternalServerError():
             return f"{host} fails ({error.status_code}); try again later."
         case openai.APIStatusError():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from pipeline.files import home
+from pipeline.files import home, parse_json
 
 MAX_REPLY_BYTES = 1_000_000
 
@@ -204,7 +204,7 @@ class Journal:
 
 def _row(line: bytes) -> tuple[str, Reply] | None:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         return str(row["key"]), Reply.model_validate(row["reply"])
     except (ValueError, TypeError, KeyError):  # torn, or edited by hand
         return None

@@ -12,7 +12,6 @@ import shutil
 import sys
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from pipeline.answering.report import write_report
 from pipeline.catalogue.catalogue import Product
 from pipeline.catalogue.uploads import keep_path, place_upload
 from pipeline.dataset.card import check_license, code
-from pipeline.errors import PipelineError
 from pipeline.facts.extraction import extract, extract_with
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.logs import MaskedRecord
@@ -44,6 +42,10 @@ from pipeline.writing.api.client import host_of
 from tabs.chat.cards import Exchange, answer_card, exchange_card
 from tabs.server.gate import LARGEST_BODY, QUESTIONS_A_MINUTE, REFUSED
 from tabs.training.plots import runs_figure
+from tests.tabs.server.attack import MARKUP, TOKEN, Attack, World, refused, sentence
+from tests.tabs.server.attacks_by_files import BY_FILES
+from tests.tabs.server.attacks_by_servers import BY_SERVERS
+from tests.tabs.server.attacks_on_addresses import ON_ADDRESSES
 from tests.tabs.server.test_identity import API, NO_OWNERS, OWNER, Space, as_caller, by_call, by_queue, space  # noqa: F401
 from tests.tiny import END
 
@@ -51,59 +53,6 @@ RESULTS = PROJECT / "benchmarks" / "RESULTS.md"
 BEGIN, FINISH = "<!-- attacks: begin -->", "<!-- attacks: end -->"
 OUT = "SHELFTALK_ATTACKS"
 """The file that what was seen is added to, a JSON line an attack."""
-
-MARKUP = "<img src=x onerror=window.ranAway=1>"
-TOKEN = "hf_abcdefghijklmnop123"
-
-
-@dataclass
-class World:
-    """What there is to attack."""
-
-    space: Space
-    run: Path
-    base: Path
-    folder: Path
-    patch: pytest.MonkeyPatch
-
-    def call(self, endpoint: str, *values: Any, **headers: str) -> str:
-        with as_caller(self.space, {name.replace("_", "-"): value for name, value in headers.items()}) as client:
-            return sentence(by_call(client, endpoint, list(values)))
-
-    def get(self, path: str, method: str = "GET", **how: Any) -> str:
-        with as_caller(self.space, {}) as client:
-            reply = client.request(method, path, **how)
-            return f"{reply.status_code} {reply.text[:120]}"
-
-
-@dataclass(frozen=True)
-class Attack:
-    """Attributes:
-    what: is tried.
-    expected: in words.
-    attempt: tries it, and returns what came of it.
-    shows: a pattern that is found in that.
-    """
-
-    what: str
-    expected: str
-    attempt: Callable[[World], str]
-    shows: str
-
-
-def sentence(events: str) -> str:
-    """What an error of Gradio's says; the events as they are where there is none."""
-    found = re.search(r'"error": ?("(?:[^"\\]|\\.)*")', events)
-    return json.loads(found[1]) if found else events
-
-
-def refused(action: Callable[[], Any]) -> str:
-    """The sentence of a refusal, or what was let through."""
-    try:
-        return f"let through: {action()!r}"
-    except PipelineError as error:
-        return str(error)
-
 
 # --- Who may do what ---
 
@@ -397,6 +346,9 @@ ATTACKS = [
         lambda _: refused(lambda: host_of("https://me:pw@example.com/v1")), "holds an @",
     ),
     Attack("A token and a key in a log line", "masked", in_the_log, r"^Bearer \[secret\] and \[secret\]$"),
+    *ON_ADDRESSES,
+    *BY_FILES,
+    *BY_SERVERS,
 ]  # fmt: skip
 
 
@@ -420,6 +372,7 @@ def table(rows: list[list[str]]) -> str:
     """What was seen, as Markdown."""
     lines = ["| attack | expected | seen |", "|---|---|---|"]
     for row in rows:
+        row[2] = re.sub(r"/tmp/[\w./-]+", "…", re.sub(r"(?<=127\.0\.0\.1:)\d+", "…", row[2]))
         shown = [re.sub(r"\s+", " ", text.replace("|", "¦").replace("\\n", " ")).strip() for text in row]
         lines.append("| " + " | ".join([*shown[:2], code(shown[2], 150)]) + " |")
     return "\n".join(lines)
