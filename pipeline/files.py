@@ -3,6 +3,7 @@
 Whatever is read back after a crash was therefore either there or not there, never half there.
 """
 
+import ctypes
 import fcntl
 import json
 import os
@@ -125,6 +126,19 @@ def append_jsonl(path: Path, row: dict[str, Any]) -> None:
         file.write(line)
 
 
+_HERE, _EXCHANGE = -100, 2
+"""Linux's numbers for: paths are looked up as usual; both names are swapped."""
+
+
+def _exchange(new: Path, old: Path) -> bool:
+    """Let two folders swap names at once, so that a process killed in between leaves neither name empty; tells whether it did.
+
+    Only Linux can, and not on every kind of disk.
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(_HERE, os.fsencode(new), _HERE, os.fsencode(old), _EXCHANGE) == 0
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Fill a temporary folder that takes the name `path` only when the block ends well; an older `path` gives way."""
@@ -132,6 +146,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     aside.mkdir(parents=True)
     try:
         yield aside
+        if path.is_dir() and not path.is_symlink() and _exchange(aside, path):
+            return
         if path.exists():
             old = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
             path.replace(old)

@@ -158,9 +158,11 @@ def _damaged() -> Iterator[str]:
 
 def _headers(path: Path, first: Line) -> list[str]:
     names: list[str] = []
+    taken: set[str] = set()
     for place, header in enumerate([] if isinstance(first, SkippedRow) else first, start=1):
         name = header.strip() or f"column {place}"
-        names.append(name if name not in names else f"{name} (column {place})")
+        names.append(name if name not in taken else f"{name} (column {place})")
+        taken.add(names[-1])
     while len(names) > 2 and re.fullmatch(r"column \d+", names[-1]):
         names.pop()  # spreadsheets end every row with the delimiters of columns that are empty
     if len(names) < 2:

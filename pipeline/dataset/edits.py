@@ -68,7 +68,8 @@ def read_edits() -> dict[str, Edit]:
         with suppress(KeyError, TypeError):
             about = {name: line[name] for name in _ABOUT if name in line}
             edit = Edit(line["row"], line["action"], line["question"], line["response"], **about)
-            edits[edit.row] = edit
+            if all(isinstance(said, str) for said in vars(edit).values()):
+                edits[edit.row] = edit
     return {name: edit for name, edit in edits.items() if edit.action != UNDO}
 
 

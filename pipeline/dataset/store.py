@@ -54,12 +54,12 @@ class Dataset:
 
     @property
     def counts(self) -> dict[str, Any]:
-        return self.manifest["counts"]
+        return self.manifest.get("counts", {})
 
     @property
     def kinds(self) -> list[str]:
         """The kinds of its facts."""
-        return sorted({fact["kind"] for fact in self.manifest["facts"]})
+        return sorted({fact["kind"] for fact in self.manifest.get("facts", ())})
 
     def training(self) -> list[dict[str, Any]]:
         return list(read_jsonl(self.folder / TRAIN_FILE))
@@ -153,6 +153,24 @@ def _counts(
     }
 
 
+_TABLES = ("catalogue", "settings", "counts", "unknown")
+_LISTED = {"products": ("uid", "title", "content"), "facts": ("uid", "title", "kind", "value")}
+"""What a manifest lists, and the texts of each."""
+
+
+def _is_manifest(manifest: Any) -> bool:
+    """Whether what it says has the form that everybody reads it in; it may come from a store, or be damaged."""
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(name, {}), dict) for name in _TABLES):
+        return False
+    for name, texts in _LISTED.items():
+        listed = manifest.get(name, [])
+        if not isinstance(listed, list) or not all(
+            isinstance(one, dict) and all(isinstance(one.get(text), str) for text in texts) for one in listed
+        ):
+            return False
+    return True
+
+
 def open_dataset(folder: Path) -> Dataset:
     """Open a dataset's folder.
 
@@ -164,9 +182,8 @@ def open_dataset(folder: Path) -> Dataset:
         manifest = read_json(folder / MANIFEST)
     except (OSError, ValueError) as error:
         raise SettingsError(problem) from error
-    if not isinstance(manifest, dict) or not all(
-        (folder / name).is_file() for name in (RECORDS, TRAIN_FILE, HELD_OUT_FILE)
-    ):
+    whole = all((folder / name).is_file() for name in (RECORDS, TRAIN_FILE, HELD_OUT_FILE))
+    if not whole or not _is_manifest(manifest):
         raise SettingsError(problem)
     return Dataset(folder, manifest)
 

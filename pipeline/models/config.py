@@ -101,7 +101,13 @@ def _read(folder: Path, _changed: int) -> Shape | None:
         return None  # another kind of model: nothing is estimated for it
 
 
+_SIZES = ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers", "vocab_size")
+
+
 def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
+    for name in ("head_dim", "num_key_value_heads", *_SIZES):
+        if type(size := config.get(name) or (0 if name not in _SIZES else None)) is not int or not 0 <= size < 2**40:
+            raise ValueError(f"{name} is no size")
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     width = config.get("head_dim") or hidden // heads
     return Shape(

@@ -41,8 +41,47 @@ def _events(data: bytes) -> Iterator[dict[str, Any]]:
             event = parse_json(line)
         except ValueError:
             continue  # torn by a crash, then followed by a resumed run's line
-        if isinstance(event, dict) and "type" in event:
+        if isinstance(event, dict) and _is_event(event):
             yield event
+
+
+_NEEDED = {"step": ("step", "total", "loss", "time"), "probe": ("step", "right", "total")}
+_TEXTS = ("time", "text", "message")
+_NUMBERS = (
+    *("step", "total", "loss", "right", "steps", "seconds", "learning_rate", "grad_norm", "tokens_per_second"),
+    *("memory_bytes", "first_loss", "last_loss", "probe_seconds", "peak_memory_bytes", "strength"),
+)
+_COUNTED = ("step", "total", "right", "steps")
+_ANSWER = ("question", "expected", "raw", "answer", "verdict")
+_MOST = 1 << 62
+
+
+def _is_event(event: dict[str, Any]) -> bool:
+    """Whether what it says has the form that everybody reads it in: a damaged file, or a store's, may say anything."""
+    kind = event.get("type")
+    if not isinstance(kind, str) or any(name not in event for name in _NEEDED.get(kind, ())):
+        return False
+    if not all(isinstance(event.get(name, ""), str) for name in _TEXTS):
+        return False
+    numbers = [event[name] for name in _NUMBERS if event.get(name) is not None]
+    if not all(isinstance(n, float) or (isinstance(n, int) and abs(n) < _MOST) for n in numbers):
+        return False
+    if not all(isinstance(event.get(name, 0), int) for name in _COUNTED):
+        return False
+    return _is_time(event.get("time", "")) and _are_answers(event.get("answers", []))
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return not text or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _are_answers(answers: Any) -> bool:
+    return isinstance(answers, list) and all(
+        isinstance(one, dict) and all(isinstance(one.get(name), str) for name in _ANSWER) for one in answers
+    )
 
 
 def told(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -118,6 +118,8 @@ def check_name(name: str) -> None:
     Raises:
         RunError: it is empty, too long, or has something other than letters, digits, spaces and `._-`.
     """
+    if not isinstance(name, str):  # of a file that a store gave
+        raise RunError("A run's name is a text; choose another.")
     if not 1 <= len(name) <= LONGEST_NAME:
         raise RunError(f"A run's name has 1 to {LONGEST_NAME} characters, and this has {len(name)}; choose another.")
     if not all(character.isalnum() or character in " ._-" for character in name):

@@ -112,17 +112,21 @@ class TrainingSettings:
         if not isinstance(self.base_model, str) or not self.base_model.strip():
             raise SettingsError("No base model is chosen; choose one, or type a Hugging Face Hub id.")
         object.__setattr__(self, "base_model", typed_base(self.base_model))
+        for name, kind in ((f.name, type(f.default)) for f in fields(self)):
+            if kind in (bool, str) and not isinstance(value := getattr(self, name), kind):
+                needed = "true or false" if kind is bool else "a text"
+                raise SettingsError(f"{name} is {str(value)[:60]}; it must be {needed}.")
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-                raise SettingsError(f"{name} is {value}; it must be a number between {low:g} and {high:g}.")
+                raise SettingsError(f"{name} is {str(value)[:60]}; it must be a number between {low:g} and {high:g}.")
             if isinstance(getattr(type(self), name), int):
                 if value != int(value):
                     raise SettingsError(f"{name} is {value}; it must be a whole number.")
                 object.__setattr__(self, name, int(value))  # a page's slider and JSON may say 8.0
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
+                raise SettingsError(f"{name} is {str(getattr(self, name))[:60]!r}; choose one of {', '.join(choices)}.")
         unknown = set(self.target_modules) - set(ALL_LINEAR)
         if not self.target_modules or unknown:
             raise SettingsError(f"target_modules needs one or more of {', '.join(ALL_LINEAR)}.")
@@ -153,7 +157,7 @@ class TrainingSettings:
             raise SettingsError("The training settings are not a JSON object.")
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise SettingsError(f"{sorted(unknown)[0]!r} is not a training setting.")
+            raise SettingsError(f"{sorted(unknown)[0][:60]!r} is not a training setting.")
         checked: dict[str, Any] = values | {"target_modules": tuple(values.get("target_modules", ALL_LINEAR))}
         return cls(**checked)
 
@@ -193,7 +197,7 @@ def preset(name: str, **changes: Any) -> TrainingSettings:
         SettingsError: no such preset, or a change that cannot work.
     """
     if name not in PRESETS:
-        raise SettingsError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+        raise SettingsError(f"There is no preset {str(name)[:60]!r}; choose one of {', '.join(PRESETS)}.")
     return replace(PRESETS[name], **changes)
 
 

@@ -7,6 +7,7 @@ it is typed again, or comes from the environment.
 
 import dataclasses
 import fcntl
+import json
 import logging
 import threading
 import time
@@ -16,13 +17,17 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.choosing import ChosenProduct, choose_products
 from pipeline.dataset.store import Dataset
 from pipeline.errors import GenerationError, PipelineError, Unreachable, disk_problem, unexpected
 from pipeline.files import home, read_json, write_json
 from pipeline.writing.api import ApiSettings, Interrupted, WritingProgress, cancel
+from pipeline.writing.api.batch_state import BatchStatus
 from pipeline.writing.api.run import check_cap
+from pipeline.writing.api.spending import Estimate
 from pipeline.writing.steps import PILOT_PRODUCTS, Job, advance_batch, batch_file, pilot, writer
 
 log = logging.getLogger(__name__)
@@ -38,6 +43,8 @@ PILOT, ESTIMATED, RUNNING, WAITING = "pilot", "estimated", "running", "waiting"
 """Under way, or asking to go on; `WAITING` is a batch that the API works on."""
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 UNDER_WAY = (PILOT, RUNNING, WAITING)
+_MOST = 1e15
+"""No figure of a job is larger; nan is not smaller either."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +100,28 @@ def look() -> Look:
 
 
 def _kept() -> Look:
+    """What the file says; what of it another version or a store wrote in another form is as if it were not there."""
     try:
-        return Look(**read_json(job_file()))
-    except (OSError, ValueError, TypeError):
+        kept = TypeAdapter(Look).validate_json(json.dumps(read_json(job_file())), strict=True)
+    except (OSError, ValueError, TypeError):  # pydantic's error is a ValueError
         return Look()
+    if kept.state not in ("", *UNDER_WAY, ESTIMATED, DONE, STOPPED, FAILED) or not isinstance(
+        kept.job.get("api", {}), dict
+    ):
+        return Look()
+    forms = {"progress": WritingProgress, "estimate": Estimate, "batch": BatchStatus}
+    return dataclasses.replace(kept, **{name: _of_form(getattr(kept, name), form) for name, form in forms.items()})
+
+
+def _of_form(told: dict[str, Any], form: type) -> dict[str, Any]:
+    """Figures as this version writes them; nothing where they are others."""
+    numbers = [value for value in told.values() if isinstance(value, int | float)]
+    try:
+        TypeAdapter(form).validate_json(json.dumps(told), strict=True)
+        sound = isinstance(told.get("products", 0), int) and all(-_MOST < number < _MOST for number in numbers)
+        return told if sound else {}
+    except ValidationError:
+        return {}
 
 
 def _take() -> IO[bytes] | None:

@@ -20,7 +20,7 @@ from pipeline.dataset.build import Generate
 from pipeline.dataset.choosing import ChosenProduct
 from pipeline.dataset.examples import Generated
 from pipeline.dataset.settings import DatasetSettings
-from pipeline.errors import GenerationError
+from pipeline.errors import GenerationError, SettingsError
 from pipeline.files import home
 from pipeline.writing.api import (
     OPENAI_URL,
@@ -70,7 +70,7 @@ class Job:
             api = ApiSettings(**kept["api"] | {"api_key": key, "price": Price(**price) if price else None})
             read = Columns.of(columns) if columns else None
             return cls(Path(kept["catalogue"]), DatasetSettings(**kept["settings"]), api, kept["batch"], read)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, SettingsError) as error:
             raise GenerationError(
                 "This job was kept by another version; press Generate again, no reply is lost."
             ) from error

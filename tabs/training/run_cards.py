@@ -61,7 +61,7 @@ def probe_cells(view: RunView | None) -> list[list[str]]:
     answers = view.probes[-1].get("answers", []) if view and view.probes else []
     return [
         [
-            VERDICT_WORDS[a["verdict"]],
+            str(VERDICT_WORDS.get(a["verdict"], a["verdict"])),
             a["question"],
             short(a["expected"]),
             short(a["answer"] or a["raw"]),

@@ -196,7 +196,7 @@ def test_events_are_read_on_from_a_position(run: Path) -> None:
 def test_a_torn_last_line_is_held_back_until_it_is_whole(run: Path) -> None:
     append_event(run, "started")
     _, position = read_events(run)
-    line = '{"type": "step", "time": "2026-01-01", "step": 1, "text": "ä"}\n'.encode()
+    line = '{"type": "step", "time": "2026-01-01T00:00:00+00:00", "step": 1, "total": 9, "loss": 0.5, "text": "ä"}\n'.encode()
     for cut in range(1, len(line)):
         (run / "events.jsonl").open("ab").write(line[cut - 1 : cut])
         assert read_events(run, position) == ([], position)
