@@ -99,7 +99,19 @@ def test_no_more_are_listed_than_a_customer_reads(tmp_path: Path) -> None:
 
 
 def test_a_story_looks_for_nothing(tmp_path: Path) -> None:
-    words = ["granite", "harbour", "lantern", "meadow", "nettle", "orchard", "pebble", "quarry", "ripple", "saddle", "thistle"]
+    words = [
+        "granite",
+        "harbour",
+        "lantern",
+        "meadow",
+        "nettle",
+        "orchard",
+        "pebble",
+        "quarry",
+        "ripple",
+        "saddle",
+        "thistle",
+    ]
     file = tmp_path / "one.jsonl"
     file.write_text(json.dumps({"uid": "1", "title": "Kite", "content": f"It flies over {' and '.join(words)}."}))
     shop = Shop(read_catalogue(file), None)
