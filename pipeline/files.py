@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -204,6 +204,34 @@ def locked_folder(folder: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def work_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
+    """A new folder that goes when the block ends; held, so that `clear_work_folders` leaves it alone."""
+    with ExitStack() as held:
+        folder = _held_folder(parent, prefix, held)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _held_folder(parent: Path, prefix: str, held: ExitStack) -> Path:
+    while True:
+        folder = parent / f"{prefix}{uuid4().hex}"
+        folder.mkdir(parents=True)
+        with suppress(FileNotFoundError):  # whoever clears may have taken it for one that was left
+            held.enter_context(locked_folder(folder))
+            if folder.is_dir():
+                return folder
+
+
+def clear_work_folders(parent: Path, prefix: str = "") -> None:
+    """Remove the folders of those who were killed; a process that lives holds its own."""
+    for left in parent.glob(f"{prefix}{'[0-9a-f]' * 32}/"):
+        with suppress(FileNotFoundError, BlockingIOError), locked_folder(left, wait=False):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 # --- What a person took away ---

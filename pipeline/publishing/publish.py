@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
@@ -22,7 +21,16 @@ import psutil
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.dataset.card import check_license
 from pipeline.errors import HubError, RunError
-from pipeline.files import PROJECT, read_json, read_log, whole_file, whole_folder, write_text
+from pipeline.files import (
+    PROJECT,
+    clear_work_folders,
+    read_json,
+    read_log,
+    whole_file,
+    whole_folder,
+    work_folder,
+    write_text,
+)
 from pipeline.models.bases import is_reader
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.prompts import FORMAT, UNKNOWN_TITLE
@@ -38,6 +46,9 @@ if TYPE_CHECKING:
 
 LOG, PUBLISHED = "making.log", "published"
 POLL_SECONDS = 0.2
+
+MAKING, ZIPPING, PUBLISHING = ".making-", ".zip-", ".publish-"
+"""What the folders are called in which a model is made."""
 
 _PART = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
@@ -84,9 +95,9 @@ def export_model(
     check_license(license)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty; choose another folder.")
-    with whole_folder(folder) as aside, TemporaryDirectory(prefix=".making-", dir=aside.parent) as work:
-        made = yield from _make(run, form, Path(work))
-        for file in (Path(work) / FILES).iterdir():
+    with whole_folder(folder) as aside, _workplace(aside.parent, MAKING) as work:
+        made = yield from _make(run, form, work)
+        for file in (work / FILES).iterdir():
             file.rename(aside / file.name)
         _write_texts(run, made, license, name or f"./{folder.name}", aside)
     yield PublishingStep("Made and checked", 1, 1)
@@ -96,8 +107,8 @@ def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[Pu
     """As `export_model`, in one file: `published/<run>-<form>.zip` in the run's folder."""
     path = run / PUBLISHED / f"{run.name}-{form}.zip"
     path.parent.mkdir(exist_ok=True)
-    with TemporaryDirectory(prefix=".zip-", dir=run) as work:
-        folder = Path(work) / f"{run.name}-{form}"
+    with _workplace(run, ZIPPING) as work:
+        folder = work / f"{run.name}-{form}"
         yield from export_model(run, form, folder, license=license)
         with whole_file(path) as aside, ZipFile(aside, "w") as archive:  # weights hardly get smaller by packing
             for file in sorted(folder.iterdir()):
@@ -129,14 +140,22 @@ def publish_model(
     yield PublishingStep("Asking the Hub", 0, 1)
     with as_sentences(repo):  # before minutes are spent on what it would refuse
         api.whoami()
-    with TemporaryDirectory(prefix=".publish-", dir=run) as work:
-        made = yield from _make(run, form, Path(work))
-        files = Path(work) / FILES
+    with _workplace(run, PUBLISHING) as work:
+        made = yield from _make(run, form, work)
+        files = work / FILES
         _write_texts(run, made, license, repo, files)
         size = sum(file.stat().st_size for file in files.iterdir())
         yield PublishingStep(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
         push_files(api, repo, files, form, private)
     yield PublishingStep("Pushed", 1, 1, f"{api.endpoint}/{repo}")
+
+
+@contextmanager
+def _workplace(parent: Path, prefix: str) -> Iterator[Path]:
+    """A folder to make a model in; what killed processes left there, as large as a model, goes first."""
+    clear_work_folders(parent, prefix)
+    with work_folder(parent, prefix) as folder:
+        yield folder
 
 
 def fits_beside(run: Path, form: str) -> bool:

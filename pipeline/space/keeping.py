@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PipelineError, disk_problem, is_unreached, unexpected
-from pipeline.files import KEEPING, home, locked, on_volume
+from pipeline.files import KEEPING, clear_work_folders, home, locked, on_volume
 from pipeline.machine import on_space
 from pipeline.publishing.hub import http_status
 from pipeline.runs import launcher, queue
@@ -25,7 +25,7 @@ from pipeline.space import watching
 from pipeline.space.committing import Writer
 from pipeline.space.kept import Records
 from pipeline.space.restoring import queue_again, restore, take_names
-from pipeline.space.store import Store, clear_staging, store_name
+from pipeline.space.store import Store, store_name
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Keeper:
     def attend(self, seconds: float = SECONDS) -> None:
         """Keep, until `finish` is called. Of several processes with one home, one does so; the next when that has ended."""
         with locked(home() / KEEPING / ".lock"):
-            clear_staging()
+            clear_work_folders(home() / KEEPING)
             pause = FIRST_PAUSE
             while not self.closed.is_set():
                 closing = self.closing.is_set()

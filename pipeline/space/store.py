@@ -9,14 +9,13 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from pipeline.files import KEEPING, home, locked_folder, on_volume
+from pipeline.files import KEEPING, home, on_volume, work_folder
 from pipeline.publishing.hub import TIMEOUT_SECONDS, check_repo, http_status, hub_api, open_repository
 from pipeline.space.kept import LIST, File, Listing, sha256_of
 
@@ -195,32 +194,9 @@ def _calm_client() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-@contextmanager
-def staging() -> Iterator[Path]:
-    """A hidden folder on this home's disk, from which a rename puts things in their place; held, so that nobody clears it."""
-    with ExitStack() as held:
-        folder = _held_folder(held)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _held_folder(held: ExitStack) -> Path:
-    while True:
-        folder = home() / KEEPING / uuid4().hex
-        folder.mkdir(parents=True)
-        with suppress(FileNotFoundError):  # whoever clears may have taken it for one that was left
-            held.enter_context(locked_folder(folder))
-            if folder.is_dir():
-                return folder
-
-
-def clear_staging() -> None:
-    """Remove the hidden folders of those who were killed; a process that lives holds its own."""
-    for left in (home() / KEEPING).glob("*/"):
-        with suppress(FileNotFoundError, BlockingIOError), locked_folder(left, wait=False):
-            shutil.rmtree(left, ignore_errors=True)
+def staging() -> AbstractContextManager[Path]:
+    """A hidden folder on this home's disk, from which a rename puts things in their place."""
+    return work_folder(home() / KEEPING)
 
 
 @contextmanager

@@ -204,6 +204,7 @@ def test_what_was_damaged_as_it_was_written_is_not_published(
 def test_a_broken_adapter_is_not_published(run: Path, hub: HubServer) -> None:
     weights = run / ADAPTER / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1_000])
+    (run / f".publish-{'0' * 32}").mkdir()  # of one that was killed
     with pytest.raises(PipelineError, match="adapter is broken or missing; train the run again"):
         list(publish_model(run, "adapter", REPO, license="mit", token=TOKEN))
     assert not hub.repositories and not list(run.glob(".publish-*"))

@@ -18,7 +18,17 @@ import pytest
 
 from pipeline import files
 from pipeline.dataset.store import Dataset, delete_dataset, open_dataset
-from pipeline.files import PROJECT, append_jsonl, home, read_json, read_jsonl, write_json, write_text
+from pipeline.files import (
+    KEEPING,
+    PROJECT,
+    append_jsonl,
+    clear_work_folders,
+    home,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_text,
+)
 from pipeline.runs import launcher
 from pipeline.runs.checkpoints import last_checkpoint, saved_step, seal
 from pipeline.runs.events import append_event, read_events
@@ -31,7 +41,6 @@ from pipeline.space import keeping
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST, belongs
 from pipeline.space.restoring import queue_again
-from pipeline.space.store import clear_staging
 from tests.children import running
 from tests.servers.hub import TOKEN, HubServer, Repository
 from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
@@ -516,7 +525,7 @@ def test_of_two_apps_with_one_home_one_keeps_and_the_next_takes_over(hub: Hub, d
         threading.Thread(target=keeper.attend, args=(0.05,), daemon=True).start()
         wait_for(lambda: first.state().done)
     assert not second.state().done
-    left = home() / ".kept" / "left over"
+    left = home() / KEEPING / ("0" * 32)
     left.mkdir()
     code = "from pipeline.space.store import staging\nwith staging() as folder: print(folder, flush=True), input()"
     with subprocess.Popen(running(code), cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as another:
@@ -528,7 +537,7 @@ def test_of_two_apps_with_one_home_one_keeps_and_the_next_takes_over(hub: Hub, d
         assert second.finish(PATIENCE) and hub.runs == {"run"} and not left.exists()
         assert used.is_dir()  # a run that is sent elsewhere from the command line, perhaps
         another.kill()
-    clear_staging()
+    clear_work_folders(home() / KEEPING)
     assert not used.exists()
 
 

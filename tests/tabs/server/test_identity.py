@@ -56,6 +56,8 @@ OPEN = {
     *(
         "ChatTab.get_ready",
         "ChatTab.stop_answering",
+        "AnswersBox.clear_past",
+        "AnswersBox.come_back",
         "AnswersBox.try_pattern",
         "ComparePanel.open",
         "ComparePanel.open_picked",
