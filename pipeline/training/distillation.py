@@ -24,6 +24,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.token_counts import check_facts_fit
 from pipeline.prompts import GENERAL, encode_answer, encode_example
 from pipeline.runs.settings import TrainingSettings
+from pipeline.training.base_notes import BaseNotes, Kept, Note
 from pipeline.training.plan.memory import MOST_LOGITS
 
 IGNORED = -100
@@ -82,24 +83,17 @@ class Encoded:
     left_out: int
 
 
-@dataclass
-class Kept:
-    """A row of general knowledge as the base answers it: token ids.
-
-    Attributes:
-        end: the end token, or nothing where the answer was cut off: nobody shall learn to end there.
-    """
-
-    prompt: list[int]
-    answer: list[int]
-    end: list[int]
-
-
-def encode_rows(language_model: LanguageModel, rows: Sequence[dict[str, Any]], settings: TrainingSettings) -> Encoded:
+def encode_rows(
+    language_model: LanguageModel,
+    rows: Sequence[dict[str, Any]],
+    settings: TrainingSettings,
+    notes: BaseNotes | None = None,
+) -> Encoded:
     """Tokens and labels of the training rows.
 
     Args:
         language_model: the base, still without an adapter: it is asked what it would say in general rows.
+        notes: what it has said before, which it is not asked again.
 
     Raises:
         SettingsError: no row is short enough.
@@ -110,7 +104,7 @@ def encode_rows(language_model: LanguageModel, rows: Sequence[dict[str, Any]], s
     if not short:
         raise SettingsError(f"Every row is longer than max_length ({settings.max_length} tokens); raise max_length.")
     check_facts_fit(rows, [len(example["input_ids"]) for _, example in examples], settings.max_length)
-    kept, targets = as_the_base_says(language_model, [example for keep, example in short if keep])
+    kept, targets = as_the_base_says(language_model, [example for keep, example in short if keep], notes)
     encoded, places, general = [], 0, iter(kept)
     for keep, example in short:
         ids = example["input_ids"]
@@ -134,14 +128,32 @@ def is_kept(row: dict[str, Any]) -> bool:
 
 
 def as_the_base_says(
-    language_model: LanguageModel, examples: Sequence[dict[str, list[int]]]
+    language_model: LanguageModel, examples: Sequence[dict[str, list[int]]], notes: BaseNotes | None = None
 ) -> tuple[list[Kept], Targets]:
-    """General rows with the base's own answers, and its distribution at each of their tokens, in the rows' order.
+    """General rows with the base's own answers, and its distribution at each of their tokens, in the rows' order."""
+    written = [_as_written(example) for example in examples]
+    found = [notes.get(row) if notes else None for row in written]
+    asked = [i for i, note in enumerate(found) if note is None]
+    for i, note in zip(asked, _asked(language_model, [written[i] for i in asked]), strict=True):
+        found[i] = note
+        if notes:
+            notes.add(written[i], note)
+    if notes:
+        notes.save()
+    said = [note for note in found if note]
+    width = said[0].tokens.shape[1] if said else 1
+    tokens = torch.cat([torch.zeros(0, width, dtype=torch.long), *(note.tokens for note in said)])
+    shares = torch.cat([torch.zeros(0, width), *(note.shares for note in said)])
+    return [note.row for note in said], Targets(tokens, shares)
 
-    What the base would not say is no use: its distribution after words that it would never choose tells nothing of how it
-    answers. A row that is as the base has it, as those of the project are for the embedded one, costs one pass.
+
+def _asked(language_model: LanguageModel, written: Sequence[Kept]) -> list[Note]:
+    """What the base says to general rows.
+
+    What it would not say is no use: its distribution after words that it would never choose tells nothing of how it answers.
+    A row that is as the base has it, as those of the project are for the embedded one, costs one pass.
     """
-    kept = [_as_written(example) for example in examples]
+    kept = list(written)
     likeliest = base_likeliest(language_model, kept)
     others = [i for i, (tokens, _) in enumerate(likeliest) if tokens[:, 0].tolist() != kept[i].answer]
     said = [_as_said(language_model, batch) for batch in in_batches(language_model, [kept[i] for i in others])]
@@ -149,10 +161,7 @@ def as_the_base_says(
         kept[i] = row
     for i, found in zip(others, base_likeliest(language_model, [kept[i] for i in others]), strict=True):
         likeliest[i] = found
-    width = likeliest[0][0].shape[1] if likeliest else 1
-    tokens = torch.cat([torch.zeros(0, width, dtype=torch.long), *(tokens for tokens, _ in likeliest)])
-    shares = torch.cat([torch.zeros(0, width), *(shares for _, shares in likeliest)])
-    return kept, Targets(tokens, shares)
+    return [Note(row, *found) for row, found in zip(kept, likeliest, strict=True)]
 
 
 def _as_written(example: dict[str, list[int]]) -> Kept:

@@ -32,6 +32,7 @@ from pipeline.runs.folder import BASELINE, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
 from pipeline.training import distributed, reader
+from pipeline.training.base_notes import BaseNotes
 from pipeline.training.distillation import Encoded, encode_rows, is_kept
 from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora, save_adapter
@@ -117,7 +118,7 @@ def train(folder: Path) -> None:
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
         append_event(folder, "message", text="Noting what the base says to general questions")
-    encoded = encode_rows(language_model, rows, settings)
+    encoded = encode_rows(language_model, rows, settings, BaseNotes.of(language_model, settings.load_in_4bit))
     tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
     freeze_baseline(language_model, held_out, settings, folder)
