@@ -131,10 +131,10 @@ def test_the_curve_has_loss_and_recall(run: Path) -> None:
     page, _ = reports(run, comparison())
     assert {"svg", "polyline", "circle"} <= page.tags and "recall on held-out questions" in page.text
     (run / "events.jsonl").unlink()
-    append_event(run, "step", step=1, loss=0.0)
+    append_event(run, "step", step=1, total=2, loss=0.0)
     page, _ = reports(run, comparison())
     assert "svg" not in page.tags
-    append_event(run, "step", step=2, loss=0.0)
+    append_event(run, "step", step=2, total=2, loss=0.0)
     page, _ = reports(run, comparison())
     assert "svg" in page.tags and "circle" not in page.tags
 
