@@ -112,6 +112,10 @@ SLOW = re.compile(
 """What files import that have a model, or processes of their own."""
 
 
+THOROUGH = {"test_linear.py", "test_fuzz.py", "test_interleavings.py"}
+"""Files that try thousands of inputs."""
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """For `--quick` the slow files are not even imported: torch alone takes longer than many a test."""
     return (config.getoption("quick") and collection_path.suffix == ".py" and is_slow(collection_path)) or None
@@ -119,7 +123,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @functools.cache
 def is_slow(path: Path) -> bool:
-    return bool(SLOW.search(path.read_text(encoding="utf-8")))
+    return path.name in THOROUGH or bool(SLOW.search(path.read_text(encoding="utf-8")))
 
 
 @pytest.hookimpl(tryfirst=True)
