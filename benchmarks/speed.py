@@ -1,7 +1,8 @@
-"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N] [--against plain|uneven]`.
+"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N] [--against plain|uneven|one_core]`.
 
 The same steps of `quick` on the sample, alternating between FastLlama's forward pass with a fused AdamW (fast) and a peer:
-that of Transformers and PEFT (plain), or FastLlama's with batches of whatever size comes (uneven: `TOKEN_MULTIPLE` is 1). Each
+that of Transformers and PEFT (plain), or FastLlama's with batches of whatever size comes (uneven: `TOKEN_MULTIPLE` is 1). Or a
+busy program runs beside the fast one, and the peer has one core of an idle machine (one_core). Each
 run is in a process of its own through the app's own training path. Machines are noisy: trust the ratio of pairs more than
 seconds, and on a machine that does other work the processor's seconds more than the clock.
 """
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,20 +27,26 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT, read_json, write_json
 from pipeline.models.embedded import EMBEDDED, converted_folder
 from pipeline.runs.events import read_events
+from pipeline.runs.launcher import SHORT_SPIN
 from pipeline.runs.manage import create_run
 from pipeline.runs.settings import preset
 
 PRODUCTS = 15
-PEERS = ("plain", "uneven")
+PEERS = ("plain", "uneven", "one_core")
 WARM = 3
 """Steps at the beginning that are not measured: buffers are made, and the processor's kernels for new shapes."""
 
 
 def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
+    import torch
+
     from pipeline.training import child, trainers
     from pipeline.training.llama import step
 
+    if side == "one_core":
+        os.sched_setaffinity(0, {0})
+        torch.set_num_threads(1)
     if side == "uneven":
         step.TOKEN_MULTIPLE = step.ROW_MULTIPLE = 1
     if side == "plain":
@@ -58,9 +67,10 @@ def train_side(side: str, folder: Path) -> None:
     write_json(folder / "processor.json", {"seconds": seconds})
 
 
-def one_run(side: str, folder: Path) -> dict[str, Any]:
+def one_run(side: str, folder: Path, *, busy: bool) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.speed", "--side", side, "--run", str(folder)]
-    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    with beside() if busy else nullcontext():
+        subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL, env=SHORT_SPIN | os.environ)
     events = [event for event in read_events(folder)[0] if event["type"] == "step"]
     return {
         "tokens_per_second": statistics.median(event["tokens_per_second"] for event in events[WARM:]),
@@ -68,6 +78,17 @@ def one_run(side: str, folder: Path) -> dict[str, Any]:
         "memory_gb": round(events[-1]["memory_bytes"] / 1e9, 2),
         "losses": [event["loss"] for event in events],
     }
+
+
+@contextmanager
+def beside() -> Iterator[None]:
+    """A program that always has something to compute."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def figures(pairs: int, steps: int, peer: str, home: Path) -> dict[str, Any]:
@@ -78,7 +99,8 @@ def figures(pairs: int, steps: int, peer: str, home: Path) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for number in range(pairs):
         for side in sides if number % 2 == 0 else reversed(sides):
-            runs[side].append(one_run(side, create_run(dataset, settings, home / f"{side}-{number}")))
+            folder = create_run(dataset, settings, home / f"{side}-{number}")
+            runs[side].append(one_run(side, folder, busy=peer == "one_core" and side == "fast"))
             shown = {name: value for name, value in runs[side][-1].items() if name != "losses"}
             print(f"Pair {number + 1}, {side}: {shown}", file=sys.stderr, flush=True)
 
