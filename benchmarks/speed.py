@@ -1,4 +1,4 @@
-"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N] [--against plain|uneven|one_core]`.
+"""Training steps on this machine's processor: `python -m benchmarks.speed [--pairs N] [--steps N] [--against PEER]`.
 
 The same steps of `quick` on the sample, alternating between FastLlama's forward pass with a fused AdamW (fast) and a peer:
 that of Transformers and PEFT (plain), or FastLlama's with batches of whatever size comes (uneven: `TOKEN_MULTIPLE` is 1). Or a
