@@ -39,13 +39,16 @@ TOLD_APART = 0.1
 """Processor seconds: less is too little to say how it grows."""
 
 AT_MOST = 14.0
-"""Times the seconds for five times the text: 5 where they grow with the length, 25 with its square."""
+"""Times the seconds for five times the text, twice in a row: 5 where they grow with the length, 25 with its square."""
 
 REPEATED = r"""
 a|A|1|é|_| |-|,|.|:|/|(|[|{|<|&|"|'|“|$|%|\|`|a |A |1 |a, |A. |1,|1.|1/|1 1/2 |1 x |$1 |1% a, |5 cm x |Ab, |by A |A & |and |the
 in |of a |made of |Name: |X: y. |Dr. |he is a |1990 |http://|a@|</|<li>|&#|&amp;|a'|(a |a) |```json
 """
 TEXTS = [*REPEATED.strip("\n").replace("\n", "|").split("|"), "|", "\n", "\t", " \n", "a\n", "```json\n", "• a\n"]
+
+TOO_LONG = 2.0
+"""Processor seconds after which nobody waits for five times as much."""
 
 LIKE_ITS_LENGTH = 7.5
 """Times the seconds for five times the text, up to which nobody need look at a longer one."""
@@ -87,14 +90,15 @@ def growth(read: Callable[[str], Any], unit: str) -> str:
 
 
 def _growth(read: Callable[[str], Any], unit: str) -> str:
-    before = 0.0
+    before, steep = 0.0, 0
     for length in LENGTHS:
         text = unit * (length // len(unit)) + "!"
         begun = time.thread_time()
         with suppress(PipelineError):
             read(text)
         seconds = time.thread_time() - begun
-        if seconds > TOLD_APART and seconds > AT_MOST * before:
+        steep = steep + 1 if seconds > TOLD_APART and seconds > AT_MOST * before else 0
+        if steep > 1 or (steep and seconds > TOO_LONG):  # once it may be what is read of a text at the most
             return f"{unit!r} × {length:,}: {seconds:.2f} s, {before:.3f} s for a fifth"
         is_even = before > 0.001 and seconds < LIKE_ITS_LENGTH * before
         if is_even or seconds * (LENGTHS[-1] / length) ** 2 < TOLD_APART:
