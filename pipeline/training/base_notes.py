@@ -20,7 +20,7 @@ from pipeline.models.language_model import LanguageModel
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-"""To be raised with whatever changes what is noted: how the base is asked, how many tokens, what its shares become."""
+"""Of the file's form."""
 
 
 @dataclass
@@ -56,11 +56,15 @@ class BaseNotes:
             self._notes = _read(path)
 
     @classmethod
-    def of(cls, language_model: LanguageModel, load_in_4bit: bool) -> "BaseNotes":
-        """Another number format or device says some things otherwise, so each has notes of its own."""
+    def of(cls, language_model: LanguageModel, load_in_4bit: bool, asked: str) -> "BaseNotes":
+        """Another number format or device says some things otherwise, so each has notes of its own.
+
+        Args:
+            asked: how the base is asked and what is noted of that: what was asked otherwise is no answer.
+        """
         model = language_model.model
         form = f"{str(model.dtype).removeprefix('torch.')}-{model.device.type}{'-4bit' if load_in_4bit else ''}"
-        return cls(home() / "cache" / "base_notes" / f"{language_model.base_sha256[:32]}-{form}.safetensors")
+        return cls(home() / "cache" / "base_notes" / f"{language_model.base_sha256[:32]}-{form}-{asked}.safetensors")
 
     def get(self, row: Kept) -> Note | None:
         """What was noted of a row as it is written."""

@@ -122,6 +122,11 @@ def encode_rows(
     return Encoded(HuggingFaceDataset.from_list(encoded), targets, len(rows) - len(short))
 
 
+def notes_of(language_model: LanguageModel, load_in_4bit: bool) -> BaseNotes:
+    """What the base has said before, asked as it is asked now."""
+    return BaseNotes.of(language_model, load_in_4bit, f"{GENERAL_TOKENS}-{LIKELIEST}-{SURENESS:g}")
+
+
 def is_kept(row: dict[str, Any]) -> bool:
     """Whether a row keeps what the base knows, instead of teaching what it says."""
     return row["kind"] == GENERAL and row["template"] != GENERAL_EDITED

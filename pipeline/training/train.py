@@ -32,8 +32,7 @@ from pipeline.runs.folder import BASELINE, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
 from pipeline.training import distributed, reader
-from pipeline.training.base_notes import BaseNotes
-from pipeline.training.distillation import Encoded, encode_rows, is_kept
+from pipeline.training.distillation import Encoded, encode_rows, is_kept, notes_of
 from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora, save_adapter
 from pipeline.training.out_of_memory import (
@@ -44,6 +43,7 @@ from pipeline.training.out_of_memory import (
     splits_since_launch,
 )
 from pipeline.training.plan.plan import Plan, plan_run
+from pipeline.training.threads import ThreadsToFit
 from pipeline.training.trainers import make_trainer
 from pipeline.training.watcher import Follower, Watcher, probe_rows, why_it_failed
 
@@ -118,7 +118,7 @@ def train(folder: Path) -> None:
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
         append_event(folder, "message", text="Noting what the base says to general questions")
-    encoded = encode_rows(language_model, rows, settings, BaseNotes.of(language_model, settings.load_in_4bit))
+    encoded = encode_rows(language_model, rows, settings, notes_of(language_model, settings.load_in_4bit))
     tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
     freeze_baseline(language_model, held_out, settings, folder)
@@ -213,6 +213,7 @@ def run_trainer(trainer: Trainer, watcher: Watcher | None, plan: Plan, folder: P
     Args:
         watcher: the first process's, which tells where it begins.
     """
+    trainer.add_callback(ThreadsToFit())
     checkpoint = last_checkpoint(folder)
     if watcher and checkpoint:
         watcher.restore(sealed_state(checkpoint) or {})

@@ -21,7 +21,6 @@ from pipeline.training.distillation import IGNORED, Encoded, LinearDivergence, T
 from pipeline.training.distributed import TIMEOUT, average_gradients
 from pipeline.training.llama.step import FastLlama, covers, rows_are_short
 from pipeline.training.plan.plan import Plan
-from pipeline.training.threads import ThreadsToFit
 from pipeline.training.watcher import CountingCollator, Follower
 
 
@@ -206,7 +205,7 @@ def make_trainer(
         args=config,
         train_dataset=encoded.rows,
         processing_class=language_model.tokenizer,
-        callbacks=[watcher, ThreadsToFit()],
+        callbacks=[watcher],
         optimizers=(loraplus_optimizer(language_model, config, settings), None),
     )
     made.targets = encoded.targets

@@ -15,7 +15,6 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import GENERAL, encode_answer, encode_prompt
 from pipeline.training import distillation as targets
-from pipeline.training.base_notes import BaseNotes
 from pipeline.training.distillation import (
     FIRST_KEPT,
     IGNORED,
@@ -24,6 +23,7 @@ from pipeline.training.distillation import (
     Targets,
     divergence,
     encode_rows,
+    notes_of,
 )
 from pipeline.training.distributed import Team
 from pipeline.training.lora import add_lora
@@ -78,9 +78,9 @@ def test_what_the_base_has_said_is_noted_and_not_asked_again(
     base: LanguageModel, dataset: Dataset, tiny_base: Path
 ) -> None:
     rows, settings = general(dataset), tiny_settings(tiny_base)
-    asked = encode_rows(base, rows[3:], settings, BaseNotes.of(base, False))
+    asked = encode_rows(base, rows[3:], settings, notes_of(base, False))
     whole = encode_rows(base, rows, settings)
-    notes = BaseNotes.of(base, False)
+    notes = notes_of(base, False)
     with torch.no_grad():
         base.model.lm_head.weight.zero_()  # from here on it would say something else
     again = encode_rows(base, rows[3:], settings, notes)
@@ -88,7 +88,7 @@ def test_what_the_base_has_said_is_noted_and_not_asked_again(
     assert torch.equal(again.targets.tokens, asked.targets.tokens)
     assert torch.equal(again.targets.shares, asked.targets.shares)
     notes.path.write_bytes(notes.path.read_bytes()[:-100])  # torn: then it is asked
-    assert encode_rows(base, rows[3:], settings, BaseNotes.of(base, False)).rows["input_ids"] != asked.rows["input_ids"]
+    assert encode_rows(base, rows[3:], settings, notes_of(base, False)).rows["input_ids"] != asked.rows["input_ids"]
 
 
 def test_a_general_row_in_a_person_s_words_is_taught(base: LanguageModel, dataset: Dataset, tiny_base: Path) -> None:
