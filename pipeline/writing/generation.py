@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -102,7 +103,7 @@ def look() -> Look:
 def _kept() -> Look:
     """What the file says; what of it another version or a store wrote in another form is as if it were not there."""
     try:
-        kept = TypeAdapter(Look).validate_json(json.dumps(read_json(job_file())), strict=True)
+        kept = _form(Look).validate_json(json.dumps(read_json(job_file())), strict=True)
     except (OSError, ValueError, TypeError):  # pydantic's error is a ValueError
         return Look()
     if kept.state not in ("", *UNDER_WAY, ESTIMATED, DONE, STOPPED, FAILED) or not isinstance(
@@ -113,11 +114,17 @@ def _kept() -> Look:
     return dataclasses.replace(kept, **{name: _of_form(getattr(kept, name), form) for name, form in forms.items()})
 
 
+@cache
+def _form(of: type) -> TypeAdapter[Any]:
+    """Made once: every page looks at the job at every tick."""
+    return TypeAdapter(of)
+
+
 def _of_form(told: dict[str, Any], form: type) -> dict[str, Any]:
     """Figures as this version writes them; nothing where they are others."""
     numbers = [value for value in told.values() if isinstance(value, int | float)]
     try:
-        TypeAdapter(form).validate_json(json.dumps(told), strict=True)
+        _form(form).validate_json(json.dumps(told), strict=True)
         sound = isinstance(told.get("products", 0), int) and all(-_MOST < number < _MOST for number in numbers)
         return told if sound else {}
     except ValidationError:
