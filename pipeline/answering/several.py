@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pipeline.answering.saying import DENIED, KINDS_OF, SORTS, is_yes_no, kinds_asked
 from pipeline.catalogue.catalogue import Catalogue, Product
@@ -47,7 +48,8 @@ _NOT = re.compile(
 _ANY = re.compile(r"\b(?:anything|something|products?|items?|articles?|things?)\b", re.IGNORECASE)
 
 _LIMIT = re.compile(
-    r"\b(?:under|below|less than|cheaper than|up to|max(?:imum)?)\s+([$£€])\s?(\d+(?:[.,]\d\d)?)", re.IGNORECASE
+    r"\b(?:under|below|less than|cheaper than|up to|max(?:imum)?)\s+([$£€])\s?(\d{1,3}(?:,\d{3})+|\d+)([.,]\d\d)?(?!\d)",
+    re.IGNORECASE,
 )
 _AGE = re.compile(r"\b(\d{1,2})[- ]?(months?|m|years?|yrs?|y)?[- ]?(?:old\b|/?o\b)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.,])(\d[\d,]*(?:\.\d+)?)[\s-]?([a-z]+)?", re.IGNORECASE)
@@ -168,7 +170,7 @@ def _wish(question: str, finder: ProductFinder) -> _Wish:
         tuple((number, unit) for number, unit in _numbers(rest) if unit),
         frozenset(generic),
         bool(_ANY.search(question)),
-        (limit[1], float(limit[2].replace(",", "."))) if limit else None,
+        (limit[1], float(limit[2].replace(",", "") + (limit[3] or "").replace(",", "."))) if limit else None,
         months,
         extreme,
     )
@@ -218,12 +220,12 @@ def _of_that_sort(products: Sequence[Product], generic: Collection[str]) -> list
 def _is_called(product: Product, names: Collection[str]) -> bool:
     if set(names) & set(map(stem, plain_words(f"{product.title} {product.content}"))):
         return True
-    return "book" in names and any(fact.kind in _OF_BOOKS for fact in facts_of(product))
+    return "book" in names and any(fact.kind in _OF_BOOKS for fact in _facts(product))
 
 
 def _fits(product: Product, wish: _Wish) -> str | None:
     """What of a record says that the product is as it is wanted; None where it does not say all of it."""
-    facts = facts_of(product)
+    facts = _facts(product)
     stated: list[Fact | None] = [_stating(facts, word, kinds) for word, kinds in wish.sorts]
     stated += [_numbering(facts, number, unit) for number, unit in wish.numbers]
     stated += [_within(facts, *wish.limit)] if wish.limit else []
@@ -241,6 +243,12 @@ def _fits(product: Product, wish: _Wish) -> str | None:
             return None
         quotes.append(sentence)
     return " ".join(dict.fromkeys(quotes))
+
+
+@lru_cache(maxsize=2 * LOOKED_AT)
+def _facts(product: Product) -> list[Fact]:
+    """A product's facts, which both what it is called and what is wanted of it may ask for."""
+    return facts_of(product)
 
 
 def _stating(facts: Sequence[Fact], word: str, sorts: Collection[str]) -> Fact | None:
@@ -292,7 +300,7 @@ def _saying(content: str, groups: Sequence[Collection[str]]) -> str:
 
 def _extreme(products: Sequence[Product], kind: str, sign: int) -> list[Listed]:
     """The product with the largest or smallest value of a kind, of those that state one; several where they are equal."""
-    every = [(fact, product) for product in products for fact in facts_of(product) if fact.kind == kind]
+    every = [(fact, product) for product in products for fact in _facts(product) if fact.kind == kind]
     sizes = [(sign * size, Listed(product, fact.quote)) for fact, product in every if (size := _size(fact)) is not None]
     most = max((size for size, _ in sizes), default=0.0)
     return [one for size, one in sizes if size == most][:MOST_LISTED]

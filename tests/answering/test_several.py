@@ -98,6 +98,25 @@ def test_no_more_are_listed_than_a_customer_reads(tmp_path: Path) -> None:
     assert told(shop, "what colour is the kite?").answer == REFUSAL  # any of them may be meant
 
 
+@pytest.mark.parametrize(
+    ("limit", "titles"),
+    [
+        ("$1,000", ["Kite", "Tent"]),
+        ("$1000", ["Kite", "Tent"]),
+        ("$999.50", ["Kite"]),
+        ("$12,50", []),
+        ("$1,000,000", ["Kite", "Tent"]),
+    ],
+)
+def test_a_limit_is_read_with_its_thousands(limit: str, titles: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "two.jsonl"
+    prices = {"Kite": "$20.00", "Tent": "$999.99"}
+    rows = [{"uid": t, "title": t, "content": f"It is made for windy days. Price: {p}."} for t, p in prices.items()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = Shop(read_catalogue(file), None).about(f"do you sell anything under {limit}?").listed
+    assert [one.product.title for one in found] == titles
+
+
 def test_a_story_looks_for_nothing(tmp_path: Path) -> None:
     words = [
         "granite",
