@@ -57,6 +57,16 @@ def small_run(dataset: Dataset, name: str, *events: tuple[str, dict[str, Any]]) 
     return folder
 
 
+def kept_by_two(on_disk: OnDisk) -> tuple[Keeper, Keeper, Path]:
+    """Two machines that have all of this home; the process is on the second one's disk, which is returned, too."""
+    one = Keeper(REPO)
+    one.round()
+    second = on_disk("second")
+    two = Keeper(REPO)
+    two.round()
+    return one, two, second
+
+
 def checkpoint(folder: Path, step: int, size: int = 1000) -> Path:
     """A whole checkpoint of random bytes."""
     made = folder / "checkpoints" / f"checkpoint-{step}"
@@ -291,11 +301,7 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
 
 def test_two_that_write_the_same_run_keep_both(hub: Hub, dataset: Dataset, on_disk: OnDisk) -> None:
     first = small_run(dataset, "run", STARTED)
-    one = Keeper(REPO)
-    one.round()
-    second_home = on_disk("second")
-    two = Keeper(REPO)
-    two.round()
+    one, two, second_home = kept_by_two(on_disk)
     append_event(second_home / "runs" / "run", "message", text="from the second")
     two.round()
     append_event(first, "message", text="from the first")
@@ -318,11 +324,8 @@ def test_one_that_commits_between_reading_and_writing_is_noticed(
     hub: Hub, dataset: Dataset, on_disk: OnDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = small_run(dataset, "run", STARTED)
-    one = Keeper(REPO)
-    one.round()
-    second = on_disk("second") / "runs" / "run"
-    two = Keeper(REPO)
-    two.round()
+    one, two, disk = kept_by_two(on_disk)
+    second = disk / "runs" / "run"
     append_event(second, "message", text="from the second")
     on_disk("home")
     append_event(first, "message", text="from the first")
@@ -350,11 +353,8 @@ def test_what_the_old_machine_keeps_at_its_end_comes_to_the_new_one(
 ) -> None:
     first = small_run(dataset, "run", STARTED)
     checkpoint(first, 1)
-    one = Keeper(REPO)
-    one.round()
-    second = on_disk("second") / "runs" / "run"
-    two = Keeper(REPO)
-    two.round()
+    one, two, disk = kept_by_two(on_disk)
+    second = disk / "runs" / "run"
     assert saved_step(second) == 1
     on_disk("home")
     checkpoint(first, 2)
@@ -419,11 +419,8 @@ def test_a_disk_that_lost_its_runs_does_not_wipe_the_store(hub: Hub, dataset: Da
 
 def test_a_run_that_another_machine_went_on_with_is_not_deleted(hub: Hub, dataset: Dataset, on_disk: OnDisk) -> None:
     first = small_run(dataset, "run", STARTED)
-    one = Keeper(REPO)
-    one.round()
-    second = on_disk("second") / "runs" / "run"
-    two = Keeper(REPO)
-    two.round()
+    one, two, disk = kept_by_two(on_disk)
+    second = disk / "runs" / "run"
     append_event(second, "message", text="from the second")
     two.round()
     on_disk("home")
@@ -439,11 +436,7 @@ def test_what_is_deleted_on_one_machine_goes_from_the_other_and_comes_back_on_no
 ) -> None:
     for name in ("gone", "stays", "changed there"):
         small_run(dataset, name, STARTED)
-    one = Keeper(REPO)
-    one.round()
-    second = on_disk("second")
-    two = Keeper(REPO)
-    two.round()
+    one, two, second = kept_by_two(on_disk)
     append_event(second / "runs" / "changed there", "message", text="from the second")
     on_disk("home")
     for name in ("gone", "changed there"):

@@ -12,11 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -249,6 +249,13 @@ def forget_page(page: Page, origin: str) -> None:
 def open_tab(page: Page, name: str) -> None:
     """Open a tab by its id."""
     page.locator(f"[role=tab][data-tab-id={name}]").click()
+
+
+def has_controls(page: Page, controls: Iterable[tuple[str, str]]) -> None:
+    """The page shows controls of these roles and names, as a screen reader finds them; all other tests go by ids, so that words
+    may change."""
+    for role, name in controls:
+        expect(page.get_by_role(cast(Any, role), name=name)).to_be_visible()
 
 
 def unfold(page: Page, name: str) -> None:

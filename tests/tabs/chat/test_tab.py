@@ -16,7 +16,19 @@ from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import UNKNOWN, UNKNOWN_TITLE
 from tabs.chat.comparison_panel import CHANGES
-from tests.tabs.conftest import App, cell, choose, make_trained, open_tab, option, tells, text_box, unfold, until_told
+from tests.tabs.conftest import (
+    App,
+    cell,
+    choose,
+    has_controls,
+    make_trained,
+    open_tab,
+    option,
+    tells,
+    text_box,
+    unfold,
+    until_told,
+)
 from tests.tiny import build_model
 
 
@@ -66,9 +78,8 @@ def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: Ap
 
 
 def test_the_main_controls_have_roles_and_names(trained: App, same_page: Page) -> None:
-    """As a screen reader finds them; all other tests go by ids, so that words may change."""
     open_chat(same_page)
-    for role, name in (
+    controls = (
         ("tab", "3 Chat and compare"),
         ("textbox", "Question"),
         ("checkbox", LABELS[AUTO]),
@@ -76,8 +87,8 @@ def test_the_main_controls_have_roles_and_names(trained: App, same_page: Page) -
         ("combobox", "Find a question"),
         ("button", "Advanced"),
         ("button", "Ask the"),
-    ):
-        expect(same_page.get_by_role(role, name=name)).to_be_visible()
+    )
+    has_controls(same_page, controls)
     expect(same_page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
 
 

@@ -14,7 +14,7 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import kind_label
 from tabs.dataset.rows_view import SPLITS
-from tests.tabs.conftest import App, cell, choose, open_tab, set_slider, tells, text_box, unfold
+from tests.tabs.conftest import App, cell, choose, has_controls, open_tab, set_slider, tells, text_box, unfold
 
 ROW = {
     "uid": "1",
@@ -72,9 +72,8 @@ def test_a_first_visit_generates_a_dataset_and_reads_its_pairs(same_page: Page, 
 
 
 def test_the_main_controls_have_roles_and_names(same_page: Page) -> None:
-    """As a screen reader finds them; all other tests go by ids, so that words may change."""
     open_tab(same_page, "dataset")
-    for role, name in (
+    controls = (
         ("tab", "1 Dataset"),
         ("combobox", "Catalogue"),
         ("button", "Upload a catalogue"),
@@ -84,8 +83,8 @@ def test_the_main_controls_have_roles_and_names(same_page: Page) -> None:
         ("button", "Generate the dataset"),
         ("button", "Go on to 2 Training"),
         ("textbox", "Search rows"),
-    ):
-        expect(same_page.get_by_role(role, name=name)).to_be_visible()
+    )
+    has_controls(same_page, controls)
 
 
 def test_a_picked_pair_shows_what_the_model_reads(same_page: Page) -> None:

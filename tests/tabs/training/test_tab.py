@@ -15,6 +15,7 @@ from tests.tabs.conftest import (
     change_setting,
     choose_base,
     click_row,
+    has_controls,
     open_page,
     open_tab,
     run_row,
@@ -54,9 +55,8 @@ def test_a_preset_fills_the_sliders_and_the_plan_answers(same_page: Page) -> Non
 
 
 def test_the_main_controls_have_roles_and_names(same_page: Page) -> None:
-    """As a screen reader finds them; all other tests go by ids, so that words may change."""
     open_tab(same_page, "training")
-    for role, name in (
+    controls = (
         ("tab", "2 Training"),
         ("radio", "Quick demo"),
         ("combobox", "Base model"),
@@ -64,8 +64,8 @@ def test_the_main_controls_have_roles_and_names(same_page: Page) -> None:
         ("button", "Start training"),
         ("button", "Stop and keep"),
         ("button", "Try several settings"),
-    ):
-        expect(same_page.get_by_role(role, name=name)).to_be_visible()
+    )
+    has_controls(same_page, controls)
 
 
 def test_settings_that_cannot_work_get_a_sentence(same_page: Page, trained: App) -> None:
