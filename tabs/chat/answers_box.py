@@ -88,7 +88,7 @@ class AnswersBox:
             on(button.click, voted, self.shown, self.outputs, problem=problem)
         typed = [self.pattern.input, self.pattern.blur, self.kind.input]
         tried = [self.shown, self.kind, self.pattern]
-        on(typed, self.try_pattern, tried, self.outputs, problem=problem, picked=True)
+        on(typed, self.try_pattern, tried, self.outputs, problem=self.finds, picked=True)
         on(self.clear.click, self.clear_past, [self.browser], self.listed, queue=False)
 
     @open_to_all

@@ -55,6 +55,8 @@ GPU_SECONDS = 120
 
 OWN_WORDS_ONLY = ""
 
+TYPE_IT = Markup('<p class="small">Type the right answer to see what it teaches.</p>')
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -89,6 +91,7 @@ class CustomersPanel:
             self.detail = gr.HTML(elem_id="customer-detail", elem_classes="news")
             with gr.Group(visible=False, elem_id="teaching") as self.teaching:
                 self._build_teaching()
+            self.said = gr.HTML(elem_id="teach-said", elem_classes="news")
             with gr.Accordion("What you taught", open=False, visible=False, elem_id="taught") as self.taught:
                 self.lessons = gr.Dropdown([], label="Answers that train in the next run", elem_id="lessons")
                 self.forget = gr.Button("Teach it no more", size="sm", elem_id="forget-lesson")
@@ -144,8 +147,9 @@ class CustomersPanel:
                 min_width=220,
                 elem_id="teach-kind",
             )
-        self.preview = gr.HTML(elem_id="teach-preview", elem_classes="padded")
         self.teach = gr.Button("Teach this answer", elem_id="teach-it")
+        # Below the button, which would else move away from under the pointer when a box is left to press it.
+        self.preview = gr.HTML(elem_id="teach-preview", elem_classes="padded")
 
     def _wire(self, problem: gr.HTML) -> None:
         asked: list[tuple[Any, Any, Any]] = [
@@ -168,8 +172,8 @@ class CustomersPanel:
         reveal(opened, "customer-detail")
         words = [self.shown, self.picked, self.title, self.answer, self.kind, self.run]
         typed = [self.title.blur, self.answer.blur, self.kind.input]
-        on(typed, self.show_wordings, words, self.preview, problem=problem, picked=True)
-        on(self.teach.click, self.keep, words, [self.preview, *self.kept], problem=problem)
+        on(typed, self.show_wordings, words, self.preview, problem=self.preview, picked=True)
+        on(self.teach.click, self.keep, words, [self.said, *self.kept], problem=problem)
         on(self.forget.click, self.drop, self.lessons, self.kept, problem=problem)
 
     # --- Answering ---
@@ -268,7 +272,7 @@ class CustomersPanel:
             self.title: one.title or one.asked.title,
             self.answer: answer,
             self.kind: gr.Dropdown(choices=[("the customer's words only", OWN_WORDS_ONLY), *kinds], value=kind),
-            self.preview: html('<p class="small">{}</p>', "Type the right answer to see what it teaches."),
+            self.preview: TYPE_IT,
         }
 
     @open_to_all
@@ -276,7 +280,7 @@ class CustomersPanel:
         self, shown: Shown | None, number: int, title: str, answer: str, kind: str | None, run: str
     ) -> Update:
         if not answer.strip():
-            return {}
+            return {self.preview: TYPE_IT}
         edit = correction(_shop(run), _question(shown, number), title, answer, kind or OWN_WORDS_ONLY)
         asked = html_of(html("<li>{}</li>", wording) for wording in wordings(edit))
         about = edit.title or "no product"
@@ -289,12 +293,13 @@ class CustomersPanel:
     def keep(self, shown: Shown | None, number: int, title: str, answer: str, kind: str | None, run: str) -> Update:
         edit = correction(_shop(run), _question(shown, number), title, answer, kind or OWN_WORDS_ONLY)
         keep_edit(edit)
+        what = f"“{short(edit.question)}” → “{short(edit.response)}”"
         dataset = latest_dataset()
         if dataset is None or not fits(edit, dataset.manifest):
-            said = "Kept. It trains once a dataset teaches this product; make one in the first tab."
+            said = f"{what} is kept. It trains once a dataset teaches this product; make one in the first tab."
         else:
-            said = f"Kept. It trains in {count(len(wordings(edit)), 'wording')} with the next run."
-        return {self.preview: notice(said, "done"), **self.show_taught()}
+            said = f"{what} is kept. It trains in {count(len(wordings(edit)), 'wording')} with the next run."
+        return {self.said: notice(said, "done"), **self.show_taught()}
 
     def drop(self, row: str | None) -> Update:
         if row:

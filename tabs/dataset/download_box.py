@@ -115,6 +115,7 @@ class PublishBox:
                 interactive=False,
                 elem_id="push-card",
             )
+            self.card_problem = gr.HTML(elem_id="card-problem", elem_classes="news")
         self.push = gr.Button("Push to the Hub", elem_id="push-now")
         self.pushed = gr.HTML(elem_id="pushed", elem_classes="news")
 
@@ -128,7 +129,8 @@ class PublishBox:
         self._wire_file(self.filtered, self._make_filtered, [name, *filters])
         described = [self.license.input, self.source.blur, name.change]
         on(
-            described, self.preview, [name, self.license, self.source], self.card, problem=self.pushed, picked=True
+            described, self.preview, [name, self.license, self.source], self.card,
+            problem=self.card_problem, picked=True,
         )  # fmt: skip
         typed = [name, self.repo, self.license, self.token, self.private, self.source]
         on(

@@ -153,6 +153,7 @@ class SweepPanel:
                 self.cancel = gr.Button(
                     "Cancel queued runs", interactive=False, min_width=150, size="md", elem_id="cancel-sweep"
                 )
+            self.refused = gr.HTML(elem_id="sweep-refused", elem_classes="news")
             self.which = gr.Dropdown([], label="Results of", visible=False, elem_id="sweep-which")
             self.said = gr.HTML(elem_id="sweep-said", elem_classes="news")
             self.plot = gr.Plot(label="Recall by setting", visible=False, elem_id="sweep-plot")
@@ -184,9 +185,9 @@ class SweepPanel:
         on(moved, self.count, typed, self.go, problem=self.problem, picked=True)
         on(
             self.go.click, self.begin, [*typed, *settings.widgets], self.outputs,
-            problem=self.problem, progress_on=self.go, concurrency_limit=1,
+            problem=self.refused, progress_on=self.go, concurrency_limit=1,
         )  # fmt: skip
-        on(self.cancel.click, self.end, self.which, self.outputs, problem=self.problem)
+        on(self.cancel.click, self.end, self.which, self.outputs, problem=self.refused)
         # One after another, and a pick that comes while an answer is under way counts: the newest choice is shown last.
         on(
             [self.which.input, self.mark.change],

@@ -43,7 +43,8 @@ def on(
     Args:
         event: or several, any of which calls it.
         handler: None for what the browser does alone (see the option `js`).
-        problem: where its problems are shown as a sentence (see `guarded`); it is one of the outputs by itself.
+        problem: where its problems are shown as a sentence (see `guarded`); it is one of the outputs by itself. Of a box's
+            `blur` it is no place of a button's: the press of the button leaves the box, and either may be answered first.
         clears: off for what happens by itself: on a busy machine it may come after a button's sentence and wipe it away.
         picked: for what a person picks or types: what comes while the answer to an earlier one is under way is answered after it.
             By Gradio's default it would be dropped, and the page would show something else than what is picked.

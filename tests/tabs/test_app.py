@@ -38,6 +38,20 @@ def test_the_page_is_built_without_torch_and_off_zerogpu_without_its_package(tmp
     assert done.stdout.strip() == "[]", done.stderr
 
 
+SHARED = """
+import app
+events = [({which for _, which in f.targets}, f) for f in app.build().fns.values()]
+leaving = [f for which, f in events if "blur" in which and f.fn.__name__ != "try_pattern"]  # it and Ask show the answers
+assert leaving
+print({c.elem_id for f in leaving for which, g in events if "click" in which for c in f.outputs if c in g.outputs})
+"""
+
+
+def test_what_a_button_says_is_not_overwritten_by_the_box_that_its_press_leaves(tmp_path: Path) -> None:
+    done = run(["-c", SHARED], SHELFTALK_HOME=str(tmp_path))
+    assert done.stdout.strip() == "set()", done.stderr
+
+
 @pytest.mark.parametrize("port", ["none", "0", "70000"])
 def test_a_port_that_is_none_gets_a_sentence(port: str, tmp_path: Path) -> None:
     done = run(["app.py"], PORT=port, SHELFTALK_HOME=str(tmp_path))

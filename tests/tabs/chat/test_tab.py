@@ -233,7 +233,7 @@ def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_tau
     expect(detail.locator(".answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
     text_box(page, "teach-answer").fill("Hardly.")
     page.locator("#teach-it").click()
-    expect(page.locator("#teach-preview .done")).to_be_visible()
+    expect(page.locator("#teach-said .done")).to_be_visible()
     expect(page.locator("#taught")).to_be_visible()
     (kept,) = map(json.loads, (trained.home / "edits.jsonl").read_text(encoding="utf-8").splitlines())
     assert (kept["action"], kept["title"], kept["response"]) == ("teach", title, "Hardly.")
