@@ -53,13 +53,13 @@ def train_side(side: str, folder: Path) -> None:
         trainers.covers = lambda _: False
         del trainers.DistillationTrainer.get_optimizer_cls_and_kwargs
     stamps: list[float] = []
-    compute_loss = trainers.PaddingFreeTrainer.compute_loss
+    compute_loss = trainers.TransformersTrainer.compute_loss
 
     def stamped(*args: Any, **kwargs: Any) -> Any:
         stamps.append(time.process_time())
         return compute_loss(*args, **kwargs)
 
-    trainers.PaddingFreeTrainer.compute_loss = stamped
+    trainers.TransformersTrainer.compute_loss = stamped
     sys.argv = ["train", str(folder)]
     if child.main():
         raise SystemExit("The training failed.")

@@ -9,6 +9,13 @@ from pipeline.files import read_json
 from pipeline.models.bases import GPU_BASE, local_folder
 from pipeline.models.gpu import FOUR_BITS, is_quantised
 
+KEEPS_APART = frozenset(
+    {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
+)
+"""Families, by Transformers' `model_type`, of which it was tried that they keep examples apart that stand in one row, each
+beginning where the positions begin (`training/isolation.py` tries it with each model, too). Of others each row is padded:
+Qwen3.5, Granite 4, LFM2, Falcon-H1 and gpt-oss mix what stands side by side."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -18,6 +25,7 @@ class Shape:
         heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
         tied: whether the input embedding is the output matrix too.
         llama: whether it is a Llama that is trained in a way of its own (`training/llama/`).
+        apart: whether its family keeps examples apart that stand in one row (`KEEPS_APART`).
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
         file_width: bytes a weight in those files, where they are not quantised.
@@ -32,6 +40,7 @@ class Shape:
     vocabulary: int
     tied: bool
     llama: bool = True
+    apart: bool = True
     quantised: bool = False
     file_bytes: int = 0
     file_width: int = 2
@@ -120,6 +129,7 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings")),
         llama=is_plain_llama(config),
+        apart=config.get("model_type") in KEEPS_APART,
         quantised=is_quantised(config),
         file_bytes=file_bytes,
         file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,

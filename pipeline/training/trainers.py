@@ -13,14 +13,16 @@ from torch import Tensor
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from pipeline.errors import SettingsError
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.language_model import LanguageModel, device, dtype_for
 from pipeline.runs.folder import CHECKPOINTS
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.distillation import IGNORED, Encoded, LinearDivergence, Targets, divergence
 from pipeline.training.distributed import TIMEOUT, average_gradients
+from pipeline.training.isolation import keeps_apart
 from pipeline.training.llama.step import FastLlama, covers, rows_are_short
-from pipeline.training.plan.plan import Plan
+from pipeline.training.plan.plan import MIXES, Plan
 from pipeline.training.watcher import CountingCollator, Follower
 
 
@@ -77,12 +79,12 @@ class DistillationTrainer(SFTTrainer):
         return kind, options
 
 
-class PaddingFreeTrainer(DistillationTrainer):
+class TransformersTrainer(DistillationTrainer):
     """The trainer on Transformers.
 
-    A batch is one row with borders where a position is 0 (padding-free), and the output matrix, a fifth of a small
-    model, is multiplied only where a token is learned. A Llama with plain LoRA goes through `FastLlama`, everything else
-    through Transformers and PEFT, which make a mask with the borders.
+    Where the model keeps them apart, the examples of a batch are one row with borders where a position is 0 (padding-free);
+    else each is a row that is filled up. The output matrix, a fifth of a small model, is multiplied only where a token is
+    learned. A Llama with plain LoRA goes through `FastLlama`, everything else through Transformers and PEFT.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -95,16 +97,19 @@ class PaddingFreeTrainer(DistillationTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        following = inputs.pop("labels")[0].roll(-1)  # padding-free: an example's first token has no label
-        if covers(model) and not return_outputs:
+        labels = inputs.pop("labels")
+        following = labels.flatten().roll(-1)  # an example's first token has no label
+        if covers(model) and "position_ids" in inputs and not return_outputs:
             ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
             loss = self.fast_loss(model, ids, positions, following, num_items_in_batch)
             if loss is not None:
                 return loss
-        learned = (following != IGNORED).nonzero()[:, 0]
-        items = len(learned) if num_items_in_batch is None else num_items_in_batch
-        outputs = model(**inputs, use_cache=False, logits_to_keep=learned)
-        loss = divergence(outputs.logits[0], *self.targets.of(following[learned])) / items
+        learned = (following != IGNORED).view(labels.shape)
+        items = learned.sum() if num_items_in_batch is None else num_items_in_batch
+        places = learned.any(0).nonzero()[:, 0]  # where any of the rows has something to learn
+        outputs = model(**inputs, use_cache=False, logits_to_keep=places)
+        logits = outputs.logits[learned[:, places]]
+        loss = divergence(logits, *self.targets.of(following[learned.flatten()])) / items
         return (loss, outputs) if return_outputs else loss
 
 
@@ -189,7 +194,10 @@ def make_trainer(
     folder: Path,
     watcher: Follower,
 ) -> SFTTrainer:
-    trainer, padding_free = (UnslothTrainer, False) if on_unsloth() else (PaddingFreeTrainer, True)
+    trainer = UnslothTrainer if on_unsloth() else TransformersTrainer
+    padding_free = not on_unsloth() and keeps_apart(language_model.model.get_base_model())
+    if settings.packing and not on_unsloth() and not padding_free:
+        raise SettingsError(MIXES.format(name=settings.base_model))
     config = SFTConfig(
         **arguments_of(settings, plan, folder),
         max_length=settings.max_length if settings.packing or not padding_free else None,  # encode_rows saw to it

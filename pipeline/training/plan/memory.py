@@ -128,11 +128,17 @@ def trains_fast(
 
 
 def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
-    """What the largest micro-batch keeps until it is differentiated, in bytes (Transformers and PEFT, without padding)."""
+    """What the largest micro-batch keeps until it is differentiated, in bytes (Transformers and PEFT; without padding where the
+    base keeps its examples apart)."""
     layer = _layer(shape, settings, width)
     read = shape.layers * layer
     if settings.gradient_checkpointing:  # each layer keeps what went into it; one at a time is computed again
         read = layer + shape.layers * shape.hidden * width
+    if (
+        not shape.apart
+    ):  # every row is as long as the longest, and has logits wherever one of them has something to learn
+        longest = size * lengths.longest_of(draws * size)
+        return longest * (read + lengths.learned_share * shape.vocabulary * LOGIT_BYTES)
     return _largest(settings, lengths, size, draws, read, shape.vocabulary * LOGIT_BYTES)
 
 

@@ -52,6 +52,9 @@ NOT_OF_A_READER = (
 
 NO_ROOM = "It will probably not fit"
 
+MIXES = "{name} does not keep examples apart that are packed into one sequence; turn packing off."
+"""What is said of a base that `Shape.apart` is false of."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -139,6 +142,8 @@ def plan_run(
         return _reader_plan(settings, rows, gpu=gpu, free=free)
     free = machine.free_bytes(gpu=gpu) if free is None else free
     shape = base_shape(settings.base_model)
+    if shape and settings.packing and not shape.apart:
+        raise SettingsError(MIXES.format(name=settings.base_model))
     every = row_lengths(rows, settings.base_model)
     lengths, kept = _kept(settings, rows, every)
     teaching = _teaching(settings, kept, lengths)

@@ -25,7 +25,7 @@ from pipeline.training.llama import step as fast
 from pipeline.training.llama.step import FastLlama, covers, filled_up, row_width
 from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run
-from pipeline.training.trainers import PaddingFreeTrainer, make_trainer
+from pipeline.training.trainers import TransformersTrainer, make_trainer
 from pipeline.training.watcher import Watcher
 from tests.tiny import tiny_settings, train_here
 
@@ -53,7 +53,7 @@ def make(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> Callable[..., Mad
         plan = plan_run(settings, rows, gpu=False)
         watcher = Watcher(tmp_path, model, [], plan, settings, Team(cpu=True))
         trainer = make_trainer(model, encode_rows(model, rows, settings), settings, plan, tmp_path, watcher)
-        assert isinstance(trainer, PaddingFreeTrainer)
+        assert isinstance(trainer, TransformersTrainer)
         trainer.remove_callback(watcher)  # no run is told of
         trainer.model.train()
         return model, trainer

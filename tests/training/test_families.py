@@ -1,0 +1,89 @@
+"""Training bases of the families that people choose, each as a tiny random model: nothing of one may be silently wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.dataset.store import Dataset
+from pipeline.errors import SettingsError
+from pipeline.models import config
+from pipeline.models.config import KEEPS_APART
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.loading import load_base
+from pipeline.training import isolation
+from pipeline.training.distillation import IGNORED, encode_rows
+from pipeline.training.distributed import Team
+from pipeline.training.isolation import keeps_apart
+from pipeline.training.lora import add_lora
+from pipeline.training.plan.plan import plan_run
+from pipeline.training.trainers import DistillationTrainer, make_trainer
+from pipeline.training.watcher import Follower
+from tests.families import FAMILIES, build_family, save_family
+from tests.tiny import tiny_settings
+
+LEAKS = {"qwen3.5", "granite-4", "lfm2", "gpt-oss", "falcon-h1"}
+"""Those that mix what stands side by side in one row, whatever the positions say."""
+
+
+NOT_ADAPTED = {"gpt-neox"}
+"""Those of which no layer is called as a Llama's."""
+
+
+def trainer_of(folder: Path, dataset: Dataset, tmp_path: Path, **changes: Any) -> tuple[LanguageModel, Any]:
+    settings = tiny_settings(folder, **changes)
+    model = load_base(str(folder), precision="fp32")
+    rows = dataset.training()[:6]
+    plan = plan_run(settings, rows, gpu=False)
+    encoded = encode_rows(model, rows, settings)
+    add_lora(model, settings, tmp_path)
+    with torch.no_grad():  # else an adapter adds nothing yet
+        for name, weight in model.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
+    return model, make_trainer(model, encoded, settings, plan, tmp_path, Follower(Team(cpu=True)))
+
+
+def loss_of(trainer: DistillationTrainer, rows: list[Any]) -> torch.Tensor:
+    """The summed loss of a micro-batch."""
+    return trainer.compute_loss(trainer.model, trainer.data_collator(rows), num_items_in_batch=torch.tensor(1))
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - NOT_ADAPTED))
+def test_no_example_leaks_into_another(name: str, tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
+    """A micro-batch's loss is that of its rows alone, and what one row is taught reaches no token of another."""
+    _, trainer = trainer_of(save_family(name, tmp_path / "base", tiny_base), dataset, tmp_path)
+    trainer.model.eval()
+    first, second = sorted((dict(row) for row in trainer.train_dataset), key=lambda row: len(row["input_ids"]))[-2:]
+    together = loss_of(trainer, [first, second]).item()
+    assert together == pytest.approx(sum(loss_of(trainer, [row]).item() for row in (first, second)), rel=1e-5)
+
+    read: list[torch.Tensor] = []
+    embedding = trainer.model.get_base_model().get_input_embeddings()
+    embedding.register_forward_hook(lambda _, __, out: read.append(out.detach().requires_grad_()) or read[-1])
+    quiet = first | {"labels": [IGNORED] * len(first["labels"])}
+    gradient = torch.autograd.grad(loss_of(trainer, [quiet, second]), read[-1])[0].flatten(0, -2)
+    reached = gradient.abs().amax(-1) > 0
+    its = len(first["input_ids"]) - 1  # what follows its last token is nobody's
+    assert not reached[:its].any() and reached[its:].any()
+
+
+def test_packing_is_refused_before_and_when_a_base_that_mixes_is_loaded(
+    tiny_base: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_family("lfm2", tmp_path / "base", tiny_base)
+    with pytest.raises(SettingsError, match="turn packing off"):
+        trainer_of(folder, dataset, tmp_path, packing=True)
+    monkeypatch.setattr(config, "KEEPS_APART", KEEPS_APART | {"lfm2"})  # somebody was wrong about it
+    monkeypatch.setattr(isolation, "KEEPS_APART", KEEPS_APART | {"lfm2"})
+    config._read.cache_clear()
+    with pytest.raises(SettingsError, match="turn packing off"):
+        trainer_of(folder, dataset, tmp_path, packing=True)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_known_of_a_family_is_what_its_model_does(name: str) -> None:
+    model = build_family(name)
+    assert keeps_apart(model) == (name not in LEAKS)
+    assert (model.config.model_type in KEEPS_APART) == (name not in LEAKS)
