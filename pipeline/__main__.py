@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from pipeline.commands import asking, dataset, judge, publishing, space, terminal, training
+from pipeline.commands import asking, dataset, judge, publishing, serving, space, terminal, training
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None, add_completion=False, suggest_commands=False)
-for group in (training, dataset, asking, judge, publishing, space):
+for group in (training, dataset, asking, judge, serving, publishing, space):
     app.add_typer(group.app)
 
 

@@ -70,6 +70,10 @@ class HubError(PipelineError):
     """Something cannot be pushed to the Hugging Face Hub, or the Hub refused it."""
 
 
+class ServingError(PipelineError):
+    """Something cannot be served, or a key or an origin cannot be one."""
+
+
 class PatternError(PipelineError):
     """A pattern for the answer that cannot be used."""
 

@@ -22,10 +22,11 @@ PIPELINE = (
     "training",
     "publishing",
     "space",
+    "serving",
     "commands",
 )
 TABS = ("ui", "server", "dataset", "training", "chat")
-WITHOUT_TORCH = ("catalogue", "facts", "dataset", "writing", "runs", "commands")
+WITHOUT_TORCH = ("catalogue", "facts", "dataset", "writing", "runs", "serving", "commands")
 """What the page and a refusing command may import and stay quick. `datasets` is torch's companion, and as slow."""
 
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "unsloth")

@@ -8,8 +8,10 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
+import typer.core
 
 from pipeline.__main__ import app
 from pipeline.commands.terminal import PROGRAM
@@ -22,7 +24,7 @@ WIDTH = 110
 WAY = (
     *("ui", "server"),
     *("catalogue", "facts", "dataset", "writing", "models", "runs", "answering", "training", "publishing", "space"),
-    *("commands", "chat"),
+    *("serving", "commands", "chat"),
 )
 """Folders in the order of the way of the data: the page's and the pipeline's."""
 
@@ -42,10 +44,19 @@ _TREE = re.compile(r"(?<=<!-- tree: begin -->\n).*?(?=<!-- tree: end -->)", re.D
 def commands() -> str:
     """The text of `docs/CLI.md`."""
     parts = [TOP]
-    for name, command in typer.main.get_group(app).commands.items():
+    for name, command in _commands(typer.main.get_group(app), ""):
         context = command.make_context(f"{PROGRAM} {name}", [], resilient_parsing=True, terminal_width=WIDTH)
         parts.append(f"## {name}\n\n```\n{command.get_help(context).strip()}\n```\n")
     return "\n".join(parts)
+
+
+def _commands(group: typer.core.TyperGroup, before: str) -> Iterator[tuple[str, Any]]:
+    """Every command with its name, a group's own after its group's."""
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def with_tree(document: str) -> str:

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.machine import on_space
+from pipeline.serving.callers import Rate, is_own_host
 from tabs.server.answering_model import MODEL
 from tabs.server.gradio_internals import LeanBlocks
-from tabs.server.identity import Caller, Rate, acts_for, caller_of, is_own_host
+from tabs.server.identity import Caller, acts_for, caller_of
 from tabs.ui.text import duration
 from tabs.ui.watcher import done_by_owner
 

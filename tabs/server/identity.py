@@ -10,9 +10,8 @@ import hashlib
 import ipaddress
 import os
 import re
-import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import anyio.to_thread
 import gradio as gr
 
 from pipeline.machine import on_space
+from pipeline.serving.callers import MOST_KEPT, Rate
 
 TOKEN = re.compile(r"[Bb]earer (hf_[A-Za-z0-9]{8,200})")
 """A user's own access token. Those that other apps get by the Hub's sign-in have another form and are never taken: any
@@ -30,12 +30,8 @@ app that the owner has ever signed in to could come here with one."""
 TOKEN_HEADERS = ("x-hf-authorization", "authorization")
 """Where Gradio's client puts a token, and where everything else does."""
 
-_PORT = re.compile(r":\d+$")
-
 KNOWN_SECONDS, UNKNOWN_SECONDS = 300, 60
 """How long it is remembered what the Hub said of a token: whose it is, or that it is nobody's."""
-MOST_KEPT = 2000
-"""Tokens and visitors that are remembered, so that no crowd fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +54,6 @@ class Identity:
 
     name: str
     organisations: tuple[str, ...]
-
-
-class Rate:
-    """At most so many in so many seconds, for each key. The keys that were used last are kept."""
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self.most, self.seconds = most, seconds
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def wait(self, key: str) -> float:
-        """Count one more of a key and return 0, or the seconds after which there may be one."""
-        with self._lock:
-            now, times = time.monotonic(), self._times.setdefault(key, deque(maxlen=self.most))
-            self._times.move_to_end(key)
-            if len(self._times) > MOST_KEPT:
-                self._times.popitem(last=False)
-            if len(times) == self.most and now - times[0] < self.seconds:
-                return self.seconds - (now - times[0])
-            times.append(now)
-            return 0.0
 
 
 _lookups = Rate(10, 60)
@@ -149,19 +124,6 @@ def is_foreign(headers: Mapping[str, str]) -> bool:
     if site is None and origin is not None:  # an older browser
         return urlsplit(origin).netloc != headers.get("host", "")
     return site not in (None, "same-origin", "none")
-
-
-def is_own_host(host: str) -> bool:
-    """Whether the app may be called by this name. Off a Space only by this machine's own: a name of somebody else's that
-    leads here (DNS rebinding) would make the pages of its owner pages of the app.
-
-    Args:
-        host: of a request, with or without a port.
-    """
-    if on_space():
-        return True
-    named = {name.strip().casefold() for name in os.environ.get("SHELFTALK_HOSTS", "").split(",") if name.strip()}
-    return _PORT.sub("", host).casefold() in {"localhost", "127.0.0.1", "[::1]", *named}
 
 
 def address_of(request: Any) -> str:

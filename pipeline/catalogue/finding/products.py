@@ -104,6 +104,11 @@ class ProductFinder:
                 return first[0].number, second[0].number
         return None
 
+    def spelled_out(self, question: str) -> int | None:
+        """The place of the product whose whole title stands in the question; None where none does."""
+        whole = self._whole(question)
+        return whole[0].number if whole else None
+
     def _spells(self, text: str, one: Named) -> bool:
         """Whether a telling word of the title stands in the text as it is."""
         own = set(map(stem, plain_words(one.title)))

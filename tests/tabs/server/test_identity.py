@@ -31,8 +31,8 @@ from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
+from pipeline.serving.callers import Rate, is_own_host
 from tabs.server.gate import LARGEST_BODY, QUESTIONS_A_MINUTE, REFUSED
-from tabs.server.identity import Rate, is_own_host
 from tests.children import running
 from tests.servers.hub import HubServer
 from tests.tabs.conftest import PATIENCE, App, open_page, open_tab, start_app

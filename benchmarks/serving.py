@@ -1,0 +1,105 @@
+"""Answers a minute of `serve` for many callers against one at a time, and what the API costs beside calling the function.
+
+`python -m benchmarks.serving RUN [--way auto] [--model NAME] [--callers 32] [--questions 128]` serves a run in a process of its own
+and asks it what its held-out rows ask. The questions are of different products, so that nothing is remembered from the one before.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pipeline.files import PROJECT, read_jsonl
+from pipeline.serving.desk import Desk, run_named
+from pipeline.serving.line import Job
+
+PATIENCE = 600
+
+
+def asked_of(run: Path, count: int) -> list[str]:
+    """Questions of a run's held-out rows that name a product."""
+    rows = [row for row in read_jsonl(run / "dataset" / "heldout.jsonl") if row["title"] in row["question"]]
+    return [rows[at % len(rows)]["question"] for at in range(count)]
+
+
+def timed(client: httpx.Client, model: str, question: str) -> float:
+    """Seconds of one answer."""
+    begun = time.perf_counter()
+    reply = client.post("/chat/completions", json={"model": model, "messages": [{"role": "user", "content": question}]})
+    reply.raise_for_status()
+    return time.perf_counter() - begun
+
+
+def many(client: httpx.Client, model: str, questions: list[str], callers: int) -> dict[str, float]:
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(callers) as pool:
+        seconds = sorted(pool.map(lambda question: timed(client, model, question), questions))
+    return {
+        "answers_a_minute": round(60 * len(questions) / (time.perf_counter() - begun), 1),
+        "median_seconds": round(statistics.median(seconds), 4),
+        "slowest_seconds": round(seconds[-1], 4),
+    }
+
+
+def called(desk: Desk, model: str, questions: list[str]) -> float:
+    """Median seconds of an answer without the API."""
+    found = desk.asked(model)
+    assert found, f"There is no model {model}."
+    folder, way = found
+    seconds = []
+    for question in questions:
+        begun = time.perf_counter()
+        desk.answer([Job(folder, way, question, "", "")])
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds)
+
+
+def measure(run: Path, way: str, model: str, callers: int, questions: list[str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "pipeline", "serve", str(run), "--way", way, "--port", "0"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            url = process.stdout.readline().strip()
+            limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
+            with httpx.Client(base_url=url, timeout=PATIENCE, limits=limits) as client:
+                many(client, model, questions[:callers], callers)  # records are read, libraries are set up
+                alone = many(client, model, questions, 1)
+                together = many(client, model, questions, callers)
+        finally:
+            process.terminate()
+    desk = Desk(run, way)
+    desk.get_ready(lambda _: None)
+    called(desk, model, questions[:8])
+    function = called(desk, model, questions)
+    return {
+        "way": way,
+        "model": model,
+        "one": alone,
+        f"{callers} callers": together,
+        "times": round(together["answers_a_minute"] / alone["answers_a_minute"], 2),
+        "overhead_ms": round(1000 * (alone["median_seconds"] - function), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--way", default="auto")
+    parser.add_argument("--model", default="", help="default: the run")
+    parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--questions", type=int, default=128)
+    given = parser.parse_args()
+    run = run_named(given.run).resolve()
+    questions = asked_of(run, given.questions)
+    print(json.dumps(measure(run, given.way, given.model or run.name, given.callers, questions), indent=1))
+
+
+if __name__ == "__main__":
+    main()

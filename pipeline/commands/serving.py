@@ -1,0 +1,76 @@
+"""`serve` and `keys`: a run behind the OpenAI API, and who may ask it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.terminal import say
+from pipeline.serving.callers import is_loopback, origin_of
+from pipeline.serving.keys import PER_MINUTE, WAITING, add_key, list_keys, revoke_key, without_hash
+
+app = typer.Typer()
+keys = typer.Typer(help="The keys of those who may ask what `serve` serves.", rich_markup_mode=None)
+app.add_typer(keys, name="keys")
+
+
+@app.command()
+def serve(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="its folder or its name")],
+    way: Annotated[str, typer.Option(metavar="WAY", help="how it answers: auto, open, closed or extractive")] = "auto",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="where it listens; 0.0.0.0 is everywhere")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free")] = 8000,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="a shop's pages that may ask without a key; can be repeated"),
+    ] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="a proxy on this machine passes on what others ask")
+    ] = False,
+) -> None:
+    """Serve a run as an OpenAI API. Prints its address; Ctrl-C lets it finish what it took."""
+    origins = tuple(origin_of(text) for text in origin or ())
+    from pipeline.serving.desk import run_named
+    from pipeline.serving.server import Settings, serve
+
+    if not is_loopback(host) and not list_keys() and not origins:
+        say("Only this machine can ask: there is no key yet (`python -m pipeline keys add NAME`) and no --origin.")
+    serve(
+        run_named(run),
+        way,
+        Settings(host, port, origins, behind_proxy),
+        say,
+        lambda address: print(address, flush=True),
+    )
+    say("Stopped; everything that was taken is answered.")
+
+
+@keys.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="whose it is")],
+    per_minute: Annotated[int, typer.Option(help="requests a minute")] = PER_MINUTE,
+    waiting: Annotated[int, typer.Option(help="questions that may wait at once")] = WAITING,
+) -> None:
+    """Make a key and print it. This is the only time that it is shown."""
+    secret, key = add_key(name, per_minute=per_minute, waiting=waiting)
+    say(f"The key of {key.name} (revoke it as {key.id}); keep it now, it cannot be shown again:")
+    print(secret)
+
+
+@keys.command("list")
+def list_() -> None:
+    """List the keys: a line of JSON each, without the keys themselves."""
+    import json
+
+    found = list_keys()
+    for key in found:
+        print(json.dumps(without_hash(key), ensure_ascii=False))
+    if not found:
+        say("There is no key yet; `python -m pipeline keys add NAME` makes one.")
+
+
+@keys.command()
+def revoke(key: Annotated[str, typer.Argument(metavar="KEY", help="its id or its name")]) -> None:
+    """Revoke a key. A server that runs refuses it from the next request on."""
+    gone = revoke_key(key)
+    say(f"The key of {gone.name} ({gone.id}) is revoked.")

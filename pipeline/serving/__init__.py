@@ -1,0 +1,1 @@
+"""Answers for other programs and for a shop's pages: the OpenAI API in front of the ways to answer."""

@@ -1,0 +1,143 @@
+"""Who answers: the runs by name, `base`, and the way that the owner chose, on the ways to answer that there are."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.answering.shop import About, Shop, has_whole_catalogue, shop_of
+from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, BY_MODEL, CLOSED, EXTRACTIVE, OPEN, Said, answer_all
+from pipeline.errors import PipelineError, RunError, ServingError
+from pipeline.files import runs_dir
+from pipeline.runs.folder import SETTINGS, find_run, has_adapter, is_reader_run, read_settings, run_dataset
+from pipeline.runs.view import trained_runs
+from pipeline.serving.line import Job
+
+logger = logging.getLogger(__name__)
+
+SERVED_WAYS = (AUTO, OPEN, CLOSED, EXTRACTIVE)
+
+BASE_MODEL = "base"
+"""The name under which the base of the served run answers."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with what it is about and how it came about."""
+
+    about: About
+    said: Said
+    way: str
+
+
+class Desk:
+    """The models that are served.
+
+    Args:
+        run: the run whose name the shop's pages ask, and whose base is `base`.
+        way: one of `SERVED_WAYS`, for all runs.
+
+    Raises:
+        PipelineError: it is no run, or the way needs something that it does not have.
+    """
+
+    def __init__(self, run: Path, way: str) -> None:
+        read_settings(run)
+        self.run, self.way = run, way
+        if way not in SERVED_WAYS:
+            raise ServingError(f"There is no way {way[:40]} to serve; choose of {', '.join(SERVED_WAYS)}.")
+        if way == CLOSED and is_reader_run(run):
+            raise ServingError("A reader knows nothing by heart, so there is no closed book; choose another way.")
+        if way in BY_MODEL and not has_adapter(run):
+            raise RunError(f"{run} has no adapter, which the way {way} needs; train it first, or serve it with auto.")
+
+    def get_ready(self, say: Callable[[str], object]) -> None:
+        """Open the catalogue, and load the model where the way needs one, before anybody asks.
+
+        Args:
+            say: told what the owner should know, in sentences.
+
+        Raises:
+            PipelineError: either cannot be had.
+        """
+        dataset = run_dataset(self.run)
+        if not has_whole_catalogue(dataset):
+            say(
+                "The run's catalogue is not at hand any more, so only the products that it taught are known; open it again."
+            )
+        if shop_of(dataset).sentences.encoder is None:
+            say(
+                "The sentence encoder is not at hand, so words alone decide which sentence answers; `make run` installs it."
+            )
+        if self.way in BY_MODEL:
+            from pipeline.answering.run_model import load_run
+
+            for warning in load_run(self.run)[1]:
+                say(warning)
+        title = dataset.manifest["products"][0][
+            "title"
+        ]  # its libraries set themselves up by an answer that nobody sees
+        self.answer([Job(self.run, self.way, f"What is {title}?", "", "")])
+
+    def models(self) -> list[str]:
+        """The names that can be asked now: the served run, `base`, and every other trained run, the newest first."""
+        own = [self.run.name] if (self.run / SETTINGS).is_file() else []
+        base = [BASE_MODEL] if has_adapter(self.run) else []
+        others = [folder.name for folder in trained_runs()]
+        return list(dict.fromkeys([*own, *base, *others]))
+
+    def asked(self, model: str) -> tuple[Path, str] | None:
+        """The run folder and the way behind a model's name; None where there is none (any more)."""
+        if model == BASE_MODEL:
+            with_record = self.way == OPEN
+            return (self.run, BASE_OPEN if with_record else BASE) if has_adapter(self.run) else None
+        folder = self.run if model == self.run.name else find_run(model)
+        if folder is None or not (folder / SETTINGS).is_file():
+            return None
+        if folder != self.run and not has_adapter(folder):
+            return None
+        return folder, OPEN if self.way == CLOSED and is_reader_run(folder) else self.way
+
+    def answer(self, jobs: Sequence[Job]) -> list[Reply]:
+        """Answer questions to one run by one way, together where a model answers.
+
+        Raises:
+            PipelineError: the run cannot be asked, or is gone.
+        """
+        folder, way = jobs[0].folder, jobs[0].way
+        try:
+            dataset = run_dataset(folder)
+            shop = shop_of(dataset)
+            asked = [about_of(shop, job.question, job.product) for job in jobs]
+            language_model = None
+            if way in BY_MODEL:
+                from pipeline.answering.run_model import load_run
+
+                language_model, _ = load_run(folder)
+            said = answer_all(shop, asked, [way], language_model, dataset.kinds)
+        except (PipelineError, OSError) as error:
+            if (folder / SETTINGS).is_file():
+                raise
+            raise RunError(
+                f"The run {folder.name} was deleted or renamed; `/v1/models` lists those that there are."
+            ) from error
+        return [Reply(about, one[way], way) for about, one in zip(asked, said, strict=True)]
+
+
+def about_of(shop: Shop, question: str, product: str = "") -> About:
+    """What a question is about that is asked on a product's page: that product, unless the question spells another's title out.
+
+    Args:
+        product: its title or uid; where the catalogue has none such, or it is empty, the question alone says what it is about.
+    """
+    if not product:
+        return shop.about(question)
+    about = shop.about(question, product, product)
+    other = shop.products.spelled_out(question)
+    is_other = about.product and other is not None and shop.index.title(other) != about.product.title
+    return shop.about(question) if about.product is None or is_other else about
+
+
+def run_named(run: Path) -> Path:
+    """The folder of a run that was given by its folder or by its name."""
+    return run if run.is_dir() else runs_dir() / run.name
