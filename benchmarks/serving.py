@@ -1,7 +1,7 @@
 """Answers a minute of `serve` for many callers against one at a time, and what the API costs beside calling the function.
 
-`python -m benchmarks.serving RUN [--way auto] [--model NAME] [--callers 32] [--questions 128]` serves a run in a process of its own
-and asks it what its held-out rows ask. The questions are of different products, so that nothing is remembered from the one before.
+`python -m benchmarks.serving RUN [--way auto] [--model NAME] [--callers 32] [--questions 128]` serves a run in a process of its
+own and asks it what its held-out rows ask, in their order, so that a product is not asked about twice in a row.
 """
 
 import argparse
