@@ -35,13 +35,14 @@ def serve(
 
     if not is_loopback(host) and not list_keys() and not origins:
         say("Only this machine can ask: there is no key yet (`python -m pipeline keys add NAME`) and no --origin.")
-    serve(
-        run_named(run),
-        way,
-        Settings(host, port, origins, behind_proxy),
-        say,
-        lambda address: print(address, flush=True),
-    )
+
+    def ready(address: str) -> None:
+        if origins:
+            server = address.removesuffix("/v1")
+            say(f'For the pages of {", ".join(origins)}: <script src="{server}/embed.js" defer></script>')
+        print(address, flush=True)
+
+    serve(run_named(run), way, Settings(host, port, origins, behind_proxy), say, ready)
     say("Stopped; everything that was taken is answered.")
 
 

@@ -1,6 +1,7 @@
 """The server: who may ask, reading a request, standing in line, replying; and its end, which leaves no answer unfinished."""
 
 import asyncio
+import json
 import logging
 import socket
 import threading
@@ -28,6 +29,8 @@ from pipeline.serving.line import MOST_WAITING, Job, Line
 from pipeline.serving.wire import ApiError
 
 logger = logging.getLogger(__name__)
+
+EMBED = Path(__file__).parent / "assets" / "embed.js"
 
 LARGEST_BODY = 1_000_000
 """Bytes of a request."""
@@ -95,6 +98,7 @@ class Api:
     def app(self) -> ASGIApp:
         routes = [
             Route("/health", _quick(self.health), methods=["GET"]),
+            Route("/embed.js", _guarded(self.embed), methods=["GET"]),
             Route("/v1/models", _quick(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", _quick(self.model), methods=["GET"]),
             Route("/v1/chat/completions", _guarded(self.chat), methods=["POST"]),
@@ -121,6 +125,16 @@ class Api:
         if self.desk.asked(name) is None:
             raise self._no_model(name)
         return wire.model_entry(name)
+
+    async def embed(self, request: HttpRequest) -> Response:
+        """The question box for a shop's pages, which asks the served run."""
+        script = EMBED.read_text(encoding="utf-8").replace('"__MODEL__"', json.dumps(self.desk.run.name))
+        headers = {
+            "cache-control": "max-age=300",
+            "cross-origin-resource-policy": "cross-origin",
+            "x-content-type-options": "nosniff",
+        }
+        return Response(script, 200, headers, "text/javascript")
 
     async def chat(self, request: HttpRequest) -> Response:
         return await self._ask(request, is_chat=True)
