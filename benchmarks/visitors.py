@@ -39,6 +39,7 @@ from tests.tiny import build_model, row, tiny_settings, write_catalogue
 
 API = "/gradio_api"
 TICK_SECONDS = 2
+MINUTE = 60
 PATIENCE = 300
 
 
@@ -230,12 +231,13 @@ def measure(home: Path, visitors: int, seconds: float, pause: float) -> dict[str
                 alone[question] = answer(client, question)
             page, crowd = page_of(url), Crowd(training, alone, seconds, pause)
             crowd_of = [Visitor(n, url, page, q, crowd) for n, q in enumerate(questions.items())]
-            resident = {"before": app.memory_info().rss}
+            before, resident = app.memory_info().rss, list[int]()
             for visitor in crowd_of:
                 visitor.start()
-            for moment in ("quarter", "middle", "three quarters", "end"):
-                time.sleep(seconds / 4)
-                resident[moment] = app.memory_info().rss
+            while time.monotonic() < crowd.until:
+                time.sleep(min(MINUTE, max(0.0, crowd.until - time.monotonic())))
+                resident.append(app.memory_info().rss)
+            settled = resident[len(resident) // 3 :]
             for visitor in crowd_of:
                 visitor.join(PATIENCE)
             seen, cpu = crowd.seen, app.cpu_times()
@@ -245,7 +247,8 @@ def measure(home: Path, visitors: int, seconds: float, pause: float) -> dict[str
                 "refused_by_rate": seen.refused, "different_answers": len(set(alone.values())),
                 "answers_seconds": spread(seen.answers or [-1.0]), "plot_lag_seconds": spread(seen.lags or [-1.0]),
                 "tick_seconds": spread(seen.ticks or [-1.0]), "steps": len(crowd.step_times(10**9)),
-                "resident_mb": {name: round(n / 1e6) for name, n in resident.items()},
+                "resident_mb_before": round(before / 1e6), "resident_mb_by_minute": [round(n / 1e6) for n in resident],
+                "resident_spread_of_the_last_two_thirds": round(max(settled) / min(settled) - 1, 4),
                 "app_cpu_seconds": round(cpu.user + cpu.system),
                 "visitors_cpu_seconds": round(sum(psutil.Process().cpu_times()[:2])),
                 "load_average": os.getloadavg(),

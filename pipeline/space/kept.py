@@ -37,6 +37,9 @@ CATALOGUES = {".csv", ".tsv", ".gz", ".json", ".jsonl"}
 MOST_FILES = 10_000
 """Of one thing: a list with more is not ours."""
 
+LARGEST = 1 << 50
+"""Bytes of one file, far more than any disk has: a list that tells of a larger one is not ours."""
+
 MOST_TRAIL = 20
 """The lists before it that a list remembers."""
 
@@ -119,7 +122,7 @@ class Listing:
 
 
 def _sound(file: File) -> bool:
-    size = type(file.size) is int and file.size >= 0
+    size = type(file.size) is int and 0 <= file.size <= LARGEST
     time = isinstance(file.time, int | float) and math.isfinite(file.time)
     return size and time and bool(_SHA256.fullmatch(file.sha256))
 

@@ -11,7 +11,7 @@ from tests.servers.local import HttpReply
 
 REPO = "mira/shop-data"
 STORED = f"datasets/{REPO}"
-PATIENCE = 120
+PATIENCE = 300
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
 
 

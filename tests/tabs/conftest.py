@@ -34,7 +34,7 @@ from tests.children import end
 from tests.servers.hub import HubServer
 from tests.tiny import build_model, tiny_settings, train_here
 
-PATIENCE = 120
+PATIENCE = 300
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -10,7 +10,7 @@ from gradio_client import Client
 
 from pipeline.files import PROJECT
 from tests.children import running
-from tests.tabs.conftest import App
+from tests.tabs.conftest import PATIENCE, App
 
 ENDPOINTS = {
     *("/generate_dataset", "/start_training", "/training_status", "/stop_training", "/resume_training"),
@@ -25,7 +25,7 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

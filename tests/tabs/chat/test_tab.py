@@ -231,7 +231,13 @@ def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_tau
     detail = page.locator("#customer-detail")
     until_told(detail.locator("h3", has_text="loud?"), lambda: cell(page, "customer-questions", 1, 1).click())
     expect(detail.locator(".answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
-    text_box(page, "teach-answer").fill("Hardly.")
+    answer = text_box(page, "teach-answer")
+
+    def type_the_answer() -> None:
+        answer.fill("Hardly.")
+        answer.blur()
+
+    until_told(page.locator("#teach-preview li").first, type_the_answer)
     page.locator("#teach-it").click()
     expect(page.locator("#teach-said .done")).to_be_visible()
     expect(page.locator("#taught")).to_be_visible()
