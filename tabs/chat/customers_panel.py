@@ -173,7 +173,7 @@ class CustomersPanel:
         words = [self.shown, self.picked, self.title, self.answer, self.kind, self.run]
         typed = [self.title.blur, self.answer.blur, self.kind.input]
         on(typed, self.show_wordings, words, self.preview, problem=self.preview, picked=True)
-        on(self.teach.click, self.keep, words, [self.said, *self.kept], problem=problem)
+        on(self.teach.click, self.keep, words, [self.said, *self.kept], problem=self.said)
         on(self.forget.click, self.drop, self.lessons, self.kept, problem=problem)
 
     # --- Answering ---
@@ -281,7 +281,10 @@ class CustomersPanel:
     ) -> Update:
         if not answer.strip():
             return {self.preview: TYPE_IT}
-        edit = correction(_shop(run), _question(shown, number), title, answer, kind or OWN_WORDS_ONLY)
+        try:
+            edit = correction(_shop(run), _question(shown, number), title, answer, kind or OWN_WORDS_ONLY)
+        except QuestionError as error:  # no alarm: the boxes are still being filled
+            return {self.preview: html('<p class="small">{}</p>', error)}
         asked = html_of(html("<li>{}</li>", wording) for wording in wordings(edit))
         about = edit.title or "no product"
         return {

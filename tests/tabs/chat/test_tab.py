@@ -237,6 +237,8 @@ def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_tau
         answer.fill("Hardly.")
         answer.blur()
 
+    page.locator("#teach-it").click()
+    expect(page.locator("#teach-said .problem")).to_be_visible()  # without an answer
     until_told(page.locator("#teach-preview li").first, type_the_answer)
     page.locator("#teach-it").click()
     expect(page.locator("#teach-said .done")).to_be_visible()
