@@ -202,7 +202,7 @@ def answer_each(shop: Shop, questions: Sequence[CustomerQuestion], ways: Sequenc
         about = _about(shop, one)
         said = answer_all(shop, [about], quick)[0]
         title = about.product.title if about.product else ""
-        yield _judged(Answered(one, title, about.candidates, said, doubt=_doubt(shop, about, said)))
+        yield _judged(Answered(one, title, about.candidates, said, doubt=doubt_of(shop, about, said)))
 
 
 def answer_by_model(
@@ -256,8 +256,9 @@ def judge(kind: str, said: Said, answers: Sequence[str]) -> str:
     return next((grade for grade in (RIGHT, PARTIAL) if grade in grades), WRONG)
 
 
-def _doubt(shop: Shop, about: About, said: dict[str, Said]) -> float:
-    """How little sure an answer is: near the likelihood that decides, where several products fit, or where two ways differ."""
+def doubt_of(shop: Shop, about: About, said: dict[str, Said]) -> float:
+    """How little sure an answer is, from 0 to 1: near the likelihood that decides, where several products fit, or where two ways
+    differ."""
     if len({one.says for one in said.values()}) > 1:
         return 1.0
     if about.product is None:

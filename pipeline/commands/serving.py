@@ -12,6 +12,8 @@ from pipeline.serving.keys import PER_MINUTE, WAITING, add_key, list_keys, revok
 app = typer.Typer()
 keys = typer.Typer(help="The keys of those who may ask what `serve` serves.", rich_markup_mode=None)
 app.add_typer(keys, name="keys")
+questions = typer.Typer(help="What people asked, where `serve --keep-questions` kept it.", rich_markup_mode=None)
+app.add_typer(questions, name="questions")
 
 
 @app.command()
@@ -24,12 +26,16 @@ def serve(
         list[str] | None,
         typer.Option(metavar="URL", help="a shop's pages that may ask without a key; can be repeated"),
     ] = None,
+    keep_questions: Annotated[
+        int, typer.Option(metavar="DAYS", help="keep what is asked (never who asks) for so many days; 0 keeps nothing")
+    ] = 0,
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="a proxy on this machine passes on what others ask")
     ] = False,
 ) -> None:
     """Serve a run as an OpenAI API. Prints its address; Ctrl-C lets it finish what it took."""
     origins = tuple(origin_of(text) for text in origin or ())
+    from pipeline.serving.asked import check_days
     from pipeline.serving.desk import run_named
     from pipeline.serving.server import Settings, serve
 
@@ -42,7 +48,7 @@ def serve(
             say(f'For the pages of {", ".join(origins)}: <script src="{server}/embed.js" defer></script>')
         print(address, flush=True)
 
-    serve(run_named(run), way, Settings(host, port, origins, behind_proxy), say, ready)
+    serve(run_named(run), way, Settings(host, port, origins, behind_proxy, check_days(keep_questions)), say, ready)
     say("Stopped; everything that was taken is answered.")
 
 
@@ -75,3 +81,26 @@ def revoke(key: Annotated[str, typer.Argument(metavar="KEY", help="its id or its
     """Revoke a key. A server that runs refuses it from the next request on."""
     gone = revoke_key(key)
     say(f"The key of {gone.name} ({gone.id}) is revoked.")
+
+
+@questions.command("list")
+def list_questions() -> None:
+    """List what people asked, the most doubtful first. A line of JSON each, as `judge` reads it."""
+    import json
+    from dataclasses import asdict
+
+    from pipeline.serving.asked import asked_questions
+
+    found = asked_questions()
+    for one in found:
+        print(json.dumps(asdict(one), ensure_ascii=False))
+    if not found:
+        say("No question is kept; `serve RUN --keep-questions DAYS` keeps them.")
+
+
+@questions.command("forget")
+def forget() -> None:
+    """Delete what people asked, for good."""
+    from pipeline.serving.asked import forget_questions
+
+    say(f"{forget_questions():,} questions are deleted.")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.answering.customers import doubt_of
 from pipeline.answering.shop import About, Shop, has_whole_catalogue, shop_of
 from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, BY_MODEL, CLOSED, EXTRACTIVE, OPEN, Said, answer_all
 from pipeline.errors import PipelineError, RunError, ServingError
@@ -23,11 +24,18 @@ BASE_MODEL = "base"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with what it is about and how it came about."""
+    """An answer with what it is about and how it came about.
 
+    Attributes:
+        question: as it was asked.
+        doubt: how little sure it is, from 0 to 1.
+    """
+
+    question: str
     about: About
     said: Said
     way: str
+    doubt: float = 0.0
 
 
 class Desk:
@@ -121,7 +129,10 @@ class Desk:
             raise RunError(
                 f"The run {folder.name} was deleted or renamed; `/v1/models` lists those that there are."
             ) from error
-        return [Reply(about, one[way], way) for about, one in zip(asked, said, strict=True)]
+        return [
+            Reply(job.question, about, one[way], way, doubt_of(shop, about, one))
+            for job, about, one in zip(jobs, asked, said, strict=True)
+        ]
 
 
 def about_of(shop: Shop, question: str, product: str = "") -> About:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import PipelineError, RunError, ServingError, unexpected
-from pipeline.serving import wire
+from pipeline.serving import asked, wire
 from pipeline.serving.callers import Rate, is_address, is_loopback, is_own_host, network_of
 from pipeline.serving.desk import Desk, Reply
 from pipeline.serving.keys import BEGIN, KeyRing
@@ -56,12 +56,14 @@ class Settings:
         origins: of the pages that may ask without a key, as browsers send them.
         is_behind_proxy: whether a proxy stands before it: then who comes from this machine is nobody special, and the address
             of a caller is the last that `X-Forwarded-For` has.
+        keep_days: for how many days questions are kept; 0 is not at all.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     origins: tuple[str, ...] = ()
     is_behind_proxy: bool = False
+    keep_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Api:
 
     def __init__(self, desk: Desk, settings: Settings) -> None:
         self.desk, self.settings = desk, settings
-        self.line = Line(desk.answer, AT_ONCE)
+        self.line = Line(self._answer, AT_ONCE)
         self._keys = KeyRing()
         self._rates: dict[tuple[str, int], Rate] = {}
         self._pages = Rate(PAGE_A_MINUTE, 60)
@@ -144,26 +146,26 @@ class Api:
 
     async def _ask(self, request: HttpRequest, *, is_chat: bool) -> Response:
         caller = self.caller_of(request)
-        asked = wire.read_request(await _body(request), is_chat=is_chat)
-        jobs = self._admit(asked, caller)
+        wanted = wire.read_request(await _body(request), is_chat=is_chat)
+        jobs = self._admit(wanted, caller)
         before = self.line.join(jobs)
         headers = {"x-queue-place": str(before), "x-queue-seconds": str(self.line.seconds(before))}
-        if asked.is_stream:
+        if wanted.is_stream:
             headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
-            return StreamingResponse(self._streamed(asked, jobs), 200, headers, "text/event-stream")
+            return StreamingResponse(self._streamed(wanted, jobs), 200, headers, "text/event-stream")
         replies = await self._whole(request, jobs)
-        return _reply(wire.whole(asked, replies), 200, headers)
+        return _reply(wire.whole(wanted, replies), 200, headers)
 
-    def _admit(self, asked: wire.Request, caller: Caller) -> list[Job]:
+    def _admit(self, wanted: wire.Request, caller: Caller) -> list[Job]:
         """The request's questions, ready to stand in line.
 
         Raises:
             ApiError: there is no such model, or the caller has had enough for now.
         """
-        found = self.desk.asked(asked.model)
-        if found is None or (caller.is_page and asked.model != self.desk.run.name):
-            raise self._no_model(asked.model)
-        waiting, more = self.line.waiting(), len(asked.questions)
+        found = self.desk.asked(wanted.model)
+        if found is None or (caller.is_page and wanted.model != self.desk.run.name):
+            raise self._no_model(wanted.model)
+        waiting, more = self.line.waiting(), len(wanted.questions)
         if waiting + more > MOST_WAITING:
             seconds = self.line.seconds(waiting)
             raise ApiError(
@@ -181,7 +183,7 @@ class Api:
                 message = f"The limit is {caller.rate.most} questions a minute; ask again in {seconds} s."
                 raise ApiError(429, message, "rate_limit_exceeded", retry_after=seconds)
         folder, way = found
-        return [Job(folder, way, question, asked.product, caller.name) for question in asked.questions]
+        return [Job(folder, way, question, wanted.product, caller.name) for question in wanted.questions]
 
     async def _whole(self, request: HttpRequest, jobs: Sequence[Job]) -> list[Reply]:
         """The replies, unless the caller hangs up, who then leaves the line."""
@@ -197,13 +199,13 @@ class Api:
             replies.cancel()
             self.line.leave(jobs)
 
-    async def _streamed(self, asked: wire.Request, jobs: Sequence[Job]) -> AsyncIterator[bytes]:
+    async def _streamed(self, wanted: wire.Request, jobs: Sequence[Job]) -> AsyncIterator[bytes]:
         """A stream's events; whoever hangs up closes it, and leaves the line."""
         replies = asyncio.ensure_future(_replies(jobs))
         try:
             while not (await asyncio.wait({replies}, timeout=TELL_SECONDS))[0]:
                 yield f": place {self.line.place(jobs[-1])}\n\n".encode()
-            for chunk in wire.chunks(asked, await replies):
+            for chunk in wire.chunks(wanted, await replies):
                 yield b"data: " + wire.as_json(chunk) + b"\n\n"
         except Exception as error:
             yield b"data: " + wire.as_json(_as_api_error(error).body) + b"\n\n"
@@ -211,6 +213,12 @@ class Api:
             replies.cancel()
             self.line.leave(jobs)
         yield b"data: [DONE]\n\n"
+
+    def _answer(self, jobs: Sequence[Job]) -> list[Reply]:
+        replies = self.desk.answer(jobs)
+        if self.settings.keep_days:
+            asked.keep(replies, self.settings.keep_days)
+        return replies
 
     # --- Callers ---
 

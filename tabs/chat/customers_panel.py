@@ -31,15 +31,17 @@ from pipeline.answering.which_way import LABELS
 from pipeline.dataset.edits import keep_edit
 from pipeline.dataset.store import latest_dataset
 from pipeline.dataset.taught import fits, forget, taught, wordings
-from pipeline.errors import QuestionError
+from pipeline.errors import QuestionError, ServingError
 from pipeline.prompts import REFUSAL, SILENCE, UNKNOWN
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import get_trained_run
+from pipeline.serving.asked import asked_questions, forget_questions
 from tabs.chat.answers_box import kind_choices
 from tabs.chat.asking import fetch_base
 from tabs.chat.cards import SAYS_WORDS, said_card
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import MODEL, loaded
+from tabs.server.identity import serves_owner
 from tabs.server.zerogpu import on_gpu
 from tabs.ui.activity import doing
 from tabs.ui.events import Update, on, open_to_all, reveal
@@ -99,7 +101,7 @@ class CustomersPanel:
         self.picked = gr.State(-1)
         self.results = [self.counted, self.progress, self.stop, self.ask, self.shown, *self.table.outputs]
         self.editor = [self.detail, self.teaching, self.picked, self.title, self.answer, self.kind, self.preview]
-        self.kept = [self.taught, self.lessons]
+        self.kept = [self.taught, self.lessons, self.asked, self.use_asked]
         self._wire(problem)
 
     def _build_asking(self) -> None:
@@ -124,6 +126,9 @@ class CustomersPanel:
                 "Upload a file …", file_types=FILE_TYPES, min_width=160, elem_id="customers-file"
             )
             self.stop = gr.Button("Stop", variant="stop", min_width=160, visible=False, elem_id="customers-stop")
+        with gr.Row(visible=False) as self.asked:
+            self.use_asked = gr.Button(min_width=160, elem_id="customers-asked")
+            self.forget_asked = gr.Button("Delete what people asked, for good", min_width=160, elem_id="forget-asked")
         self.progress = gr.HTML(elem_id="customers-progress", elem_classes="news")
         self.counted = gr.HTML(elem_id="customers-counts", elem_classes="news")
 
@@ -155,6 +160,7 @@ class CustomersPanel:
         asked: list[tuple[Any, Any, Any]] = [
             (self.ask.click, self.answer_text, self.text),
             (self.upload.upload, self.answer_file, self.upload),
+            (self.use_asked.click, self.answer_asked, self.text),
         ]
         for event, handler, source in asked:
             quick = on(event, handler, [source, self.ways, self.run], self.results, problem=problem)
@@ -165,6 +171,7 @@ class CustomersPanel:
             # What a problem or a closed page left of the buttons.
             on(slow.then, self.idle, None, [self.stop, self.ask, self.progress], queue=False)
         on(self.stop.click, self.stop_answering, queue=False)
+        on(self.forget_asked.click, self.delete_asked, None, [self.counted, *self.kept], problem=problem)
         self.table.wire(cells, [self.shown], [])
         opened = on(
             self.table.table.select, self.open, [self.shown, self.run], self.editor, problem=problem, picked=True
@@ -189,6 +196,17 @@ class CustomersPanel:
             with suppress(OSError):  # nothing of it is kept
                 path.unlink()
         yield from self._answer(request, questions, ways, run)
+
+    def answer_asked(self, request: gr.Request, text: str, ways: list[str], run: str) -> Iterator[Update]:
+        """What people asked where a run was served, in the place of what was typed."""
+        questions = [CustomerQuestion(one.question, one.title) for one in asked_questions()]
+        if not questions:
+            raise QuestionError("None of what people asked is kept any more; its time has come, or it was deleted.")
+        yield from self._answer(request, questions, ways, run)
+
+    def delete_asked(self) -> Update:
+        gone = forget_questions()
+        return {self.counted: notice(f"{count(gone, 'question')} deleted.", "done"), **self.show_kept()}
 
     def _answer(
         self, request: gr.Request, questions: list[CustomerQuestion], ways: list[str], run: str
@@ -302,15 +320,15 @@ class CustomersPanel:
             said = f"{what} is kept. It trains once a dataset teaches this product; make one in the first tab."
         else:
             said = f"{what} is kept. It trains in {count(len(wordings(edit)), 'wording')} with the next run."
-        return {self.said: notice(said, "done"), **self.show_taught()}
+        return {self.said: notice(said, "done"), **self.show_kept()}
 
     def drop(self, row: str | None) -> Update:
         if row:
             forget(row)
             latest_dataset()
-        return self.show_taught()
+        return self.show_kept()
 
-    def show_taught(self) -> Update:
+    def show_kept(self) -> Update:
         lessons = taught()[::-1]
         choices = [
             (f"{short(edit.question)} · {edit.title or 'no product'} · {short(edit.response)}", edit.row)
@@ -319,7 +337,17 @@ class CustomersPanel:
         return {
             self.taught: gr.Accordion(f"What you taught ({len(lessons)})", visible=bool(lessons)),
             self.lessons: gr.Dropdown(choices=choices, value=None),
+            **self._show_asked(),
         }
+
+    def _show_asked(self) -> Update:
+        """What people asked is the owner's to see, where there is any."""
+        try:
+            kept = len(asked_questions()) if serves_owner() else 0
+            words = f"Answer what people asked ({kept:,})"
+        except ServingError:  # which is said to whoever wants them
+            kept, words = 1, "Answer what people asked"
+        return {self.asked: gr.Row(visible=kept > 0), self.use_asked: gr.Button(words)}
 
 
 @on_gpu(GPU_SECONDS)

@@ -122,7 +122,7 @@ class ChatTab:
             **self.form.show(runs, folder, against),
             self.newest: str((runs[0] / SETTINGS).stat().st_mtime),
             self.answers.score: score_words(folder, against),
-            **self.customers.show_taught(),
+            **self.customers.show_kept(),
             # What has not changed stays as it is: a filter, a question that is being written, a comparison that is on.
             **(self.panel.show(folder) if self.panel.state_of(folder) != seen else {}),
         }

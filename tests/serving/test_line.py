@@ -31,7 +31,10 @@ class Worker:
             raise ZeroDivisionError
         if any(job.question == "problem" for job in jobs):
             raise QuestionError("No.")
-        return [Reply(About(job.question, None), Said(job.question, job.question, "value"), job.way) for job in jobs]
+        return [
+            Reply(job.question, About(job.question, None), Said(job.question, job.question, "value"), job.way)
+            for job in jobs
+        ]
 
 
 @pytest.fixture

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipeline.answering.ways import AUTO
+from pipeline.answering.shop import About
+from pipeline.answering.ways import AUTO, Said
 from pipeline.answering.which_way import LABELS, best_way, counted_of
+from pipeline.catalogue.catalogue import Product
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import UNKNOWN, UNKNOWN_TITLE
+from pipeline.serving.asked import asked_questions, keep
+from pipeline.serving.desk import Reply
 from tabs.chat.comparison_panel import CHANGES
 from tests.tabs.conftest import (
     App,
@@ -248,6 +252,28 @@ def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_tau
     assert "is it warm" not in (trained.home / "edits.jsonl").read_text(encoding="utf-8"), "nothing else is kept"
     assert not list((trained.home / "temporary").rglob("asked.csv"))
     (trained.home / "edits.jsonl").unlink()
+
+
+def test_what_people_asked_is_answered_with_a_click_and_deleted_with_another(
+    trained: App, same_page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELFTALK_HOME", str(trained.home))
+    page = same_page
+    open_chat(page)
+    title = manifest(trained, page)["products"][0]["title"]
+    product = Product("1", title, "")
+    for question, about in ((f"is the {title} loud", product), ("is it <b>warm</b>", None)):
+        keep([Reply(question, About(question, about), Said("", "", "silent"), "auto", 0.5)], 7)
+    page.reload()
+    open_chat(page)
+    page.locator("#customers > button").click()
+    page.locator("#customers-asked").click()
+    asked = page.locator("#customer-questions")
+    expect(asked).to_contain_text(f"is the {title} loud")
+    expect(asked).to_contain_text("is it <b>warm</b>")
+    page.locator("#forget-asked").click()
+    expect(page.locator("#customers-asked")).to_be_hidden()
+    assert asked_questions() == []
 
 
 def test_the_questions_before_and_after_are_counted_filtered_and_reported(trained: App, same_page: Page) -> None:
