@@ -48,6 +48,8 @@ LINEAR = {
 }
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
 WINDOW = {"sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]}
+PICTURES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+PICTURES |= {"image_size": 32, "patch_size": 16}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
@@ -59,6 +61,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3.5": ("qwen3_5_text", {"head_dim": 4, **LINEAR}),
     "gemma-2": ("gemma2", {"head_dim": 4, **WINDOW}),
     "gemma-3": ("gemma3_text", {"head_dim": 4, **WINDOW}),
+    "gemma-3-4b": ("gemma3", {"text_config": {"head_dim": 4, **WINDOW}, "vision_config": PICTURES}),
     "phi-3": ("phi3", {}),
     "phi-4-mini": ("phi3", {"rope_parameters": LONG, "tie_word_embeddings": True}),
     "smollm3": ("smollm3", {"no_rope_layers": [1, 0]}),
@@ -82,7 +85,9 @@ def build_family(name: str, seed: int = 0, **changes: Any) -> Any:
 
     kind, own = FAMILIES[name]
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(kind, **TINY | own | changes)
+    text = TINY | own.get("text_config", own) | changes
+    several = "text_config" in own
+    config = AutoConfig.for_model(kind, **own | {"text_config": text} if several else text)
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 

@@ -45,13 +45,14 @@ _NOT_OURS = (
         "layer_replication",
         "megatron_config",
         "trainable_token_indices",
-        "target_parameters",
         "loftq_config",
         "corda_config",
     ),
     *("eva_config", "arrow_config", "alora_invocation_tokens"),
 )
 """What PEFT's settings can ask for besides a LoRA on some layers: patterns that take for ever, layers a million times over."""
+MOST_EXPERTS = 16
+"""Parameters of experts, by the ends of their names, that an adapter may sit on."""
 _SIMPLE, _REPEATS = re.compile(r"\[\\d\]\{1,\}|\.\*\??"), re.compile(r"[*+{]")
 """A pattern of layers is Unsloth's and has a few plain repeats; PEFT tries it on every layer, and one of many never ends."""
 
@@ -63,6 +64,13 @@ def _asks_for_more(config: dict[str, Any]) -> str:
     if more := next((name for name in _NOT_OURS if config.get(name)), ""):
         return more
     layers, rank = config.get("target_modules"), config.get("r", 8)
+    experts = config.get("target_parameters") or []
+    if (
+        not isinstance(experts, list)
+        or len(experts) > MOST_EXPERTS
+        or not all(isinstance(name, str) for name in experts)
+    ):
+        return "target_parameters"
     if isinstance(layers, str) and _REPEATS.search(_SIMPLE.sub("", layers, count=4)):
         return "layers by a pattern with many repeats"
     return "" if type(rank) is int and 0 < rank <= LARGEST_RANK else "a rank that none can have"

@@ -36,7 +36,11 @@ _OF_A_REVISION = ("tree", "blob", "resolve")
 _TWINS = {EMBEDDED: HUB_TWIN, ENCODER: f"sentence-transformers/{ENCODER}"}
 """Bases that come with the installation, as the Hub calls them."""
 
-_NEEDED_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_FILES: dict[str, Any] = {
+    "allow_patterns": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
+    "ignore_patterns": ["consolidated*", "original/*", "*/*.safetensors"],
+}
+"""What is fetched of a base: one format of its weights, and what lies beside them."""
 
 
 def typed_base(text: str) -> str:
@@ -124,10 +128,21 @@ def _with_weights(name: str, folder: Path) -> Path:
     return folder
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """A model's own weights, in name order: of several formats the one that Transformers reads."""
+    return [file for file in sorted(folder.glob("*.safetensors")) if _is_read(file.name)]
+
+
+def _is_read(name: str) -> bool:
+    """Whether a file holds weights that Transformers would read. Mistral's repositories hold them all a second time, in that
+    company's own format, and Llama's in a folder of its own."""
+    return name.endswith(".safetensors") and "/" not in name and not name.startswith("consolidated")
+
+
 def _has_weights(folder: Path) -> bool:
     config = folder / "config.json"
     is_one = config.is_file() and config.stat().st_size <= LARGEST_CONFIG
-    return is_one and any(folder.glob("*.safetensors"))
+    return is_one and bool(weight_files(folder))
 
 
 def _download(name: str) -> Path:
@@ -141,13 +156,13 @@ def _download(name: str) -> Path:
 
     try:
         with suppress(LocalEntryNotFoundError):
-            kept = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED_FILES))
+            kept = Path(snapshot_download(name, local_files_only=True, **_FILES))
             if _has_weights(kept):  # another program may have fetched the tokenizer alone
                 return kept
         info = HfApi().model_info(name, files_metadata=True, timeout=20)
-        weights = sum(f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors"))
+        weights = sum(f.size or 0 for f in info.siblings or [] if _is_read(f.rfilename))
         _check_fits(name, int(weights * (0.4 if loads_in_4bit(gpu=has_gpu()) else 1.0)))
-        return Path(snapshot_download(name, allow_patterns=_NEEDED_FILES))
+        return Path(snapshot_download(name, **_FILES))
     except ModelError:
         raise
     except GatedRepoError as error:
@@ -194,7 +209,7 @@ def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: i
     Raises:
         ModelError: they do not fit.
     """
-    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    weights = sum(f.stat().st_size for f in weight_files(folder))
     config = read_json(folder / "config.json")
     stored = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
     if not is_quantised(config):
@@ -216,7 +231,7 @@ def check_layers(name: str, folder: Path, config: dict[str, Any]) -> None:
     if most <= _FEW_LAYERS:
         return
     weights = 0
-    for file in folder.glob("*.safetensors"):
+    for file in weight_files(folder):
         with safe_open(file, "pt") as opened:
             weights += len(opened.keys())
     if most > weights:
@@ -254,7 +269,7 @@ def _check_fits(name: str, weights: int) -> None:
 
 def checksum(folder: Path) -> str:
     """SHA-256 of a model's weights (of the files' digests in name order where there are several), remembered."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     stamp = [[f.name, f.stat().st_size, int(f.stat().st_mtime)] for f in files]
     memory = folder / "checksum.json"
     try:

@@ -1,13 +1,40 @@
 """The shape of a base model, read from its `config.json` where it lies on this machine; nothing is loaded for it."""
 
-from dataclasses import dataclass
+import hashlib
+import re
+import subprocess
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_json
-from pipeline.models.bases import GPU_BASE, local_folder
+from pipeline.files import PROJECT, home, parse_json, read_json, write_json
+from pipeline.models.bases import GPU_BASE, local_folder, weight_files
 from pipeline.models.gpu import FOUR_BITS, is_quantised
+
+LIKE_A_LLAMA = frozenset(
+    {
+        "llama",
+        "mistral",
+        "ministral3",
+        "qwen2",
+        "qwen3",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "smollm3",
+        "olmo2",
+        "granite",
+    }
+)
+"""Families that have a Llama's seven kinds of linear layers; their sizes stand in `config.json`. Others are built to be seen."""
+
+LAYERS_SECONDS = 120
+"""The longest that a process may take to say what layers a base has; on a busy machine importing torch takes half of it."""
 
 KEEPS_APART = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
@@ -15,6 +42,37 @@ KEEPS_APART = frozenset(
 """Families, by Transformers' `model_type`, of which it was tried that they keep examples apart that stand in one row, each
 beginning where the positions begin (`training/isolation.py` tries it with each model, too). Of others each row is padded:
 Qwen3.5, Granite 4, LFM2, Falcon-H1 and gpt-oss mix what stands side by side."""
+
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The attention and MLP projections of a Llama; LoRA on all of them learns facts, on attention alone hardly. Chosen all, they
+stand for all linear layers of whatever the base has."""
+
+
+def is_everything(modules: Collection[str]) -> bool:
+    return len(set(modules)) == len(ALL_LINEAR)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Linear layers of one name and size.
+
+    Attributes:
+        count: matrices of it, in all layers and of all experts.
+        experts: whether they are experts', which are parameters and no layers.
+        adaptable: whether LoRA can sit on them.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    count: int
+    experts: bool = False
+    adaptable: bool = True
+
+    @property
+    def weights(self) -> int:
+        return self.inputs * self.outputs * self.count
 
 
 @dataclass(frozen=True)
@@ -29,6 +87,7 @@ class Shape:
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
         file_width: bytes a weight in those files, where they are not quantised.
+        found: the linear layers of a base that has others than a Llama, and `all_weights` how many numbers it has.
     """
 
     hidden: int
@@ -44,6 +103,27 @@ class Shape:
     quantised: bool = False
     file_bytes: int = 0
     file_width: int = 2
+    found: tuple[Kind, ...] = ()
+    all_weights: int = 0
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The linear layers that are not the output matrix."""
+        return self.found or tuple(Kind(name, *size, self.layers) for name, size in self.projections.items())
+
+    @property
+    def has_experts(self) -> bool:
+        return any(kind.experts for kind in self.kinds)
+
+    def adapted(self, modules: Collection[str], *, experts: bool = True) -> list[Kind]:
+        """The linear layers that LoRA will sit on, as `layers.targets` finds them in the model.
+
+        Args:
+            modules: the kinds that the user chose.
+            experts: whether the kind of LoRA works on experts.
+        """
+        chosen = [kind for kind in self.kinds if kind.adaptable and (is_everything(modules) or kind.name in modules)]
+        return [kind for kind in chosen if experts or not kind.experts]
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
@@ -60,11 +140,13 @@ class Shape:
     @property
     def linear_weights(self) -> int:
         """Weights of the layers' matrices: those that 4 bits squeeze."""
-        return self.layers * sum(a * b for a, b in self.projections.values())
+        return sum(kind.weights for kind in self.kinds)
 
     @property
     def other_weights(self) -> int:
         """Embedding, output matrix and norms: they stay in 16 bits."""
+        if self.all_weights:
+            return self.all_weights - self.linear_weights
         norms = self.hidden * (2 * self.layers + 1)
         return self.vocabulary * self.hidden * (1 if self.tied else 2) + norms
 
@@ -75,9 +157,9 @@ class Shape:
         linear = FOUR_BITS if four_bit or self.quantised else width
         return int(self.linear_weights * linear + self.other_weights * width)
 
-    def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
-        """Trained parameters of an adapter: two matrices beside each projection that it sits on."""
-        return self.layers * sum(rank * sum(self.projections[name]) for name in modules)
+    def lora_parameters(self, rank: int, modules: Collection[str], *, experts: bool = True) -> int:
+        """Trained parameters of an adapter: two matrices beside each that it sits on."""
+        return sum(rank * (k.inputs + k.outputs) * k.count for k in self.adapted(modules, experts=experts))
 
 
 def merging_bytes(weights: int, form: str) -> int:
@@ -105,9 +187,42 @@ def base_shape(name: str) -> Shape | None:
 def _read(folder: Path, _changed: int) -> Shape | None:
     try:
         config = read_json(folder / "config.json")
-        return _shape(config.get("text_config") or config, sum(f.stat().st_size for f in folder.glob("*.safetensors")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        text = config.get("text_config") or config
+        shape = _shape(text, sum(f.stat().st_size for f in weight_files(folder)))
+        is_whole = text is config  # else there is a tower of pictures, too
+        if (is_whole and text.get("model_type") in LIKE_A_LLAMA) or not _is_known(text.get("model_type")):
+            return shape
+        told = _described(folder)
+        return replace(shape, found=tuple(Kind(**kind) for kind in told["kinds"]), all_weights=told["weights"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError):
         return None  # another kind of model: nothing is estimated for it
+
+
+def _is_known(family: Any) -> bool:
+    """Whether Transformers has such a family; asked without importing it."""
+    if not isinstance(family, str) or not re.fullmatch(r"[a-z0-9_]{1,60}", family):
+        return False
+    library = find_spec("transformers")
+    folder = Path(library.origin or "").parent / "models" if library else Path()
+    return any((folder / name).is_dir() for name in (family, family.removesuffix("_text")))
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What `layers.described` says of a base, from a process of its own where this one has no torch; remembered."""
+    if "torch" in sys.modules:
+        from pipeline.models.layers import described
+
+        return described(folder)
+    config = folder / "config.json"
+    memory = home() / "cache" / f"layers-{hashlib.sha256(config.read_bytes()).hexdigest()[:16]}.json"
+    with suppress(OSError, ValueError):
+        return read_json(memory)
+    command = [sys.executable, "-m", "pipeline.models.layers", str(folder)]
+    said = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=LAYERS_SECONDS, check=True).stdout
+    told = parse_json(said)
+    with suppress(OSError):
+        write_json(memory, told)
+    return told
 
 
 _SIZES = ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers", "vocab_size")

@@ -170,7 +170,8 @@ class LanguageModel:
     def _can_mix(self) -> bool:
         """Whether one batch of Transformers' may hold rows of base and tuned: PEFT can, for plain adapters on plain layers."""
         configs = getattr(self.model, "peft_config", {}).values()
-        return bool(configs) and not on_unsloth() and not any(config.use_dora for config in configs)
+        special = any(config.use_dora or config.target_parameters for config in configs)
+        return bool(configs) and not on_unsloth() and not special
 
     def _growing(self, prompts: list[list[int]], by: list[str], config: GenerationConfig) -> Iterator[list[list[int]]]:
         """Every sequence's new tokens, whenever there are more.

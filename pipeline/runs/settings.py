@@ -6,10 +6,8 @@ from typing import Any
 from pipeline.errors import SettingsError
 from pipeline.machine import gpus, on_zero_gpu
 from pipeline.models.bases import GPU_BASE, is_reader, typed_base
+from pipeline.models.config import ALL_LINEAR
 from pipeline.models.embedded import EMBEDDED
-
-ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The attention and MLP projections of a Llama; LoRA on all of them learns facts, on attention alone hardly."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("cosine", "linear", "constant", "constant_with_warmup"),
@@ -137,6 +135,11 @@ class TrainingSettings:
     def effective_batch_size(self) -> int:
         """Examples an optimizer step sees."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def adapts_experts(self) -> bool:
+        """Whether this kind of LoRA works on the experts of a mixture: PEFT has it plain only."""
+        return self.lora_variant in ("lora", "rslora") and not self.lora_dropout
 
     @property
     def checks(self) -> int:

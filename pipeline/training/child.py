@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.models.config import base_shape
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
 from pipeline.runs.events import append_event
@@ -71,7 +72,8 @@ def stop_before_training(folder: Path) -> None:
 
 
 def needs_unsloth(folder: Path) -> bool:
-    """Whether this run trains through Unsloth's layers where it is installed: all that `FastLlama` does not cover."""
+    """Whether this run trains through Unsloth's layers where it is installed: all that `FastLlama` does not cover, but for
+    mixtures of experts, whose experts PEFT adapts."""
     if not has_unsloth(gpu=True) or is_reader_run(folder):
         return False
     import torch  # not patched by Unsloth, so it may come before
@@ -79,8 +81,10 @@ def needs_unsloth(folder: Path) -> bool:
     if not (gpu_name() or torch.cuda.is_available()):
         return False
     with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
-        rows = run_dataset(folder).training()
-        return not plan_run(read_settings(folder), rows, gpu=True, processes=distributed.count()).fast_llama
+        settings, rows = read_settings(folder), run_dataset(folder).training()
+        shape = base_shape(settings.base_model)
+        fast = plan_run(settings, rows, gpu=True, processes=distributed.count()).fast_llama
+        return not fast and not (shape and shape.has_experts)
     return False
 
 

@@ -18,7 +18,7 @@ LENGTHS = (9, 7)
 def keeps_apart(model: Any) -> bool:
     """Whether the loss of one example has no gradient at all in the other, of two that stand in one row; tried only where the
     model's family is known for it."""
-    return model.config.model_type in KEEPS_APART and not _reached(model).any()
+    return model.config.get_text_config().model_type in KEEPS_APART and not _reached(model).any()
 
 
 def _reached(model: Any) -> Tensor:

@@ -7,33 +7,45 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from pipeline.errors import ModelError
 from pipeline.files import whole_folder, write_json
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.language_model import ADAPTER_ORIGIN, LanguageModel
+from pipeline.models.layers import targets
 from pipeline.runs.folder import ADAPTER, ANSWERED, CHECKPOINTS
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training import distributed
+from pipeline.training.plan.plan import NOTHING_TO_ADAPT
 
 PISSA_START = "pissa-start"
 """Under `checkpoints/`: PiSSA's adapter before its first step, which turns the trained one into a plain LoRA adapter."""
 
 
 def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:
-    """Wrap the base in a fresh LoRA adapter."""
+    """Wrap the base in a fresh LoRA adapter.
+
+    Raises:
+        ModelError: it has none of the layers that shall be adapted.
+    """
     options: dict[str, Any] = {
         "r": settings.lora_r,
         "lora_alpha": settings.lora_alpha,
         "lora_dropout": settings.lora_dropout,
-        "target_modules": list(settings.target_modules),
+        **targets(language_model.model, settings.target_modules, experts=settings.adapts_experts),
         "bias": "none",
         "use_rslora": settings.lora_variant == "rslora",
         "use_dora": settings.lora_variant == "dora",
     }
+    if not options["target_modules"] and not options["target_parameters"]:
+        raise ModelError(
+            NOTHING_TO_ADAPT.format(name=language_model.base_model, layers=", ".join(settings.target_modules))
+        )
     torch.manual_seed(settings.seed)
     if on_unsloth():
         from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
 
         checkpointing = "unsloth" if settings.gradient_checkpointing else False
+        options.pop("target_parameters")  # a base with experts is not trained on Unsloth
         language_model.model = FastLanguageModel.get_peft_model(
             language_model.model, **options, use_gradient_checkpointing=checkpointing, random_state=settings.seed
         )

@@ -182,6 +182,8 @@ def begin(folder: Path, plan: Plan, fingerprint: str) -> None:
         return
     how = {name: getattr(plan, name) for name in ("processes", "micro_batch", "accumulation", "unpacked")}
     append_event(folder, "started", steps=plan.steps, dataset=fingerprint, **how)
+    if plan.adapted:
+        append_event(folder, "message", text=f"LoRA on {plan.adapted}")
     for warning in plan.warnings:
         append_event(folder, "message", text=warning)
 

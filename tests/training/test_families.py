@@ -1,5 +1,7 @@
 """Training bases of the families that people choose, each as a tiny random model: nothing of one may be silently wrong."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +9,21 @@ import pytest
 import torch
 
 from pipeline.dataset.store import Dataset
-from pipeline.errors import SettingsError
+from pipeline.errors import ModelError, SettingsError
+from pipeline.files import PROJECT
 from pipeline.models import config
-from pipeline.models.config import KEEPS_APART
+from pipeline.models.adapters import add_adapter
+from pipeline.models.config import KEEPS_APART, base_shape
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.layers import layers_of
 from pipeline.models.loading import load_base
+from pipeline.prompts import encode_prompt
 from pipeline.training import isolation
 from pipeline.training.distillation import IGNORED, encode_rows
 from pipeline.training.distributed import Team
 from pipeline.training.isolation import keeps_apart
-from pipeline.training.lora import add_lora
+from pipeline.training.lora import add_lora, save_adapter
+from pipeline.training.plan.memory import lora_parameters
 from pipeline.training.plan.plan import plan_run
 from pipeline.training.trainers import DistillationTrainer, make_trainer
 from pipeline.training.watcher import Follower
@@ -25,10 +32,6 @@ from tests.tiny import tiny_settings
 
 LEAKS = {"qwen3.5", "granite-4", "lfm2", "gpt-oss", "falcon-h1"}
 """Those that mix what stands side by side in one row, whatever the positions say."""
-
-
-NOT_ADAPTED = {"gpt-neox"}
-"""Those of which no layer is called as a Llama's."""
 
 
 def trainer_of(folder: Path, dataset: Dataset, tmp_path: Path, **changes: Any) -> tuple[LanguageModel, Any]:
@@ -50,7 +53,7 @@ def loss_of(trainer: DistillationTrainer, rows: list[Any]) -> torch.Tensor:
     return trainer.compute_loss(trainer.model, trainer.data_collator(rows), num_items_in_batch=torch.tensor(1))
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - NOT_ADAPTED))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_no_example_leaks_into_another(name: str, tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
     """A micro-batch's loss is that of its rows alone, and what one row is taught reaches no token of another."""
     _, trainer = trainer_of(save_family(name, tmp_path / "base", tiny_base), dataset, tmp_path)
@@ -86,4 +89,74 @@ def test_packing_is_refused_before_and_when_a_base_that_mixes_is_loaded(
 def test_what_is_known_of_a_family_is_what_its_model_does(name: str) -> None:
     model = build_family(name)
     assert keeps_apart(model) == (name not in LEAKS)
-    assert (model.config.model_type in KEEPS_APART) == (name not in LEAKS)
+    assert (model.config.get_text_config().model_type in KEEPS_APART) == (name not in LEAKS)
+
+
+BYPASSED = {"granite-4", "falcon-h1"}
+"""Mambas, whose last layer cannot be adapted."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_lora_sits_on_all_linear_layers_and_comes_back(
+    name: str, tiny_base: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Of the text's part: all layers but those that cannot be; the plan says so before; the saved adapter answers the same."""
+    folder = save_family(name, tmp_path / "base", tiny_base)
+    settings = tiny_settings(folder)
+    shape = base_shape(str(folder))
+    plan = plan_run(settings, dataset.training(), gpu=False)
+    model = load_base(str(folder), precision="fp32")
+    layers = layers_of(model.model)
+    sizes = {n: p.numel() for n, p in model.model.named_parameters()}
+    assert shape and shape.weights == pytest.approx(sum(sizes.values()), rel=0.03)
+    assert shape.linear_weights == sum(layer.inputs * layer.outputs * max(1, layer.experts) for layer in layers)
+    ids = torch.tensor([encode_prompt(model.tokenizer, dataset.training()[0]["prompt"])])
+    as_it_was = model.model(ids).logits
+
+    add_lora(model, settings, tmp_path)
+    trained = [(n, p) for n, p in model.model.named_parameters() if p.requires_grad]
+    assert sum(p.numel() for _, p in trained) == lora_parameters(shape, settings)
+    assert not any("vision" in n for n, _ in trained)
+    whole = "100% of the linear weights" in plan.adapted
+    assert whole == (name not in BYPASSED) and plan.adapted.startswith(
+        str(len({la.kind for la in layers if la.adaptable}))
+    )
+    with torch.no_grad():
+        for n, p in trained:
+            if "lora_B" in n:
+                p.normal_(std=0.1)
+    model.model(ids).logits.square().mean().backward()
+    assert all(p.grad is not None for _, p in trained)
+    save_adapter(model, settings, tmp_path)
+    again = load_base(str(folder), precision="fp32")
+    assert add_adapter(again, tmp_path / "adapter") == []
+    tuned = again.model.eval()(ids).logits
+    assert torch.equal(tuned, model.model.eval()(ids).logits) and not torch.allclose(tuned, as_it_was, atol=1e-3)
+    with again.side(tuned=False):
+        assert torch.equal(again.model(ids).logits, as_it_was)
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("gpt-neox", "q_proj"), ("phi-3", "gate_proj")])
+def test_nothing_to_adapt_is_said_before_anything_is_loaded(
+    name: str, chosen: str, tiny_base: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    folder = save_family(name, tmp_path / "base", tiny_base)
+    settings = tiny_settings(folder, target_modules=(chosen,))
+    with pytest.raises(SettingsError, match=f"no layer called {chosen}, so nothing would be trained"):
+        plan_run(settings, dataset.training(), gpu=False)
+    with pytest.raises(ModelError, match="nothing would be trained"):
+        add_lora(load_base(str(folder)), settings, tmp_path)
+
+
+def test_a_process_without_torch_asks_another_one_once(tiny_base: Path, tmp_path: Path, home: Path) -> None:
+    folder = save_family("qwen3-moe", tmp_path / "base", tiny_base)
+    ask = f"""
+import sys
+from pipeline.models import config
+print(config.base_shape({str(folder)!r}).found == {base_shape(str(folder)).found!r}, "torch" in sys.modules)
+""".replace("Kind(", "config.Kind(")
+    for _ in range(2):
+        told = subprocess.run([sys.executable, "-c", ask], cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert told.stdout.split() == ["True", "False"]
+        (folder / "generation_config.json").unlink(missing_ok=True)
+    assert len(list((home / "cache").glob("layers-*.json"))) == 1

@@ -6,7 +6,7 @@ tells so.
 """
 
 from pipeline.machine import gpus, on_apple_silicon
-from pipeline.models.config import Shape
+from pipeline.models.config import Shape, is_everything
 from pipeline.runs.settings import TrainingSettings
 
 TOKEN_MULTIPLE, ROW_MULTIPLE = 32, 8
@@ -30,7 +30,7 @@ def covers_settings(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> b
     if not gpu and on_apple_silicon():
         return False
     plain = settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
-    return shape.llama and plain and len(set(settings.target_modules)) == len(shape.projections)
+    return shape.llama and plain and is_everything(settings.target_modules)
 
 
 def has_short_rows(rows: int, longest: int, *, gpu: bool) -> bool:

@@ -85,17 +85,18 @@ def peak_bytes(
     Args:
         unpacked: whether weights in 4 bits are unpacked for the whole run.
     """
-    width, unsloth = weight_width(settings.precision, gpu=gpu), has_unsloth(gpu=gpu)
+    width, unsloth = weight_width(settings.precision, gpu=gpu), has_unsloth(gpu=gpu) and not shape.has_experts
     accumulation = settings.effective_batch_size // micro_batch
     four_bit = loads_in_4_bits(shape, settings, gpu=gpu) and not unpacked
     weights = shape.weights * width if unpacked else shape.weight_bytes(width, four_bit=four_bit)
-    lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
+    lora = lora_parameters(shape, settings)
     gradients = lora * LORA_BYTES
     fast = trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
     way = _fast_gpu_batch if fast and gpu else _fast_batch if fast else _unsloth_batch if unsloth else _batch
     batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
     if fast and gpu:
         batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES + gradients  # those that its graphs write
+    batch += _adapted_experts(shape, settings) * width
     if fast or not unsloth:
         batch += lora * width  # the adapter in the format that it is multiplied in
     if not gpu:
@@ -111,6 +112,18 @@ def peak_bytes(
     # Weights are the file's own pages, unless this processor computes in another format than the file's.
     read = shape.file_bytes if shape.file_width != width else 0
     return int(PROCESS_BYTES + weights + joined + max(read, training))
+
+
+def lora_parameters(shape: Shape, settings: TrainingSettings) -> int:
+    """Trained parameters of a run's adapter."""
+    return shape.lora_parameters(settings.lora_r, settings.target_modules, experts=settings.adapts_experts)
+
+
+def _adapted_experts(shape: Shape, settings: TrainingSettings) -> int:
+    """Weights of experts that PEFT makes anew with what it adds to them, kept for the backward pass and one layer's gradient."""
+    experts = sum(k.weights for k in shape.adapted(settings.target_modules) if k.experts and settings.adapts_experts)
+    of_a_layer = experts // shape.layers
+    return 2 * of_a_layer if settings.gradient_checkpointing else experts + of_a_layer
 
 
 def loads_in_4_bits(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
@@ -196,14 +209,16 @@ def _packed(settings: TrainingSettings, lengths: Lengths, size: int) -> int:
     return min(size * settings.max_length, sum(lengths.whole))
 
 
-def _layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
+def _layer(shape: Shape, settings: TrainingSettings, width: int) -> float:
     """Bytes a token and layer on Transformers and PEFT, out of what each operation saves for its gradient."""
-    ranks = len(settings.target_modules) * settings.lora_r
+    adapted = shape.adapted(settings.target_modules, experts=False)
+    ranks = sum(kind.count for kind in adapted) / shape.layers * settings.lora_r
     if width == 2:  # autocast makes a copy of its own for each projection
-        inputs = sum(shape.projections[name][0] for name in settings.target_modules)
+        inputs = sum(kind.inputs * kind.count for kind in adapted) / shape.layers
     else:  # what goes into several of them is kept once
-        shared = {INPUTS[name] for name in settings.target_modules if name in INPUTS}
-        inputs = shape.hidden * len(shared - {"product"}) + shape.intermediate * len(shared & {"product"})
+        shared = {INPUTS.get(kind.name, kind.name): kind.inputs * kind.count / shape.layers for kind in adapted}
+        shared.pop("o_proj", None)
+        inputs = sum(shared.values())
     attention = 4 * shape.attention  # queries, keys and values (repeated to as many heads), and what comes out
     gated = 3 * shape.intermediate
     norms = 2 * shape.hidden * 4  # in fp32
@@ -222,5 +237,5 @@ def _unsloth_buffers(shape: Shape) -> int:
 
 def disk_bytes(shape: Shape, settings: TrainingSettings) -> int:
     """What a run leaves on the disk: two checkpoints (adapter and Adam's two moments) and the adapter, in fp32."""
-    lora = shape.lora_parameters(settings.lora_r, settings.target_modules)
+    lora = lora_parameters(shape, settings)
     return lora * (2 * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + LORA_BYTES)

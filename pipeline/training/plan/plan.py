@@ -55,6 +55,11 @@ NO_ROOM = "It will probably not fit"
 MIXES = "{name} does not keep examples apart that are packed into one sequence; turn packing off."
 """What is said of a base that `Shape.apart` is false of."""
 
+NOTHING_TO_ADAPT = (
+    "{name} has no layer called {layers}, so nothing would be trained; choose all seven, which adapt whatever it has."
+)
+"""What is said where LoRA finds no layer to sit on."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -70,6 +75,7 @@ class Plan:
         fast_llama: whether it trains through `FastLlama`.
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
+        adapted: the linear layers that LoRA sits on, in words; empty where the base's shape is not known yet.
         memory_bytes: the peak that is expected, of a GPU where there are several; None where the base's shape is not known yet.
         free_bytes: the memory there is, of the first GPU; None where nobody can tell.
         disk_bytes: what checkpoints and adapter will take; None as for the memory.
@@ -89,6 +95,7 @@ class Plan:
     free_bytes: int | None
     disk_bytes: int | None
     findings: tuple[Finding, ...] = ()
+    adapted: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -144,6 +151,9 @@ def plan_run(
     shape = base_shape(settings.base_model)
     if shape and settings.packing and not shape.apart:
         raise SettingsError(MIXES.format(name=settings.base_model))
+    if shape and not memory.lora_parameters(shape, settings):
+        layers = ", ".join(settings.target_modules)
+        raise SettingsError(NOTHING_TO_ADAPT.format(name=settings.base_model, layers=layers))
     every = row_lengths(rows, settings.base_model)
     lengths, kept = _kept(settings, rows, every)
     teaching = _teaching(settings, kept, lengths)
@@ -159,7 +169,7 @@ def plan_run(
         needed = with_room if unpacked else needed
     fast = shape is not None and memory.trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
     left_out = len(rows) - len(kept)
-    parameters = shape.lora_parameters(settings.lora_r, settings.target_modules) if shape else None
+    parameters = memory.lora_parameters(shape, settings) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
     found = learning_findings(settings, teaching, parameters)
     found += [
@@ -183,6 +193,7 @@ def plan_run(
         free_bytes=free,
         disk_bytes=disk,
         findings=tuple(sorted(found, key=lambda f: not f.verdict)),
+        adapted=_adapted(shape, settings) if shape else "",
     )
 
 
@@ -259,6 +270,16 @@ def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool
         raise SettingsError(
             "PiSSA changes the base's weights, which cannot be done in 4 bits on a GPU; choose another kind."
         )
+
+
+def _adapted(shape: Shape, settings: TrainingSettings) -> str:
+    """The linear layers that LoRA sits on, in words."""
+    adapted = shape.adapted(settings.target_modules, experts=settings.adapts_experts)
+    names, all_names = ({kind.name for kind in kinds} for kinds in (adapted, shape.kinds))
+    of = "" if names == all_names else f" of {len(all_names)}"
+    share = sum(kind.weights for kind in adapted) / shape.linear_weights
+    kinds = f"{len(names)}{of} kind{'s' if len(all_names) > 1 else ''} of layer"
+    return f"{kinds}, {math.floor(share * 100)}% of the linear weights ({', '.join(sorted(names))})"
 
 
 def _kept(
