@@ -46,7 +46,7 @@ CHAT_TEMPLATE = (
     "{{ 'Context: ' + ns.title + '\\nInstruction: ' + ns.question + '\\nResponse:' }}"
 )
 """The same prompt for programs that speak in messages (Jinja): the system message is the product's title, the last
-question is asked alone. It goes with what is published, where the base's own template would ask in another format."""
+question is asked alone. It goes with what is published (`chat_template`), since the base's own one asks otherwise."""
 
 MAX_QUESTION_CHARACTERS = 1000
 
@@ -80,6 +80,12 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     A special token spelled out in a title or a question stays text: it can end or begin nothing.
     """
     return tokenizer(prompt, split_special_tokens=True)["input_ids"]
+
+
+def chat_template(tokenizer: Any) -> str:
+    """`CHAT_TEMPLATE` for a tokenizer: where that puts a start token before a prompt, a template has to say it itself."""
+    first = encode_prompt(tokenizer, "Context:")[0]
+    return ("{{- bos_token -}}" if first == tokenizer.bos_token_id else "") + CHAT_TEMPLATE
 
 
 def encode_example(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]]:

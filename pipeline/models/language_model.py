@@ -64,6 +64,14 @@ def native_dtype() -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """The tokenizer's end token, which training teaches, and the base's own, which its untuned answers end with: a chat's ends
+    in another one than a text, and only the settings for generating name both."""
+    said = [model.config.get_text_config().eos_token_id, getattr(model.generation_config, "eos_token_id", None)]
+    own = [token for ends in said for token in (ends if isinstance(ends, list) else [ends])]
+    return {tokenizer.eos_token_id, *own} - {None}
+
+
 @dataclass
 class LanguageModel:
     """A loaded base model, with a run's adapter on top and perhaps another run's beside it.
@@ -300,9 +308,7 @@ class LanguageModel:
         )
 
     def _end_tokens(self) -> set[int]:
-        """The tokenizer's end token, which training teaches, and the base's own, which its untuned answers end with."""
-        own = self.model.config.eos_token_id
-        return {self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+        return end_tokens(self.model, self.tokenizer)
 
     def _text(self, tokens: list[int]) -> str:
         ends = self._end_tokens()

@@ -1,5 +1,6 @@
 """Loading a base by its name: its weights in the number format that this machine computes in, or in 4 bits."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def load_base(
             raise ModelError(f"{name} does not fit into the memory there is; choose a smaller base model.") from error
         reason = str(error).strip().split("\n")[0][:200]
         raise ModelError(f"{name} could not be loaded as a language model ({reason}); choose another.") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
+        tokenizer.pad_token = tokenizer.eos_token  # which is masked wherever it fills up
     return LanguageModel(model, tokenizer, name, checksum(folder))
 
 
@@ -61,9 +62,11 @@ def _load_tokenizer(name: str, folder: Path) -> Any:
     """A base's tokenizer.
 
     Raises:
-        ModelError: it names no token that ends an answer; without one no answer would ever end.
+        ModelError: neither it nor the model names a token that ends an answer; without one no answer would ever end.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokenizer.eos_token_id is None and (end := _named_end(folder)) is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"The tokenizer of {name} names no end token (eos_token), so its answers would never end; "
@@ -72,14 +75,27 @@ def _load_tokenizer(name: str, folder: Path) -> Any:
     return tokenizer
 
 
+def _named_end(folder: Path) -> int | None:
+    """The end token that a base's own files name beside its tokenizer: the first of those that its answers end with."""
+    for name in ("generation_config.json", "config.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            ends = read_json(folder / name).get("eos_token_id")
+            first = ends[0] if isinstance(ends, list) and ends else ends
+            if type(first) is int:
+                return first
+    return None
+
+
 def _load_weights(name: str, folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:
     tokenizer = _load_tokenizer(name, folder)  # before the weights, which take longer
     if on_unsloth():
         from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
 
-        return FastLanguageModel.from_pretrained(
+        model, own = FastLanguageModel.from_pretrained(
             str(folder), max_seq_length=max_length, load_in_4bit=four_bit, dtype=dtype
         )
+        own.eos_token = tokenizer.eos_token
+        return model, own
     how = in_4_bits(folder, dtype) if four_bit and device() == "cuda" else {}
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how, **SAFELY)
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.files import read_json
-from pipeline.prompts import CHAT_TEMPLATE
+from pipeline.prompts import chat_template
 
 ARCHITECTURES = ("LlamaForCausalLM",)
 
@@ -163,7 +163,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any, size: int) -> None:
     first = tokenizer("a")["input_ids"][0]
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id)
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(chat_template(tokenizer))
 
 
 def _tensors(model: Path, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

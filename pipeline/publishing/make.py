@@ -29,7 +29,8 @@ from pipeline.files import append_jsonl, check_room, read_json, write_json
 from pipeline.models.bases import SAFELY, find_base, public_name
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
-from pipeline.prompts import CHAT_TEMPLATE, encode_prompt
+from pipeline.models.language_model import end_tokens
+from pipeline.prompts import chat_template, encode_prompt
 from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, MADE, PROGRESS, Form
 from pipeline.publishing.gguf_file import check_architecture, write_gguf
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
@@ -95,6 +96,8 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     wanted = source.answers(model)
     del model  # one at a time is in memory
     dtype = {"adapter": _make_adapter, "merged": _make_merged, "gguf": _make_gguf}[form](source, wanted, folder, tell)
+    if form != "gguf":  # whose template was that of the merged model
+        check_template(folder, prompts)
     return {"dtype": dtype, "checked": len(prompts)}
 
 
@@ -149,6 +152,29 @@ def _check_same(same: bool) -> None:
         )
 
 
+def check_template(folder: Path, prompts: list[str]) -> None:
+    """Refuse files that ask through their chat template in other tokens than the run does, so that it would answer otherwise.
+
+    Raises:
+        ModelError: they do.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for prompt in prompts:
+        if any(token in prompt for token in tokenizer.all_special_tokens):
+            continue  # spelled out in a title it stays text in the run alone
+        context, instruction, _ = prompt.split("\n")
+        messages = [
+            {"role": "system", "content": context.removeprefix("Context: ")},
+            {"role": "user", "content": instruction.removeprefix("Instruction: ")},
+        ]
+        asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        if asked != encode_prompt(tokenizer, prompt):
+            raise ModelError(
+                "Asked through its chat template the model would read other tokens than it was taught, so it is not published; "
+                "choose another base model."
+            )
+
+
 def _check_adapter(adapter: Path) -> None:
     """Refuse an adapter that is not whole, or that is no numbers any more, as after a training that went astray."""
     try:
@@ -163,8 +189,9 @@ def _check_adapter(adapter: Path) -> None:
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     model.config._name_or_path = ""
     # Greedy and without penalties, as the run was asked: what the base's file says would hold for chats in its own format.
+    ends = sorted(end_tokens(model, tokenizer))
     model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
     )
     model.config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
@@ -172,7 +199,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = chat_template(tokenizer)
     tokenizer.save_pretrained(folder)
 
 

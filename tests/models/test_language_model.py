@@ -263,6 +263,8 @@ def test_a_tokenizer_without_an_end_token_is_refused_before_the_weights_are_load
         config.pop(name)
     (base / "tokenizer_config.json").write_text(json.dumps(config))
     (base / "special_tokens_map.json").unlink(missing_ok=True)
+    for name in ("config.json", "generation_config.json"):
+        write_json(base / name, read_json(base / name) | {"eos_token_id": None})
     (base / "model.safetensors").write_bytes(b"none")
     with pytest.raises(ModelError, match="names no end token") as refused:
         load_base(str(base))
