@@ -1,5 +1,6 @@
 """What the base says to general questions, kept beside the home's other caches: it depends on the base alone, and to ask again at
-each run's start would take two cores twenty seconds.
+each run's start would take two cores twenty seconds. A run keeps those that it is trained on beside its checkpoints, since the
+base may say otherwise on the machine on which it goes on.
 """
 
 import hashlib
@@ -48,48 +49,67 @@ class Note:
 class BaseNotes:
     """The notes of one base as it is loaded here: `notes.get(row)`, `notes.add(row, note)`, `notes.save()`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, of_run: Path | None = None) -> None:
+        """
+        Args:
+            path: where they are kept for all runs.
+            of_run: where those are that this run began with, which count most.
+        """
+        self.path, self.of_run = path, of_run
         self._notes: dict[str, Note] = {}
+        self._used: dict[str, Note] = {}
         self._new = False
-        with suppress(OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RuntimeError):
-            self._notes = _read(path)
+        for file in (path, of_run):
+            with suppress(OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError, RuntimeError):
+                self._notes |= _read(file) if file else {}
 
     @classmethod
-    def of(cls, language_model: LanguageModel, load_in_4bit: bool, asked: str) -> "BaseNotes":
+    def of(
+        cls, language_model: LanguageModel, load_in_4bit: bool, asked: str, of_run: Path | None = None
+    ) -> "BaseNotes":
         """Another number format or device says some things otherwise, so each has notes of its own.
 
         Args:
+            of_run: as in `BaseNotes`.
             asked: how the base is asked and what is noted of that: what was asked otherwise is no answer.
         """
         model = language_model.model
         form = f"{str(model.dtype).removeprefix('torch.')}-{model.device.type}{'-4bit' if load_in_4bit else ''}"
-        return cls(home() / "cache" / "base_notes" / f"{language_model.base_sha256[:32]}-{form}-{asked}.safetensors")
+        name = f"{language_model.base_sha256[:32]}-{form}-{asked}.safetensors"
+        return cls(home() / "cache" / "base_notes" / name, of_run)
 
     def get(self, row: Kept) -> Note | None:
         """What was noted of a row as it is written."""
-        return self._notes.get(_key(row))
+        note = self._notes.get(_key(row))
+        if note:
+            self._used[_key(row)] = note
+        return note
 
     def add(self, row: Kept, note: Note) -> None:
-        self._notes[_key(row)] = note
+        self._notes[_key(row)] = self._used[_key(row)] = note
         self._new = True
 
     def save(self) -> None:
         """Write down what is new; a disk without room only costs the next run its time."""
-        if not self._new:
-            return
-        notes = list(self._notes.values())
-        tensors = {
-            "tokens": torch.cat([note.tokens for note in notes]).to(torch.int32),
-            "shares": torch.cat([note.shares for note in notes]).to(torch.float32),
-        }
-        rows = [[note.row.prompt, note.row.answer, note.row.end] for note in notes]
-        told = {"version": str(VERSION), "keys": json.dumps(list(self._notes)), "rows": json.dumps(rows)}
-        try:
-            with whole_file(self.path) as aside:
-                save_file(tensors, aside, metadata=told)
-        except (OSError, SafetensorError) as error:
-            logger.warning("What the base says could not be kept (%s)", error)
+        if self._new:
+            _write(self.path, self._notes)
+        if self.of_run and self._used and (self._new or not self.of_run.is_file()):
+            _write(self.of_run, self._used)
+
+
+def _write(path: Path, noted: dict[str, Note]) -> None:
+    notes = list(noted.values())
+    tensors = {
+        "tokens": torch.cat([note.tokens for note in notes]).to(torch.int32),
+        "shares": torch.cat([note.shares for note in notes]).to(torch.float32),
+    }
+    rows = [[note.row.prompt, note.row.answer, note.row.end] for note in notes]
+    told = {"version": str(VERSION), "keys": json.dumps(list(noted)), "rows": json.dumps(rows)}
+    try:
+        with whole_file(path) as aside:
+            save_file(tensors, aside, metadata=told)
+    except (OSError, SafetensorError) as error:
+        logger.warning("What the base says could not be kept (%s)", error)
 
 
 def _key(row: Kept) -> str:

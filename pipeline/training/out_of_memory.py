@@ -14,9 +14,12 @@ from pipeline.training.plan.plan import Plan
 
 
 def split_as_before(folder: Path, plan: Plan) -> Plan:
-    """The plan with the micro-batch that the memory made necessary when this run was last on."""
+    """The plan with at most the micro-batch that the memory made necessary when this run was last on: on other hardware a
+    process's share of an update may be another, which has to be cut evenly."""
     splits = memory_splits(folder)
-    return plan.split(splits[-1]) if splits and plan.micro_batch > splits[-1] else plan
+    if not splits or plan.micro_batch <= splits[-1]:
+        return plan
+    return plan.split(fitting_micro_batch(plan.share, splits[-1]))
 
 
 def memory_splits(folder: Path) -> list[int]:

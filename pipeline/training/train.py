@@ -28,7 +28,7 @@ from pipeline.models.loading import load_base
 from pipeline.prompts import encode_prompt
 from pipeline.runs.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
 from pipeline.runs.events import ENDINGS, append_event, read_events
-from pipeline.runs.folder import BASELINE, SETTINGS, read_settings, run_dataset
+from pipeline.runs.folder import BASELINE, CHECKPOINTS, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
 from pipeline.training import distributed, reader
@@ -46,6 +46,9 @@ from pipeline.training.plan.plan import Plan, plan_run
 from pipeline.training.threads import ThreadsToFit
 from pipeline.training.trainers import make_trainer
 from pipeline.training.watcher import Follower, Watcher, probe_rows, why_it_failed
+
+NOTES = "base-notes.safetensors"
+"""Under `checkpoints/`: what the base said to the general rows of this run (`base_notes.py`)."""
 
 SLOWER_THAN_PLANNED = "This model cannot be trained in the fast way that was planned, so it will take longer"
 
@@ -110,7 +113,9 @@ def train(folder: Path) -> None:
         unpack=plan.unpacked,
     )
     if not team.is_first:
-        encoded = encode_rows(language_model, rows, settings)
+        team.wait()  # all are taught what the first process has noted
+        notes = notes_of(language_model, settings.load_in_4bit, folder / CHECKPOINTS / NOTES)
+        encoded = encode_rows(language_model, rows, settings, notes)
         add_lora(language_model, settings, folder)
         trainer = make_trainer(language_model, encoded, settings, plan, folder, Follower(team))
         run_trainer(trainer, None, plan, folder)
@@ -118,7 +123,9 @@ def train(folder: Path) -> None:
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
         append_event(folder, "message", text="Noting what the base says to general questions")
-    encoded = encode_rows(language_model, rows, settings, notes_of(language_model, settings.load_in_4bit))
+    notes = notes_of(language_model, settings.load_in_4bit, folder / CHECKPOINTS / NOTES)
+    encoded = encode_rows(language_model, rows, settings, notes)
+    team.wait()
     tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
     freeze_baseline(language_model, held_out, settings, folder)
@@ -156,6 +163,7 @@ def tell_end(folder: Path, watcher: Watcher, plan: Plan) -> None:
     if watcher.stopping and watcher.steps < plan.steps:
         append_event(folder, "stopped", **watcher.summary())
         return
+    (folder / CHECKPOINTS / NOTES).unlink(missing_ok=True)
     drop_old(folder, keep=0)  # the adapter is what a finished run leaves; its checkpoints are many times as large
     rose = why_it_failed(watcher.first_loss, watcher.last_loss)
     said = {"message": watcher.learned or rose, "rose": bool(rose)} if watcher.learned or rose else {}

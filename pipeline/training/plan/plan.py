@@ -119,6 +119,7 @@ class Plan:
 
     def split(self, micro_batch: int) -> "Plan":
         """The same updates with another micro-batch, a divisor of each process's share."""
+        assert self.share % micro_batch == 0, f"{micro_batch} does not divide {self.share}"
         return replace(self, micro_batch=micro_batch, accumulation=self.share // micro_batch)
 
 
