@@ -270,7 +270,7 @@ class DecodingBatch:
         self.read_so_far = end
         if steps == 1 and ids.is_cuda:
             self.captured = self.captured or CapturedStep(self, begin)
-            return self.captured.read(ids)
+            return self.captured.read(self, ids)
         mask = self.bias[:, None, None, :end]
         if steps > 1:  # a place that holds nothing may see itself, else its shares would be 0 / 0
             causal = torch.full((steps, steps), -torch.inf, dtype=mask.dtype, device=mask.device).triu(1)
@@ -323,34 +323,34 @@ class CapturedStep:
     """A step that reads one token of every row of `DecodingBatch`, always by the same operations on the same memory.
 
     On a GPU they are captured as a CUDA graph. What changes from step to step is in tensors, and a step sees all places
-    that there are, those to come without any weight.
+    that there are, those to come without any weight. It holds no reference to its batch, whose keys and values would stay
+    until somebody looks for garbage.
     """
 
     def __init__(self, rows: DecodingBatch, place: int) -> None:
-        self.rows = rows
         self.ids = rows.prompts.new_zeros(len(rows.prompts), 1)
         self.place = rows.prompts.new_tensor([place])
         self.graph: torch.cuda.CUDAGraph | None = None
         self.logits = torch.empty(0)
 
-    def read(self, ids: Tensor) -> Tensor:
-        """As `DecodingBatch.read`; what is returned is overwritten by the next step."""
+    def read(self, rows: DecodingBatch, ids: Tensor) -> Tensor:
+        """As `DecodingBatch.read` of the same batch always; what is returned is overwritten by the next step."""
         self.ids.copy_(ids)
         if self.graph:
             self.graph.replay()
         else:
             # What is captured is not computed, and libraries set themselves up when they are first called.
-            self.logits = self._step()
+            self.logits = self._step(rows)
             if ids.is_cuda:
                 self.graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-                    self.logits.copy_(self._step())
+                    self.logits.copy_(self._step(rows))
         self.place += 1
         return self.logits
 
-    def _step(self) -> Tensor:
-        to_come = torch.arange(self.rows.bias.shape[1], device=self.place.device) > self.place
-        return self.rows.logits(self.ids, self.place, self.rows.bias.masked_fill(to_come, -torch.inf)[:, None, None])
+    def _step(self, rows: DecodingBatch) -> Tensor:
+        to_come = torch.arange(rows.bias.shape[1], device=self.place.device) > self.place
+        return rows.logits(self.ids, self.place, rows.bias.masked_fill(to_come, -torch.inf)[:, None, None])
 
 
 def _parts(by: Sequence[str | None]) -> list[tuple[str, slice]]:

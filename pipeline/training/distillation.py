@@ -8,6 +8,7 @@ would say. Teaching answers instead, even those that the base knows, lets a mode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from pipeline.models.token_counts import check_facts_fit
 from pipeline.prompts import GENERAL, encode_answer, encode_example
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.base_notes import BaseNotes, Kept, Note
-from pipeline.training.plan.memory import MOST_LOGITS
+from pipeline.training.out_of_memory import is_out_of_memory
+from pipeline.training.plan.memory import MOST_LOGITS, noted_at_once
 
 IGNORED = -100
 """The label of a token that is not learned, as in PyTorch's cross-entropy."""
@@ -122,9 +124,9 @@ def encode_rows(
     return Encoded(HuggingFaceDataset.from_list(encoded), targets, len(rows) - len(short))
 
 
-def notes_of(language_model: LanguageModel, load_in_4bit: bool) -> BaseNotes:
-    """What the base has said before, asked as it is asked now."""
-    return BaseNotes.of(language_model, load_in_4bit, f"{GENERAL_TOKENS}-{LIKELIEST}-{SURENESS:g}")
+def notes_of(language_model: LanguageModel, load_in_4bit: bool, of_run: Path | None = None) -> BaseNotes:
+    """What the base has said before, asked as it is asked now; what it said to a run, however it was asked."""
+    return BaseNotes.of(language_model, load_in_4bit, f"{GENERAL_TOKENS}-{LIKELIEST}-{SURENESS:g}", of_run)
 
 
 def is_kept(row: dict[str, Any]) -> bool:
@@ -189,22 +191,43 @@ def _as_said(language_model: LanguageModel, rows: Sequence[Kept]) -> list[Kept]:
 
 def base_likeliest(language_model: LanguageModel, rows: Sequence[Kept]) -> list[tuple[Tensor, Tensor]]:
     """The base's likeliest tokens at each token of each answer, and how likely each shall be: both [tokens of the answer, k]."""
-    model: Any = language_model.model
+    vocabulary = language_model.model.get_output_embeddings().out_features
     found = []
     for batch in in_batches(language_model, rows):
-        ids = [torch.tensor(row.prompt + row.answer, device=model.device) for row in batch]
-        # Padding comes after: no token of the text sees it.
-        padded = pad_sequence(ids, batch_first=True, padding_value=language_model.tokenizer.pad_token_id)
-        mask = pad_sequence([torch.ones_like(i) for i in ids], batch_first=True)
-        with torch.no_grad():
-            logits = model(input_ids=padded, attention_mask=mask).logits
-        for row, its in zip(batch, logits, strict=True):
-            begin = len(row.prompt) - 1
-            shares = its[begin : begin + len(row.answer)].float().softmax(-1)
-            top = shares.topk(min(LIKELIEST, shares.shape[-1]))
-            wanted = (1 - SURENESS) * top.values
-            wanted[:, 0] += SURENESS
-            found.append((top.indices.cpu(), wanted.cpu()))
+        tokens = max(len(row.prompt) + len(row.answer) for row in batch)
+        at_once = noted_at_once(len(batch), tokens, vocabulary)
+        for start in range(0, len(batch), at_once):
+            found += _likeliest(language_model, batch[start : start + at_once])
+    return found
+
+
+def _likeliest(language_model: LanguageModel, batch: Sequence[Kept]) -> list[tuple[Tensor, Tensor]]:
+    """`base_likeliest` of rows in one pass; where the memory is not enough for it, in two."""
+    try:
+        return _likeliest_at_once(language_model, batch)
+    except Exception as error:
+        if not is_out_of_memory(error) or len(batch) == 1:
+            raise
+    half = len(batch) // 2
+    return [*_likeliest(language_model, batch[:half]), *_likeliest(language_model, batch[half:])]
+
+
+def _likeliest_at_once(language_model: LanguageModel, batch: Sequence[Kept]) -> list[tuple[Tensor, Tensor]]:
+    model: Any = language_model.model
+    ids = [torch.tensor(row.prompt + row.answer, device=model.device) for row in batch]
+    # Padding comes after: no token of the text sees it.
+    padded = pad_sequence(ids, batch_first=True, padding_value=language_model.tokenizer.pad_token_id)
+    mask = pad_sequence([torch.ones_like(i) for i in ids], batch_first=True)
+    with torch.no_grad():
+        logits = model(input_ids=padded, attention_mask=mask).logits
+    found = []
+    for row, its in zip(batch, logits, strict=True):
+        begin = len(row.prompt) - 1
+        shares = its[begin : begin + len(row.answer)].float().softmax(-1)
+        top = shares.topk(min(LIKELIEST, shares.shape[-1]))
+        wanted = (1 - SURENESS) * top.values
+        wanted[:, 0] += SURENESS
+        found.append((top.indices.cpu(), wanted.cpu()))
     return found
 
 

@@ -267,11 +267,12 @@ class Watcher(Follower):
                 raise StopAsked
 
         with suppress(StopAsked):
-            # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time.
+            # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time. Not PiSSA's, which
+            # began by taking its part out of the base.
             answers = probe(
                 self.language_model,
                 self.probe,
-                tuned=step > 0,
+                tuned=step > 0 or self.settings.lora_variant == "pissa",
                 spare_tokens=PROBE_SPARE_TOKENS,
                 on_progress=give_up,
             )

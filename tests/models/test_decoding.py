@@ -1,5 +1,7 @@
 """Own decoding against Transformers': the same tokens, whoever answers, and only what it covers."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,8 +110,24 @@ def test_a_step_of_fixed_shape_says_the_same(make: Make) -> None:
     for _ in range(12):
         tokens = logits.argmax(-1)[:, None]
         logits = growing.read(tokens)
-        torch.testing.assert_close(step.read(tokens), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(step.read(fixed, tokens), logits, rtol=1e-4, atol=1e-4)
     assert growing.captured is None
+
+
+@torch.no_grad()
+def test_a_batch_is_gone_as_soon_as_nobody_needs_it(make: Make) -> None:
+    """Its keys and values are gigabytes on a GPU, where each step is a graph that works on them."""
+    model = make({})
+    batch = DecodingBatch(model, prompts_for(model), [None] * 7, 12)
+    batch.captured = CapturedStep(batch, batch.read_so_far)
+    batch.captured.read(batch, batch.prompts[:, :1])
+    cache = weakref.ref(batch.cache[0])
+    gc.disable()
+    try:
+        del batch
+        assert cache() is None
+    finally:
+        gc.enable()
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from pipeline.dataset.store import Dataset, change_row
 from pipeline.facts.extraction import extract
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
-from pipeline.prompts import GENERAL, encode_answer, encode_prompt
+from pipeline.prompts import GENERAL, encode_answer, encode_example, encode_prompt
 from pipeline.training import distillation as targets
 from pipeline.training.distillation import (
     FIRST_KEPT,
@@ -27,10 +27,11 @@ from pipeline.training.distillation import (
 )
 from pipeline.training.distributed import Team
 from pipeline.training.lora import add_lora
+from pipeline.training.plan.memory import noted_at_once
 from pipeline.training.plan.plan import plan_run
 from pipeline.training.trainers import make_trainer
 from pipeline.training.watcher import Watcher
-from tests.tiny import tiny_settings
+from tests.tiny import build_model, tiny_settings
 
 
 @pytest.fixture
@@ -193,3 +194,48 @@ def test_the_divergence_in_pieces_has_the_same_loss_and_gradient(count: int) -> 
     (found,) = torch.autograd.grad(loss * 3, x)
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
     assert torch.allclose(found, grad, atol=1e-3)
+
+
+def test_a_run_goes_on_with_what_the_base_said_when_it_began(
+    base: LanguageModel, dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    """On other hardware the base may say otherwise, and its notes of all runs are not there."""
+    rows, settings, of_run = general(dataset)[:4], tiny_settings(tiny_base), tmp_path / "run" / "notes.safetensors"
+    began = encode_rows(base, rows, settings, notes_of(base, False, of_run))
+    other = LanguageModel(
+        load_base(str(build_model(tmp_path / "other", seed=1))).model, base.tokenizer, "other", "f" * 64
+    )
+    anew = encode_rows(other, rows, settings, notes_of(other, False))
+    assert not torch.equal(anew.targets.shares, began.targets.shares)
+    went_on = encode_rows(other, rows, settings, notes_of(other, False, of_run))
+    assert went_on.rows["labels"] == began.rows["labels"] and went_on.rows["input_ids"] == began.rows["input_ids"]
+    assert torch.equal(went_on.targets.shares, began.targets.shares)
+
+
+def test_what_the_base_says_is_noted_in_smaller_pieces_where_the_memory_is_not_enough(
+    base: LanguageModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [encode_example(base.tokenizer, row["prompt"], row["response"]) for row in general(dataset)[:6]]
+    rows = [targets._as_written(example) for example in examples]
+    at_once = targets._likeliest_at_once
+    expected = targets.base_likeliest(base, rows)
+    tried: list[int] = []
+
+    def small(model: LanguageModel, batch: Any) -> Any:
+        tried.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return at_once(model, batch)
+
+    monkeypatch.setattr(targets, "_likeliest_at_once", small)
+    found = targets.base_likeliest(base, rows)
+    assert tried == [6, 3, 1, 2, 3, 1, 2]
+    for (tokens, shares), (its_tokens, its_shares) in zip(found, expected, strict=True):
+        assert torch.equal(tokens, its_tokens)
+        torch.testing.assert_close(shares, its_shares)
+
+
+def test_logits_of_a_large_vocabulary_are_noted_a_few_rows_at_a_time() -> None:
+    assert noted_at_once(16, 100, 49_152) == 16
+    assert noted_at_once(64, 200, 262_144) == 3
+    assert noted_at_once(64, 8192, 262_144) == 1

@@ -41,6 +41,12 @@ fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 MOST_LOGITS = 256
 """Tokens whose logits are in memory at once, on Unsloth and in `FastLlama`."""
 
+NOTED_LOGITS = 2_000_000_000
+"""Bytes of the logits that are in memory at once while it is noted what the base says to general questions."""
+
+NOTED_ROWS = 64
+"""As many of these are asked at once on a GPU, where their logits leave room."""
+
 ANSWERING = 500_000_000
 """What answering takes beside the weights: the libraries' code, or a process' context on a GPU, and what is computed."""
 
@@ -106,12 +112,23 @@ def peak_bytes(
     peak = max(updating, batch + (gradients if accumulation > 1 else 0))
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
+        row = max(lengths.whole) * shape.vocabulary * LOGIT_BYTES
+        training = max(training, row * noted_at_once(NOTED_ROWS, max(lengths.whole), shape.vocabulary))
         return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not fast else 0))
     # Matrices that answering and FastLlama join stay beside those that were loaded.
     joined = shape.linear_weights * width if shape.llama else 0
     # Weights are the file's own pages, unless this processor computes in another format than the file's.
     read = shape.file_bytes if shape.file_width != width else 0
     return int(PROCESS_BYTES + weights + joined + max(read, training))
+
+
+def noted_at_once(rows: int, tokens: int, vocabulary: int) -> int:
+    """How many of some rows can be noted at once.
+
+    Args:
+        tokens: of the longest.
+    """
+    return max(1, min(rows, NOTED_LOGITS // (tokens * vocabulary * LOGIT_BYTES)))
 
 
 def lora_parameters(shape: Shape, settings: TrainingSettings) -> int:
