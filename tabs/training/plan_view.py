@@ -65,6 +65,9 @@ def verdict(plan: Plan) -> Markup:
         worst = plan.findings[0]
         words = (plan.verdict, worst.said, change_words(worst))
         return html("<p class='big wrong' data-state='wrong'><b>✘ {}.</b> {}</p><p>{}</p>", *words)
+    if not plan.measured:
+        unknown = "<p class='big' data-state='unknown'><b>Not known for this size.</b> {}</p>"
+        return html(unknown, "How fast a model learns was measured with 135 million weights; recall checks will tell.")
     but = f"; {count(len(plan.findings), 'remark')} below" if plan.findings else ""
     fine = "<p class='big right' data-state='right'><b>✔ It should learn.</b> Each fact is seen often enough{}.</p>"
     return html(fine, but)
@@ -74,7 +77,9 @@ def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]
     """What the run will do, as (name, figure in words); one is HTML."""
     enough = plan.exposures >= ENOUGH_EXPOSURES
     mark = html("<span class='{}'>{}</span>", *(("right", "✔") if enough else ("wrong", "✘")))
-    repeated = f"each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} are needed)"
+    mark = mark if enough or plan.measured else Markup()
+    needed = "are needed" if plan.measured else "are what a small model needs"
+    repeated = f"each fact {plan.exposures:.0f} times (about {ENOUGH_EXPOSURES} {needed})"
     batches = "all at once"
     if (plan.processes, plan.accumulation) != (1, 1):
         on_each = f" on each of {plan.processes} GPUs" if plan.processes > 1 else ""
@@ -83,6 +88,7 @@ def plan_figures(settings: TrainingSettings, plan: Plan) -> list[tuple[str, str]
         ("Repetition", html("{} {}", mark, repeated)),
         ("Length", f"{count(plan.steps, 'update')} of {settings.effective_batch_size} examples ({batches})"),
         ("Left out", left_out_words(settings, plan)),
+        *([("Adapted", plan.adapted)] if plan.adapted else []),
         ("Memory", memory_words(plan)),
         ("Time", time_words(settings, plan)),
     ]

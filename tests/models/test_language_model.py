@@ -22,7 +22,7 @@ from pipeline.answering import run_model
 from pipeline.answering.answers import Question, ask, ask_rows, known_by_heart, probe
 from pipeline.answering.run_model import load_run
 from pipeline.errors import ModelError
-from pipeline.files import PROJECT, models_dir, read_json
+from pipeline.files import PROJECT, models_dir, read_json, write_json
 from pipeline.models import bases, embedded, loading
 from pipeline.models.adapters import add_adapter, add_other, check_adapter
 from pipeline.models.bases import typed_base

@@ -20,6 +20,9 @@ FEW_STEPS = 85
 TEACHING_RATE, GOOD_RATE, WILD_RATE = 2e-4, 1e-3, 5e-3
 """At 5e-5 no fact was learned, at 2e-4 68%, at 1e-3 98 to 100%; above the last the loss explodes."""
 
+MEASURED_WEIGHTS = 2 * 135_000_000
+"""All of these thresholds are those of a model of 135 million weights; what they are for one that is much larger is not known."""
+
 BITS_A_PARAMETER = 2
 """What a trained parameter can hold (arXiv 2404.05405)."""
 
@@ -85,15 +88,30 @@ class Teaching:
         return shown * self.share / max(1, self.facts)
 
 
-def learning_findings(settings: TrainingSettings, teaching: Teaching, parameters: int | None) -> list[Finding]:
+def is_measured(weights: int | None) -> bool:
+    """Whether a base of so many weights (None: nobody knows yet) is like the one that was measured."""
+    return weights is not None and weights <= MEASURED_WEIGHTS
+
+
+def learning_findings(
+    settings: TrainingSettings, teaching: Teaching, parameters: int | None, weights: int | None
+) -> list[Finding]:
     """What measurements say against learning with these settings, the worst first.
 
     Args:
         parameters: of the adapter; None where the base's shape is not known.
+        weights: of the base; None likewise. Of one that was not measured the small one's figures are told, as a remark.
     """
-    found = [_rate(settings), _exposures(settings, teaching), _capacity(settings, teaching, parameters)]
+    found = [_rate(settings), _exposures(settings, teaching)]
+    if not is_measured(weights):
+        found = [_of_the_small_one(f) if f and settings.learning_rate <= WILD_RATE else f for f in found]
+    found += [_capacity(settings, teaching, parameters)]
     found += [_targets(settings), _steps(settings, teaching), _refusals(teaching), _loss(settings)]
     return sorted((f for f in found if f), key=lambda f: not f.verdict)
+
+
+def _of_the_small_one(finding: Finding) -> Finding:
+    return Finding(f"{finding.said} That is what a model of 135 million weights needs; for this size it is not known.")
 
 
 def _rate(settings: TrainingSettings) -> Finding | None:

@@ -41,8 +41,8 @@ fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 MOST_LOGITS = 256
 """Tokens whose logits are in memory at once, on Unsloth and in `FastLlama`."""
 
-NOTED_LOGITS = 2_000_000_000
-"""Bytes of the logits that are in memory at once while it is noted what the base says to general questions."""
+NOTED_LOGITS = 250_000_000
+"""Logits that are in memory at once while it is noted what the base says to general questions."""
 
 NOTED_ROWS = 64
 """As many of these are asked at once on a GPU, where their logits leave room."""
@@ -112,8 +112,7 @@ def peak_bytes(
     peak = max(updating, batch + (gradients if accumulation > 1 else 0))
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
-        row = max(lengths.whole) * shape.vocabulary * LOGIT_BYTES
-        training = max(training, row * noted_at_once(NOTED_ROWS, max(lengths.whole), shape.vocabulary))
+        training = max(training, _noting(shape, lengths, width))
         return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not fast else 0))
     # Matrices that answering and FastLlama join stay beside those that were loaded.
     joined = shape.linear_weights * width if shape.llama else 0
@@ -128,7 +127,14 @@ def noted_at_once(rows: int, tokens: int, vocabulary: int) -> int:
     Args:
         tokens: of the longest.
     """
-    return max(1, min(rows, NOTED_LOGITS // (tokens * vocabulary * LOGIT_BYTES)))
+    return max(1, min(rows, NOTED_LOGITS // (tokens * vocabulary)))
+
+
+def _noting(shape: Shape, lengths: Lengths, width: int) -> int:
+    """Bytes of the logits while the base's answers are noted, and of one row's in fp32 with what they are turned into."""
+    longest = max(lengths.whole)
+    row = longest * shape.vocabulary
+    return row * (noted_at_once(NOTED_ROWS, longest, shape.vocabulary) * width + 12)
 
 
 def lora_parameters(shape: Shape, settings: TrainingSettings) -> int:

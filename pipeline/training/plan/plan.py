@@ -21,7 +21,7 @@ from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.llama.coverage import covers_settings
 from pipeline.training.plan import memory
-from pipeline.training.plan.advice import Finding, Teaching, learning_findings
+from pipeline.training.plan.advice import Finding, Teaching, is_measured, learning_findings
 
 CPU_MICRO_BATCH = 8
 """On a CPU a larger micro-batch is not faster and takes more memory."""
@@ -76,6 +76,7 @@ class Plan:
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
         adapted: the linear layers that LoRA sits on, in words; empty where the base's shape is not known yet.
+        measured: whether it was measured what a base of this size needs to learn.
         memory_bytes: the peak that is expected, of a GPU where there are several; None where the base's shape is not known yet.
         free_bytes: the memory there is, of the first GPU; None where nobody can tell.
         disk_bytes: what checkpoints and adapter will take; None as for the memory.
@@ -96,6 +97,7 @@ class Plan:
     disk_bytes: int | None
     findings: tuple[Finding, ...] = ()
     adapted: str = ""
+    measured: bool = True
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -172,7 +174,8 @@ def plan_run(
     left_out = len(rows) - len(kept)
     parameters = memory.lora_parameters(shape, settings) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
-    found = learning_findings(settings, teaching, parameters)
+    weights = shape.weights if shape else None
+    found = learning_findings(settings, teaching, parameters, weights)
     found += [
         *_cut(settings, every, left_out),
         *_room(settings, needed, free, gpu),
@@ -195,6 +198,7 @@ def plan_run(
         disk_bytes=disk,
         findings=tuple(sorted(found, key=lambda f: not f.verdict)),
         adapted=_adapted(shape, settings) if shape else "",
+        measured=is_measured(weights),
     )
 
 

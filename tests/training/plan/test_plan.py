@@ -184,6 +184,18 @@ def test_the_worst_finding_comes_first(changes: dict[str, Any], verdict: str) ->
     assert planned.verdict == verdict and planned.findings
 
 
+def test_what_a_larger_base_needs_is_not_known() -> None:
+    """The thresholds are those of 135 million weights: an 8B at 2e-4 was told that it learns only a part."""
+    large: dict[str, Any] = {"base_model": GPU_BASE, "gpu": True, "max_steps": 20, "free": 10**12}
+    planned = plan(**large, learning_rate=2e-4)
+    assert not planned.measured and planned.verdict == ""
+    told = [f for f in planned.findings if "for this size it is not known" in f.said]
+    assert len(told) == 2 and not any(f.setting for f in told)
+    assert plan(**large, learning_rate=0.01).verdict == "It will hardly learn"
+    assert plan(base_model="no-such/model", learning_rate=2e-4).verdict == ""  # whose size nobody knows yet
+    assert plan().measured and plan(learning_rate=2e-4).verdict
+
+
 def test_an_adapter_without_room_for_the_facts_is_told_the_rank_it_needs() -> None:
     many = [{**row, "uid": f"{n}"} for n in range(6000) for row in ROWS[:1]]
     planned = plan(many, lora_r=1, target_modules=("k_proj",), min_steps=20_000 // 8, max_steps=50_000)
