@@ -8,6 +8,10 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 ADAPTER_CONFIG, GGUF = "adapter_config.json", "model.gguf"
 
+Loaded = Literal["fp32", "unpacked", "4 bits", "its 4 bits"]
+"""How a base was loaded when what was made of it was checked: in fp32; so, of 4 bits; in 4 bits, of whole numbers or as its own
+files have it, computing in bf16."""
+
 MARKS: dict[Form, str] = {"adapter": ADAPTER_CONFIG, "merged": "config.json", "gguf": GGUF}
 """The file by which a form is known in a repository: two in one would be taken for each other."""
 
@@ -23,8 +27,10 @@ class Made:
         form: one of `FORMS`.
         dtype: the number format of its weights.
         checked: questions that the reloaded files were asked.
+        loaded: how the base was loaded for that, as `Loaded` has it.
     """
 
     form: str
     dtype: str
     checked: int
+    loaded: Loaded = "fp32"

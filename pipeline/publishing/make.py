@@ -2,7 +2,8 @@
 
 Three forms: the adapter, the model with the adapter merged into it, and that as a GGUF file for llama.cpp and Ollama.
 Whatever is made is loaded again from its files alone and asked held-out questions: it must answer token for token as the
-run's own model does, greedily in fp32. Only then is `made.json` written, beside `progress.jsonl`, which tells the way there.
+run's own model does, greedily: in fp32, or in bf16 beside a base in 4 bits. Only then is `made.json` written, beside
+`progress.jsonl`, which tells the way there.
 
 It uses plain Transformers and PEFT, never Unsloth: those who load what is published mostly have no other.
 """
@@ -31,7 +32,7 @@ from pipeline.models.config import base_shape, merging_bytes
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
 from pipeline.models.language_model import end_tokens
 from pipeline.prompts import chat_template, encode_prompt
-from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, MADE, PROGRESS, Form
+from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, MADE, PROGRESS, Form, Loaded
 from pipeline.publishing.gguf_file import check_architecture, write_gguf
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
 
@@ -74,7 +75,7 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     """Make one form of a run's model in an empty folder, and check it.
 
     Returns:
-        `dtype` (the weights' number format) and `checked` (questions that the reload was asked).
+        `dtype` (the weights' number format), `checked` (questions that the reload was asked) and `loaded` (how the base was).
 
     Raises:
         PipelineError: the adapter is broken, there is no room, or what was made answers differently.
@@ -98,7 +99,15 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     dtype = {"adapter": _make_adapter, "merged": _make_merged, "gguf": _make_gguf}[form](source, wanted, folder, tell)
     if form != "gguf":  # whose template was that of the merged model
         check_template(folder, prompts)
-    return {"dtype": dtype, "checked": len(prompts)}
+    return {"dtype": dtype, "checked": len(prompts), "loaded": _loaded(four_bit, quantised, form)}
+
+
+def _loaded(four_bit: bool, quantised: bool, form: Form) -> Loaded:
+    if not four_bit:
+        return "fp32"
+    if form != "adapter":
+        return "unpacked"
+    return "its 4 bits" if quantised else "4 bits"
 
 
 def _make_adapter(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:

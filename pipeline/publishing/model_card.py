@@ -18,7 +18,7 @@ from pipeline.files import read_json
 from pipeline.models.bases import HUB_ID, public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, is_installed
 from pipeline.prompts import FORMAT, REFUSAL
-from pipeline.publishing.forms import Made
+from pipeline.publishing.forms import Loaded, Made
 from pipeline.runs.folder import COMPARISON, EVERYTHING, read_settings, run_dataset
 from pipeline.runs.recipes import command_line, differences
 from pipeline.runs.settings import TrainingSettings
@@ -130,7 +130,7 @@ def _front_matter(
 _ASKING = """
 title, question = {title!r}, {question!r}
 prompt = f{prompt!r}
-inputs = tokenizer(prompt, return_tensors="pt")
+inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens={tokens}, do_sample=False, eos_token_id=tokenizer.eos_token_id)
 print(tokenizer.decode(output[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
 """
@@ -139,13 +139,32 @@ _ADAPTER = """from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({name!r})
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), {name!r})
+base = AutoModelForCausalLM.from_pretrained({base!r}, {how})
+model = PeftModel.from_pretrained(base, {name!r})
 """
+
+_IN_4_BITS = """from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+tokenizer = AutoTokenizer.from_pretrained({name!r})
+four_bits = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype="bfloat16",
+)
+base = AutoModelForCausalLM.from_pretrained({base!r}, {how}, quantization_config=four_bits)
+model = PeftModel.from_pretrained(base, {name!r})
+"""
+
+_HOW = {"fp32": 'dtype="float32"', "unpacked": 'dtype="float32"'}
+"""How a snippet loads a base: as it was loaded for the check; in 4 bits on the GPU that they need."""
+_HOW_IN_4_BITS = 'dtype="bfloat16", device_map={"": 0}'
 
 _MERGED = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({name!r})
-model = AutoModelForCausalLM.from_pretrained({name!r})
+model = AutoModelForCausalLM.from_pretrained({name!r}, dtype="float32")
 """
 
 _GGUF = """llama-server -m model.gguf --port 8080
@@ -168,10 +187,13 @@ def _use(made: Made, base: str, name: str) -> Iterator[str]:
         yield "With Ollama, whose system message is the product's title here:"
         yield code_block(_OLLAMA.format(request=told).strip(), "sh")
     else:
-        loading = _ADAPTER if made.form == "adapter" else _MERGED
+        of_adapter = _IN_4_BITS if made.loaded == "4 bits" else _ADAPTER
+        loading = of_adapter if made.form == "adapter" else _MERGED
         asking = _ASKING.format(title=EXAMPLE_TITLE, question=EXAMPLE_QUESTION, prompt=FORMAT, tokens=MAX_NEW_TOKENS)
         yield "## How to ask it"
-        yield code_block((loading.format(name=name, base=base) + asking).strip(), "python")
+        yield code_block(
+            (loading.format(name=name, base=base, how=_HOW.get(made.loaded, _HOW_IN_4_BITS)) + asking).strip(), "python"
+        )
     yield (
         "It was trained on this very prompt, so ask it in no other: the product's title, the question, and nothing else, "
         f"each question alone. Without a product write {code('unknown')} as the title. Put your own title and question "
@@ -265,11 +287,19 @@ def _settings(run: Path, settings: TrainingSettings, made: Made) -> str:
     shown = [f"- {code(name)}: {code(value)}" for name, value in {"preset": settings.preset, **told}.items()]
     checked = (
         f"The files here were loaded again before they were published: {made.checked} held-out questions are answered token for "
-        f"token as the run's own model answers them (greedily, in fp32). The weights are {code(made.dtype)}."
+        f"token as the run's own model answers them (greedily, {_CHECKED[made.loaded]}). The weights are {code(made.dtype)}."
     )
     command = code_block(public_command(run, settings), "sh")
     versions = f"Versions: {', '.join(code(version) for version in _versions())}."
     return "\n\n".join(["## How it was made", "\n".join(shown), versions, "The same run again:", command, checked])
+
+
+_CHECKED: dict[Loaded, str] = {
+    "fp32": "in fp32",
+    "unpacked": "in fp32, with a base that was unpacked from 4 bits",
+    "4 bits": "in bf16, with the base in 4 bits (NF4)",
+    "its 4 bits": "in bf16, with the base in 4 bits as its own files have it",
+}
 
 
 def public_command(run: Path, settings: TrainingSettings) -> str:

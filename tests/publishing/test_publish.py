@@ -24,7 +24,7 @@ from pipeline.models.bases import public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder
 from pipeline.prompts import CHAT_TEMPLATE, build_prompt
 from pipeline.publishing import make as making
-from pipeline.publishing.forms import Made
+from pipeline.publishing.forms import Loaded, Made
 from pipeline.publishing.gguf_file import check_architecture, pre_tokenizer
 from pipeline.publishing.hub import hub_api
 from pipeline.publishing.make import make
@@ -135,7 +135,7 @@ def test_a_pushed_adapter_is_checked_whole_private_and_answers_by_its_card(
         assert secret.encode() not in everything and secret not in hub.requests
     assert TOKEN not in caplog.text and not list(finished_run.glob(".publish-*"))
     code = snippet(repository.files["README.md"].decode())
-    code = code.replace(f"({tiny_base.name!r})", f"({str(tiny_base)!r})")
+    code = code.replace(f"({tiny_base.name!r},", f"({str(tiny_base)!r},")
     assert run_snippet(code, hub, tmp_path) == expected(finished_run, tiny_base)
 
 
@@ -154,7 +154,7 @@ def test_a_pushed_merged_model_needs_nothing_else(
 def test_a_gguf_file_has_what_llama_cpp_needs(finished_run: Path, tmp_path: Path) -> None:
     from gguf import GGUFReader
 
-    assert make(finished_run, "gguf", tmp_path, print) == {"dtype": "float32", "checked": 8}
+    assert make(finished_run, "gguf", tmp_path, print) == {"dtype": "float32", "checked": 8, "loaded": "fp32"}
     fields = {name: field.contents() for name, field in GGUFReader(tmp_path / "model.gguf").fields.items()}
     tokenizer = making.AutoTokenizer.from_pretrained(finished_run / ADAPTER)
     assert fields["general.architecture"] == "llama" and fields["tokenizer.ggml.pre"] == "gpt-2"
@@ -375,6 +375,28 @@ def test_a_base_s_name_for_others_is_no_path(tmp_path: Path) -> None:
     assert public_name("/gone/with/my-llama/") == "my-llama"
     assert public_name("unsloth/llama-3-8b-bnb-4bit") == "unsloth/llama-3-8b-bnb-4bit"
     assert public_name(EMBEDDED) == HUB_TWIN
+
+
+@pytest.mark.parametrize(
+    ("form", "loaded", "said", "how"),
+    [
+        ("adapter", "fp32", "greedily, in fp32)", 'dtype="float32")'),
+        ("merged", "unpacked", "in fp32, with a base that was unpacked from 4 bits", 'dtype="float32")'),
+        (
+            "adapter",
+            "its 4 bits",
+            "in bf16, with the base in 4 bits as its own",
+            'dtype="bfloat16", device_map={"": 0})',
+        ),
+        ("adapter", "4 bits", "in bf16, with the base in 4 bits (NF4)", "quantization_config=four_bits)"),
+    ],
+)
+def test_the_card_says_what_was_checked_and_loads_the_base_so(
+    form: str, loaded: Loaded, said: str, how: str, run: Path
+) -> None:
+    card = model_card(run, Made(form, "float32", 8, loaded), "mit", REPO)
+    assert said in card and how in snippet(card)
+    compile(snippet(card), "card", "exec")
 
 
 def test_messages_make_the_prompt_of_training() -> None:
