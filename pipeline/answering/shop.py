@@ -94,8 +94,12 @@ class Shop:
             title, uid: of the product, where it is known; else it is found in the question.
         """
         begun = time.perf_counter()
-        about = self._about(clean(plain_text(question))[:MAX_QUESTION_CHARACTERS], title, uid)
+        about = self._about(_cleaned(question), title, uid)
         return replace(about, seconds=time.perf_counter() - begun)
+
+    def read_ahead(self, questions: Sequence[str]) -> None:
+        """Let `about` take less time for each of several questions that are asked next."""
+        self.sentences.read_ahead([_cleaned(question) for question in questions])
 
     def _about(self, question: str, title: str, uid: str) -> About:
         if not (title or uid):
@@ -192,6 +196,10 @@ class Shop:
             return ""
         parts = [about.found.unit, *about.found.others][:READ_PARTS]
         return " ".join(shown(unit, about.question) for unit in sorted(parts, key=lambda unit: unit.start))
+
+
+def _cleaned(question: str) -> str:
+    return clean(plain_text(question))[:MAX_QUESTION_CHARACTERS]
 
 
 def _beside_each_other(question: str, products: Sequence[Product]) -> Told | None:

@@ -116,6 +116,7 @@ class Desk:
         try:
             dataset = run_dataset(folder)
             shop = shop_of(dataset)
+            shop.read_ahead([job.question for job in jobs])
             asked = [about_of(shop, job.question, job.product) for job in jobs]
             language_model = None
             if way in BY_MODEL:

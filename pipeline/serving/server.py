@@ -20,7 +20,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.answering.answers import BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.errors import PipelineError, RunError, ServingError, unexpected
+from pipeline.runs.settings import gpu_name
 from pipeline.serving import asked, wire
 from pipeline.serving.callers import Rate, is_address, is_loopback, is_own_host, network_of
 from pipeline.serving.desk import Desk, Reply
@@ -40,8 +42,8 @@ PAGE_A_MINUTE, PAGE_WAITING = 20, 4
 """Questions of one address on the pages of the owner's list, which bring no key."""
 TELL_SECONDS = 5
 """Between two comments in a stream that say which place it has."""
-AT_ONCE = 16
-"""Questions that are answered together."""
+STOP_SECONDS = 30
+"""Until those must have read their answers who are still there when all is answered."""
 
 NO_KEY = "none"
 """What a client on this machine may send in the place of a key: most insist on one."""
@@ -92,7 +94,7 @@ class Api:
 
     def __init__(self, desk: Desk, settings: Settings) -> None:
         self.desk, self.settings = desk, settings
-        self.line = Line(self._answer, AT_ONCE)
+        self.line = Line(self._answer, GPU_BATCH_SIZE if gpu_name() else BATCH_SIZE)
         self._keys = KeyRing()
         self._rates: dict[tuple[str, int], Rate] = {}
         self._pages = Rate(PAGE_A_MINUTE, 60)
@@ -258,8 +260,8 @@ class Api:
         return not self.settings.is_behind_proxy and is_loopback(request.client.host if request.client else "")
 
     def _address(self, request: HttpRequest) -> str:
-        if self.settings.is_behind_proxy and (told := request.headers.get("x-forwarded-for")):
-            return told.rpartition(",")[2].strip()  # what stands before it, the caller may have written
+        if self.settings.is_behind_proxy and (told := request.headers.getlist("x-forwarded-for")):
+            return told[-1].rpartition(",")[2].strip()  # what stands before it, the caller may have written
         return request.client.host if request.client else ""
 
     def _rate(self, key: str, per_minute: int) -> Rate:
@@ -408,6 +410,7 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level="warning",
             access_log=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
             proxy_headers=False,
             server_header=False,
             lifespan="off",

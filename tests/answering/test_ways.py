@@ -1,7 +1,9 @@
 """Three answers, by ways that need no model: the value, the silence, the refusal; and which product is meant."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,13 +12,41 @@ from pipeline.answering.shop import DOESNT_SAY, Shop, Told
 from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all, said_of_record
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.catalogue.finding.products import MOST_BETWEEN
-from pipeline.models.encoder import encoder_or_none
+from pipeline.models.encoder import encoder_or_none, load_encoder
 from pipeline.prompts import REFUSAL, SILENCE
 
 
 @pytest.fixture(scope="module", params=["encoder", "words"])
 def shop(request: pytest.FixtureRequest) -> Shop:
     return Shop(read_catalogue(SAMPLE), encoder_or_none() if request.param == "encoder" else None)
+
+
+class Counting:
+    """The encoder, which notes how many texts it is given at once."""
+
+    def __init__(self) -> None:
+        self.encoder, self.at_once = load_encoder(), []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        self.at_once.append(len(texts))
+        return self.encoder.encode(texts)
+
+
+def test_questions_that_are_read_ahead_are_encoded_together_and_answered_alike() -> None:
+    encoder = Counting()
+    shop = Shop(read_catalogue(SAMPLE), encoder)
+    asked = [f"how heavy is the {product.title}" for product in shop.catalogue.page()[:8]]
+    alone = [told(shop, question) for question in asked]  # the records have been read then
+    encoder.at_once.clear()
+    assert [told(shop, question) for question in asked] == alone
+    assert encoder.at_once == [1] * 8
+    encoder.at_once.clear()
+    shop.read_ahead(asked)
+    assert [told(shop, question) for question in asked] == alone
+    assert encoder.at_once == [8]
 
 
 def told(shop: Shop, question: str, **known: str) -> dict[str, str]:

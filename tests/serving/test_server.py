@@ -383,6 +383,8 @@ def test_behind_a_proxy_this_machine_is_nobody_special(finished_run: Path, tmp_p
             assert other.headers["access-control-allow-origin"] == shop
             limited = page.post("/chat/completions", json=asked, headers={"x-forwarded-for": "1.1.1.1, 203.0.113.2"})
             assert limited.status_code == 429 and limited.headers["access-control-allow-origin"] == shop
+            told = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.2")]  # the last line is the proxy's
+            assert page.post("/chat/completions", json=asked, headers=told).status_code == 429
             base = page.post("/chat/completions", json={"model": "base", **QUESTION})
             assert base.status_code == 404  # pages ask the served run alone
 

@@ -79,6 +79,7 @@ class SentenceFinder:
         self._correct: Callable[[str], str] = getattr(encoder, "correct", lambda word: "")
         self._model = read_json(WEIGHTS)["encoder" if encoder else "words"]
         self._kept: OrderedDict[str, tuple[list[Unit], list[Any]]] = OrderedDict()
+        self._ahead: dict[str, Any] = {}
 
     @property
     def threshold(self) -> float:
@@ -108,6 +109,12 @@ class SentenceFinder:
         likely = 0.0 if asked and not told.any() else self._likely(features)
         return Found(parts[best], likely, features, tuple(parts[i] for i in order[1:4]))
 
+    def read_ahead(self, questions: Sequence[str]) -> None:
+        """Encode together what will be asked next: of an answer's time most goes into its question, and many take a third of the
+        time that they take one by one. A question that is mended is read again."""
+        if self.encoder and len(questions) > 1:
+            self._ahead = dict(zip(questions, self.encoder.encode(questions), strict=True))
+
     def mended(self, question: str, title: str, content: str) -> str:
         """The question with its misspelled words as they were meant, about this product."""
         known = dict.fromkeys((*plain_words(title), *QUESTIONS_WORDS, *plain_words(content)))
@@ -131,7 +138,7 @@ class SentenceFinder:
 
     def _by_meaning(self, question: str, title: str, encoded: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         assert self.encoder
-        asked = self.encoder.encode([question])[0]
+        asked = self._ahead.get(question) or self.encoder.encode([question])[0]
         weights = self._token_weights(question, title, asked.spans)
         whole = np.array([float(one.whole @ asked.whole) for one in encoded])
         if not weights.sum():
