@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 
 from pipeline.files import PROJECT, read_jsonl
-from pipeline.serving.desk import Desk, run_named
-from pipeline.serving.line import Job
+from pipeline.serving.desk import run_named
 
 PATIENCE = 600
 
@@ -29,18 +28,19 @@ def asked_of(run: Path, count: int) -> list[str]:
     return [rows[at % len(rows)]["question"] for at in range(count)]
 
 
-def timed(client: httpx.Client, model: str, question: str) -> float:
-    """Seconds of one answer."""
+def timed(client: httpx.Client, model: str, question: str) -> tuple[float, float]:
+    """Seconds of one answer, and those that the ways to answer took of them."""
     begun = time.perf_counter()
     reply = client.post("/chat/completions", json={"model": model, "messages": [{"role": "user", "content": question}]})
+    seconds = time.perf_counter() - begun
     reply.raise_for_status()
-    return time.perf_counter() - begun
+    return seconds, reply.json()["choices"][0]["message"]["shelftalk"]["seconds"]
 
 
 def many(client: httpx.Client, model: str, questions: list[str], callers: int) -> dict[str, float]:
     begun = time.perf_counter()
     with ThreadPoolExecutor(callers) as pool:
-        seconds = sorted(pool.map(lambda question: timed(client, model, question), questions))
+        seconds = sorted(pool.map(lambda question: timed(client, model, question)[0], questions))
     return {
         "answers_a_minute": round(60 * len(questions) / (time.perf_counter() - begun), 1),
         "median_seconds": round(statistics.median(seconds), 4),
@@ -48,17 +48,13 @@ def many(client: httpx.Client, model: str, questions: list[str], callers: int) -
     }
 
 
-def called(desk: Desk, model: str, questions: list[str]) -> float:
-    """Median seconds of an answer without the API."""
-    found = desk.asked(model)
-    assert found, f"There is no model {model}."
-    folder, way = found
-    seconds = []
+def overhead(client: httpx.Client, model: str, questions: list[str]) -> float:
+    """Median seconds that an answer takes longer than the function behind it says that it took."""
+    longer = []
     for question in questions:
-        begun = time.perf_counter()
-        desk.answer([Job(folder, way, question, "", "")])
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds)
+        seconds, said = timed(client, model, question)
+        longer.append(seconds - said)
+    return statistics.median(longer)
 
 
 def measure(run: Path, way: str, model: str, callers: int, questions: list[str]) -> dict[str, Any]:
@@ -72,19 +68,16 @@ def measure(run: Path, way: str, model: str, callers: int, questions: list[str])
                 many(client, model, questions[:callers], callers)  # records are read, libraries are set up
                 alone = many(client, model, questions, 1)
                 together = many(client, model, questions, callers)
+                more = overhead(client, model, questions)
         finally:
             process.terminate()
-    desk = Desk(run, way)
-    desk.get_ready(lambda _: None)
-    called(desk, model, questions[:8])
-    function = called(desk, model, questions)
     return {
         "way": way,
         "model": model,
         "one": alone,
         f"{callers} callers": together,
         "times": round(together["answers_a_minute"] / alone["answers_a_minute"], 2),
-        "overhead_ms": round(1000 * (alone["median_seconds"] - function), 2),
+        "overhead_ms": round(1000 * more, 2),
     }
 
 

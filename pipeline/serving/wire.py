@@ -196,6 +196,7 @@ def extra(reply: Reply) -> dict[str, Any]:
         "product": {"title": product.title, "uid": product.uid} if product else None,
         "candidates": list(reply.about.candidates),
         "way": reply.way,
+        "seconds": round(reply.said.seconds, 4),
     }
 
 
