@@ -22,7 +22,8 @@ from pipeline.dataset.export import fingerprint_of
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json
 from pipeline.machine import free_bytes
-from pipeline.models.bases import is_reader
+from pipeline.models.bases import find_base, is_reader
+from pipeline.models.config import base_shape
 from pipeline.models.language_model import LanguageModel, device
 from pipeline.models.loading import load_base
 from pipeline.prompts import encode_prompt
@@ -42,7 +43,7 @@ from pipeline.training.out_of_memory import (
     split_as_before,
     splits_since_launch,
 )
-from pipeline.training.plan.plan import Plan, plan_run
+from pipeline.training.plan.plan import Plan, check_base, plan_run
 from pipeline.training.threads import ThreadsToFit
 from pipeline.training.trainers import make_trainer
 from pipeline.training.watcher import Follower, Watcher, probe_rows, why_it_failed
@@ -105,6 +106,8 @@ def train(folder: Path) -> None:
     if is_reader(settings.base_model):
         train_reader(folder, settings, dataset, plan, team)
         return
+    find_base(settings.base_model)
+    check_base(settings, base_shape(settings.base_model))  # once more: it may have been fetched only now
     language_model = load_base(
         settings.base_model,
         load_in_4bit=settings.load_in_4bit,

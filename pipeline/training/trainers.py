@@ -38,6 +38,11 @@ class DistillationTrainer(SFTTrainer):
         self.model_accepts_loss_kwargs = (
             True  # the loss is this project's own, and is divided by the whole update's tokens
         )
+        # TRL asks a mixture's router for its logits, which this loss does not count, and with which no model can answer a probe.
+        base: Any = self.model
+        config = base.config.get_text_config()
+        if getattr(config, "output_router_logits", False):
+            config.output_router_logits = False
         # Without it, the model would be wrapped in DistributedDataParallel.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
 

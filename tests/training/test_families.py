@@ -8,16 +8,20 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.answering.run_model import load_run
 from pipeline.dataset.store import Dataset
 from pipeline.errors import ModelError, SettingsError
 from pipeline.files import PROJECT
 from pipeline.models import config
 from pipeline.models.adapters import add_adapter
 from pipeline.models.config import KEEPS_APART, base_shape
-from pipeline.models.language_model import LanguageModel
+from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import layers_of
 from pipeline.models.loading import load_base
 from pipeline.prompts import encode_prompt
+from pipeline.publishing.make import make
+from pipeline.runs.events import read_events
+from pipeline.runs.manage import create_run
 from pipeline.training import isolation
 from pipeline.training.distillation import IGNORED, encode_rows
 from pipeline.training.distributed import Team
@@ -28,7 +32,7 @@ from pipeline.training.plan.plan import plan_run
 from pipeline.training.trainers import DistillationTrainer, make_trainer
 from pipeline.training.watcher import Follower
 from tests.families import FAMILIES, build_family, save_family
-from tests.tiny import tiny_settings
+from tests.tiny import tiny_settings, train_here
 
 LEAKS = {"qwen3.5", "granite-4", "lfm2", "gpt-oss", "falcon-h1"}
 """Those that mix what stands side by side in one row, whatever the positions say."""
@@ -160,3 +164,19 @@ print(config.base_shape({str(folder)!r}).found == {base_shape(str(folder)).found
         assert told.stdout.split() == ["True", "False"]
         (folder / "generation_config.json").unlink(missing_ok=True)
     assert len(list((home / "cache").glob("layers-*.json"))) == 1
+
+
+@pytest.mark.parametrize("name", ["qwen3-moe", "granite-4"])
+def test_a_whole_run_of_a_base_that_is_no_llama(name: str, tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
+    """Experts, and a recurrent layer: asked, trained, saved, loaded again and published merged."""
+    folder = save_family(name, tmp_path / "base", tiny_base)
+    run = create_run(dataset, tiny_settings(folder, max_steps=2, probes=1, questions=2))
+    assert train_here(run) == 0
+    told = [event.get("text", "") for event in read_events(run)[0]]
+    assert any(text.startswith("LoRA on ") for text in told)
+    model = load_run(run)[0]
+    prompt = [encode_prompt(model.tokenizer, dataset.held_out()[0]["prompt"])]
+    both = [*model.stream(prompt * 2, by=[BASE, TUNED], max_new_tokens=4)][-1]
+    assert both == [model.generate(prompt, tuned=tuned, max_new_tokens=4)[0] for tuned in (False, True)]
+    (tmp_path / "merged").mkdir()
+    assert make(run, "merged", tmp_path / "merged", print)["checked"] == 8

@@ -152,11 +152,7 @@ def plan_run(
         return _reader_plan(settings, rows, gpu=gpu, free=free)
     free = machine.free_bytes(gpu=gpu) if free is None else free
     shape = base_shape(settings.base_model)
-    if shape and settings.packing and not shape.apart:
-        raise SettingsError(MIXES.format(name=settings.base_model))
-    if shape and not memory.lora_parameters(shape, settings):
-        layers = ", ".join(settings.target_modules)
-        raise SettingsError(NOTHING_TO_ADAPT.format(name=settings.base_model, layers=layers))
+    check_base(settings, shape)
     every = row_lengths(rows, settings.base_model)
     lengths, kept = _kept(settings, rows, every)
     teaching = _teaching(settings, kept, lengths)
@@ -264,6 +260,19 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
     four_bit = memory.loads_in_4_bits(shape, settings, gpu=gpu)
     again = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.prepack
     return int((shape.weight_bytes(width, four_bit=four_bit) + again) * MARGIN) + memory.ANSWERING
+
+
+def check_base(settings: TrainingSettings, shape: Shape | None) -> None:
+    """Refuse what cannot be done with this base, as far as its shape is known.
+
+    Raises:
+        SettingsError: LoRA has no layer to sit on, or examples would be packed that the base does not keep apart.
+    """
+    if shape and settings.packing and not shape.apart:
+        raise SettingsError(MIXES.format(name=settings.base_model))
+    if shape and not memory.lora_parameters(shape, settings):
+        layers = ", ".join(settings.target_modules)
+        raise SettingsError(NOTHING_TO_ADAPT.format(name=settings.base_model, layers=layers))
 
 
 def _check(settings: TrainingSettings, rows: Sequence[dict[str, Any]], gpu: bool) -> None:
