@@ -133,14 +133,21 @@ class Visitor(threading.Thread):
         self.crowd.seen.ticks.append(time.monotonic() - before)
 
     def call(self, functions: list[tuple[int, list[Any]]]) -> None:
-        """Send events as the page does, and read what comes until the last one is over."""
+        """Send events as the page does, and read what comes until the last one is over. What is never answered is an error."""
+        left = len(functions)
         for number, data in functions:
             body = {"data": data, "fn_index": number, "session_hash": self.session}
             self.client.post(f"{API}/queue/join", json=body).raise_for_status()
         with self.client.stream("GET", f"{API}/queue/data", params={"session_hash": self.session}) as events:
             for line in events.iter_lines():
+                if '"unexpected_error"' in line:
+                    raise RuntimeError(line)
                 if '"process_completed"' in line:
                     self.told(json.loads(line.removeprefix("data: ")))
+                    left -= 1
+                if not left:
+                    return
+        raise RuntimeError(f"{left} events were not answered")
 
     def told(self, message: dict[str, Any]) -> None:
         if not message["success"]:

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -33,6 +34,9 @@ LOOK_SECONDS = 0.005
 
 UNCOUNTED = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000"}
 """By this Gradio does not count, after each event, how the last 10,000 went: nobody may read that."""
+
+MOST_SESSIONS = 2000
+"""For which messages may wait, as Gradio has it; each call through the API is one."""
 
 LABEL = '[data-testid="block-info"]'
 """A component's label, as a selector of the style sheet."""
@@ -59,6 +63,34 @@ class PageConfig(BlocksConfig):
 
 def _nothing(_id: int, rendered_ids: list[int], block: Any, renderable: Any = None) -> dict[str, Any]:
     return NOTHING
+
+
+class RecentSessions(OrderedDict[str, Any]):
+    """The messages that wait for each session, of those that were used last.
+
+    Gradio's own mapping drops the sessions that began first, which open pages are: after 2,000 calls through the API, of which
+    each is a session, a page in whose event that falls never hears of its end.
+
+    Args:
+        most: sessions that are kept.
+        events: Gradio's own of each session, which end with it.
+    """
+
+    def __init__(self, most: int, events: dict[str, set[str]]) -> None:
+        super().__init__()
+        self.most, self.events = most, events
+
+    def __getitem__(self, session: str) -> Any:
+        messages = super().__getitem__(session)
+        self.move_to_end(session)
+        return messages
+
+    def __setitem__(self, session: str, messages: Any) -> None:
+        super().__setitem__(session, messages)
+        while len(self) > self.most:
+            oldest = next(iter(self))
+            del self[oldest]
+            self.events.pop(oldest, None)
 
 
 class LeanBlocks(gr.Blocks):
@@ -128,6 +160,8 @@ class LeanBlocks(gr.Blocks):
         with serving_nobody():
             super().queue(*values, **options)
         self._queue.sleep_when_free = LOOK_SECONDS
+        sessions: Any = RecentSessions(MOST_SESSIONS, self._queue.pending_event_ids_session)
+        self._queue.pending_messages_per_session = sessions
         push = self._queue.push
 
         async def push_in_turn(body: Any, request: Any, username: str | None) -> Any:

@@ -177,6 +177,26 @@ def test_the_queue_looks_seldom_and_counts_nothing(served_page: tuple[Judged, Cl
     assert set(queue.event_queue_per_concurrency_id) <= {str(fn.concurrency_id) for fn in page.fns.values()}
 
 
+def test_a_page_that_is_used_outlives_any_number_of_calls(
+    served_page: tuple[Judged, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, _ = served_page
+    queue = page._queue
+    sessions = queue.pending_messages_per_session
+    monkeypatch.setattr(sessions, "most", 3)
+    number = next(number for number, f in page.fns.items() if f.api_name == "several")
+    body = {"data": ["a"], "fn_index": number, "session_hash": "page"}
+    seen = set()
+    for _ in range(6):
+        httpx.post(f"{page.local_api_url}queue/join", json=body).raise_for_status()
+        told = httpx.get(f"{page.local_api_url}queue/data", params={"session_hash": "page"}, timeout=60).text
+        assert "process_completed" in told and "close_stream" in told
+        seen.add(id(sessions["page"]))
+        httpx.post(f"{page.local_api_url}call/several", json={"data": ["a"]}).raise_for_status()
+    assert len(seen) == 1 and len(sessions) == 3
+    assert set(queue.pending_event_ids_session) <= set(sessions), "what went with its session leaves nothing"
+
+
 def test_the_sign_in_button_s_own_handler_is_for_everybody_and_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradio.oauth._get_mocked_oauth_info", dict)  # it would ask the Hub, as this is no Space
     with LeanBlocks() as page:
