@@ -1,7 +1,9 @@
-"""`serve` and `keys`: a run behind the OpenAI API, and who may ask it."""
+"""`serve`, `keys` and `questions`: a run behind the OpenAI API, who may ask it, and what was asked."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +16,14 @@ keys = typer.Typer(help="The keys of those who may ask what `serve` serves.", ri
 app.add_typer(keys, name="keys")
 questions = typer.Typer(help="What people asked, where `serve --keep-questions` kept it.", rich_markup_mode=None)
 app.add_typer(questions, name="questions")
+
+
+def _print_rows(rows: list[dict[str, Any]], none: str) -> None:
+    """A line of JSON each, or the sentence where there are none."""
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+    if not rows:
+        say(none)
 
 
 @app.command()
@@ -37,7 +47,8 @@ def serve(
     origins = tuple(origin_of(text) for text in origin or ())
     from pipeline.serving.asked import check_days
     from pipeline.serving.desk import run_named
-    from pipeline.serving.server import Settings, serve
+    from pipeline.serving.process import serve
+    from pipeline.serving.server import Settings
 
     if not is_loopback(host) and not list_keys() and not origins:
         say("Only this machine can ask: there is no key yet (`python -m pipeline keys add NAME`) and no --origin.")
@@ -67,13 +78,8 @@ def add(
 @keys.command("list")
 def list_() -> None:
     """List the keys: a line of JSON each, without the keys themselves."""
-    import json
-
-    found = list_keys()
-    for key in found:
-        print(json.dumps(without_hash(key), ensure_ascii=False))
-    if not found:
-        say("There is no key yet; `python -m pipeline keys add NAME` makes one.")
+    none = "There is no key yet; `python -m pipeline keys add NAME` makes one."
+    _print_rows([without_hash(key) for key in list_keys()], none)
 
 
 @keys.command()
@@ -86,16 +92,10 @@ def revoke(key: Annotated[str, typer.Argument(metavar="KEY", help="its id or its
 @questions.command("list")
 def list_questions() -> None:
     """List what people asked, the most doubtful first. A line of JSON each, as `judge` reads it."""
-    import json
-    from dataclasses import asdict
-
     from pipeline.serving.asked import asked_questions
 
-    found = asked_questions()
-    for one in found:
-        print(json.dumps(asdict(one), ensure_ascii=False))
-    if not found:
-        say("No question is kept; `serve RUN --keep-questions DAYS` keeps them.")
+    none = "No question is kept; `serve RUN --keep-questions DAYS` keeps them."
+    _print_rows([asdict(one) for one in asked_questions()], none)
 
 
 @questions.command("forget")

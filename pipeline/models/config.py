@@ -53,6 +53,11 @@ def is_everything(modules: Collection[str]) -> bool:
     return len(set(modules)) == len(ALL_LINEAR)
 
 
+def is_adapted(kind: str, adaptable: bool, modules: Collection[str]) -> bool:
+    """Whether LoRA sits on a kind of layer, of those that the user chose."""
+    return adaptable and (is_everything(modules) or kind in modules)
+
+
 @dataclass(frozen=True)
 class Kind:
     """Linear layers of one name and size.
@@ -122,7 +127,7 @@ class Shape:
             modules: the kinds that the user chose.
             experts: whether the kind of LoRA works on experts.
         """
-        chosen = [kind for kind in self.kinds if kind.adaptable and (is_everything(modules) or kind.name in modules)]
+        chosen = [kind for kind in self.kinds if is_adapted(kind.name, kind.adaptable, modules)]
         return [kind for kind in chosen if experts or not kind.experts]
 
     @property

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from pipeline.models.config import Kind, is_everything
+from pipeline.models.config import Kind, is_adapted
 
 MOST_LAYERS = 1000
 """Of a base that is built to be looked at; more is a mistake, or meant badly."""
@@ -85,10 +85,6 @@ def targets(model: Any, modules: Collection[str], *, experts: bool) -> dict[str,
     told = {next((end for end in _ends(name) if end not in others), name) for name in linear}
     parameters = {".".join(layer.name.split(".")[-2:]) for layer in chosen if layer.experts and experts}
     return {"target_modules": sorted(told), "target_parameters": sorted(parameters)}
-
-
-def is_adapted(kind: str, adaptable: bool, modules: Collection[str]) -> bool:
-    return adaptable and (is_everything(modules) or kind in modules)
 
 
 def _ends(name: str) -> list[str]:

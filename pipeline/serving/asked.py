@@ -108,6 +108,19 @@ def asked_questions() -> list[Asked]:
         return [Asked(*row) for row in rows]
 
 
+def count_questions() -> int:
+    """How many are kept: the length of `asked_questions`, without reading them.
+
+    Raises:
+        ServingError: the file cannot be read.
+    """
+    if not file_of_questions().is_file():
+        return 0
+    with _told(), _opened() as store:
+        _let_go(store)
+        return _count(store)
+
+
 def forget_questions() -> int:
     """Delete all that is kept: the file has no trace of it afterwards.
 
@@ -120,7 +133,7 @@ def forget_questions() -> int:
     if not file_of_questions().is_file():
         return 0
     with _told(), _opened() as store:
-        (count,) = store.execute("SELECT count(*) FROM (SELECT 1 FROM questions GROUP BY question, title)").fetchone()
+        count = _count(store)
         _delete(store, "9999")
         return count
 
@@ -140,6 +153,11 @@ def _opened() -> Iterator[sqlite3.Connection]:
             store.execute(f"PRAGMA {pragma}")
         store.execute(TABLE)
         yield store
+
+
+def _count(store: sqlite3.Connection) -> int:
+    (count,) = store.execute("SELECT count(*) FROM (SELECT 1 FROM questions GROUP BY question, title)").fetchone()
+    return count
 
 
 def _let_go(store: sqlite3.Connection) -> None:

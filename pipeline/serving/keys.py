@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,7 +124,7 @@ class KeyRing:
 
 def without_hash(key: Key) -> dict[str, str | int]:
     """A key as it is listed."""
-    return {name: value for name, value in asdict(replace(key)).items() if name != "sha256"}
+    return {name: value for name, value in asdict(key).items() if name != "sha256"}
 
 
 def _mark() -> object:

@@ -1,18 +1,12 @@
-"""The server: who may ask, reading a request, standing in line, replying; and its end, which leaves no answer unfinished."""
+"""The API's addresses: who may ask, reading a request, standing in line, replying."""
 
 import asyncio
 import json
-import logging
-import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
@@ -21,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.answering.answers import BATCH_SIZE, GPU_BATCH_SIZE
-from pipeline.errors import PipelineError, RunError, ServingError, unexpected
+from pipeline.errors import PipelineError, RunError, unexpected
 from pipeline.runs.settings import gpu_name
 from pipeline.serving import asked, wire
 from pipeline.serving.callers import Rate, is_address, is_loopback, is_own_host, network_of
@@ -29,8 +23,6 @@ from pipeline.serving.desk import Desk, Reply
 from pipeline.serving.keys import BEGIN, KeyRing
 from pipeline.serving.line import MOST_WAITING, Job, Line
 from pipeline.serving.wire import ApiError
-
-logger = logging.getLogger(__name__)
 
 EMBED = Path(__file__).parent / "assets" / "embed.js"
 
@@ -42,8 +34,6 @@ PAGE_A_MINUTE, PAGE_WAITING = 20, 4
 """Questions of one address on the pages of the owner's list, which bring no key."""
 TELL_SECONDS = 5
 """Between two comments in a stream that say which place it has."""
-STOP_SECONDS = 30
-"""Until those must have read their answers who are still there when all is answered."""
 
 NO_KEY = "none"
 """What a client on this machine may send in the place of a key: most insist on one."""
@@ -396,86 +386,3 @@ async def _hung_up(request: HttpRequest) -> None:
 
 async def _replies(jobs: Sequence[Job]) -> list[Reply]:
     return [await asyncio.wrap_future(job.reply) for job in jobs]
-
-
-# --- The process ---
-
-
-class Server(uvicorn.Server):
-    """A server that is stopped by a signal once all is answered that it took; by a second one at once."""
-
-    def __init__(self, api: Api) -> None:
-        config = uvicorn.Config(
-            api.app(),
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-            proxy_headers=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-        )
-        super().__init__(config)
-        self.api = api
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.api.line.is_closed:
-            self.should_exit = self.force_exit = True
-        # Not in the handler itself: it may interrupt whoever holds the line's lock, and would wait for it for ever.
-        threading.Thread(target=self.api.close, daemon=True).start()
-
-    async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self.api.line.is_done
-
-
-def listening(settings: Settings) -> socket.socket:
-    """The socket to serve on.
-
-    Raises:
-        ServingError: the port is taken, or the host is none of this machine's.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((settings.host.strip("[]"), settings.port))
-    except (OSError, OverflowError, UnicodeError) as error:
-        found.close()
-        why = getattr(error, "strerror", None) or str(error)
-        raise ServingError(
-            f"{settings.host}, port {settings.port}, cannot be served on ({why}); stop what is running there, or choose another "
-            "--port (or --host)."
-        ) from None
-    return found
-
-
-def address_of(found: socket.socket) -> str:
-    """The API's address on this machine."""
-    host, port = found.getsockname()[:2]
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{port}/v1"
-
-
-def serve(
-    run: Path, way: str, settings: Settings, say: Callable[[str], object], ready: Callable[[str], object]
-) -> None:
-    """Serve until a signal comes.
-
-    Args:
-        run: its folder.
-        say: told what the owner should know, in sentences.
-        ready: told the address once questions are answered there.
-
-    Raises:
-        PipelineError: it cannot be served so.
-    """
-    desk = Desk(run, way)
-    with listening(settings) as found:
-        desk.get_ready(say)
-        api = Api(desk, settings)
-        server = Server(api)
-        found.listen()  # who connects before the loop runs is served then
-        ready(address_of(found))
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[found])

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,12 @@ from pipeline.answering.customers import (
     answer_by_model,
     answer_each,
     correction,
-    counts,
     likely_kind,
     questions_in,
     read_questions,
     worst_first,
 )
 from pipeline.answering.lookup import TaughtProducts
-from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.shop import Shop, shop_of
 from pipeline.answering.ways import AUTO, BY_MODEL
 from pipeline.answering.which_way import LABELS
@@ -35,17 +32,17 @@ from pipeline.errors import QuestionError, ServingError
 from pipeline.prompts import REFUSAL, SILENCE, UNKNOWN
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import get_trained_run
-from pipeline.serving.asked import asked_questions, forget_questions
+from pipeline.serving.asked import asked_questions, count_questions, forget_questions
 from tabs.chat.answers_box import kind_choices
 from tabs.chat.asking import fetch_base
-from tabs.chat.cards import SAYS_WORDS, said_card
+from tabs.chat.customers_view import Shown, cells, counts_table, question_card
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import MODEL, loaded
 from tabs.server.identity import serves_owner
 from tabs.server.zerogpu import on_gpu
 from tabs.ui.activity import doing
 from tabs.ui.events import Update, on, open_to_all, reveal
-from tabs.ui.table import LazyRows, PagedTable, picked
+from tabs.ui.table import PagedTable, picked
 from tabs.ui.text import count, html, html_of, notice, progress_bar
 
 FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".txt"]
@@ -58,14 +55,6 @@ GPU_SECONDS = 120
 OWN_WORDS_ONLY = ""
 
 TYPE_IT = Markup('<p class="small">Type the right answer to see what it teaches.</p>')
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a page has of a file of questions: the answers, the worst first, and the ways that gave them."""
-
-    answered: list[Answered]
-    ways: list[str]
 
 
 class CustomersPanel:
@@ -343,7 +332,7 @@ class CustomersPanel:
     def _show_asked(self) -> Update:
         """What people asked is the owner's to see, where there is any."""
         try:
-            kept = len(asked_questions()) if serves_owner() else 0
+            kept = count_questions() if serves_owner() else 0
             words = f"Answer what people asked ({kept:,})"
         except ServingError:  # which is said to whoever wants them
             kept, words = 1, "Answer what people asked"
@@ -373,57 +362,3 @@ def _how_far(done: int, total: int) -> Markup:
 
 def _stopped(answered: Sequence[Answered], questions: Sequence[CustomerQuestion]) -> str:
     return f"Stopped: {len(answered):,} of {count(len(questions), 'question')} were answered."
-
-
-def cells(shown: Shown | None) -> LazyRows:
-    """The table's rows, made when they are shown."""
-    answered = shown.answered if shown else []
-    return LazyRows(len(answered), lambda start, stop: [_cells(one) for one in answered[start:stop]])
-
-
-def _cells(one: Answered) -> list[str]:
-    several = len(one.ways) > 1
-    said = {way: short(answer.answer or answer.raw) for way, answer in one.ways.items()}
-    judged = {way: VERDICT_WORDS[verdict] for way, verdict in one.verdicts.items()}
-
-    def by_way(words: dict[str, str]) -> str:
-        return "\n".join(f"{LABELS[way]}: {text}" if several else text for way, text in words.items())
-
-    return [
-        short(one.asked.question), one.title or "–", by_way(said), by_way(judged) or f"doubt {one.doubt:.0%}",
-    ]  # fmt: skip
-
-
-def counts_table(shown: Shown) -> Markup:
-    """What each way's answers came to, as HTML."""
-    said = counts(shown.answered, shown.ways)
-    known = any(verdicts for _, verdicts in said.values())
-    names = [*SAYS_WORDS.values(), *(VERDICT_WORDS.values() if known else ())]
-    head = html_of(html("<th>{}</th>", name) for name in ("way", *names))
-    rows = Markup()
-    for way, (three, verdicts) in said.items():
-        numbers = [three[name] for name in SAYS_WORDS] + ([verdicts[name] for name in VERDICT_WORDS] if known else [])
-        rows += html("<tr data-way='{}'><td>{}</td>{}</tr>", way, LABELS[way], _numbers(numbers))
-    asked = count(len(shown.answered), "question")
-    scored = sum(bool(one.asked.answers) for one in shown.answered)
-    more = f"{asked}, the right answer known of {scored:,}."
-    return html('<p>{}</p><div class="scroll"><table class="counts"><tr>{}</tr>{}</table></div>', more, head, rows)
-
-
-def _numbers(numbers: Sequence[int]) -> Markup:
-    return html_of(html("<td>{}</td>", f"{number:,}") for number in numbers)
-
-
-def question_card(one: Answered) -> Markup:
-    """A customer's question with its answers, as HTML."""
-    cards = html_of(said_card(way, said, one.verdicts.get(way)) for way, said in one.ways.items())
-    others = one.candidates[1:]
-    also = html("; may also mean: {}", html_of(others, " · ")) if others else ""
-    about = html("about: <b>{}</b>{}", one.title, also) if one.title else html("about: no product of the catalogue")
-    right = " / ".join(one.asked.answers)
-    said = html("Right: <b>{}</b>", right) if right else html("doubt: {}", f"{one.doubt:.0%}")
-    return html(
-        '<article class="asked"><h3>{}</h3><p class="small">{}</p><div class="sides">{}</div>'
-        '<p class="catalogue">{}</p></article>',
-        one.asked.question, about, cards, said,
-    )  # fmt: skip

@@ -15,7 +15,7 @@ from pipeline.answering.ways import Said
 from pipeline.catalogue.catalogue import Product
 from pipeline.errors import ServingError
 from pipeline.serving import asked
-from pipeline.serving.asked import asked_questions, file_of_questions, forget_questions, keep
+from pipeline.serving.asked import asked_questions, count_questions, file_of_questions, forget_questions, keep
 from pipeline.serving.desk import Reply
 from tests.serving.conftest import copied_run, serving
 
@@ -53,7 +53,7 @@ def test_what_is_deleted_has_left_the_file(home: Path, capsys: pytest.CaptureFix
     assert b"zanzibar" in file_of_questions().read_bytes()
     assert main(["questions", "forget"]) == 0
     assert "200 questions are deleted" in capsys.readouterr().err
-    assert asked_questions() == [] and forget_questions() == 0
+    assert asked_questions() == [] and count_questions() == 0 and forget_questions() == 0
     assert not any(b"zanzibar" in file.read_bytes() for file in file_of_questions().parent.iterdir())
 
 
@@ -62,7 +62,7 @@ def test_what_s_time_has_come_is_gone_as_soon_as_anybody_looks(home: Path, monke
     keep([reply("is the zanzibar old")], 2)
     keep([reply("is it newer")], 5)
     monkeypatch.setattr(asked, "_today", lambda: today + timedelta(days=2))
-    assert len(asked_questions()) == 2
+    assert len(asked_questions()) == count_questions() == 2
     monkeypatch.setattr(asked, "_today", lambda: today + timedelta(days=3))
     assert [one.question for one in asked_questions()] == ["is it newer"]
     assert b"zanzibar" not in file_of_questions().read_bytes()

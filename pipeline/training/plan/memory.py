@@ -170,9 +170,8 @@ def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int
     read = shape.layers * layer
     if settings.gradient_checkpointing:  # each layer keeps what went into it; one at a time is computed again
         read = layer + shape.layers * shape.hidden * width
-    if (
-        not shape.apart
-    ):  # every row is as long as the longest, and has logits wherever one of them has something to learn
+    if not shape.apart:
+        # Every row is as long as the longest, and has logits wherever one of them has something to learn.
         longest = size * lengths.longest_of(draws * size)
         return longest * (read + lengths.learned_share * shape.vocabulary * LOGIT_BYTES)
     return _largest(settings, lengths, size, draws, read, shape.vocabulary * LOGIT_BYTES)
