@@ -1,11 +1,10 @@
 """Answers a minute of `serve` for many callers against one at a time, and what the API costs beside calling the function.
 
 `python -m benchmarks.serving RUN [--way auto] [--model NAME] [--callers 32] [--questions 128]` serves a run in a process of its
-own and asks it what its held-out rows ask, in their order, so that a product is not asked about twice in a row.
+own, three times, and asks it what its held-out rows ask, in their order, so that a product is not asked about twice in a row.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.measure import RESULTS, save, spread
 from pipeline.files import PROJECT, read_jsonl
 from pipeline.serving.desk import run_named
 
@@ -72,8 +72,6 @@ def measure(run: Path, way: str, model: str, callers: int, questions: list[str])
         finally:
             process.terminate()
     return {
-        "way": way,
-        "model": model,
         "one": alone,
         f"{callers} callers": together,
         "times": round(together["answers_a_minute"] / alone["answers_a_minute"], 2),
@@ -88,10 +86,15 @@ def main() -> None:
     parser.add_argument("--model", default="", help="default: the run")
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--questions", type=int, default=128)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     run = run_named(given.run).resolve()
     questions = asked_of(run, given.questions)
-    print(json.dumps(measure(run, given.way, given.model or run.name, given.callers, questions), indent=1))
+    name = given.model or run.name
+    found = [measure(run, given.way, name, given.callers, questions) for _ in range(given.runs)]
+    over = {figure: spread([one[figure] for one in found]) for figure in ("times", "overhead_ms")}
+    save("serving", {"way": given.way, "callers": given.callers, **over, "runs": found}, given.out)
 
 
 if __name__ == "__main__":

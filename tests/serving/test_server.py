@@ -1,5 +1,6 @@
 """The API as its callers see it: OpenAI's own client against a real server, many at once, and those who mean no good."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -17,7 +18,8 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.prompts import REFUSAL, SILENCE
-from pipeline.serving.server import LARGEST_BODY
+from pipeline.serving.process import listening
+from pipeline.serving.server import LARGEST_BODY, Settings
 from tests.children import wait_for
 from tests.serving.conftest import PATIENCE, Served, copied_run, serving
 
@@ -434,3 +436,20 @@ def test_on_sigterm_what_was_taken_is_answered_and_nothing_else(finished_run: Pa
 def test_the_log_has_no_question_and_no_traceback(served: Served) -> None:
     log = (served.home / "serve.log").read_text()
     assert "Traceback" not in log and "Teapot" not in log
+
+
+def test_no_reply_is_held_until_the_one_before_is_acknowledged() -> None:
+    def answer(connection: asyncio.StreamWriter) -> int:
+        return connection.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    async def connect() -> int:
+        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        with listening(Settings(port=0)) as found:
+            server = await asyncio.start_server(lambda _, writer: seen.set_result(answer(writer)), sock=found)
+            async with server:
+                _, writer = await asyncio.open_connection(*found.getsockname())
+                said = await seen
+                writer.close()
+        return said
+
+    assert asyncio.run(connect()) == 1
