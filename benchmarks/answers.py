@@ -62,7 +62,7 @@ def decoded_figures(language_model: LanguageModel, prompts: list[list[int]], run
     ways = {"prepacked": (prepacked, True), "plain": ({}, True), "transformers": ({}, False)}
     speeds: dict[str, list[float]] = {}
     # Answers of 64 tokens: their end is a token that nobody says.
-    with mock.patch.object(LanguageModel, "_end_tokens", lambda self: {0}):
+    with mock.patch.object(LanguageModel, "end_tokens", lambda self: {0}):
         config = language_model._generation(NEW_TOKENS)
         config.min_new_tokens = NEW_TOKENS
         for _, count, who in itertools.product(range(runs + 1), (1, len(prompts)), (BASE, TUNED)):

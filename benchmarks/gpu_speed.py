@@ -254,7 +254,7 @@ def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
         LanguageModel._is_ours = lambda _: False
     rows = run_dataset(run).held_out()[:15]
     prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
-    LanguageModel._end_tokens = lambda _: {0}  # every answer shall have all tokens, and this one nobody says
+    LanguageModel.end_tokens = lambda _: {0}  # every answer shall have all tokens, and this one nobody says
     config = model._generation(NEW_TOKENS)
 
     def ask(prompts: list[list[int]], by: list[str]) -> tuple[float, int]:
@@ -312,7 +312,7 @@ def compare_case(precision: str, run: Path, result: Path) -> None:
     prompts = [encode_prompt(model.tokenizer, row["prompt"]) for row in rows]
     config = model._generation(NEW_TOKENS)
     found: dict[str, Any] = {"questions": len(rows)}
-    ours, ends = LanguageModel._is_ours, model._end_tokens()
+    ours, ends = LanguageModel._is_ours, model.end_tokens()
 
     def asked(batches: list[list[list[int]]], who: str) -> list[list[int]]:
         """The tokens of every answer before the one that ends it: what follows that is padding."""

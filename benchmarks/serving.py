@@ -2,6 +2,9 @@
 
 `python -m benchmarks.serving RUN [--way auto] [--model NAME] [--callers 32] [--questions 128]` serves a run in a process of its
 own, three times, and asks it what its held-out rows ask, in their order, so that a product is not asked about twice in a row.
+
+`python -m benchmarks.serving [RUN | --base BASE] --streams 64 [--model base] [--rounds 8]` measures what is streamed
+(`benchmarks.streams`).
 """
 
 import argparse
@@ -16,6 +19,7 @@ from typing import Any
 import httpx
 
 from benchmarks.measure import RESULTS, save, spread
+from benchmarks.streams import run_of, stream_figures
 from pipeline.files import PROJECT, read_jsonl
 from pipeline.serving.desk import run_named
 
@@ -81,14 +85,25 @@ def measure(run: Path, way: str, model: str, callers: int, questions: list[str])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--way", default="auto")
     parser.add_argument("--model", default="", help="default: the run")
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--questions", type=int, default=128)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--streams", type=int, default=0, help="callers that are streamed to")
+    parser.add_argument("--base", default="", help="instead of RUN: a base, or a shape of benchmarks.memory")
+    parser.add_argument("--rounds", type=int, default=8, help="questions of each that is streamed to")
+    parser.add_argument("--work", type=Path, default=PROJECT / ".gpu", help="scratch folder (default: %(default)s)")
     given = parser.parse_args()
+    if not (given.run or given.base):
+        parser.error("Name a run, or a --base.")
+    if given.streams:
+        run = run_named(given.run).resolve() if given.run else run_of(given.base, given.work.resolve())
+        figures = stream_figures(run, given.model or run.name, given.streams, given.rounds)
+        save("serving_streams", figures, given.out)
+        return
     run = run_named(given.run).resolve()
     questions = asked_of(run, given.questions)
     name = given.model or run.name

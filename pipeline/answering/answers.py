@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.answering.hearing import Hearing, Listener
 from pipeline.answering.run_reader import BASE, TUNED, RunReader
 from pipeline.answering.scoring import verdict
 from pipeline.facts.extraction import extract
@@ -35,7 +36,8 @@ class Question:
     """A prompt, and which kind of fact its answer is (`description`, an attribute's name, or `unknown`).
 
     `expected` is the record's value, where it is known: what has no shape of its own is looked for in another way. `title` and
-    `text` are what the prompt is about and asks: a reader, which has no prompts, is asked those.
+    `text` are what the prompt is about and asks: a reader, which has no prompts, is asked those. `listener` hears the answer
+    while it is decoded, its words only where it `is_said` as the model says it.
     """
 
     prompt: str
@@ -44,6 +46,8 @@ class Question:
     expected: str = ""
     title: str = UNKNOWN_TITLE
     text: str = ""
+    listener: Listener | None = None
+    is_said: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,12 @@ def ask(
     answers: dict[int, Answer] = {}
     for batch in in_batches(language_model, order):
         room = max(asked[i].max_new_tokens for i in batch)
-        raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room)
+        listeners = [asked[i].listener for i in batch]
+        options: dict[str, Any] = {}
+        if any(listeners):
+            kinds = [asked[i].kind if asked[i].is_said else "" for i in batch]
+            options["on_step"] = Hearing(language_model, listeners, kinds, room)
+        raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room, **options)
         for i, raw in zip(batch, raws, strict=True):
             answers[i] = Answer.of(asked[i].kind, raw, asked[i].expected)
         if on_progress:

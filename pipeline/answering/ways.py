@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.answering.answers import Answer, Question, ask
+from pipeline.answering.hearing import Listener
 from pipeline.answering.lookup import check_question, kind_asked, kind_word_for_word
 from pipeline.answering.run_reader import BASE as READER_BASE
 from pipeline.answering.run_reader import TUNED, RunReader
@@ -107,6 +108,7 @@ def answer_all(
     language_model: "LanguageModel | RunReader | None" = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> list[dict[str, Said]]:
     """Every question by every way, in their order.
 
@@ -115,12 +117,14 @@ def answer_all(
         language_model: the run's, for the ways of `BY_MODEL`.
         other_kinds: kinds of facts of the run's dataset beside the project's own.
         on_progress: called with (way, answered, of).
+        listeners: who hears each answer while a language model decodes it, its words only where they need no look into the
+            record afterwards; none where nobody does.
     """
     answers: list[dict[str, Said]] = [{} for _ in asked]
     for way in ways:
         begun = time.perf_counter()
         found = (
-            _by_model(way, shop, asked, language_model, other_kinds, on_progress)
+            _by_model(way, shop, asked, language_model, other_kinds, on_progress, listeners)
             if way in BY_MODEL
             else [
                 _said_without_model(shop.extract(about) if way == EXTRACTIVE else shop.tell(about)) for about in asked
@@ -143,6 +147,7 @@ def _by_model(
     language_model: "LanguageModel | RunReader | None",
     other_kinds: Sequence[str],
     on_progress: Callable[[str, int, int], None] | None,
+    listeners: Sequence[Listener],
 ) -> list[Said]:
     assert language_model, "a model's way needs the model"
     if isinstance(language_model, RunReader):
@@ -151,7 +156,13 @@ def _by_model(
             on_progress(way, len(asked), len(asked))
         return [_said_without_model(one) for one in read_out]
     questions = [
-        Question(prompt_of(way, shop, about), kind_asked(about.question, _title(about), other_kinds)) for about in asked
+        Question(
+            prompt_of(way, shop, about),
+            kind_asked(about.question, _title(about), other_kinds),
+            listener=listener,
+            is_said=way != OPEN,
+        )
+        for about, listener in zip(asked, listeners or [None] * len(asked), strict=True)
     ]
     told = (lambda done, total: on_progress(way, done, total)) if on_progress else None
     if way != OPEN:

@@ -30,7 +30,12 @@ _SILENCE_PATTERN = re.compile(r"\b(?:the )?record (?:doesn['’]t|does not) say\
 _PLAIN = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2010\u2011", "-"))
 """Typography that the patterns need not know; one character for one, so that places stay."""
 
-_NEXT_PROMPT = re.compile(r"\n[^\S\n]*(?:Context|Instruction|Response):")
+_FIELDS = ("Context:", "Instruction:", "Response:")
+
+_NEXT_PROMPT = re.compile(rf"\n[^\S\n]*(?:{'|'.join(_FIELDS)})")
+
+_LONGEST_SENTENCE = 40
+"""Characters that one of the two sentences has at most, and more."""
 
 _ANSWERED = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
 
@@ -153,6 +158,29 @@ def _check_pattern(pattern: str) -> None:
         regex.compile(pattern)
     except (re.error, regex.error, ValueError, OverflowError, RecursionError) as error:
         raise PatternError(f"The pattern cannot be read ({error}); correct it and try again.") from error
+
+
+def sure_of(text: str, since: int) -> tuple[int, bool]:
+    """How much of a description is sure while a model still writes it: nothing that follows changes what stands before.
+
+    Args:
+        text: what it wrote so far, without white space before it.
+        since: up to where this was known before.
+
+    Returns:
+        The place, and whether nothing that follows counts any more.
+    """
+    window = max(0, since - _LONGEST_SENTENCE)
+    plain = text[window:].translate(_PLAIN)
+    if sentence := _REFUSAL_PATTERN.search(plain) or _SILENCE_PATTERN.search(plain):
+        end = window + sentence.end()
+        return max(end, since), end + 1 < len(text)  # "product" may go on as "product's"
+    if field := _NEXT_PROMPT.search(text, since):
+        return len(text[: field.start()].rstrip()), True
+    newline = text.rfind("\n", since)
+    line = text[newline + 1 :].lstrip()
+    may_be_field = newline >= 0 and any(field.startswith(line) for field in _FIELDS)
+    return max(since, len((text[:newline] if may_be_field else text).rstrip())), False
 
 
 def _before_the_next_prompt(raw: str) -> str:

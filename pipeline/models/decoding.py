@@ -31,8 +31,8 @@ that an app that is asked for days would grow by a gigabyte (benchmarks/RESULTS.
 TOP_K = 50
 """What is drawn is one of this many likeliest tokens: as in Transformers, where a model says nothing else."""
 
-OnStep = Callable[[list[list[int]]], bool]
-"""Told every answer's tokens after each step; says whether to go on."""
+OnStep = Callable[[list[list[int]]], Collection[int]]
+"""Told every answer's tokens after each step; says which answers, by their places, nobody wants any more."""
 
 
 def decodes(model: Any) -> bool:
@@ -58,7 +58,7 @@ def decode(
     max_new_tokens: int,
     ends: Collection[int],
     temperature: float = 0.0,
-    on_step: OnStep = lambda _: True,
+    on_step: OnStep = lambda _: (),
 ) -> list[list[int]]:
     """Answer encoded prompts in one batch.
 
@@ -69,7 +69,7 @@ def decode(
         max_new_tokens: the most tokens an answer may have.
         ends: tokens that end an answer; they are its last.
         temperature: 0 is greedy; above that, tokens are drawn from the `TOP_K` likeliest.
-        on_step: told all answers so far after each token; False ends the decoding.
+        on_step: told all answers so far after each token; those that it names get no more of them.
 
     Returns:
         The tokens of each answer.
@@ -80,20 +80,21 @@ def decode(
     order = sorted(range(len(prompts)), key=lambda i: by[i] or "")  # so that an adapter's rows lie side by side
     rows = DecodingBatch(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
     said: list[list[int]] = [[] for _ in prompts]
-    logits = rows.read(rows.prompts)
+    logits, going = rows.read(rows.prompts), set(order)
     for left in range(max_new_tokens, 0, -1):
         tokens = _picked(logits, temperature)
-        going = []
-        for at, (i, token) in enumerate(zip(order, tokens.tolist(), strict=True)):
-            if said[i] and said[i][-1] in ends:
-                continue
-            said[i].append(token)
-            going += [at] * (token not in ends)
-        if not on_step(said) or not going or left == 1:
+        for i, token in zip(order, tokens.tolist(), strict=True):
+            if i in going:
+                said[i].append(token)
+                if token in ends:
+                    going.remove(i)
+        going.difference_update(on_step(said))
+        if not going or left == 1:
             break
         if len(going) <= (1 - ENDED) * len(order) and not rows.captured:
-            order, tokens = [order[at] for at in going], tokens[going]
-            rows.keep(going)
+            places = [at for at, i in enumerate(order) if i in going]
+            order, tokens = [order[at] for at in places], tokens[places]
+            rows.keep(places)
         logits = rows.read(tokens[:, None])
     return said
 

@@ -6,7 +6,7 @@ bits where asked. Importing this module imports torch: the page does so only whe
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,13 +122,16 @@ class LanguageModel:
         if any(layer.merged for layer in layers) or (wanted and not layers) or any(a != wanted for a in active):
             raise ModelError("The adapter did not switch, so base and tuned answers cannot be told apart.")
 
-    def generate(self, prompts: list[list[int]], *, tuned: bool, max_new_tokens: int) -> list[str]:
+    def generate(
+        self, prompts: list[list[int]], *, tuned: bool, max_new_tokens: int, on_step: OnStep = lambda _: ()
+    ) -> list[str]:
         """Greedy answers to encoded prompts, in one batch.
 
         Args:
             prompts: token ids, one list a prompt.
             tuned: with the adapter on; off means the base model.
             max_new_tokens: the most tokens an answer may have.
+            on_step: told all answers so far after each token; those that it names get no more of them.
 
         Returns:
             The decoded tokens after each prompt, cut at the end token.
@@ -137,7 +140,7 @@ class LanguageModel:
             ModelError: tuned answers are asked for without an adapter.
         """
         by = [TUNED if tuned else BASE] * len(prompts)
-        return [self._text(said) for said in self._decoded(prompts, by, self._generation(max_new_tokens))]
+        return [self._text(said) for said in self._decoded(prompts, by, self._generation(max_new_tokens), on_step)]
 
     def stream(
         self, prompts: list[list[int]], *, by: list[str], max_new_tokens: int, temperature: float = 0.0
@@ -190,9 +193,9 @@ class LanguageModel:
         news: queue.SimpleQueue[list[list[int]] | BaseException | None] = queue.SimpleQueue()
         closed = threading.Event()
 
-        def on_step(said: list[list[int]]) -> bool:
+        def on_step(said: list[list[int]]) -> Collection[int]:
             news.put([list(row) for row in said])
-            return not closed.is_set()
+            return range(len(said)) if closed.is_set() else ()
 
         def work() -> None:
             try:
@@ -213,7 +216,7 @@ class LanguageModel:
             worker.join()
 
     def _decoded(
-        self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep = lambda _: True
+        self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep = lambda _: ()
     ) -> list[list[int]]:
         """The tokens of each answer, in one batch."""
         with self.lock:  # nobody changes adapters between the look at them and the answer
@@ -223,7 +226,7 @@ class LanguageModel:
                 names = [None if who == BASE else who for who in by]
                 options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
                 with self._inference(len(prompts)):
-                    return decode(self.model, prompts, names, ends=self._end_tokens(), on_step=on_step, **options)
+                    return decode(self.model, prompts, names, ends=self.end_tokens(), on_step=on_step, **options)
             return self._decoded_by_transformers(prompts, by, config, on_step)
 
     def _decoded_by_transformers(
@@ -234,7 +237,8 @@ class LanguageModel:
 
         # Transformers' streamers take one sequence; what may stop a batch sees all of it at every step.
         def each_step(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            return torch.full((len(ids),), not on_step(ids[:, width:].tolist()), device=ids.device)
+            unwanted = on_step(ids[:, width:].tolist())
+            return torch.tensor([row in unwanted for row in range(len(ids))], device=ids.device)
 
         mixed = len(set(by)) > 1
         options = {"adapter_names": by} if mixed else {}
@@ -303,15 +307,21 @@ class LanguageModel:
             **drawn,
             repetition_penalty=1.0,  # what a model's own file asks for would hold for one way of decoding alone
             no_repeat_ngram_size=0,
-            eos_token_id=sorted(self._end_tokens()),
+            eos_token_id=sorted(self.end_tokens()),
             pad_token_id=self.tokenizer.pad_token_id,
         )
 
-    def _end_tokens(self) -> set[int]:
+    def end_tokens(self) -> set[int]:
+        """Those that end an answer."""
         return end_tokens(self.model, self.tokenizer)
 
+    def detokenizer(self) -> Callable[[list[int]], str]:
+        """Tokens → their text without special ones, by the shortest way: it is gone a thousand times a second."""
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        return fast.decode if fast else lambda tokens: self.tokenizer.decode(tokens, skip_special_tokens=True)
+
     def _text(self, tokens: list[int]) -> str:
-        ends = self._end_tokens()
+        ends = self.end_tokens()
         cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
         return self.tokenizer.decode(tokens[:cut], skip_special_tokens=True).strip()
 

@@ -29,6 +29,7 @@ class Reply:
     Attributes:
         question: as it was asked.
         doubt: how little sure it is, from 0 to 1.
+        tokens: how many a model decoded for it; 0 where none did.
     """
 
     question: str
@@ -36,6 +37,7 @@ class Reply:
     said: Said
     way: str
     doubt: float = 0.0
+    tokens: int = 0
 
 
 class Desk:
@@ -107,7 +109,7 @@ class Desk:
         return folder, OPEN if self.way == CLOSED and is_reader_run(folder) else self.way
 
     def answer(self, jobs: Sequence[Job]) -> list[Reply]:
-        """Answer questions to one run by one way, together where a model answers.
+        """Answer questions to one run by one way, together where a model answers; the jobs hear it meanwhile.
 
         Raises:
             PipelineError: the run cannot be asked, or is gone.
@@ -123,7 +125,7 @@ class Desk:
                 from pipeline.answering.run_model import load_run
 
                 language_model, _ = load_run(folder)
-            said = answer_all(shop, asked, [way], language_model, dataset.kinds)
+            said = answer_all(shop, asked, [way], language_model, dataset.kinds, listeners=jobs)
         except (PipelineError, OSError) as error:
             if (folder / SETTINGS).is_file():
                 raise
@@ -131,7 +133,7 @@ class Desk:
                 f"The run {folder.name} was deleted or renamed; `/v1/models` lists those that there are."
             ) from error
         return [
-            Reply(job.question, about, one[way], way, doubt_of(shop, about, one))
+            Reply(job.question, about, one[way], way, doubt_of(shop, about, one), job.tokens)
             for job, about, one in zip(jobs, asked, said, strict=True)
         ]
 

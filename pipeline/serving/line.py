@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 512
 """Questions in line, of all callers together."""
 
+QUIET, QUIET_SHARE = 0.02, 0.05
+"""Seconds, and the share of the last batch's time, without a new question, after which a batch begins that has fewer than that
+one: those that were answered together ask again at about the same time, and the first of them shall not be a batch alone."""
+
 _LATEST = 0.2
 """What the last batch counts in the mean time of an answer."""
 
@@ -33,7 +37,11 @@ class Job:
         folder, way: of the run, and how it is answered; jobs that have both alike are answered together.
         caller: by whom the waiting ones are counted.
         product: the title or uid of the product that the customer stands on; empty where nobody said.
-        reply: what comes of it, or the `PipelineError` that did; whoever does not want it any more cancels it.
+        tell: told more of the answer while it is decoded, by the line's thread; None where nobody wants it so.
+        reply: what comes of it, or the `PipelineError` that did.
+        tokens: how many were decoded for it.
+        has_said: whether words of it were told.
+        is_gone: whether nobody waits for it any more.
     """
 
     folder: Path
@@ -41,7 +49,18 @@ class Job:
     question: str
     product: str
     caller: str
+    tell: Callable[[str], object] | None = None
     reply: "Future[Reply]" = field(default_factory=Future)
+    tokens: int = 0
+    has_said: bool = False
+    is_gone: bool = False
+
+    def hear(self, words: str, tokens: int) -> None:
+        """More of its answer was decoded."""
+        self.tokens = tokens
+        if words and self.tell:
+            self.has_said = True
+            self.tell(words)
 
 
 Work = Callable[[Sequence[Job]], Sequence["Reply"]]
@@ -65,6 +84,7 @@ class Line:
         self._under_way = 0
         self.is_closed = False
         self._seconds_each = 0.0
+        self._last_batch, self._last_seconds = 0, 0.0
         self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
         self._thread.start()
 
@@ -86,9 +106,10 @@ class Line:
         return before
 
     def leave(self, jobs: Sequence[Job]) -> None:
-        """Nobody waits for these any more; what has not begun is not answered."""
+        """Nobody waits for these any more; what has not begun is not answered, and what is being decoded goes no further."""
         with self._changed:
             for job in jobs:
+                job.is_gone = True
                 if job.reply.cancel() and job in self._jobs:
                     self._jobs.remove(job)
             self._changed.notify_all()
@@ -125,7 +146,8 @@ class Line:
             going = [job for job in jobs if job.reply.set_running_or_notify_cancel()]
             if going:
                 self._answer(going)
-                each = (time.monotonic() - begun) / len(going)
+                self._last_batch, self._last_seconds = len(going), time.monotonic() - begun
+                each = self._last_seconds / len(going)
                 self._seconds_each += (each - self._seconds_each) * (_LATEST if self._seconds_each else 1)
             with self._changed:
                 self._under_way = 0
@@ -134,6 +156,10 @@ class Line:
         """The first in line and those behind it that want the same; none once the line is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self.is_closed)
+            quiet = min(QUIET, QUIET_SHARE * self._last_seconds)
+            while 0 < len(self._jobs) < self._last_batch and not self.is_closed and self._changed.wait(quiet):
+                pass
+            self._changed.wait_for(lambda: self._jobs or self.is_closed)  # all may have left meanwhile
             first = self._jobs[0] if self._jobs else None
             same = [job for job in self._jobs if first and (job.folder, job.way) == (first.folder, first.way)]
             taken = same[: self._at_once]
@@ -146,13 +172,17 @@ class Line:
         try:
             replies = self._work(jobs)
         except Exception as error:
-            # A fault of ours may be about one question alone, and then only that one shall bear it.
+            # A fault of ours may be about one question alone, and then only that one shall bear it; and those whose answers
+            # have begun, since nothing is said twice.
             if len(jobs) > 1 and not isinstance(error, PipelineError):
                 logger.warning(
                     "%d questions together failed (%s); each is asked alone.", len(jobs), type(error).__name__
                 )
                 for job in jobs:
-                    self._answer([job])
+                    if job.has_said:
+                        job.reply.set_exception(error)
+                    else:
+                        self._answer([job])
             else:
                 for job in jobs:
                     job.reply.set_exception(error)

@@ -1,6 +1,7 @@
 """The process that serves: its port, its start, and its end, which leaves no answer unfinished."""
 
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,10 @@ from pipeline.serving.server import Api, Settings
 
 STOP_SECONDS = 30
 """Until those must have read their answers who are still there when all is answered."""
+
+SWITCH_SECONDS = 0.0005
+"""For which one thread may keep the others from Python: with the usual ten times as long, a step on a GPU would wait for the
+words of the one before to be sent."""
 
 
 class Server(uvicorn.Server):
@@ -87,6 +92,7 @@ def serve(
     Raises:
         PipelineError: it cannot be served so.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     desk = Desk(run, way)
     with listening(settings) as found:
         desk.get_ready(say)

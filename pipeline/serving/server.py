@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.answering.answers import BATCH_SIZE, GPU_BATCH_SIZE
-from pipeline.errors import PipelineError, RunError, unexpected
 from pipeline.runs.settings import gpu_name
 from pipeline.serving import asked, wire
 from pipeline.serving.callers import Rate, is_address, is_loopback, is_own_host, network_of
 from pipeline.serving.desk import Desk, Reply
 from pipeline.serving.keys import BEGIN, KeyRing
 from pipeline.serving.line import MOST_WAITING, Job, Line
+from pipeline.serving.streams import Outbox, Stream
+from pipeline.serving.transport import as_api_error, error_reply, event, hung_up, json_reply, read_body
 from pipeline.serving.wire import ApiError
 
 EMBED = Path(__file__).parent / "assets" / "embed.js"
 
-LARGEST_BODY = 1_000_000
-"""Bytes of a request."""
-BODY_SECONDS = 30
-"""Until a request's body must be there."""
 PAGE_A_MINUTE, PAGE_WAITING = 20, 4
 """Questions of one address on the pages of the owner's list, which bring no key."""
 TELL_SECONDS = 5
@@ -88,6 +86,7 @@ class Api:
         self._keys = KeyRing()
         self._rates: dict[tuple[str, int], Rate] = {}
         self._pages = Rate(PAGE_A_MINUTE, 60)
+        self._outbox: Outbox | None = None
 
     def app(self) -> ASGIApp:
         routes = [
@@ -138,15 +137,16 @@ class Api:
 
     async def _ask(self, request: HttpRequest, *, is_chat: bool) -> Response:
         caller = self.caller_of(request)
-        wanted = wire.read_request(await _body(request), is_chat=is_chat)
+        wanted = wire.read_request(await read_body(request), is_chat=is_chat)
         jobs = self._admit(wanted, caller)
+        stream = self._stream_of(jobs) if wanted.is_stream else None
         before = self.line.join(jobs)
         headers = {"x-queue-place": str(before), "x-queue-seconds": str(self.line.seconds(before))}
-        if wanted.is_stream:
+        if stream:
             headers |= {"cache-control": "no-store", "x-accel-buffering": "no"}
-            return StreamingResponse(self._streamed(wanted, jobs), 200, headers, "text/event-stream")
+            return StreamingResponse(self._streamed(wanted, jobs, stream), 200, headers, "text/event-stream")
         replies = await self._whole(request, jobs)
-        return _reply(wire.whole(wanted, replies), 200, headers)
+        return json_reply(wire.whole(wanted, replies), 200, headers)
 
     def _admit(self, wanted: wire.Request, caller: Caller) -> list[Job]:
         """The request's questions, ready to stand in line.
@@ -179,7 +179,7 @@ class Api:
 
     async def _whole(self, request: HttpRequest, jobs: Sequence[Job]) -> list[Reply]:
         """The replies, unless the caller hangs up, who then leaves the line."""
-        gone = asyncio.ensure_future(_hung_up(request))
+        gone = asyncio.ensure_future(hung_up(request))
         replies = asyncio.ensure_future(_replies(jobs))
         try:
             await asyncio.wait({gone, replies}, return_when=asyncio.FIRST_COMPLETED)
@@ -191,16 +191,32 @@ class Api:
             replies.cancel()
             self.line.leave(jobs)
 
-    async def _streamed(self, wanted: wire.Request, jobs: Sequence[Job]) -> AsyncIterator[bytes]:
+    def _stream_of(self, jobs: Sequence[Job]) -> Stream:
+        """A stream that hears what is said of these jobs' answers."""
+        self._outbox = self._outbox or Outbox(asyncio.get_running_loop())
+        stream = Stream()
+        for at, job in enumerate(jobs):
+            job.tell = partial(self._outbox.put, stream, at)
+        return stream
+
+    async def _streamed(self, wanted: wire.Request, jobs: Sequence[Job], stream: Stream) -> AsyncIterator[bytes]:
         """A stream's events; whoever hangs up closes it, and leaves the line."""
         replies = asyncio.ensure_future(_replies(jobs))
+        replies.add_done_callback(lambda _: stream.wake())
+        chunks = wire.Chunks(wanted)
         try:
-            while not (await asyncio.wait({replies}, timeout=TELL_SECONDS))[0]:
-                yield f": place {self.line.place(jobs[-1])}\n\n".encode()
-            for chunk in wire.chunks(wanted, await replies):
-                yield b"data: " + wire.as_json(chunk) + b"\n\n"
+            while not replies.done():
+                said = await stream.take(TELL_SECONDS)
+                if not said and not replies.done():
+                    yield f": place {self.line.place(jobs[-1])}\n\n".encode()
+                for at, words in said.items():
+                    yield event(chunks.words(at, words))
+            for at, words in (await stream.take(0)).items():
+                yield event(chunks.words(at, words))
+            for chunk in chunks.ending(await replies):
+                yield event(chunk)
         except Exception as error:
-            yield b"data: " + wire.as_json(_as_api_error(error).body) + b"\n\n"
+            yield event(as_api_error(error).body)
         finally:
             replies.cancel()
             self.line.leave(jobs)
@@ -209,7 +225,8 @@ class Api:
     def _answer(self, jobs: Sequence[Job]) -> list[Reply]:
         replies = self.desk.answer(jobs)
         if self.settings.keep_days:
-            asked.keep(replies, self.settings.keep_days)
+            whole = [reply for reply, job in zip(replies, jobs, strict=True) if not job.is_gone]
+            asked.keep(whole, self.settings.keep_days)
         return replies
 
     # --- Callers ---
@@ -284,7 +301,7 @@ class Door:
         if not self._is_called_so(host):
             name = f"This is not served under the name {host[:100]!r}"
             message = f"{name}; if that is yours, start it with SHELFTALK_HOSTS=that.name."
-            await _error(ApiError(403, message, "unknown_host"))(scope, receive, send)
+            await error_reply(ApiError(403, message, "unknown_host"))(scope, receive, send)
         elif scope["method"] == "OPTIONS" and shared:
             await Response(status_code=204)(scope, receive, send_shared)
         else:
@@ -316,14 +333,14 @@ def _guarded(address: Address) -> Address:
         try:
             return await address(request)
         except Exception as error:
-            return _error(_as_api_error(error))
+            return error_reply(as_api_error(error))
 
     return answered
 
 
 def _quick(address: Callable[[HttpRequest], Any]) -> Address:
     async def answered(request: HttpRequest) -> Response:
-        return _reply(address(request))
+        return json_reply(address(request))
 
     return _guarded(answered)
 
@@ -331,57 +348,7 @@ def _quick(address: Callable[[HttpRequest], Any]) -> Address:
 def _no_such_address(request: HttpRequest, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     what = "is not asked in this way" if status == 405 else "is no address of this API"
-    return _error(ApiError(status, f"{request.method} {wire.shown_name(request.url.path)} {what}.", "unknown_url"))
-
-
-def _as_api_error(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, RunError):
-        return ApiError(404, str(error), "model_not_found", "model")
-    if isinstance(error, PipelineError):
-        return ApiError(503, str(error), "not_available", retry_after=60)
-    return ApiError(500, unexpected(error), "internal_error")
-
-
-def _error(error: ApiError) -> Response:
-    headers = {"retry-after": str(error.retry_after)} if error.retry_after else {}
-    if error.status == 413:
-        headers["connection"] = "close"  # the rest is not read
-    return _reply(error.body, error.status, headers)
-
-
-def _reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(wire.as_json(value), status, headers, "application/json")
-
-
-async def _body(request: HttpRequest) -> bytes:
-    """A request's body.
-
-    Raises:
-        ApiError: it is too long (what is beyond is not read), or does not come.
-    """
-    too_long = ApiError(413, f"The request is longer than {LARGEST_BODY:,} bytes; send less.", "request_too_large")
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > LARGEST_BODY:
-        raise too_long
-    if request.headers.get("content-type", "").partition(";")[0].strip().casefold() != "application/json":
-        raise ApiError(415, "The body's content type is application/json.", "unsupported_media_type")
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > LARGEST_BODY:
-                    raise too_long
-    except TimeoutError:
-        raise ApiError(408, f"The request did not come within {BODY_SECONDS} s; send it again.", "timeout") from None
-    return body
-
-
-async def _hung_up(request: HttpRequest) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return error_reply(ApiError(status, f"{request.method} {wire.shown_name(request.url.path)} {what}.", "unknown_url"))
 
 
 async def _replies(jobs: Sequence[Job]) -> list[Reply]:

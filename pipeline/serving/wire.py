@@ -211,21 +211,33 @@ def whole(request: Request, replies: Sequence[Reply]) -> dict[str, Any]:
     return {**_head(request, kind, _new_id(request)), "choices": choices, "usage": usage(request, replies)}
 
 
-def chunks(request: Request, replies: Sequence[Reply]) -> Iterator[dict[str, Any]]:
-    """The reply as a stream's objects, a word each: what is streamed has been checked against the record as a whole."""
-    kind = "chat.completion.chunk" if request.is_chat else "text_completion"
-    head = _head(request, kind, _new_id(request)) | ({"usage": None} if request.has_usage else {})
-    for at, reply in enumerate(replies):
-        words = _WORDS.findall(said(reply)) or [said(reply)]
-        for number, word in enumerate(words):
-            begin = {"role": "assistant"} if number == 0 else {}
-            told = {"delta": {**begin, "content": word}} if request.is_chat else {"text": word}
-            yield {**head, "choices": [{"index": at, **told, "logprobs": None, "finish_reason": None}]}
-        last = {EXTRA: extra(reply)}
-        told = {"delta": last} if request.is_chat else {"text": "", **last}
-        yield {**head, "choices": [{"index": at, **told, "logprobs": None, "finish_reason": "stop"}]}
-    if request.has_usage:
-        yield {**head, "choices": [], "usage": usage(request, replies)}
+class Chunks:
+    """A stream's objects."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        kind = "chat.completion.chunk" if request.is_chat else "text_completion"
+        self._head = _head(request, kind, _new_id(request)) | ({"usage": None} if request.has_usage else {})
+        self._begun: set[int] = set()
+
+    def words(self, at: int, text: str) -> dict[str, Any]:
+        """More of the answer of that number."""
+        begin: dict[str, str] = {} if at in self._begun else {"role": "assistant"}
+        self._begun.add(at)
+        told = {"delta": {**begin, "content": text}} if self._request.is_chat else {"text": text}
+        return {**self._head, "choices": [{"index": at, **told, "logprobs": None, "finish_reason": None}]}
+
+    def ending(self, replies: Sequence[Reply]) -> Iterator[dict[str, Any]]:
+        """What follows once all is answered: answers of which nothing was sent, a word each, and where each is from."""
+        for at, reply in enumerate(replies):
+            if at not in self._begun:
+                for word in _WORDS.findall(said(reply)) or [said(reply)]:
+                    yield self.words(at, word)
+            last = {EXTRA: extra(reply)}
+            told = {"delta": last} if self._request.is_chat else {"text": "", **last}
+            yield {**self._head, "choices": [{"index": at, **told, "logprobs": None, "finish_reason": "stop"}]}
+        if self._request.has_usage:
+            yield {**self._head, "choices": [], "usage": usage(self._request, replies)}
 
 
 def _head(request: Request, kind: str, name: str) -> dict[str, Any]:
@@ -237,9 +249,9 @@ def _new_id(request: Request) -> str:
 
 
 def usage(request: Request, replies: Sequence[Reply]) -> dict[str, int]:
-    """Words that were asked and answered: most ways have no tokens."""
+    """What was asked and answered, in words, since most ways have no tokens; what a model decoded, in tokens."""
     asked = sum(len(question.split()) for question in request.questions)
-    answered = sum(len(said(reply).split()) for reply in replies)
+    answered = sum(reply.tokens or len(said(reply).split()) for reply in replies)
     return {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
 
 

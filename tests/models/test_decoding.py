@@ -180,7 +180,7 @@ def test_answers_end_one_after_another_and_the_others_go_on(make: Make) -> None:
     rows: list[int] = []
     model.get_base_model().model.embed_tokens.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     found = decode(
-        model, prompts, by, max_new_tokens=12, ends=ends, on_step=lambda s: told.append(list(map(len, s))) or True
+        model, prompts, by, max_new_tokens=12, ends=ends, on_step=lambda s: told.append(list(map(len, s))) or ()
     )
     assert found == expected
     assert rows[0] == 12 and rows[-1] < 12 and rows == sorted(rows, reverse=True)  # who has ended is computed no more
@@ -189,10 +189,35 @@ def test_answers_end_one_after_another_and_the_others_go_on(make: Make) -> None:
 
 def test_it_stops_when_it_is_told_to(make: Make) -> None:
     model = make()
+    everybody = range(7)
     found = decode(
-        model, prompts_for(model), [None] * 7, max_new_tokens=50, ends=(), on_step=lambda said: len(said[0]) < 3
+        model,
+        prompts_for(model),
+        [None] * 7,
+        max_new_tokens=50,
+        ends=(),
+        on_step=lambda said: everybody if len(said[0]) == 3 else (),
     )
     assert list(map(len, found)) == [3] * 7
+
+
+def test_an_answer_that_nobody_wants_ends_and_the_others_go_on(make: Make) -> None:
+    model = make({})
+    prompts, by = prompts_for(model), [None, "default"] * 3 + [None]
+    whole = decode(model, prompts, by, max_new_tokens=12, ends=NOBODY_ENDS)
+    rows: list[int] = []
+    model.get_base_model().model.embed_tokens.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    unwanted = {1: 4, 6: 4, 3: 9}  # by the tokens after which nobody wants it
+    found = decode(
+        model,
+        prompts,
+        by,
+        max_new_tokens=12,
+        ends=NOBODY_ENDS,
+        on_step=lambda said: [at for at, most in unwanted.items() if len(said[at]) >= most],
+    )
+    assert found == [said[: unwanted.get(at, 12)] for at, said in enumerate(whole)]
+    assert rows[0] == 7 and rows[-1] == 5
 
 
 def test_what_is_drawn_follows_the_temperature(make: Make) -> None:
@@ -273,7 +298,7 @@ def test_questions_to_the_embedded_model_are_answered_as_by_transformers() -> No
         for question in ("What is this product?", "What size is it?")
     ]
     language_model = LanguageModel(model, tokenizer, "embedded", "", adapter="strong")
-    ends = language_model._end_tokens()
+    ends = language_model.end_tokens()
     said: dict[bool, list[list[int]]] = {True: [], False: []}
     for start in range(0, len(prompts), 6):
         batch = prompts[start : start + 6]

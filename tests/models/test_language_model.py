@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -589,6 +589,26 @@ def test_both_sides_stream_what_each_says_alone(
     assert grown[-1] == [*base, *adapted]
     assert len(grown) > 10 and all(len(a[0]) <= len(b[0]) for a, b in pairwise(grown))
     assert tuned.generate(tokens, tuned=False, max_new_tokens=24) == base  # nothing stays switched
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_an_answer_that_nobody_wants_goes_no_further(
+    is_ours: bool, tuned: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.models.language_model.decodes", lambda _: is_ours)
+    tokens = encoded(tuned)
+    whole = tuned.generate(tokens, tuned=True, max_new_tokens=12)
+    told: list[int] = []
+
+    def second_is_unwanted(said: list[list[int]]) -> Collection[int]:
+        told.append(len(said[0]))
+        return [1] if len(said[1]) >= 3 else ()
+
+    found = tuned.generate(tokens, tuned=True, max_new_tokens=12, on_step=second_is_unwanted)
+    assert found[0] == whole[0] and found[1] != whole[1] and whole[1].startswith(found[1])
+    told.clear()
+    tuned.generate(tokens, tuned=True, max_new_tokens=12, on_step=lambda said: told.append(1) or range(len(said)))
+    assert len(told) == 1
 
 
 def test_what_a_model_s_own_file_asks_for_changes_no_answer(

@@ -68,7 +68,7 @@ def test_a_base_s_answers_end_with_any_of_its_end_tokens(base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(START), 7]
     write_json(base / "generation_config.json", read_json(base / "generation_config.json") | {"eos_token_id": ends})
-    assert load_base(str(base))._end_tokens() == set(ends)
+    assert load_base(str(base)).end_tokens() == set(ends)
 
 
 def test_the_published_template_begins_as_the_run_asks(base: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import openai
 import pytest
 
 from pipeline.files import PROJECT
+from pipeline.serving.desk import Desk
+from pipeline.serving.process import Server, address_of, listening
+from pipeline.serving.server import Api, Settings
 
 PATIENCE = 240
 """Seconds that something may take before a test gives up on it: the machine may be busy."""
@@ -58,6 +62,23 @@ def serving(run: Path, *words: str) -> Iterator[Served]:
         process.kill()
         process.wait(PATIENCE)
         process.stdout.close()
+
+
+@contextmanager
+def serving_here(desk: Desk) -> Iterator[tuple[Api, openai.OpenAI]]:
+    """A real server of this process, on a free port, with a client."""
+    api, settings = Api(desk, Settings(port=0)), Settings(port=0)
+    with listening(settings) as found:
+        found.listen()
+        client = openai.OpenAI(base_url=address_of(found), api_key="none", max_retries=0, timeout=PATIENCE)
+        thread = threading.Thread(target=Server(api).run, kwargs={"sockets": [found]})
+        thread.start()
+        try:
+            yield api, client
+        finally:
+            client.close()
+            api.close()
+            thread.join(PATIENCE)
 
 
 def copied_run(finished_run: Path, home: Path) -> Path:

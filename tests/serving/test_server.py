@@ -19,7 +19,8 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.prompts import REFUSAL, SILENCE
 from pipeline.serving.process import listening
-from pipeline.serving.server import LARGEST_BODY, Settings
+from pipeline.serving.server import Settings
+from pipeline.serving.transport import LARGEST_BODY
 from tests.children import wait_for
 from tests.serving.conftest import PATIENCE, Served, copied_run, serving
 
