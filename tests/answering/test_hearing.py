@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.answering.answers import Answer, Question, ask
-from pipeline.answering.hearing import Hearing
+from pipeline.answering.hearing import HALF, Hearing
 from pipeline.facts.extraction import extract, sure_of
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.models.language_model import LanguageModel
@@ -69,7 +69,7 @@ def test_the_words_of_a_description_are_the_answer_and_come_one_by_one(model: La
     words = heard(model, DESCRIPTION, tokens)
     answer = Answer.of(DESCRIPTION, model._text(tokens)).answer
     assert "".join(words) == answer
-    assert sum(map(bool, words)) > min(2, len(answer) // 12)
+    assert not answer or sum(map(bool, words)) > min(2, len(answer) // 12)
 
 
 def test_what_was_said_before_a_refusal_stays_said_and_nothing_follows_it(model: LanguageModel) -> None:
@@ -125,4 +125,4 @@ def test_answers_of_a_batch_are_told_to_their_own_listeners(model: LanguageModel
     for at, (listener, answer, one) in enumerate(zip(listeners, together, alone, strict=True)):
         if at != 4:
             assert answer == one and "".join(listener.words) == (one.answer or one.raw)
-    assert listeners[4].tokens == 5 and alone[4].raw.startswith(together[4].raw)
+    assert listeners[4].tokens == 5 and alone[4].raw.startswith(together[4].raw.rstrip(HALF))

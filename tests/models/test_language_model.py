@@ -605,7 +605,7 @@ def test_an_answer_that_nobody_wants_goes_no_further(
         return [1] if len(said[1]) >= 3 else ()
 
     found = tuned.generate(tokens, tuned=True, max_new_tokens=12, on_step=second_is_unwanted)
-    assert found[0] == whole[0] and found[1] != whole[1] and whole[1].startswith(found[1])
+    assert found[0] == whole[0] and found[1] != whole[1] and whole[1].startswith(found[1].rstrip("\ufffd"))
     told.clear()
     tuned.generate(tokens, tuned=True, max_new_tokens=12, on_step=lambda said: told.append(1) or range(len(said)))
     assert len(told) == 1
