@@ -88,14 +88,18 @@ def decode(
                 said[i].append(token)
                 if token in ends:
                     going.remove(i)
-        going.difference_update(on_step(said))
-        if not going or left == 1:
+        is_last = not going or left == 1
+        if is_last or not tokens.is_cuda:
+            going.difference_update(on_step(said))
+        if is_last or not going:
             break
         if len(going) <= (1 - ENDED) * len(order) and not rows.captured:
             places = [at for at, i in enumerate(order) if i in going]
             order, tokens = [order[at] for at in places], tokens[places]
             rows.keep(places)
         logits = rows.read(tokens[:, None])
+        if tokens.is_cuda:  # which computes that while these tokens are told
+            going.difference_update(on_step(said))
     return said
 
 

@@ -17,8 +17,8 @@ from pipeline.serving.server import Api, Settings
 STOP_SECONDS = 30
 """Until those must have read their answers who are still there when all is answered."""
 
-SWITCH_SECONDS = 0.0005
-"""For which one thread may keep the others from Python: with the usual ten times as long, a step on a GPU would wait for the
+SWITCH_SECONDS = 0.0001
+"""For which one thread may keep the others from Python: with the usual fifty times as long, each step on a GPU would wait for the
 words of the one before to be sent."""
 
 
