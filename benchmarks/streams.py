@@ -2,7 +2,8 @@
 
 BASE is a model's folder or name, or a shape of `benchmarks.memory` with random weights such as `llama-8b`; a run of it is trained
 for two steps first. The server is a process of its own, and so is every few callers: what reads the streams shall not be what is
-measured. Each caller asks one question after the other for a description by `closed`, whose words go out as they are decoded.
+measured. Each caller asks one question after the other for a description by `closed`, whose words go out as they are decoded; no
+question is asked twice, as long as the run has enough products.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
+from pipeline.facts.patterns import DESCRIPTION
+from pipeline.facts.phrasings import training_phrasings
 from pipeline.files import PROJECT, read_json
 from pipeline.runs import launcher
 from pipeline.runs.folder import run_dataset
@@ -32,7 +35,8 @@ from pipeline.runs.settings import preset
 from pipeline.runs.status import log_tail, status
 
 PATIENCE = 600
-PRODUCTS = 8
+PRODUCTS = 44
+"""Of the sample: in all phrasings enough questions that none is asked twice."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def stream_all(asked: tuple[str, str, list[list[str]]]) -> list[Streamed]:
 def streamed(run: Path, model: str, callers: int, rounds: int, processes: int) -> list[Streamed]:
     """What so many callers get who ask so many questions each; the server and its callers are started, and asked once, before."""
     titles = [product["title"] for product in run_dataset(run).manifest["products"]]
-    asks = [[f"What is {titles[(at + turn) % len(titles)]}?" for turn in range(rounds)] for at in range(callers)]
+    questions = [how.replace("{title}", title) for how in training_phrasings(DESCRIPTION) for title in titles]
+    asks = [[questions[(at + turn * callers) % len(questions)] for turn in range(rounds)] for at in range(callers)]
     command = [sys.executable, "-m", "pipeline", "serve", str(run), "--way", "closed", "--port", "0"]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
