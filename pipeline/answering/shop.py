@@ -86,22 +86,24 @@ class Shop:
         self.products = ProductFinder(self.index, is_word)
         self.sentences = SentenceFinder(self.index.weights, encoder, is_word)
 
-    def about(self, question: str, title: str = "", uid: str = "") -> About:
+    def about(self, question: str, title: str = "", uid: str = "", *, finds: bool = True) -> About:
         """The product that a question is about, and the part of its record that answers it.
 
         Args:
             question: as it comes; its markup and what is beyond `MAX_QUESTION_CHARACTERS` are not read.
             title, uid: of the product, where it is known; else it is found in the question.
+            finds: off where nobody reads the record: then the part that answers is looked for only where that decides which of
+                several products is meant.
         """
         begun = time.perf_counter()
-        about = self._about(_cleaned(question), title, uid)
+        about = self._about(_cleaned(question), title, uid, finds=finds)
         return replace(about, seconds=time.perf_counter() - begun)
 
     def read_ahead(self, questions: Sequence[str]) -> None:
         """Let `about` take less time for each of several questions that are asked next."""
         self.sentences.read_ahead([_cleaned(question) for question in questions])
 
-    def _about(self, question: str, title: str, uid: str) -> About:
+    def _about(self, question: str, title: str, uid: str, *, finds: bool) -> About:
         if not (title or uid):
             if both := self.products.two(question):
                 return self._about_several(question, beside=tuple(map(self.index.product, both)))
@@ -112,7 +114,8 @@ class Shop:
             return self._about_several(question, beside=tuple(alike))
         if not products:
             return About(question, None)
-        found = [self.sentences.find(question, p.title, p.content) for p in products]
+        looks = finds or len(products) > 1
+        found = [self.sentences.find(question, p.title, p.content) if looks else None for p in products]
         # Where several fit, the one whose record answers is meant.
         best = max(range(len(products)), key=lambda i: (one.likely if (one := found[i]) else 0.0, -i))
         product = products[best]

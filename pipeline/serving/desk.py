@@ -7,7 +7,18 @@ from pathlib import Path
 
 from pipeline.answering.customers import doubt_of
 from pipeline.answering.shop import About, Shop, has_whole_catalogue, shop_of
-from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, BY_MODEL, CLOSED, EXTRACTIVE, OPEN, Said, answer_all
+from pipeline.answering.ways import (
+    AUTO,
+    BASE,
+    BASE_OPEN,
+    BY_MODEL,
+    BY_RECORD,
+    CLOSED,
+    EXTRACTIVE,
+    OPEN,
+    Said,
+    answer_all,
+)
 from pipeline.errors import PipelineError, RunError, ServingError
 from pipeline.files import runs_dir
 from pipeline.runs.folder import SETTINGS, find_run, has_adapter, is_reader_run, read_settings, run_dataset
@@ -28,7 +39,7 @@ class Reply:
 
     Attributes:
         question: as it was asked.
-        doubt: how little sure it is, from 0 to 1.
+        doubt: how little sure it is, from 0 to 1; 0 where nobody wants to know.
         tokens: how many a model decoded for it; 0 where none did.
     """
 
@@ -46,14 +57,15 @@ class Desk:
     Args:
         run: the run whose name the shop's pages ask, and whose base is `base`.
         way: one of `SERVED_WAYS`, for all runs.
+        tells_doubt: whether the doubt of answers is wanted also where no record is read.
 
     Raises:
         PipelineError: it is no run, or the way needs something that it does not have.
     """
 
-    def __init__(self, run: Path, way: str) -> None:
+    def __init__(self, run: Path, way: str, *, tells_doubt: bool = False) -> None:
         read_settings(run)
-        self.run, self.way = run, way
+        self.run, self.way, self.tells_doubt = run, way, tells_doubt
         if way not in SERVED_WAYS:
             raise ServingError(f"There is no way {way[:40]} to serve; choose of {', '.join(SERVED_WAYS)}.")
         if way == CLOSED and is_reader_run(run):
@@ -118,8 +130,10 @@ class Desk:
         try:
             dataset = run_dataset(folder)
             shop = shop_of(dataset)
-            shop.read_ahead([job.question for job in jobs])
-            asked = [about_of(shop, job.question, job.product) for job in jobs]
+            finds = way in BY_RECORD or self.tells_doubt
+            if finds:
+                shop.read_ahead([job.question for job in jobs])
+            asked = [about_of(shop, job.question, job.product, finds=finds) for job in jobs]
             language_model = None
             if way in BY_MODEL:
                 from pipeline.answering.run_model import load_run
@@ -133,23 +147,24 @@ class Desk:
                 f"The run {folder.name} was deleted or renamed; `/v1/models` lists those that there are."
             ) from error
         return [
-            Reply(job.question, about, one[way], way, doubt_of(shop, about, one), job.tokens)
+            Reply(job.question, about, one[way], way, doubt_of(shop, about, one) if finds else 0.0, job.tokens)
             for job, about, one in zip(jobs, asked, said, strict=True)
         ]
 
 
-def about_of(shop: Shop, question: str, product: str = "") -> About:
+def about_of(shop: Shop, question: str, product: str = "", *, finds: bool = True) -> About:
     """What a question is about that is asked on a product's page: that product, unless the question spells another's title out.
 
     Args:
         product: its title or uid; where the catalogue has none such, or it is empty, the question alone says what it is about.
+        finds: see `Shop.about`.
     """
     if not product:
-        return shop.about(question)
-    about = shop.about(question, product, product)
+        return shop.about(question, finds=finds)
+    about = shop.about(question, product, product, finds=finds)
     other = shop.products.spelled_out(question)
     is_other = about.product and other is not None and shop.index.title(other) != about.product.title
-    return shop.about(question) if about.product is None or is_other else about
+    return shop.about(question, finds=finds) if about.product is None or is_other else about
 
 
 def run_named(run: Path) -> Path:

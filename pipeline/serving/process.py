@@ -93,7 +93,7 @@ def serve(
         PipelineError: it cannot be served so.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    desk = Desk(run, way)
+    desk = Desk(run, way, tells_doubt=settings.keep_days > 0)
     with listening(settings) as found:
         desk.get_ready(say)
         api = Api(desk, settings)

@@ -11,6 +11,8 @@ import openai
 import pytest
 
 from pipeline.answering import run_model
+from pipeline.answering.shop import shop_of
+from pipeline.runs.folder import run_dataset
 from pipeline.serving.desk import Desk, Reply
 from pipeline.serving.line import Job
 from tests.children import wait_for
@@ -80,6 +82,25 @@ def serve_here(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = copied_run(finished_run, home)
     yield lambda way: Here(run, way).served()
     run_model.unload()
+
+
+class NoEncoder:
+    """Says when it is asked for what nobody needs."""
+
+    def encode(self, texts: Sequence[str]) -> list[Any]:
+        raise AssertionError(f"{texts} were encoded for nobody.")
+
+
+def test_where_no_record_is_read_nothing_is_looked_for_in_one(
+    serve_here: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_here("closed") as here:
+        before = here.whole(DESCRIBED[0]).choices[0].message.content
+        shop = shop_of(run_dataset(here.run))
+        monkeypatch.setattr(shop.sentences, "encoder", NoEncoder())
+        message = here.whole(DESCRIBED[0]).choices[0].message
+        assert message.content == before
+        assert message.model_dump()["shelftalk"]["product"]["title"] == ROWS[0]["title"]
 
 
 def content(chunk: Any) -> str:
