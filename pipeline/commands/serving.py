@@ -42,6 +42,7 @@ def serve(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="a proxy on this machine passes on what others ask")
     ] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Serve a run as an OpenAI API. Prints its address; Ctrl-C lets it finish what it took."""
     origins = tuple(origin_of(text) for text in origin or ())
@@ -49,7 +50,10 @@ def serve(
     from pipeline.serving.desk import run_named
     from pipeline.serving.process import serve
     from pipeline.serving.server import Settings
+    from pipeline.serving.switch import end_with_parent
 
+    if with_parent:
+        end_with_parent()
     if not is_loopback(host) and not list_keys() and not origins:
         say("Only this machine can ask: there is no key yet (`python -m pipeline keys add NAME`) and no --origin.")
 

@@ -19,6 +19,7 @@ from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
 from tabs.chat.customers_panel import CustomersPanel
 from tabs.chat.question_form import Query, QuestionForm, other_side
+from tabs.chat.serving_box import ServingBox
 from tabs.server.answering_model import MODEL, get_ready
 from tabs.ui.events import Update, for_callers, go_to, on, open_in_measure, open_to_all
 from tabs.ui.text import html_of, notice
@@ -42,6 +43,7 @@ class ChatTab:
             self.answers = AnswersBox()
             self.customers = CustomersPanel(self.problem, self.form.run)
             self.panel.build_questions(self.form.run)
+            self.serving = ServingBox(self.form.run)
         self.newest = gr.State("")
         self._wire(tabs)
 
@@ -92,7 +94,11 @@ class ChatTab:
 
     def refreshes(self) -> list[Refresh]:
         """Notice the first run that can be asked, and what becomes of the questions before and after."""
-        return [Refresh(self.notice_first, self.state, self.outputs), *self.panel.refreshes()]
+        return [
+            Refresh(self.notice_first, self.state, self.outputs),
+            *self.panel.refreshes(),
+            *self.serving.refreshes(),
+        ]
 
     @open_to_all
     def get_ready(self, run: str | None, newest: str) -> None:
