@@ -39,4 +39,8 @@ def publish(
     for step in steps:
         say(step.text)
         where = step.address or where
+        if served := step.served:
+            say(served.why_not or f"vLLM serves it so:\n{served.vllm}")
+            if served.job:
+                say(f"The same as a Job of the Hub:\n{served.job}")
     print(where)

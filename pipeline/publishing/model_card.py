@@ -19,6 +19,7 @@ from pipeline.models.bases import HUB_ID, public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, is_installed
 from pipeline.prompts import FORMAT, REFUSAL
 from pipeline.publishing.forms import Loaded, Made
+from pipeline.publishing.vllm import Commands, commands
 from pipeline.runs.folder import COMPARISON, EVERYTHING, read_settings, run_dataset
 from pipeline.runs.recipes import command_line, differences
 from pipeline.runs.settings import TrainingSettings
@@ -68,6 +69,7 @@ def model_card(run: Path, made: Made, license: str, name: str) -> str:
     sections = [
         f"# {_counted(manifest)}\n\n{FORM_WORDS[made.form]} Made with Shelftalk; the run is called {code(run.name)}.",
         *_use(made, base, name),
+        *_with_vllm(commands(run, made.form, name, made.loaded)),
         *_origin(settings, base, license),
         _data(run, manifest),
         *_results(comparison, everything),
@@ -198,6 +200,21 @@ def _use(made: Made, base: str, name: str) -> Iterator[str]:
         "It was trained on this very prompt, so ask it in no other: the product's title, the question, and nothing else, "
         f"each question alone. Without a product write {code('unknown')} as the title. Put your own title and question "
         "in; a chat template that makes the same prompt of messages (the system message is the title) goes along."
+    )
+
+
+def _with_vllm(served: Commands) -> Iterator[str]:
+    if served.why_not:
+        return
+    yield "## With vLLM"
+    yield code_block(served.vllm, "sh")
+    if served.job:
+        yield "The same as a Job of the Hugging Face Hub, on a GPU that is paid by the minute:"
+        yield code_block(served.job, "sh")
+    yield (
+        f"Ask it with {code('temperature')} 0: the system message is the product's title, the user's is the question. These are "
+        f"the model's words alone; Shelftalk's {code('serve RUN --backend http://HOST:8000/v1')} finds the product and the part "
+        "of its record, and checks the words against it."
     )
 
 

@@ -37,6 +37,7 @@ from pipeline.prompts import FORMAT, UNKNOWN_TITLE
 from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS, Made
 from pipeline.publishing.hub import as_sentences, check_repo, hub_api, open_repository
 from pipeline.publishing.model_card import model_card
+from pipeline.publishing.vllm import Commands, commands
 from pipeline.runs.folder import has_adapter, read_settings
 from pipeline.runs.launcher import QUIET, SHORT_SPIN
 from pipeline.runs.settings import gpu_name
@@ -67,12 +68,14 @@ PARAMETER stop "\\nInstruction:"
 
 @dataclass(frozen=True)
 class PublishingStep:
-    """What is being done, how much of it is done (of 0 where nobody can tell), and once it is pushed the address."""
+    """What is being done, how much of it is done (of 0 where nobody can tell), and at the end the address of what was pushed and
+    how vLLM serves it."""
 
     text: str
     done: int
     total: int
     address: str = ""
+    served: Commands | None = None
 
 
 def export_model(
@@ -100,7 +103,7 @@ def export_model(
         for file in (work / FILES).iterdir():
             file.rename(aside / file.name)
         _write_texts(run, made, license, name or f"./{folder.name}", aside)
-    yield PublishingStep("Made and checked", 1, 1)
+    yield PublishingStep("Made and checked", 1, 1, served=commands(run, form, str(folder), made.loaded))
 
 
 def export_zip(run: Path, form: str, *, license: str = "unknown") -> Iterator[PublishingStep]:
@@ -147,7 +150,7 @@ def publish_model(
         size = sum(file.stat().st_size for file in files.iterdir())
         yield PublishingStep(f"Uploading {max(1, round(size / 1e6)):,} MB", 0, 0)
         push_files(api, repo, files, form, private)
-    yield PublishingStep("Pushed", 1, 1, f"{api.endpoint}/{repo}")
+    yield PublishingStep("Pushed", 1, 1, f"{api.endpoint}/{repo}", commands(run, form, repo, made.loaded))
 
 
 @contextmanager

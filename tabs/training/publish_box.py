@@ -5,9 +5,10 @@ A token that is typed goes to the Hub and nowhere else; its box is emptied as so
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
+from markupsafe import Markup
 
 from pipeline.answering.kept_model import make_room
 from pipeline.dataset.card import LICENSES
@@ -17,6 +18,10 @@ from tabs.dataset.download_box import SAVE, pushed_notice, pushing_token, token_
 from tabs.server.gradio_internals import served
 from tabs.ui.events import Update, on
 from tabs.ui.text import html, notice, progress_bar
+
+if TYPE_CHECKING:
+    from pipeline.publishing.publish import PublishingStep
+    from pipeline.publishing.vllm import Commands
 
 FORMS = {
     "The adapter: small, needs its base": "adapter",
@@ -86,25 +91,36 @@ class PublishModelBox:
         steps = publish_model(
             run, form, repo.strip(), license=license or "", token=pushing_token(token), private=private
         )
-        address = yield from self._following(run, form, steps)
-        yield {self.said: pushed_notice(address, private)}
+        last = yield from self._following(run, form, steps)
+        yield {self.said: pushed_notice(last.address, private) + vllm_words(last.served)}
 
-    def _following(self, run: Path, form: str, steps: Iterator[Any]) -> Generator[Update, None, str]:
-        """Show each step; the buttons rest meanwhile. Returns the address in the last one."""
-        from pipeline.publishing.publish import fits_beside
+    def _following(
+        self, run: Path, form: str, steps: "Iterator[PublishingStep]"
+    ) -> "Generator[Update, None, PublishingStep]":
+        """Show each step; the buttons rest meanwhile. Returns the last one."""
+        from pipeline.publishing.publish import PublishingStep, fits_beside
 
         make_room(lambda: fits_beside(run, form))
         resting, ready = (
             {button: gr.Button(interactive=on) for button in (self.make, self.push)} for on in (False, True)
         )
-        address = ""
+        step = PublishingStep("", 0, 0)
         yield resting
         try:
             for step in steps:
-                address = step.address
                 yield {self.said: html("<p>{} …</p>{}", step.text, progress_bar(step.done, step.total))}
         except Exception:
             yield ready
             raise
         yield ready
-        return address
+        return step
+
+
+def vllm_words(served: "Commands | None") -> Markup:
+    """How vLLM serves what was pushed, or why it does not."""
+    if served is None:
+        return Markup()
+    if served.why_not:
+        return html("<p data-vllm='no'>{}</p>", served.why_not)
+    job = html("<p>As a Job of the Hub:</p><pre>{}</pre>", served.job) if served.job else ""
+    return html("<p>With vLLM:</p><pre data-vllm='yes'>{}</pre>{}", served.vllm, job)

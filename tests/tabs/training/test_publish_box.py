@@ -59,6 +59,7 @@ def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
     expect(page.locator("#model-push")).to_be_disabled()
     expect(said.locator("a")).to_have_attribute("href", f"{server.url}/mira/kites", timeout=3 * PATIENCE * 1000)
     expect(page.locator("#model-push")).to_be_enabled()
+    expect(said.locator("[data-vllm=yes]")).to_contain_text("vllm serve")
     repository = server.repositories["models/mira/kites"]
     assert repository.private and b"license: cc-by-4.0" in repository.files["README.md"]
     assert TOKEN not in page.content()
