@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.answering.backend import Backend
 from pipeline.answering.hearing import Hearing, Listener
 from pipeline.answering.run_reader import BASE, TUNED, RunReader
 from pipeline.answering.scoring import verdict
@@ -67,7 +68,7 @@ class Answer:
 
 
 def ask(
-    language_model: "LanguageModel | RunReader",
+    language_model: "LanguageModel | RunReader | Backend",
     questions: Iterable[Question],
     *,
     tuned: bool,
@@ -82,6 +83,9 @@ def ask(
     asked = list(questions)
     if isinstance(language_model, RunReader):
         return _read(language_model, asked, TUNED if tuned else BASE, on_progress)
+    if isinstance(language_model, Backend):
+        said = language_model.complete([(q.prompt, q.max_new_tokens) for q in asked])
+        return [Answer.of(q.kind, raw, q.expected) for q, raw in zip(asked, said, strict=True)]
     tokens = [encode_prompt(language_model.tokenizer, q.prompt) for q in asked]
     # Questions of like length and kind share a batch, so that a short answer does not wait for a long one.
     order = sorted(range(len(asked)), key=lambda i: (asked[i].kind == DESCRIPTION, len(tokens[i])))

@@ -29,6 +29,7 @@ from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN_TITLE, build_prompt
 
 if TYPE_CHECKING:
+    from pipeline.answering.backend import Backend
     from pipeline.models.language_model import LanguageModel
 
 BASE, BASE_OPEN, CLOSED, OPEN, EXTRACTIVE, AUTO = WAYS = (
@@ -82,7 +83,7 @@ def answer_every_way(
     title: str = "",
     uid: str = "",
     ways: Sequence[str] = WAYS,
-    language_model: "LanguageModel | RunReader | None" = None,
+    language_model: "LanguageModel | RunReader | Backend | None" = None,
     other_kinds: Sequence[str] = (),
 ) -> tuple[About, dict[str, Said]]:
     """One question by every way, those of `BY_MODEL` only with a model.
@@ -105,7 +106,7 @@ def answer_all(
     shop: Shop,
     asked: Sequence[About],
     ways: Sequence[str],
-    language_model: "LanguageModel | RunReader | None" = None,
+    language_model: "LanguageModel | RunReader | Backend | None" = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
     listeners: Sequence[Listener] = (),
@@ -144,7 +145,7 @@ def _by_model(
     way: str,
     shop: Shop,
     asked: Sequence[About],
-    language_model: "LanguageModel | RunReader | None",
+    language_model: "LanguageModel | RunReader | Backend | None",
     other_kinds: Sequence[str],
     on_progress: Callable[[str, int, int], None] | None,
     listeners: Sequence[Listener],

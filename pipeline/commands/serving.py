@@ -1,6 +1,7 @@
 """`serve`, `keys` and `questions`: a run behind the OpenAI API, who may ask it, and what was asked."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,9 @@ import typer
 from pipeline.commands.terminal import say
 from pipeline.serving.callers import is_loopback, origin_of
 from pipeline.serving.keys import PER_MINUTE, WAITING, add_key, list_keys, revoke_key, without_hash
+
+BACKEND_KEY = "SHELFTALK_BACKEND_KEY"
+"""Names the variable with what a backend wants as its key."""
 
 app = typer.Typer()
 keys = typer.Typer(help="The keys of those who may ask what `serve` serves.", rich_markup_mode=None)
@@ -42,12 +46,19 @@ def serve(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="a proxy on this machine passes on what others ask")
     ] = False,
+    backend: Annotated[
+        str, typer.Option(metavar="URL", help="another OpenAI API that says the model's words, such as vLLM's")
+    ] = "",
+    backend_model: Annotated[
+        str, typer.Option(metavar="NAME", help="the run's model there; can be left out where it has one")
+    ] = "",
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
 ) -> None:
     """Serve a run as an OpenAI API. Prints its address; Ctrl-C lets it finish what it took."""
     origins = tuple(origin_of(text) for text in origin or ())
+    from pipeline.answering.backend import Backend
     from pipeline.serving.asked import check_days
-    from pipeline.serving.desk import run_named
+    from pipeline.serving.desk import Desk, run_named
     from pipeline.serving.process import serve
     from pipeline.serving.server import Settings
     from pipeline.serving.switch import end_with_parent
@@ -63,7 +74,10 @@ def serve(
             say(f'For the pages of {", ".join(origins)}: <script src="{server}/embed.js" defer></script>')
         print(address, flush=True)
 
-    serve(run_named(run), way, Settings(host, port, origins, behind_proxy, check_days(keep_questions)), say, ready)
+    words = Backend(backend, backend_model, os.environ.get(BACKEND_KEY, "")) if backend else None
+    days = check_days(keep_questions)
+    desk = Desk(run_named(run), way, tells_doubt=days > 0, backend=words)
+    serve(desk, Settings(host, port, origins, behind_proxy, days), say, ready)
     say("Stopped; everything that was taken is answered.")
 
 

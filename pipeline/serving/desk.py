@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.answering.backend import Backend
 from pipeline.answering.customers import doubt_of
 from pipeline.answering.shop import About, Shop, has_whole_catalogue, shop_of
 from pipeline.answering.ways import (
@@ -58,19 +59,24 @@ class Desk:
         run: the run whose name the shop's pages ask, and whose base is `base`.
         way: one of `SERVED_WAYS`, for all runs.
         tells_doubt: whether the doubt of answers is wanted also where no record is read.
+        backend: who says the run's words where that is not this machine; then no other run is served, and no base.
 
     Raises:
         PipelineError: it is no run, or the way needs something that it does not have.
     """
 
-    def __init__(self, run: Path, way: str, *, tells_doubt: bool = False) -> None:
+    def __init__(self, run: Path, way: str, *, tells_doubt: bool = False, backend: Backend | None = None) -> None:
         read_settings(run)
-        self.run, self.way, self.tells_doubt = run, way, tells_doubt
+        self.run, self.way, self.tells_doubt, self.backend = run, way, tells_doubt, backend
         if way not in SERVED_WAYS:
             raise ServingError(f"There is no way {way[:40]} to serve; choose of {', '.join(SERVED_WAYS)}.")
         if way == CLOSED and is_reader_run(run):
             raise ServingError("A reader knows nothing by heart, so there is no closed book; choose another way.")
-        if way in BY_MODEL and not has_adapter(run):
+        if backend and (way not in BY_MODEL or is_reader_run(run)):
+            raise ServingError(
+                "A backend says a language model's words; serve a run that trained one, with --way open or closed."
+            )
+        if way in BY_MODEL and not (backend or has_adapter(run)):
             raise RunError(f"{run} has no adapter, which the way {way} needs; train it first, or serve it with auto.")
 
     def get_ready(self, say: Callable[[str], object]) -> None:
@@ -91,7 +97,9 @@ class Desk:
             say(
                 "The sentence encoder is not at hand, so words alone decide which sentence answers; `make run` installs it."
             )
-        if self.way in BY_MODEL:
+        if self.backend:
+            self.backend.check()
+        elif self.way in BY_MODEL:
             from pipeline.answering.run_model import load_run
 
             for warning in load_run(self.run)[1]:
@@ -104,12 +112,16 @@ class Desk:
     def models(self) -> list[str]:
         """The names that can be asked now: the served run, `base`, and every other trained run, the newest first."""
         own = [self.run.name] if (self.run / SETTINGS).is_file() else []
+        if self.backend:
+            return own
         base = [BASE_MODEL] if has_adapter(self.run) else []
         others = [folder.name for folder in trained_runs()]
         return list(dict.fromkeys([*own, *base, *others]))
 
     def asked(self, model: str) -> tuple[Path, str] | None:
         """The run folder and the way behind a model's name; None where there is none (any more)."""
+        if self.backend:
+            return (self.run, self.way) if model in self.models() else None
         if model == BASE_MODEL:
             with_record = self.way == OPEN
             return (self.run, BASE_OPEN if with_record else BASE) if has_adapter(self.run) else None
@@ -134,8 +146,8 @@ class Desk:
             if finds:
                 shop.read_ahead([job.question for job in jobs])
             asked = [about_of(shop, job.question, job.product, finds=finds) for job in jobs]
-            language_model = None
-            if way in BY_MODEL:
+            language_model = self.backend
+            if way in BY_MODEL and not self.backend:
                 from pipeline.answering.run_model import load_run
 
                 language_model, _ = load_run(folder)

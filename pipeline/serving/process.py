@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -79,13 +78,11 @@ def address_of(found: socket.socket) -> str:
     return f"http://{name}:{port}/v1"
 
 
-def serve(
-    run: Path, way: str, settings: Settings, say: Callable[[str], object], ready: Callable[[str], object]
-) -> None:
+def serve(desk: Desk, settings: Settings, say: Callable[[str], object], ready: Callable[[str], object]) -> None:
     """Serve until a signal comes.
 
     Args:
-        run: its folder.
+        desk: who answers.
         say: told what the owner should know, in sentences.
         ready: told the address once questions are answered there.
 
@@ -93,7 +90,6 @@ def serve(
         PipelineError: it cannot be served so.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
-    desk = Desk(run, way, tells_doubt=settings.keep_days > 0)
     with listening(settings) as found:
         desk.get_ready(say)
         api = Api(desk, settings)

@@ -82,7 +82,7 @@ class Api:
 
     def __init__(self, desk: Desk, settings: Settings) -> None:
         self.desk, self.settings = desk, settings
-        self.line = Line(self._answer, GPU_BATCH_SIZE if gpu_name() else BATCH_SIZE)
+        self.line = Line(self._answer, GPU_BATCH_SIZE if gpu_name() or desk.backend else BATCH_SIZE)
         self._keys = KeyRing()
         self._rates: dict[tuple[str, int], Rate] = {}
         self._pages = Rate(PAGE_A_MINUTE, 60)
