@@ -41,6 +41,7 @@ def train_side(side: str, folder: Path) -> None:
     """In the child: train the run in `folder`, and write down the processor's seconds of every step."""
     import torch
 
+    from pipeline.models import prefixes
     from pipeline.training import child, trainers
     from pipeline.training.llama import step
 
@@ -48,7 +49,7 @@ def train_side(side: str, folder: Path) -> None:
         os.sched_setaffinity(0, {0})
         torch.set_num_threads(1)
     if side == "uneven":
-        step.TOKEN_MULTIPLE = step.ROW_MULTIPLE = 1
+        prefixes.TOKEN_MULTIPLE = step.TOKEN_MULTIPLE = step.ROW_MULTIPLE = 1
     if side == "plain":
         trainers.covers = lambda _: False
         del trainers.DistillationTrainer.get_optimizer_cls_and_kwargs

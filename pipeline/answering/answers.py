@@ -25,9 +25,6 @@ GENERAL_TOKENS = 24
 """Enough for a short sentence with the answer to a general question in it; a model that rambles has said it by then or not
 at all."""
 
-BY_HEART_AT_ONCE = 4
-"""Rows of one pass that computes every token's logits: more would take more memory than training does."""
-
 BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
 """Questions that are asked at once; on a GPU more take hardly longer."""
 
@@ -164,12 +161,12 @@ def ask_rows(
     return [score(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
-def probe(
+def ask_expecting(
     language_model: "LanguageModel | RunReader",
     rows: list[dict],
     *,
     tuned: bool,
-    spare_tokens: int,
+    spare_tokens: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, str]]:
     """`ask_rows` for a model that may know most answers already: those it would give word for word are not decoded.
@@ -179,14 +176,15 @@ def probe(
     if isinstance(language_model, RunReader):
         return ask_rows(language_model, rows, tuned=tuned, on_progress=on_progress)
     known = known_by_heart(language_model, rows, tuned=tuned)
-    if on_progress:
-        on_progress(sum(known), len(rows))
+
+    def told(done: int, _: int = 0) -> None:
+        if on_progress:
+            on_progress(sum(known) + done, len(rows))
+
+    told(0)
     others = [row for row, sure in zip(rows, known, strict=True) if not sure]
-    asked = iter(
-        ask_rows(language_model, others, tuned=tuned, spare_tokens=spare_tokens, on_progress=on_progress)
-        if others
-        else []
-    )
+    options = {"tuned": tuned, "spare_tokens": spare_tokens, "on_progress": told}
+    asked = iter(ask_rows(language_model, others, **options) if others else [])
     return [
         score(row, Answer.of(row["kind"], row["response"], row["response"])) if sure else next(asked)
         for row, sure in zip(rows, known, strict=True)
@@ -196,14 +194,7 @@ def probe(
 def known_by_heart(language_model: "LanguageModel", rows: list[dict], *, tuned: bool) -> list[bool]:
     """Which rows' responses greedy decoding would give word for word."""
     encoded = [encode_example(language_model.tokenizer, row["prompt"], row["response"]) for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: len(encoded[i]["input_ids"]))
-    known: dict[int, bool] = {}
-    for start in range(0, len(order), BY_HEART_AT_ONCE):
-        batch = order[start : start + BY_HEART_AT_ONCE]
-        prompts = [_of(encoded[i], 0) for i in batch]
-        said = language_model.would_say(prompts, [_of(encoded[i], 1) for i in batch], tuned=tuned)
-        known |= dict(zip(batch, said, strict=True))
-    return [known[i] for i in range(len(rows))]
+    return language_model.would_say([_of(e, 0) for e in encoded], [_of(e, 1) for e in encoded], tuned=tuned)
 
 
 def _of(example: dict[str, list[int]], part: int) -> list[int]:

@@ -7,7 +7,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import Answer, ask_rows, score, thinned
+from pipeline.answering.answers import Answer, ask_expecting, ask_rows, score, thinned
 from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
@@ -108,9 +108,10 @@ def compare(
         if start and stopped():
             break
         part, begun = rows[start:end], time.perf_counter()
-        asked = ask_rows(
-            language_model, part, tuned=True, on_progress=lambda done, _, before=start: told(before + done)
-        )
+        ask = (
+            ask_expecting if start else ask_rows
+        )  # an answer's time is that of one that was decoded, as the base's was
+        asked = ask(language_model, part, tuned=True, on_progress=lambda done, _, before=start: told(before + done))
         answers |= {row["prompt"]: answer for row, answer in zip(part, asked, strict=True)}
         seconds = seconds or (time.perf_counter() - begun) / len(part)
     general: dict[str, list[dict[str, str]]] = {}

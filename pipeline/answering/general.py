@@ -1,16 +1,23 @@
 """General questions that have nothing to do with the catalogue: what a model forgets while it learns products."""
 
+import hashlib
+import json
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import GENERAL_TOKENS, Question, ask
+from pipeline.answering.answers import GENERAL_TOKENS, Answer, Question, ask
 from pipeline.answering.scoring import NOTHING_FOUND, RIGHT, WRONG, normalise
-from pipeline.files import PROJECT, read_json
-from pipeline.prompts import GENERAL, UNKNOWN_TITLE, build_prompt
+from pipeline.files import PROJECT, home, read_json, write_json
+from pipeline.prompts import GENERAL, UNKNOWN_TITLE, build_prompt, encode_prompt
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
+
+logger = logging.getLogger(__name__)
 
 QUESTIONS = PROJECT / "assets" / "general_questions.json"
 """Written for this project; none of them is asked, in any words, by the rows that training mixes in."""
@@ -26,13 +33,46 @@ def ask_general(
     """
     rows: list[dict[str, Any]] = read_json(QUESTIONS)
     questions = [Question(build_prompt(UNKNOWN_TITLE, row["question"]), GENERAL, GENERAL_TOKENS) for row in rows]
-    answers = ask(language_model, questions, tuned=tuned, on_progress=on_progress)
+    if tuned:
+        answers = ask(language_model, questions, tuned=True, on_progress=on_progress)
+    else:
+        answers = _as_the_base_answered(language_model, questions, on_progress)
     return [
         {"question": row["question"], "expected": row["answers"][0]}
         | answer.as_dict()
         | {"verdict": general_verdict(answer.answer, row["answers"])}
         for row, answer in zip(rows, answers, strict=True)
     ]
+
+
+def _as_the_base_answered(
+    language_model: "LanguageModel", questions: Sequence[Question], on_progress: Callable[[int, int], None] | None
+) -> list[Answer]:
+    """What the base says depends on nothing else, so it is asked once in a home, and not again for every run."""
+    path = _kept_at(language_model, questions)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        raws = read_json(path)
+        if len(raws) == len(questions) and all(isinstance(raw, str) for raw in raws):
+            return [Answer.of(q.kind, raw) for q, raw in zip(questions, raws, strict=True)]
+    answers = ask(language_model, questions, tuned=False, on_progress=on_progress)
+    try:
+        write_json(path, [answer.raw for answer in answers])
+    except OSError as error:  # a disk without room only costs the next comparison its time
+        logger.warning("What the base says could not be kept (%s)", error)
+    return answers
+
+
+def _kept_at(language_model: "LanguageModel", questions: Sequence[Question]) -> Path:
+    """Another number format, device or wording of the questions has other answers."""
+    model = language_model.model
+    prompts = [encode_prompt(language_model.tokenizer, q.prompt) for q in questions]
+    asked = hashlib.sha256(json.dumps([prompts, [q.max_new_tokens for q in questions]]).encode()).hexdigest()
+    form = f"{str(model.dtype).removeprefix('torch.')}-{model.device.type}{'-4bit' if _in_4bit(model) else ''}"
+    return home() / "cache" / "base_general" / f"{language_model.base_sha256[:32]}-{form}-{asked[:32]}.json"
+
+
+def _in_4bit(model: Any) -> bool:
+    return getattr(model.config, "quantization_config", None) is not None
 
 
 def general_verdict(answer: str, accepted: list[str]) -> str:

@@ -1,5 +1,6 @@
 """`demo`, `train` and `resume`: a run from its settings to its adapter, and for `demo` and `resume` to its report."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,7 @@ def demo(
         tell_dataset(dataset)
         return dataset
 
-    folder = _train_anew(settings, made, out, overwrite)
+    folder = _train_anew(settings, made, out, overwrite, compared=True)
     _compare(folder)
     say(f"Report: {folder / 'report.html'} (whole loop {time.monotonic() - begun:.0f} s)")
 
@@ -103,7 +104,7 @@ def resume(run: RunFolder) -> None:
     from pipeline.runs.folder import read_settings
 
     read_settings(run)
-    _train(run)
+    _train(run, compared=True)
     _compare(run)
 
 
@@ -138,9 +139,16 @@ def _dataset_at(folder: Path | None) -> "Dataset":
 
 
 def _train_anew(
-    settings: "TrainingSettings", dataset: "Callable[[], Dataset]", out: Path | None, overwrite: bool
+    settings: "TrainingSettings",
+    dataset: "Callable[[], Dataset]",
+    out: Path | None,
+    overwrite: bool,
+    compared: bool = False,
 ) -> Path:
     """Train in a new run folder, or in the place of the run in `out`, which is spared until all else is well.
+
+    Args:
+        compared: whether the run's answers are compared afterwards.
 
     Returns:
         The run folder.
@@ -163,11 +171,11 @@ def _train_anew(
         clear_run(out)
     folder = create_run(data, settings, out)
     say(f"Run folder: {folder}")
-    _train(folder)
+    _train(folder, compared)
     return folder
 
 
-def _train(folder: Path) -> None:
+def _train(folder: Path, compared: bool) -> None:
     """Train in the child process, and tell what it says.
 
     Raises:
@@ -179,6 +187,8 @@ def _train(folder: Path) -> None:
 
     _, told = read_events(folder)  # a resumed run's earlier steps have been told
     launcher.start(folder)
+    if compared:
+        _import_meanwhile()
     begun = None
     try:
         for event in launcher.watch(folder, told):
@@ -209,6 +219,16 @@ def _say_step(event: dict[str, Any], begun: float) -> None:
     say(
         f"Step {step} of {total}, loss {event['loss']:.3g}, {event['tokens_per_second']:.0f} tokens/s, {left:.0f} s left"
     )
+
+
+def _import_meanwhile() -> None:
+    """Import what the comparison needs while another process trains, which leaves half of a core free."""
+
+    def work() -> None:
+        import pipeline.answering.comparison
+        import pipeline.answering.run_model  # noqa: F401
+
+    threading.Thread(target=work).start()  # no daemon: torch that is half imported does not end well
 
 
 def _compare(folder: Path) -> None:

@@ -37,7 +37,7 @@ OnStep = Callable[[list[list[int]]], Collection[int]]
 
 def decodes(model: Any) -> bool:
     """Whether `decode` computes this model: a Llama of plain matrices, with plain LoRA on its projections and nowhere else."""
-    llama = _without_peft(model)
+    llama = without_peft(model)
     if type(llama) is not LlamaForCausalLM or not is_plain_llama(llama.config.to_dict()):
         return False
     ours = [p for layer in llama.model.layers for group in projections(layer) for p in group]
@@ -166,7 +166,7 @@ def prepack(model: Any) -> None:
     Args:
         model: one that `decodes`, and that stays as it is but for its adapters.
     """
-    llama = _without_peft(model)
+    llama = without_peft(model)
     if llama.device.type != "cpu" or llama.dtype != torch.bfloat16 or not has_prepacked_bf16():
         return
     groups = [group for layer in llama.model.layers for group in projections(layer)]
@@ -236,7 +236,7 @@ class DecodingBatch:
         adapters = {name for name in by if name}
         if missing := adapters - set(getattr(model, "peft_config", ())):
             raise ValueError(f"There is no adapter {sorted(missing)} in this model.")
-        self.llama, self.by = llama, by = _without_peft(model), list(by)
+        self.llama, self.by = llama, by = without_peft(model), list(by)
         self.prepacked: dict[int, Tensor] = getattr(llama, "prepacked", {})
         self.layers = [
             (layer, [Projection(group, adapters, self.prepacked) for group in projections(layer)])
@@ -298,12 +298,12 @@ class DecodingBatch:
         cos, sin = turns((places - self.first).clamp(min=0), self.speeds, x.dtype)
         turn = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
         for (layer, (qkv, output, gate_up, down)), cache in zip(self.layers, self.cache, strict=True):
-            heads = qkv(_normed(layer.input_layernorm, x), self.parts)
+            heads = qkv(normed(layer.input_layernorm, x), self.parts)
             x = x + output(self._attended(heads, cache, turn, mask, places), self.parts)
-            gate, up = gate_up(_normed(layer.post_attention_layernorm, x), self.parts).chunk(2, dim=-1)
+            gate, up = gate_up(normed(layer.post_attention_layernorm, x), self.parts).chunk(2, dim=-1)
             x = x + down(functional.silu(gate) * up, self.parts)
         weight = self.llama.lm_head.weight
-        last = _normed(model.norm, x[:, -1:].contiguous())
+        last = normed(model.norm, x[:, -1:].contiguous())
         return product(last, weight, self.prepacked.get(weight.data_ptr()))[:, 0]
 
     def _attended(
@@ -364,9 +364,9 @@ def _parts(by: Sequence[str | None]) -> list[tuple[str, slice]]:
     return [(name, slice(begin, begin + by.count(name))) for name, begin in begins.items()]
 
 
-def _without_peft(model: Any) -> Any:
+def without_peft(model: Any) -> Any:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def _normed(norm: Any, x: Tensor) -> Tensor:
+def normed(norm: Any, x: Tensor) -> Tensor:
     return functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)

@@ -6,9 +6,11 @@ bits where asked. Importing this module imports torch: the page does so only whe
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import psutil
@@ -19,6 +21,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 from pipeline.errors import ModelError
 from pipeline.models.decoding import TOP_K, OnStep, decode, decodes
 from pipeline.models.gpu import on_unsloth
+from pipeline.models.prefixes import answer_logits
 
 ADAPTER_ORIGIN = "base.json"
 """Inside an adapter's folder: the name and checksum of the base it was trained on."""
@@ -29,8 +32,14 @@ LARGEST_RANK = 4096
 BASE, TUNED, OTHER = "__base__", "default", "other"
 """Who answers: the base, the run's adapter, or another run's beside it; by PEFT's names for the rows of a batch."""
 
+READ_AT_ONCE = 4
+"""Texts of one pass of Transformers' that computes logits of many tokens: more would take more memory than training does."""
+
 MANY_ROWS, BUSY = 8, 25
 """Rows from which a batch may use every core, and the load (percent of all cores) from which it does not."""
+
+LOOK_SECONDS = 3
+"""For which it counts whether the machine was busy."""
 
 ROOM_TO_PREPACK = 4
 """So many times a model's weights must be free for laying them out a second time: others need memory too."""
@@ -265,15 +274,38 @@ class LanguageModel:
             prompts: token ids, one list a prompt.
             answers: token ids of each prompt's answer, the end token included.
         """
-        if on_unsloth():  # its own forward pass is another for every mode; a GPU decodes a batch in seconds anyway
+        if (
+            self.model.device.type == "cuda"
+        ):  # which decodes a large batch sooner; and Unsloth's forward pass is another
             return [False] * len(prompts)
-        batch = self._padded([p + a[:-1] for p, a in zip(prompts, answers, strict=True)])
-        positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        last = max(map(len, answers))
+        read = self.answer_logits(prompts, answers, tuned=tuned)
+        likeliest = {i: logits.argmax(-1).tolist() for i, logits in read}
+        return [likeliest[i] == answer for i, answer in enumerate(answers)]
+
+    def reads_texts(self) -> bool:
+        """Whether this project's own pass reads several texts at once, without what they have in common twice."""
+        return self.model.device.type == "cpu" and self._is_ours()
+
+    def answer_logits(
+        self, prompts: list[list[int]], answers: list[list[int]], *, tuned: bool
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """What the model says before each token of answers that are there already.
+
+        Yields:
+            An answer's number and its logits, [its tokens, vocabulary], in any order.
+        """
         with self.side(tuned), self._inference(len(prompts)):
-            logits = self.model(**batch, position_ids=positions, use_cache=False, logits_to_keep=last).logits
-        likeliest = logits.argmax(-1).tolist()
-        return [said[-len(answer) :] == answer for said, answer in zip(likeliest, answers, strict=True)]
+            if self.reads_texts():
+                yield from answer_logits(self.model, prompts, answers, TUNED if tuned else None)
+                return
+            order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(answers[i]))
+            for start in range(0, len(order), READ_AT_ONCE):
+                part = order[start : start + READ_AT_ONCE]
+                batch = self._padded([prompts[i] + answers[i][:-1] for i in part])
+                positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+                last = max(len(answers[i]) for i in part)
+                logits = self.model(**batch, position_ids=positions, use_cache=False, logits_to_keep=last).logits
+                yield from ((i, its[-len(answers[i]) :]) for i, its in zip(part, logits, strict=True))
 
     @contextmanager
     def _inference(self, rows: int) -> Iterator[None]:
@@ -296,7 +328,7 @@ class LanguageModel:
         core. Sixteen rows are a third faster so on an idle machine, and twice as slow on a busy one (benchmarks/RESULTS.md).
         """
         several = rows >= MANY_ROWS and self.model.device.type == "cpu" and torch.get_num_threads() > 1
-        return several and psutil.cpu_percent(0.1) < BUSY
+        return several and _is_idle(int(time.monotonic() / LOOK_SECONDS))
 
     def _generation(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
         drawn: dict[str, Any] = {"do_sample": False}
@@ -324,6 +356,12 @@ class LanguageModel:
         ends = self.end_tokens()
         cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
         return self.tokenizer.decode(tokens[:cut], skip_special_tokens=True).strip()
+
+
+@lru_cache(maxsize=1)
+def _is_idle(_: int) -> bool:
+    """Whether the cores are free; a look takes a tenth of a second, so one serves for a while."""
+    return psutil.cpu_percent(0.1) < BUSY
 
 
 def _switch_mode(model: Any, *, training: bool) -> None:

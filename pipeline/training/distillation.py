@@ -191,6 +191,10 @@ def _as_said(language_model: LanguageModel, rows: Sequence[Kept]) -> list[Kept]:
 
 def base_likeliest(language_model: LanguageModel, rows: Sequence[Kept]) -> list[tuple[Tensor, Tensor]]:
     """The base's likeliest tokens at each token of each answer, and how likely each shall be: both [tokens of the answer, k]."""
+    if language_model.reads_texts():
+        read = language_model.answer_logits([row.prompt for row in rows], [row.answer for row in rows], tuned=False)
+        wanted = {i: _wanted(logits) for i, logits in read}
+        return [wanted[i] for i in range(len(rows))]
     vocabulary = language_model.model.get_output_embeddings().out_features
     found = []
     for batch in in_batches(language_model, rows):
@@ -223,12 +227,16 @@ def _likeliest_at_once(language_model: LanguageModel, batch: Sequence[Kept]) -> 
     found = []
     for row, its in zip(batch, logits, strict=True):
         begin = len(row.prompt) - 1
-        shares = its[begin : begin + len(row.answer)].float().softmax(-1)
-        top = shares.topk(min(LIKELIEST, shares.shape[-1]))
-        wanted = (1 - SURENESS) * top.values
-        wanted[:, 0] += SURENESS
-        found.append((top.indices.cpu(), wanted.cpu()))
+        found.append(_wanted(its[begin : begin + len(row.answer)]))
     return found
+
+
+def _wanted(logits: Tensor) -> tuple[Tensor, Tensor]:
+    shares = logits.float().softmax(-1)
+    top = shares.topk(min(LIKELIEST, shares.shape[-1]))
+    wanted = (1 - SURENESS) * top.values
+    wanted[:, 0] += SURENESS
+    return top.indices.cpu(), wanted.cpu()
 
 
 def divergence(logits: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,16 @@ def train(folder: Path) -> None:
     team.wait()
     tell_left_out(encoded, settings, folder)
     held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
-    freeze_baseline(language_model, held_out, settings, folder)
+    ask_base = partial(freeze_baseline, language_model, held_out, settings, folder)
+    # PiSSA takes its part out of the base, which can be asked only before; and who goes on may have been asked already.
+    if settings.lora_variant == "pissa" or last_checkpoint(folder):
+        ask_base()
+        ask_base = None
 
     add_lora(language_model, settings, folder)
     if plan.fast_llama and not covers(language_model.model):
         append_event(folder, "message", text=SLOWER_THAN_PLANNED)
-    watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings, team)
+    watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings, team, ask_base)
     trainer = make_trainer(language_model, encoded, settings, plan, folder, watcher)
     signal.signal(signal.SIGTERM, watcher.on_sigterm)
     run_trainer(trainer, watcher, plan, folder)

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline.answering.answers import probe, thinned
+from pipeline.answering.answers import ask_expecting, thinned
 from pipeline.answering.run_reader import RunReader
 from pipeline.answering.scoring import RIGHT
 from pipeline.dataset.examples import PROBE
@@ -158,9 +158,16 @@ class Watcher(Follower):
         plan: Plan,
         settings: TrainingSettings,
         team: Team,
+        ask_base: Callable[[], None] | None = None,
     ) -> None:
+        """
+        Args:
+            ask_base: asks the base what is frozen. Where it is given, that and the first probe wait until the first step is
+                told, so that a plot begins some twenty seconds earlier: with its adapter off the model is the base still.
+        """
         super().__init__(team)
         self.folder = folder
+        self.ask_base = ask_base
         self.language_model = language_model
         self.probe = probe
         self.settings = settings
@@ -197,8 +204,8 @@ class Watcher(Follower):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.last_time = time.monotonic()
-        if self.probe_every and not self.probes:
-            self._ask_probe(0)
+        if not self.ask_base:
+            self._probe_before()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.steps = step = state.global_step
@@ -213,6 +220,10 @@ class Watcher(Follower):
             control.should_log = True
         super().on_step_end(args, state, control)
 
+    def _probe_before(self) -> None:
+        if self.probe_every and not self.probes:
+            self._ask_probe(0)
+
     def _probe_is_due(self, step: int) -> bool:
         asked, recall = self.probes[-1] if self.probes else (0, 0.0)
         every = self.probe_every
@@ -225,6 +236,11 @@ class Watcher(Follower):
         if "loss" not in logs:
             return
         self._tell_step(logs, state)
+        if self.ask_base:
+            self.ask_base()
+            self.ask_base = None
+            self._probe_before()
+            self.last_time = time.monotonic()
         # After the step's own event, so that a plot never shows a probe of a step that it has not drawn yet.
         last = state.global_step >= state.max_steps
         if self.probe_every and (last or self._probe_is_due(state.global_step)):
@@ -269,7 +285,7 @@ class Watcher(Follower):
         with suppress(StopAsked):
             # At step 0 the adapter changes nothing: switched off, it gives the same answers in less time. Not PiSSA's, which
             # began by taking its part out of the base.
-            answers = probe(
+            answers = ask_expecting(
                 self.language_model,
                 self.probe,
                 tuned=step > 0 or self.settings.lora_variant == "pissa",

@@ -56,6 +56,7 @@ def answering(run: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Cal
             return [{"question": "?", "expected": "", "raw": "", "answer": "", "verdict": "wrong"}] * 3
 
         monkeypatch.setattr(module, "ask_rows", ask_rows)
+        monkeypatch.setattr(module, "ask_expecting", ask_rows)
         monkeypatch.setattr(module, "ask_general", ask_general)
         monkeypatch.setattr(module, "_by_way", lambda *_: {})  # which would ask the model that is not there
         return compare(SimpleNamespace(tokenizer=tokenizer), run, **options)  # pyright: ignore[reportArgumentType]

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pipeline.answering import run_model
-from pipeline.answering.answers import Question, ask, ask_rows, known_by_heart, probe
+from pipeline.answering.answers import Question, ask, ask_expecting, ask_rows, known_by_heart
 from pipeline.answering.run_model import load_run
 from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json, write_json
@@ -541,6 +541,24 @@ def test_what_a_model_would_say_is_what_it_says(tuned: bool, finished_run: Path)
     assert not any(language_model.would_say(prompts, [[*answer, end] for answer in said], tuned=tuned))
 
 
+@pytest.mark.parametrize("tuned", [False, True])
+def test_texts_that_are_read_at_once_have_the_logits_of_each_alone(tuned: bool, finished_run: Path) -> None:
+    """More than one pass takes, several of which begin alike, one of them twice and one with a long answer."""
+    language_model, _ = load_run(finished_run)
+    rows = run_dataset(finished_run).held_out()[:20]
+    examples = [encode_example(language_model.tokenizer, row["prompt"], row["response"]) for row in [*rows, rows[3]]]
+    begins = [example["completion_mask"].index(1) for example in examples]
+    texts = [example["input_ids"] for example in examples]
+    prompts, answers = zip(*((ids[:n], ids[n:]) for ids, n in zip(texts, begins, strict=True)), strict=True)
+    assert language_model.reads_texts()
+    read = dict(language_model.answer_logits(list(prompts), list(answers), tuned=tuned))
+    assert sorted(read) == list(range(21))
+    for i, (ids, begin) in enumerate(zip(texts, begins, strict=True)):
+        with torch.no_grad(), language_model.side(tuned):
+            alone = language_model.model(torch.tensor([ids])).logits[0, begin - 1 : -1]
+        torch.testing.assert_close(read[i], alone, atol=1e-4, rtol=1e-4)
+
+
 def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tiny_base: Path) -> None:
     language_model = load_base(str(tiny_base), precision="fp32")
     rows = run_dataset(finished_run).held_out()[:6]
@@ -555,10 +573,10 @@ def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tin
     known = known_by_heart(language_model, rows, tuned=False)
     assert known[2]
     asked = ask_rows(language_model, rows, tuned=False, spare_tokens=16)
-    probed = probe(language_model, rows, tuned=False, spare_tokens=16)
+    probed = ask_expecting(language_model, rows, tuned=False, spare_tokens=16)
     assert probed == asked and asked[2]["verdict"] == "right" and asked[2]["raw"] == rows[2]["response"]
     told: list[tuple[int, int]] = []
-    probe(language_model, [rows[2]], tuned=False, spare_tokens=16, on_progress=lambda *p: told.append(p))
+    ask_expecting(language_model, [rows[2]], tuned=False, spare_tokens=16, on_progress=lambda *p: told.append(p))
     assert told == [(1, 1)]  # nothing was left to decode
 
 

@@ -215,6 +215,8 @@ def test_a_run_goes_on_with_what_the_base_said_when_it_began(
 def test_what_the_base_says_is_noted_in_smaller_pieces_where_the_memory_is_not_enough(
     base: LanguageModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As on a GPU, where Transformers reads."""
+    monkeypatch.setattr(LanguageModel, "reads_texts", lambda _: False)
     examples = [encode_example(base.tokenizer, row["prompt"], row["response"]) for row in general(dataset)[:6]]
     rows = [targets._as_written(example) for example in examples]
     at_once = targets._likeliest_at_once

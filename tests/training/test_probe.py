@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.answering.answers import probe
+from pipeline.answering.answers import ask_expecting
 from pipeline.dataset.store import Dataset
 from pipeline.models.loading import load_base
 from pipeline.runs.events import read_events
@@ -22,10 +22,10 @@ def test_the_first_check_asks_the_true_base(variant: str, dataset: Dataset, tiny
     settings, model = tiny_settings(tiny_base, lora_variant=variant), load_base(str(tiny_base), precision="fp32")
     rows = probe_rows(dataset.held_out())[:4]
     asked = {"tuned": False, "spare_tokens": PROBE_SPARE_TOKENS, "on_progress": None}
-    base = [answer["raw"] for answer in probe(model, rows, **asked)]
+    base = [answer["raw"] for answer in ask_expecting(model, rows, **asked)]
     (tmp_path / CHECKPOINTS).mkdir()
     add_lora(model, settings, tmp_path)
-    off = [answer["raw"] for answer in probe(model, rows, **asked)]
+    off = [answer["raw"] for answer in ask_expecting(model, rows, **asked)]
     assert (off == base) == (variant == "lora")
     plan = plan_run(settings, dataset.training(), gpu=False)
     Watcher(tmp_path, model, rows, plan, settings, Team(cpu=True))._ask_probe(0)

@@ -9,15 +9,10 @@ from pipeline.machine import gpus, on_apple_silicon
 from pipeline.models.config import Shape, is_everything
 from pipeline.runs.settings import TrainingSettings
 
-TOKEN_MULTIPLE, ROW_MULTIPLE = 32, 8
-"""Multiples to which `FastLlama` fills a batch up, in tokens and in the length of a row. For each shape that it meets, oneDNN
-compiles code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a
-thousand of them (measured: benchmarks/RESULTS.md)."""
-
 GPU_TOKEN_MULTIPLE, GPU_ROW_MULTIPLE = 128, 32
-"""The same on a GPU, where every shape is a graph."""
+"""Multiples to which a batch is filled up on a GPU, in tokens and in the length of a row: every shape is a graph."""
 
-MOST_SCORES, MOST_GPU_SCORES = 2**19, 2**21
+MOST_SCORES, MOST_GPU_SCORES = 2**20, 2**21
 """Attention scores that a head of `FastLlama` may keep for the backward pass; for longer rows PyTorch's attention is better,
 which keeps none. A GPU has the memory for those of 24 rows of 295 tokens."""
 

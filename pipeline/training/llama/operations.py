@@ -1,7 +1,7 @@
 """The operations of `FastLlama`, each with a gradient of its own: what several would save, cast or copy is done once."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,26 +9,11 @@ from torch.autograd import Function
 from torch.nn import functional
 
 from pipeline.models.decoding import side_by_side
+from pipeline.models.prefixes import RowLayout, attend, rotated
 
 
 def on_gpu(tensor: Tensor) -> bool:
     return tensor.is_cuda
-
-
-class RowLayout(NamedTuple):
-    """Where a batch's examples lie: N tokens in one row, but B rows of L places inside attention."""
-
-    slots: Tensor
-    """[N] each token's place among the B * L."""
-    tokens: Tensor
-    """[B * L] each place's token. In a place without one it is any: no real place sees it, and its answer is dropped."""
-    mask: Tensor
-    """[groups * L, L] 0 where a place sees another, else -inf, for every query head of a key head."""
-    cos: Tensor
-    """[N, 1, head_dim]"""
-    sin: Tensor
-    """[N, 1, head_dim / 2]"""
-    scale: float
 
 
 class Shared:
@@ -130,27 +115,14 @@ class RMSNorm(Function):
 
 
 class Attention(Function):
-    """Causal attention of each example to itself, from what the projections gave to what the output projection takes.
-
-    Shapes: qkv [N, (query + key + value heads) * head_dim] → [N, query heads * head_dim]. Scores are kept for the
-    backward pass: on rows this short, PyTorch's flash attention takes five times longer on a CPU. The queries of all
-    heads that share a key head lie in one matrix, so that keys and values are not repeated.
-    """
+    """`attend`, of which the scores are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, rows: RowLayout) -> Tensor:
-        width, size = rows.mask.shape[1], rows.cos.shape[2]
-        groups, count = len(rows.mask) // width, len(rows.tokens) // width
-        heads = rotated(qkv.view(len(qkv), -1, size), rows, 1).flatten(1)[rows.tokens]
-        heads = heads.view(count, width, -1, size).transpose(1, 2)
-        keys = heads.shape[1] // (groups + 2)
-        q, k, v = heads.split([groups * keys, keys, keys], dim=1)
-        q = q.reshape(count * keys, groups * width, size)
-        k, v = k.reshape(count * keys, width, size), v.reshape(count * keys, width, size)
-        shares = torch.baddbmm(rows.mask, q, k.transpose(1, 2), alpha=rows.scale).softmax(-1)
-        ctx.save_for_backward(q, k, v, shares)
-        ctx.rows, ctx.count = rows, count
-        return (shares @ v).view(count, -1, width, size).transpose(1, 2).reshape(count * width, -1)[rows.slots]
+        attended = attend(qkv, rows)
+        ctx.save_for_backward(attended.q, attended.k, attended.v, attended.shares)
+        ctx.rows, ctx.count = rows, len(rows.tokens) // rows.mask.shape[1]
+        return attended.result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -162,17 +134,8 @@ class Attention(Function):
         grad_scores = torch._softmax_backward_data(grad @ v.transpose(1, 2), shares, -1, q.dtype).mul_(rows.scale)
         parts = grad_scores @ k, grad_scores.transpose(1, 2) @ q, shares.transpose(1, 2) @ grad
         heads = torch.cat([part.view(ctx.count, -1, width, size) for part in parts], dim=1).transpose(1, 2)
-        heads = heads.reshape(len(rows.tokens), -1)[rows.slots]
+        places = heads.reshape(len(rows.tokens), -1)
+        heads = places[rows.slots]
+        if len(rows.again):  # all examples that begin with a token pull at its key and value
+            heads.index_add_(0, rows.tokens[rows.again], places[rows.again])
         return rotated(heads.view(len(heads), -1, size), rows, -1).flatten(1), None
-
-
-def rotated(heads: Tensor, rows: RowLayout, direction: int) -> Tensor:
-    """Queries and keys with the rotary embedding (arXiv:2104.09864), or turned back: [N, query + key + value heads, head_dim]."""
-    groups = len(rows.mask) // rows.mask.shape[1]
-    turning = slice(0, -(heads.shape[1] // (groups + 2)))
-    result = heads.clone()
-    low, high = heads[:, turning].chunk(2, dim=-1)
-    new_low, new_high = result[:, turning].mul_(rows.cos).chunk(2, dim=-1)
-    new_low.addcmul_(high, rows.sin, value=-direction)
-    new_high.addcmul_(low, rows.sin, value=direction)
-    return result

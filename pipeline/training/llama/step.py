@@ -12,16 +12,19 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from pipeline.models.config import is_plain_llama
-from pipeline.models.decoding import plain_matrix, projections, turning_speeds, turns
-from pipeline.training.distillation import IGNORED, LinearDivergence, Targets
-from pipeline.training.llama.coverage import (
-    GPU_ROW_MULTIPLE,
-    GPU_TOKEN_MULTIPLE,
+from pipeline.models.decoding import plain_matrix, projections, turning_speeds
+from pipeline.models.prefixes import (
     ROW_MULTIPLE,
     TOKEN_MULTIPLE,
-    has_short_rows,
+    RowLayout,
+    filled,
+    for_attention,
+    lay_out,
+    lay_out_apart,
 )
-from pipeline.training.llama.operations import Attention, Gated, RowLayout, Shared, normed, on_gpu
+from pipeline.training.distillation import IGNORED, LinearDivergence, Targets
+from pipeline.training.llama.coverage import GPU_ROW_MULTIPLE, GPU_TOKEN_MULTIPLE, has_short_rows
+from pipeline.training.llama.operations import Attention, Gated, Shared, normed, on_gpu
 
 MOST_GRAPHS = 32
 """Shapes that are captured; others are computed as they come."""
@@ -61,10 +64,10 @@ class Batch(NamedTuple):
     """What a loss is computed from; filled up, so that there are few shapes."""
 
     ids: Tensor
-    """[N] the tokens of all examples."""
+    """[N] the tokens of all examples; what several begin with is there once."""
     rows: RowLayout
     learned: Tensor
-    """[M] the tokens after which something is learned."""
+    """[M] the tokens after which something is learned; one of them more than once where examples part."""
     tokens: Tensor
     """[M, k] what should follow them, as from `Targets.of`."""
     shares: Tensor
@@ -109,19 +112,18 @@ class FastLlama:
         """Lay a batch out; a GPU is waited for here, and not later."""
         seen = positions.roll(-1) != 0  # an example's last token is seen by none, and nothing is learned after it
         ids, positions, following = ids[seen], positions[seen], following[seen]
-        width = row_width(positions)
-        count = int((positions == 0).sum())
+        width, count = row_width(positions), int((positions == 0).sum())
         if on_gpu(ids):
             ids, positions, following = with_more_rows(ids, positions, following, width)
-            count += math.ceil(GPU_TOKEN_MULTIPLE / width)
+            laid, token_of = lay_out_apart(ids, positions, width, count + math.ceil(GPU_TOKEN_MULTIPLE / width))
         else:
-            ids, positions, following = filled_up(ids, positions, following)
-        learned = (following != IGNORED).nonzero()[:, 0]
-        tokens, shares = targets.of(following[learned])
+            laid, token_of = lay_out(ids, positions, width, count)
+        learns = following != IGNORED
+        learned, (tokens, shares) = token_of[learns], targets.of(following[learns])
         missing = -len(learned) % (GPU_TOKEN_MULTIPLE if on_gpu(ids) else TOKEN_MULTIPLE)
         return Batch(
-            ids,
-            self._rows(positions, count, width),
+            laid.ids,
+            for_attention(self.llama, laid, self.speeds),
             functional.pad(learned, (0, missing)),
             functional.pad(tokens, (0, 0, 0, missing)),
             functional.pad(shares, (0, 0, 0, missing)),
@@ -139,16 +141,6 @@ class FastLlama:
                 x = x + down(Gated.apply(gate_up(normed(layer.post_attention_layernorm, x))))
             x = normed(self.llama.model.norm, x)
             return LinearDivergence.apply(x, self.llama.lm_head.weight, batch.tokens, batch.shares, batch.counts)
-
-    def _rows(self, positions: Tensor, count: int, width: int) -> RowLayout:
-        slots = ((positions == 0).cumsum(0) - 1) * width + positions
-        tokens = positions.new_zeros(count * width)
-        tokens[slots] = torch.arange(len(positions), device=positions.device)
-        attention: Any = self.llama.model.layers[0].self_attn
-        dtype, groups = self.llama.model.embed_tokens.weight.dtype, attention.num_key_value_groups
-        mask = torch.full((width, width), -torch.inf, dtype=dtype, device=positions.device).triu(1).repeat(groups, 1)
-        cos, sin = turns(positions, self.speeds, dtype)
-        return RowLayout(slots, tokens, mask, torch.cat([cos, cos], -1), sin, attention.scaling)
 
 
 class Graphs:
@@ -222,27 +214,7 @@ class Replayed(Function):
 
 def row_width(positions: Tensor) -> int:
     """The places of a row: those of the longest example, filled up."""
-    longest = int(positions.max()) + 1
-    return longest + -longest % (GPU_ROW_MULTIPLE if on_gpu(positions) else ROW_MULTIPLE)
-
-
-def filled_up(ids: Tensor, positions: Tensor, following: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Make the number of tokens a multiple of `TOKEN_MULTIPLE`, as far as there are places without one at the ends of rows.
-
-    No token of the text sees what is added, and nothing is learned there.
-    """
-    lengths = (positions == 0).nonzero()[:, 0].diff(append=positions.new_tensor([len(positions)])).tolist()
-    missing, width, added = -len(positions) % TOKEN_MULTIPLE, row_width(positions), []
-    for length in lengths:
-        added.append(min(missing, width - length))
-        missing -= added[-1]
-    longer = [torch.arange(length + more) for length, more in zip(lengths, added, strict=True)]
-
-    def with_ends(tensor: Tensor, value: int) -> Tensor:
-        parts = zip(tensor.split(lengths), added, strict=True)
-        return torch.cat([functional.pad(part, (0, more), value=value) for part, more in parts])
-
-    return with_ends(ids, 0), torch.cat(longer), with_ends(following, IGNORED)
+    return filled(int(positions.max()) + 1, GPU_ROW_MULTIPLE if on_gpu(positions) else ROW_MULTIPLE)
 
 
 def with_more_rows(ids: Tensor, positions: Tensor, following: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:

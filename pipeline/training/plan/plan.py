@@ -23,8 +23,8 @@ from pipeline.training.llama.coverage import covers_settings
 from pipeline.training.plan import memory
 from pipeline.training.plan.advice import Finding, Teaching, is_measured, learning_findings
 
-CPU_MICRO_BATCH = 8
-"""On a CPU a larger micro-batch is not faster and takes more memory."""
+CPU_MICRO_BATCH = 16
+"""On a CPU a larger micro-batch is no faster and takes more memory."""
 
 MARGIN = 1.1
 """Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""

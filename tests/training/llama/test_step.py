@@ -22,7 +22,7 @@ from pipeline.training.distillation import IGNORED, encode_rows
 from pipeline.training.distributed import Team
 from pipeline.training.llama import coverage, operations
 from pipeline.training.llama import step as fast
-from pipeline.training.llama.step import FastLlama, covers, filled_up, row_width
+from pipeline.training.llama.step import FastLlama, covers
 from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run
 from pipeline.training.trainers import TransformersTrainer, make_trainer
@@ -178,7 +178,7 @@ def test_no_example_sees_another(make: Callable[..., Made]) -> None:
         loss, parts = step(trainer, {name: tensor[:, begin:end] for name, tensor in batch.items()}, items=1)
         alone += loss
         sums = {name: sums[name] + part for name, part in parts.items()}
-    assert len(starts) == 9
+    assert len(starts) == 17
     assert together == pytest.approx(alone, rel=1e-5)
     assert_same(grads, sums)
 
@@ -271,15 +271,40 @@ def test_long_rows_keep_no_scores(make: Callable[..., Made], monkeypatch: pytest
 
 def test_batches_have_few_shapes(make: Callable[..., Made]) -> None:
     """Every shape costs memory for good; an uneven length is left only where all rows are full."""
-    _, trainer = make(per_device_train_batch_size=4)
-    seen = []
+    model, trainer = make(per_device_train_batch_size=4)
+    tiny, seen = FastLlama(model.model.get_base_model()), []
     for batch in trainer.get_train_dataloader():
         positions = batch["position_ids"][0]
-        ids, filled, following = filled_up(batch["input_ids"][0], positions, batch["labels"][0].roll(-1))
-        rows, width = int((filled == 0).sum()), row_width(positions)
-        assert rows == int((positions == 0).sum()) and row_width(filled) == width and width % 8 == 0
-        assert len(ids) % 32 == 0 or len(ids) == rows * width
-        real = (filled > 0).nonzero()[:, 0]
-        assert len(ids) == len(filled) == len(following) and len(real) + rows == len(ids)
-        seen.append((len(positions), len(ids)))
+        made = tiny.batch(batch["input_ids"][0], positions, batch["labels"][0].roll(-1), trainer.targets)
+        rows, width = int((positions == 0).sum()), made.rows.mask.shape[1]
+        assert len(made.rows.tokens) == rows * width and width % 8 == 0
+        assert len(made.ids) % 32 == 0 or len(made.rows.again) + len(made.ids) == rows * width
+        assert made.rows.tokens[made.rows.slots].tolist() == list(range(len(made.ids)))
+        seen.append((len(positions), len(made.ids)))
     assert len({filled for _, filled in seen}) < len({length for length, _ in seen}) / 2
+
+
+def test_what_examples_begin_with_alike_is_computed_once(make: Callable[..., Made]) -> None:
+    """One beginning of three examples, one example that another goes on, and one that is there twice with other answers."""
+    model, trainer = make()
+    examples = [[5, 6, 7, 8, 9], [5, 6, 7, 8, 10, 11], [5, 6, 7, 8, 9, 12], [20, 6, 7], [20, 6, 13]]
+    learned = [3, 4, 3, 2, 2]
+    ids = torch.tensor([token for example in examples for token in example])
+    positions = torch.tensor([at for example in examples for at in range(len(example))])
+    labels = torch.tensor(
+        [
+            t if at >= n else IGNORED
+            for example, n in zip(examples, learned, strict=True)
+            for at, t in enumerate(example)
+        ]
+    )
+    batch = {"input_ids": ids[None], "position_ids": positions[None], "labels": labels[None]}
+    expected, expected_grads = plain_step(trainer, batch, items=7)
+    loss, grads = step(trainer, batch, items=7)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert_same(grads, expected_grads)
+    made = FastLlama(model.model.get_base_model()).batch(ids, positions, labels.roll(-1), trainer.targets)
+    seen = {tuple(example[:n]) for example in examples for n in range(1, len(example))}
+    assert len(seen) == 8
+    real = len(made.rows.tokens) - len(examples) * made.rows.mask.shape[1] + sum(len(e) - 1 for e in examples)
+    assert real - len(made.rows.again) == len(seen) and int(made.counts.sum()) == int((labels != IGNORED).sum())
