@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ def test_no_example_leaks_into_another(name: str, tiny_base: Path, dataset: Data
     gradient = torch.autograd.grad(loss_of(trainer, [quiet, second]), read[-1])[0].flatten(0, -2)
     reached = gradient.abs().amax(-1) > 0
     its = len(first["input_ids"]) - 1  # what follows its last token is nobody's
-    assert not reached[:its].any() and reached[its:].any()
+    # What both begin with alike is one token of both where `FastLlama` computes them.
+    alike = len(commonprefix([first["input_ids"], second["input_ids"]])) if trainer.fast_llama else 0
+    assert not reached[alike:its].any() and reached[its:].any()
 
 
 def test_packing_is_refused_before_and_when_a_base_that_mixes_is_loaded(
