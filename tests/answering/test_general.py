@@ -3,11 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rapidfuzz import fuzz
 
-from pipeline.files import ASSETS, read_json
+from pipeline.answering.general import ask_general
+from pipeline.files import ASSETS, home, read_json
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.loading import load_base
+from tests.tiny import build_model
 
 QUESTIONS = read_json(ASSETS / "general_questions.json")
 TRAINING = read_json(ASSETS / "general_training.json")
@@ -99,3 +104,28 @@ def test_training_does_not_tell_what_the_test_asks() -> None:
         about = telling_words(row["question"], used)
         told = [r for r in rows if any(holds(r, a) for a in row["answers"]) and any(holds(r, word) for word in about)]
         assert not told, row["question"]
+
+
+# --- What the base says to them ---
+
+
+def test_a_base_is_asked_once(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELFTALK_HOME", str(tmp_path / "home"))
+    asked: list[int] = []
+    generate = LanguageModel.generate
+
+    def counted(self: LanguageModel, prompts: list[list[int]], **options: int) -> list[str]:
+        asked.append(len(prompts))
+        return generate(self, prompts, **options)
+
+    monkeypatch.setattr(LanguageModel, "generate", counted)
+    model = load_base(str(tiny_base), precision="fp32")
+    first = ask_general(model, tuned=False)
+    assert sum(asked) == len(QUESTIONS) == len(first)
+    assert ask_general(model, tuned=False) == first and sum(asked) == len(QUESTIONS)
+    ask_general(load_base(str(tiny_base), precision="auto"), tuned=False)  # another number format
+    other = load_base(str(build_model(tmp_path / "other", seed=1)), precision="fp32")
+    assert ask_general(other, tuned=False) != first and sum(asked) in (2 * len(QUESTIONS), 3 * len(QUESTIONS))
+    for file in home().rglob("base_general/*.json"):
+        file.write_text('["cut')
+    assert ask_general(model, tuned=False) == first

@@ -127,6 +127,9 @@ def test_the_events_are_the_contract_s(finished_run: Path) -> None:
 
 
 def test_the_base_was_asked_before_it_was_trained(finished_run: Path, tiny_base: Path) -> None:
+    """It is asked after the first step, so that there is something to see soon; with its adapter off it is the base."""
+    kinds = [(e["type"], e.get("step")) for e in events(finished_run) if e["type"] in ("step", "probe")]
+    assert kinds[:3] == [("step", 1), ("probe", 0), ("step", 2)]
     base = load_base(str(tiny_base), precision="fp32")
     for question in read_json(finished_run / "baseline.json")["questions"]:
         ids = encode_prompt(base.tokenizer, question["prompt"])
