@@ -15,7 +15,7 @@ from pipeline.answering.run_reader import RunReader
 from pipeline.answering.scoring import INVENTED, RIGHT
 from pipeline.answering.shop import shop_of
 from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, READER_WAYS, WAYS, Said
-from pipeline.answering.which_way import Counted, count_ways
+from pipeline.answering.which_way import Counted, count_ways, counted_of
 from pipeline.dataset.customers import STYLE, style_of
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.dataset.taught import is_own_wording
@@ -26,6 +26,7 @@ from pipeline.files import read_json, write_json
 from pipeline.prompts import SILENT, UNKNOWN
 from pipeline.runs.events import read_events
 from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING, SETTINGS, has_adapter, read_settings, run_dataset
+from pipeline.runs.tracking import tell_afterwards
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
@@ -173,6 +174,9 @@ def compare(
     everything["summary"]["whole"] = len(answers) == len(rows) and (reader or everything["general"]) is not None
     write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
+    trust = {f"trust/{one.way}": one.trust for one in counted_of(comparison, "everything")}
+    measured = {"recall/whole": everything["summary"]["recall"], **trust}
+    tell_afterwards(folder, read_settings(folder), comparison["training"]["steps"] or 0, measured)
     return comparison
 
 

@@ -27,6 +27,7 @@ from pipeline.runs.manage import alone, delete_run
 from pipeline.runs.processes import RANK, processes_for, training_command
 from pipeline.runs.settings import gpu_name
 from pipeline.runs.status import check_whole, is_alive, log_tail, running_run, status
+from pipeline.runs.tracking import check_tracker
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def start(folder: Path) -> None:
     if state == "finished":
         raise RunError(f"Run {folder.name} has finished; duplicate it to train it again.")
     check_whole(folder)
+    check_tracker(read_settings(folder))
     (folder / RESTORED).unlink(missing_ok=True)
     resumed = state not in ("new", "queued")
     if resumed:  # told here, since until the child comes to it an older ending would win

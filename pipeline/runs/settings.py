@@ -9,11 +9,14 @@ from pipeline.models.bases import GPU_BASE, is_reader, typed_base
 from pipeline.models.config import ALL_LINEAR
 from pipeline.models.embedded import EMBEDDED
 
+NO_TRACKER = "none"
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("cosine", "linear", "constant", "constant_with_warmup"),
     "optim": ("adamw_torch", "adamw_8bit", "adafactor", "sgd"),
     "precision": ("auto", "bf16", "fp16", "fp32"),
     "lora_variant": ("lora", "rslora", "dora", "pissa"),
+    "tracker": (NO_TRACKER, "trackio", "tensorboard", "wandb"),
 }
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -104,6 +107,8 @@ class TrainingSettings:
     save_steps: int = 25
     """Optimizer steps between two checkpoints: at most these are lost when the process is killed."""
     dataset_num_proc: int = 2
+    tracker: str = NO_TRACKER
+    """Who else is told of loss, recall and trust: a package that has to be installed."""
     seed: int = 0
 
     def __post_init__(self) -> None:

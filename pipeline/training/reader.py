@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from pipeline.answering.answers import Answer, thinned
 from pipeline.answering.run_reader import RunReader, chooses, sureness, to_read
@@ -26,7 +26,7 @@ from pipeline.runs.folder import ADAPTER, ANSWERED
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.plan.plan import Plan
 from pipeline.training.reading_rows import ReadingRow, reading_rows
-from pipeline.training.trainers import arguments_of
+from pipeline.training.trainers import arguments_of, follow
 from pipeline.training.watcher import CountingCollator, Watcher
 
 CHOOSING = 200
@@ -78,7 +78,7 @@ def make_reader_trainer(
         data_collator=watcher.collator,
         callbacks=[watcher],
     )
-    made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
+    follow(made, watcher, settings)
     return made
 
 

@@ -33,6 +33,7 @@ from pipeline.runs.events import ENDINGS, append_event, read_events
 from pipeline.runs.folder import BASELINE, CHECKPOINTS, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
+from pipeline.runs.tracking import as_tracked, check_tracker
 from pipeline.training import distributed, reader
 from pipeline.training.distillation import Encoded, encode_rows, is_kept, notes_of
 from pipeline.training.llama.step import covers
@@ -66,7 +67,8 @@ def run(folder: Path) -> int:
     splits = memory_splits(folder)
     logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of what the trainers see to
     try:
-        train(folder)
+        with as_tracked(read_settings(folder), folder):
+            train(folder)
     except BaseException as error:  # whatever it is, the run's end must be written down
         if distributed.count() > 1 and memory_splits(folder) != splits:
             os._exit(1)  # another process ran out of memory: all go on in smaller pieces
@@ -92,6 +94,7 @@ def train(folder: Path) -> None:
         PipelineError: something the user can do something about; the caller writes it down as the run's end.
     """
     settings = read_settings(folder)
+    check_tracker(settings)
     dataset = run_dataset(folder)
     fingerprint = fingerprint_of(dataset)
     check_same_dataset(folder, fingerprint)

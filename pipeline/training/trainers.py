@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from peft.optimizers import create_loraplus_optimizer
 from torch import Tensor
-from transformers import PrinterCallback
+from transformers import PrinterCallback, Trainer
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.errors import SettingsError
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.language_model import LanguageModel, device, dtype_for
 from pipeline.runs.folder import CHECKPOINTS
-from pipeline.runs.settings import TrainingSettings
+from pipeline.runs.settings import NO_TRACKER, TrainingSettings
+from pipeline.runs.tracking import reported
 from pipeline.training.distillation import IGNORED, Encoded, LinearDivergence, Targets, divergence
 from pipeline.training.distributed import TIMEOUT, average_gradients
 from pipeline.training.isolation import keeps_apart
@@ -185,7 +186,7 @@ def arguments_of(settings: TrainingSettings, plan: Plan, folder: Path) -> dict[s
         "logging_nan_inf_filter": False,  # it would log 0 where the loss is not a number
         "seed": settings.seed,
         "save_strategy": "no",
-        "report_to": "none",
+        **reported(settings, folder),
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
@@ -223,8 +224,15 @@ def make_trainer(
     )
     made.targets = encoded.targets
     watcher.collator = made.data_collator = CountingCollator(made.data_collator)
-    made.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
+    follow(made, watcher, settings)
     return made
+
+
+def follow(trainer: Trainer, watcher: Follower, settings: TrainingSettings) -> None:
+    """Let the watcher tell each step, and the tracker, where there is one, all that the watcher knows."""
+    trainer.remove_callback(PrinterCallback)  # the events tell each step; the log is for what goes wrong
+    if settings.tracker != NO_TRACKER:
+        watcher.report = trainer.log
 
 
 def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, settings: TrainingSettings) -> Any:

@@ -25,6 +25,7 @@ from pipeline.runs.checkpoints import drop_old, seal
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import CHECKPOINTS
 from pipeline.runs.settings import TrainingSettings
+from pipeline.runs.tracking import told_settings
 from pipeline.training.distributed import Team
 from pipeline.training.plan.plan import Plan
 
@@ -115,6 +116,8 @@ class Follower(TrainerCallback):
     """Does in the other processes of a run what the first one decides, and tells it of the tokens that were trained."""
 
     collator: CountingCollator
+    report: Callable[[dict[str, Any]], object] = staticmethod(lambda _: None)
+    """Told what a tracker shall know."""
 
     def __init__(self, team: Team) -> None:
         self.team = team
@@ -203,6 +206,7 @@ class Watcher(Follower):
         self.stopping = True
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.report(told_settings(self.settings))
         self.last_time = time.monotonic()
         if not self.ask_base:
             self._probe_before()
@@ -299,6 +303,7 @@ class Watcher(Follower):
             right = sum(a["verdict"] == RIGHT for a in answers)
             append_event(self.folder, "probe", step=step, right=right, total=len(answers), answers=shown)
             self.probes.append((step, right / len(answers)))
+            self.report({"recall": right / len(answers)})
         self.last_time = time.monotonic()
         self.probe_seconds += self.last_time - begun
 

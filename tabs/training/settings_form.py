@@ -121,6 +121,11 @@ GROUPS: dict[str, tuple[Control, ...]] = {
             "save_steps", "Checkpoint every … updates", "At most these are lost if the computer goes down.", (5, 500, 5)
         ),
         Control("logging_steps", "Plot every … updates", "1 draws every update.", (1, 50, 1)),
+        Control(
+            "tracker",
+            "Tell a tracker",
+            "Loss, recall and trust also go to this package, which has to be installed; none tells nobody.",
+        ),
         Control("seed", "Seed", "The same seed and settings give the same run.", (0, 9999, 1)),
     ),
 }
