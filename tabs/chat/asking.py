@@ -16,10 +16,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.customers import questions_in
+from pipeline.answering.judging import judged, named_ways, need_model
 from pipeline.answering.lookup import Asked, TaughtProducts
 from pipeline.answering.report import write_report
 from pipeline.answering.shop import shop_of
-from pipeline.answering.ways import BASE_OPEN, BY_RECORD, OPEN, answer_all, prompt_of
+from pipeline.answering.ways import AUTO, BASE_OPEN, BY_RECORD, OPEN, answer_all, prompt_of
 from pipeline.dataset.build import Dataset
 from pipeline.dataset.examples import REPORT_1
 from pipeline.facts.phrasings import kind_label
@@ -276,6 +278,20 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
         for side, raw in raws.items()
     }
     return {"title": asked.title, "question": asked.question, "expected": asked.expected, **sides, "warnings": warnings}
+
+
+def judge(questions: str, run: str = "", ways: str = AUTO) -> list[dict[str, Any]]:
+    """Answer customers' questions: JSON, JSON lines, CSV or one a line. Ways: base, base_open, closed, open, extractive, auto."""
+    folder, items = get_trained_run(run), questions_in(questions, "What was sent")
+    names = named_ways(folder, ways, logger.info)
+    if not need_model(names):
+        return judged(folder, items, names, _no_model, logger.info)
+    with doing("answering questions"), loaded(folder) as (language_model, _):
+        return judged(folder, items, names, lambda: language_model, logger.info)
+
+
+def _no_model() -> Any:
+    raise AssertionError("no way needs a model")
 
 
 def compare(run: str = "") -> dict[str, Any]:

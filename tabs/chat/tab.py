@@ -14,7 +14,7 @@ from pipeline.runs.folder import SETTINGS, is_reader_run, run_dataset
 from pipeline.runs.view import get_trained_run, trained_runs, view_run
 from tabs.chat.answers_box import AnswersBox, score_words
 from tabs.chat.asked_before import keep
-from tabs.chat.asking import answering, ask, compare, prepare, read_out
+from tabs.chat.asking import answering, ask, compare, judge, prepare, read_out
 from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
 from tabs.chat.customers_panel import CustomersPanel
@@ -76,6 +76,7 @@ class ChatTab:
         go_to(self.to_training, tabs, "training")
         gr.api(for_callers(ask), api_name="ask", **one)
         gr.api(for_callers(compare), api_name="compare", **one)
+        gr.api(for_callers(judge), api_name="judge", **one)
 
     def wire_refresh(self, load: Any, others: list[Any]) -> None:
         """Show what there is at these moments.

@@ -14,7 +14,7 @@ from tests.tabs.conftest import PATIENCE, App
 
 ENDPOINTS = {
     *("/generate_dataset", "/start_training", "/training_status", "/stop_training", "/resume_training"),
-    *("/training_runs", "/start_sweep", "/sweep_status", "/cancel_sweep", "/ask", "/compare"),
+    *("/training_runs", "/start_sweep", "/sweep_status", "/cancel_sweep", "/ask", "/compare", "/judge"),
 }
 
 

@@ -111,7 +111,10 @@ IN_MEASURE = {"ask", "ChatTab.ask_both", "AnswersBox.wire.<locals>.<lambda>"}
 """… a few times a minute: they ask the model, or keep a vote."""
 
 
-NEEDED = {"shelf_start_sweep_of": {"setting": "lora_r", "values": "8"}}
+NEEDED = {
+    "shelf_start_sweep_of": {"setting": "lora_r", "values": "8"},
+    "shelf_judge": {"questions": "What is it?"},
+}
 """What a tool of MCP must be given, that it is called at all."""
 
 
