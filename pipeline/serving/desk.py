@@ -1,6 +1,7 @@
 """Who answers: the runs by name, `base`, and the way that the owner chose, on the ways to answer that there are."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ SERVED_WAYS = (AUTO, OPEN, CLOSED, EXTRACTIVE)
 
 BASE_MODEL = "base"
 """The name under which the base of the served run answers."""
+
+TUNED_NAME = re.compile(r"ft:[^:]*:(?P<name>.+)")
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,14 @@ class Desk:
         return list(dict.fromkeys([*own, *base, *others]))
 
     def asked(self, model: str) -> tuple[Path, str] | None:
-        """The run folder and the way behind a model's name; None where there is none (any more)."""
+        """The run folder and the way behind a model's name; None where there is none (any more).
+
+        Args:
+            model: as `models` has it, or `ft:ANYTHING:NAME`: by such names LlamaIndex, which knows OpenAI's models alone, takes
+                one that was tuned.
+        """
+        if found := TUNED_NAME.fullmatch(model):
+            model = found["name"]
         if self.backend:
             return (self.run, self.way) if model in self.models() else None
         if model == BASE_MODEL:

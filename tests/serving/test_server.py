@@ -58,6 +58,17 @@ def test_every_run_is_a_model_and_so_is_the_base(served: Served) -> None:
         client.models.retrieve("gpt-5")
 
 
+def test_a_run_answers_to_the_name_of_a_tuned_model_of_openai(served: Served) -> None:
+    """By which LlamaIndex takes it, that knows no other names."""
+    client, question = served.client(), next(iter(ASKED))
+    for name in (f"ft:gpt-4o-mini:{served.run.name}", f"ft::{served.run.name}"):
+        reply = client.chat.completions.create(model=name, messages=user(question))
+        assert reply.choices[0].message.content == ASKED[question] and reply.model == name
+    for name in ("ft:gpt-4o-mini", "ft:gpt-4o-mini:", "ft:gpt-4o-mini:nothing"):
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model=name, messages=user(question))
+
+
 def test_an_answer_says_its_kind_its_source_and_its_product(served: Served) -> None:
     client = served.client()
     for question, answer, extra in (
