@@ -1,6 +1,6 @@
 """The child process that makes what can be published of a run's model: `python -m pipeline.publishing.make RUN FORM DIR`.
 
-Three forms: the adapter, the model with the adapter merged into it, and that as a GGUF file for llama.cpp and Ollama.
+Three forms: the adapter, the model with the adapter merged into it, and that as GGUF files for llama.cpp and Ollama.
 Whatever is made is loaded again from its files alone and asked held-out questions: it must answer token for token as the
 run's own model does, greedily: in fp32, or in bf16 beside a base in 4 bits. Only then is `made.json` written, beside
 `progress.jsonl`, which tells the way there.
@@ -23,7 +23,7 @@ import psutil
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pipeline.errors import ModelError, PipelineError, disk_problem
 from pipeline.files import append_jsonl, check_room, read_json, write_json
@@ -32,14 +32,14 @@ from pipeline.models.config import base_shape, merging_bytes
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
 from pipeline.models.language_model import end_tokens
 from pipeline.prompts import chat_template, encode_prompt
-from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, MADE, PROGRESS, Form, Loaded
+from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, GGUF_8, MADE, PROGRESS, Form, Loaded
 from pipeline.publishing.gguf_file import check_architecture, write_gguf
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
 
 CHECKED, CHECKED_TOKENS = 8, 32
 """Questions that the reload must answer as the run's model does, and as many tokens of each."""
 
-STEPS: dict[Form, int] = {"adapter": 4, "merged": 5, "gguf": 6}
+STEPS: dict[Form, int] = {"adapter": 4, "merged": 5, "gguf": 7}
 
 _WEIGHTS = "adapter_model.safetensors"
 
@@ -75,7 +75,8 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     """Make one form of a run's model in an empty folder, and check it.
 
     Returns:
-        `dtype` (the weights' number format), `checked` (questions that the reload was asked) and `loaded` (how the base was).
+        `dtype` (the weights' number format), `checked` (questions that the reload was asked), `loaded` (how the base was) and, of
+        GGUF files, `same_in_8_bits`.
 
     Raises:
         PipelineError: the adapter is broken, there is no room, or what was made answers differently.
@@ -96,10 +97,15 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     tell(f"Asking the run's model {len(prompts)} questions")
     wanted = source.answers(model)
     del model  # one at a time is in memory
-    dtype = {"adapter": _make_adapter, "merged": _make_merged, "gguf": _make_gguf}[form](source, wanted, folder, tell)
+    same_in_8_bits = 0
+    if form == "gguf":
+        dtype, same_in_8_bits = _make_gguf(source, wanted, folder, tell)
+    else:
+        dtype = {"adapter": _make_adapter, "merged": _make_merged}[form](source, wanted, folder, tell)
     if form != "gguf":  # whose template was that of the merged model
         check_template(folder, prompts)
-    return {"dtype": dtype, "checked": len(prompts), "loaded": _loaded(four_bit, quantised, form)}
+    told = {"dtype": dtype, "checked": len(prompts), "loaded": _loaded(four_bit, quantised, form)}
+    return told | ({"same_in_8_bits": same_in_8_bits} if form == "gguf" else {})
 
 
 def _loaded(four_bit: bool, quantised: bool, form: Form) -> Loaded:
@@ -138,15 +144,27 @@ def _make_merged(source: _Source, wanted: list[list[int]], folder: Path, tell: T
         dtype = torch.float32
 
 
-def _make_gguf(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> str:
+def _make_gguf(source: _Source, wanted: list[list[int]], folder: Path, tell: Tell) -> tuple[str, int]:
+    """Also in 8 bits; returns the number format of the other file, and how many answers are the same in 8 bits."""
     with TemporaryDirectory(dir=folder.parent) as aside:
         dtype = _make_merged(source, wanted, Path(aside), tell)
         gc.collect()
         tell("Writing the GGUF file, and reading it again")
         write_gguf(Path(aside), folder / GGUF, "Shelftalk")
-        reloaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=GGUF, dtype=torch.float32)
-        _check_same(source.answers(reloaded, Path(aside)) == wanted)
-    return dtype
+        _check_same(source.answers(_of_gguf(folder, GGUF, Path(aside)), Path(aside)) == wanted)
+        gc.collect()
+        tell("Writing it in 8 bits, and reading that again")
+        write_gguf(Path(aside), folder / GGUF_8, "Shelftalk", in_8_bits=True)
+        small = source.answers(_of_gguf(folder, GGUF_8, Path(aside)), Path(aside))
+    return dtype, sum(one == other for one, other in zip(small, wanted, strict=True))
+
+
+def _of_gguf(folder: Path, name: str, merged: Path) -> Any:
+    """The model out of a GGUF file. What Transformers does not read of one, such as scaled positions, it has from the merged
+    model's configuration; a Mistral is a Llama to it, as it is to llama.cpp."""
+    config = AutoConfig.from_pretrained(merged)
+    told = {} if config.model_type == "mistral" else {"config": config}
+    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32, **told)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -258,7 +276,7 @@ def _check_room(base_model: str, base: Path, form: Form, folder: Path) -> None:
     if form == "adapter":
         check_room(folder, 2 * files // 100 + 50_000_000, "the adapter")
         return
-    check_room(folder, (8 if form == "gguf" else 4) * weights, "the merged model")
+    check_room(folder, (10 if form == "gguf" else 4) * weights, "the merged model")
     needed, free = merging_bytes(weights, form), psutil.virtual_memory().available
     if needed > free:
         raise ModelError(

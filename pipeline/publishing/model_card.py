@@ -18,7 +18,7 @@ from pipeline.files import read_json
 from pipeline.models.bases import HUB_ID, public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, is_installed
 from pipeline.prompts import FORMAT, REFUSAL
-from pipeline.publishing.forms import Loaded, Made
+from pipeline.publishing.forms import GGUF, GGUF_8, Loaded, Made
 from pipeline.publishing.vllm import Commands, commands
 from pipeline.runs.folder import COMPARISON, EVERYTHING, read_settings, run_dataset
 from pipeline.runs.recipes import command_line, differences
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORM_WORDS = {
     "adapter": "A LoRA adapter: small, and put on its base model when it is loaded.",
     "merged": "The base model with what was learned merged into it: it is loaded like any other.",
-    "gguf": "One GGUF file for llama.cpp and Ollama, with what was learned merged into it.",
+    "gguf": "A GGUF file for llama.cpp and Ollama, with what was learned merged into it; and the same in 8 bits, half as large.",
 }
 RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 """The Hub's word for how the model comes from its base; a merged one is a fine-tuned model to it."""
@@ -188,6 +188,10 @@ def _use(made: Made, base: str, name: str) -> Iterator[str]:
         yield code_block(_GGUF.format(request=asked).strip(), "sh")
         yield "With Ollama, whose system message is the product's title here:"
         yield code_block(_OLLAMA.format(request=told).strip(), "sh")
+        yield (
+            f"With {code(GGUF_8)} in the place of {code(GGUF)}, here and in the {code('Modelfile')}, it takes half the memory: "
+            f"of {made.checked} held-out questions {made.same_in_8_bits} are answered token for token the same."
+        )
     else:
         of_adapter = _IN_4_BITS if made.loaded == "4 bits" else _ADAPTER
         loading = of_adapter if made.form == "adapter" else _MERGED

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FORMS = {
     "The adapter: small, needs its base": "adapter",
     "The merged model: whole, for Transformers or vLLM": "merged",
-    "GGUF: one file for llama.cpp and Ollama": "gguf",
+    "GGUF: for llama.cpp and Ollama, also in 8 bits": "gguf",
 }
 
 

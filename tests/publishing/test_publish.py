@@ -25,7 +25,8 @@ from pipeline.models.embedded import EMBEDDED, HUB_TWIN, converted_folder
 from pipeline.prompts import CHAT_TEMPLATE, build_prompt
 from pipeline.publishing import make as making
 from pipeline.publishing.forms import Loaded, Made
-from pipeline.publishing.gguf_file import check_architecture, pre_tokenizer
+from pipeline.publishing.gguf_file import check_architecture
+from pipeline.publishing.gguf_vocabulary import way_of
 from pipeline.publishing.hub import hub_api
 from pipeline.publishing.make import make
 from pipeline.publishing.model_card import model_card
@@ -154,7 +155,9 @@ def test_a_pushed_merged_model_needs_nothing_else(
 def test_a_gguf_file_has_what_llama_cpp_needs(finished_run: Path, tmp_path: Path) -> None:
     from gguf import GGUFReader
 
-    assert make(finished_run, "gguf", tmp_path, print) == {"dtype": "float32", "checked": 8, "loaded": "fp32"}
+    made = make(finished_run, "gguf", tmp_path, print)
+    assert made.pop("same_in_8_bits") in range(9) and (tmp_path / "model-q8_0.gguf").is_file()
+    assert made == {"dtype": "float32", "checked": 8, "loaded": "fp32"}
     fields = {name: field.contents() for name, field in GGUFReader(tmp_path / "model.gguf").fields.items()}
     tokenizer = making.AutoTokenizer.from_pretrained(finished_run / ADAPTER)
     assert fields["general.architecture"] == "llama" and fields["tokenizer.ggml.pre"] == "gpt-2"
@@ -165,15 +168,15 @@ def test_a_gguf_file_has_what_llama_cpp_needs(finished_run: Path, tmp_path: Path
 
 def test_the_embedded_model_can_be_a_gguf_file() -> None:
     check_architecture(converted_folder())
-    assert pre_tokenizer(making.AutoTokenizer.from_pretrained(converted_folder())) == "gpt-2"
+    assert way_of(making.AutoTokenizer.from_pretrained(converted_folder())) == "gpt-2"
 
 
-def test_a_base_that_is_no_plain_llama_gives_no_gguf_file(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_base_of_no_family_that_is_known_gives_no_gguf_file(tiny_base: Path, tmp_path: Path) -> None:
     base = shutil.copytree(tiny_base, tmp_path / "other")
     config = read_json(base / "config.json")
     for change, said_ in (
-        ({"architectures": ["Qwen2ForCausalLM"]}, "this base is Qwen2ForCausalLM; publish the merged model"),
-        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "rope_theta": 5e5}}, "with 'llama3' scaling"),
+        ({"architectures": ["FalconForCausalLM"]}, "this base is FalconForCausalLM; publish the merged model"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 8.0, "rope_theta": 5e5}}, "with 'dynamic' scaling"),
     ):
         write_json(base / "config.json", config | change)
         with pytest.raises(ModelError, match=said_):
@@ -190,8 +193,8 @@ def test_what_was_damaged_as_it_was_written_is_not_published(
 ) -> None:
     write = making.write_gguf
 
-    def carelessly(model: Path, path: Path, name: str) -> None:
-        write(model, path, name)
+    def carelessly(model: Path, path: Path, name: str, **options: Any) -> None:
+        write(model, path, name, **options)
         with path.open("r+b") as file:  # two other weights among the last
             file.seek(-40_000, os.SEEK_END)
             file.write(b"\x00\x00\x80\x42" * 2_000)
