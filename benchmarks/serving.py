@@ -101,8 +101,11 @@ def main() -> None:
         parser.error("Name a run, or a --base.")
     if given.streams:
         run = run_named(given.run).resolve() if given.run else run_of(given.base, given.work.resolve())
-        figures = stream_figures(run, given.model or run.name, given.streams, given.rounds)
-        save("serving_streams", figures, given.out)
+        streamed = [
+            stream_figures(run, given.model or run.name, given.streams, given.rounds) for _ in range(given.runs)
+        ]
+        spreads = {name: spread([one[name] for one in streamed]) for name in ("tokens_a_second", "seconds")}
+        save("serving_streams", {"callers": given.streams, **spreads, "runs": streamed}, given.out)
         return
     run = run_named(given.run).resolve()
     questions = asked_of(run, given.questions)
