@@ -4,6 +4,8 @@ Nothing else in the project may build a prompt or put tokens together: the sures
 ask it in another format than it was taught in.
 """
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN_TITLE = "unknown"
@@ -36,15 +38,29 @@ NO_FACT = (UNKNOWN, SILENT, GENERAL, REVERSE, OPEN)
 FORMAT = "Context: {title}\nInstruction: {question}\nResponse:"
 """The prompt, as a template of `str.format`."""
 
-CHAT_TEMPLATE = (
+PLAIN, CHAT = "plain", "chat"
+"""How a question is put: in `FORMAT` alone, or that in the base's own chat template, as what a user says."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """What a base's chat template puts before and after what is asked, and the token that ends an answer there."""
+
+    head: str
+    tail: str
+    end: str
+
+
+_MESSAGES = (
     "{%- set ns = namespace(title='" + UNKNOWN_TITLE + "', question='') -%}"
     "{%- for message in messages -%}"
     "{%- set text = message['content'].split('\\n') | join(' ') | trim -%}"
     "{%- if message['role'] == 'system' -%}{%- set ns.title = text -%}{%- endif -%}"
     "{%- if message['role'] == 'user' -%}{%- set ns.question = text -%}{%- endif -%}"
     "{%- endfor -%}"
-    "{{ 'Context: ' + ns.title + '\\nInstruction: ' + ns.question + '\\nResponse:' }}"
 )
+
+CHAT_TEMPLATE = _MESSAGES + "{{ 'Context: ' + ns.title + '\\nInstruction: ' + ns.question + '\\nResponse:' }}"
 """The same prompt for programs that speak in messages (Jinja): the system message is the product's title, the last
 question is asked alone. It goes with what is published (`chat_template`), since the base's own one asks otherwise."""
 
@@ -74,16 +90,54 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+_AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
+"""How what stands in the middle of a prompt becomes tokens."""
+
+
+def ask_in(tokenizer: Any, chat: Chat | None) -> Any:
+    """Let a tokenizer put questions in a base's chat template, or plainly where there is None; returns it.
+
+    Whoever encodes a prompt with it then does so as the run that it belongs to was taught.
+    """
+    tokenizer.asked_in = chat
+    return tokenizer
+
+
+def chat_of_tokenizer(tokenizer: Any) -> Chat | None:
+    """The chat template that a tokenizer puts questions in."""
+    return getattr(tokenizer, "asked_in", None)
+
+
+def end_of_answer(tokenizer: Any) -> int:
+    """The token that ends an answer in training."""
+    chat = chat_of_tokenizer(tokenizer)
+    return tokenizer.convert_tokens_to_ids(chat.end) if chat and chat.end else tokenizer.eos_token_id
+
+
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     """Token ids of a prompt, with the model's start token where it has one: used for training and for asking.
 
     A special token spelled out in a title or a question stays text: it can end or begin nothing.
     """
-    return tokenizer(prompt, split_special_tokens=True)["input_ids"]
+    chat = chat_of_tokenizer(tokenizer)
+    if chat is None:
+        return tokenizer(prompt, split_special_tokens=True)["input_ids"]
+    head, tail = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (chat.head, chat.tail))
+    asked = tokenizer(without_cue(prompt), **_AS_TEXT)["input_ids"]
+    return [*head, *asked, *tail]
+
+
+def without_cue(prompt: str) -> str:
+    """A prompt as it stands in a chat template, which itself says where the answer begins."""
+    return prompt.removesuffix("\nResponse:")
 
 
 def chat_template(tokenizer: Any) -> str:
-    """`CHAT_TEMPLATE` for a tokenizer: where that puts a start token before a prompt, a template has to say it itself."""
+    """`CHAT_TEMPLATE` for a tokenizer: where that puts a start token before a prompt, a template has to say it itself, and so it
+    does with what the base's own template puts around, where a run is asked in that."""
+    if chat := chat_of_tokenizer(tokenizer):
+        head, tail = json.dumps(chat.head), json.dumps(chat.tail)
+        return f"{_MESSAGES}{{{{ {head} + 'Context: ' + ns.title + '\\nInstruction: ' + ns.question + {tail} }}}}"
     first = encode_prompt(tokenizer, "Context:")[0]
     return ("{{- bos_token -}}" if first == tokenizer.bos_token_id else "") + CHAT_TEMPLATE
 
@@ -95,10 +149,15 @@ def encode_example(tokenizer: Any, prompt: str, response: str) -> dict[str, list
         `input_ids` and `completion_mask` (1 on the response and the end token), both of the same length.
     """
     asked = encode_prompt(tokenizer, prompt)
-    answered = [*encode_answer(tokenizer, response), tokenizer.eos_token_id]
+    answered = [*encode_answer(tokenizer, response), end_of_answer(tokenizer)]
     return {"input_ids": asked + answered, "completion_mask": [0] * len(asked) + [1] * len(answered)}
 
 
 def encode_answer(tokenizer: Any, response: str) -> list[int]:
     """Token ids of a response as they follow its prompt, without the end token."""
-    return tokenizer(f" {response}", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return tokenizer(answer_text(response, chat_of_tokenizer(tokenizer)), **_AS_TEXT)["input_ids"]
+
+
+def answer_text(response: str, chat: Chat | None) -> str:
+    """A response as it follows its prompt: `Response:` wants a space, and a chat template ends as it should."""
+    return response if chat else f" {response}"

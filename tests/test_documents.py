@@ -9,7 +9,7 @@ from pipeline.files import PROJECT
 
 DOCUMENTS = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md"),
-    *("docs/ARCHITECTURE.md", "docs/SPACE.md", "docs/CLI.md", "docs/API.md"),
+    *("docs/ARCHITECTURE.md", "docs/SPACE.md", "docs/CLI.md", "docs/API.md", "docs/BASES.md"),
 ]
 LARGEST_README = 8_000
 PATH = re.compile(r"`((?:pipeline|tabs|tests|docs|assets|benchmarks)/[\w./-]*)`|\]\(([\w./-]+)\)")

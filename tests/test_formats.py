@@ -106,7 +106,8 @@ def test_an_old_run_is_there_and_finished(run: Path) -> None:
     assert list_runs() == [run] and find_run("first") == run
     assert (status(run).state, status(run).message, has_adapter(run)) == ("finished", "", True)
     settings = read_settings(run)
-    assert settings.as_dict() == read_json(FORMATS / "run" / "settings.json") | {"tracker": "none"}
+    new = {"tracker": "none", "prompt_format": "plain"}
+    assert settings.as_dict() == read_json(FORMATS / "run" / "settings.json") | new
     assert (settings.base_model, settings.preset, settings.max_steps, settings.lora_r) == ("tiny", "quick", 60, 4)
     assert "--set max_steps=60" in command_line(run)
 

@@ -11,7 +11,7 @@ from pipeline.answering.run_reader import BASE, TUNED, RunReader
 from pipeline.answering.scoring import verdict
 from pipeline.facts.extraction import extract
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.prompts import UNKNOWN_TITLE, encode_example, encode_prompt
+from pipeline.prompts import UNKNOWN_TITLE, encode_answer, encode_example, encode_prompt
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
@@ -210,4 +210,4 @@ def score(row: dict, answer: Answer) -> dict[str, str]:
 def _room(tokenizer: Any, response: str, spare_tokens: int | None) -> int:
     if spare_tokens is None:
         return MAX_NEW_TOKENS
-    return min(MAX_NEW_TOKENS, len(encode_prompt(tokenizer, response)) + spare_tokens)
+    return min(MAX_NEW_TOKENS, len(encode_answer(tokenizer, response)) + 1 + spare_tokens)

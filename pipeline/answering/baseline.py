@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import ask_rows
 from pipeline.answering.lookup import TaughtProducts, plain_text
+from pipeline.answering.run_reader import RunReader
+from pipeline.answering.scoring import RIGHT
 from pipeline.dataset.customers import STYLE
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.errors import QuestionError, RunError
 from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.prompts import MAX_QUESTION_CHARACTERS, NO_FACT, SILENT, UNKNOWN, encode_example
+from pipeline.prompts import CHAT, MAX_QUESTION_CHARACTERS, NO_FACT, PLAIN, SILENT, UNKNOWN, encode_example
 from pipeline.runs.folder import BASELINE, SETTINGS, run_dataset
 
 if TYPE_CHECKING:
-    from pipeline.answering.run_reader import RunReader
     from pipeline.models.language_model import LanguageModel
 
 UNKNOWN_SHARE = SILENT_SHARE = 2 / 15
@@ -99,22 +100,57 @@ def ask_baseline(
 ) -> None:
     """Ask the base the chosen questions and freeze both in `baseline.json`.
 
-    The file holds `base_model`, `base_sha256`, `questions` (the rows with an `id` and the base's `base` answer), `seconds`
-    (an answer's mean time) and `sha256`, the checksum of the questions with their prompts and of the run's settings.
+    A base that has a chat template is asked both plainly and in that, so that it is not taken for weaker than it is: the way in
+    which it is right more often counts, and where they are equal that of the run.
+
+    The file holds `base_model`, `base_sha256`, `questions` (the rows with an `id` and the base's `base` answer), `asked_in` (the
+    way that counts) and `right_in` (how many are right in each), `seconds` (an answer's mean time) and `sha256`, the checksum of
+    the questions with their prompts and of the run's settings.
 
     Args:
         settings: as `settings.json` has them.
     """
-    begun = time.perf_counter()
-    answers = ask_rows(language_model, rows, tuned=False)
-    seconds = round((time.perf_counter() - begun) / max(len(rows), 1), 4)
+    told: dict[str, tuple[list[dict[str, str]], float]] = {}
+    for way in ways_to_ask(language_model):
+        begun = time.perf_counter()
+        told[way] = ask_rows(asked_in(language_model, way), rows, tuned=False), time.perf_counter() - begun
+    right = {way: sum(answer["verdict"] == RIGHT for answer in answers) for way, (answers, _) in told.items()}
+    best = max(told, key=lambda way: right[way])  # the first of equals
+    answers, seconds = told[best][0], round(told[best][1] / max(len(rows), 1), 4)
     questions = [
         {"id": f"q{number:02}", **row, "base": answer}
         for number, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1)
     ]
     origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
     sha256 = questions_sha256(questions, settings)
-    write_json(path, origin | {"sha256": sha256, "seconds": seconds, "questions": questions})
+    asked = {"asked_in": best, "right_in": right}
+    write_json(path, origin | asked | {"sha256": sha256, "seconds": seconds, "questions": questions})
+
+
+def ways_to_ask(language_model: "LanguageModel | RunReader") -> list[str]:
+    """The prompt formats that a base can be asked in, that of the run first."""
+    if isinstance(language_model, RunReader):
+        return [PLAIN]
+    own = language_model.prompt_format
+    return [own, *({PLAIN, CHAT} - {own} if language_model.chat else ())]
+
+
+def asked_in(language_model: "LanguageModel | RunReader", way: str) -> "LanguageModel | RunReader":
+    return language_model if isinstance(language_model, RunReader) else language_model.asked_in(way)
+
+
+def base_asked(baseline: dict[str, Any]) -> str:
+    """How the base was asked before training, in a sentence; empty where there was one way only."""
+    right = baseline.get("right_in") or {}
+    if len(right) < 2:
+        return ""
+    best = baseline["asked_in"]
+    other = next(way for way in right if way != best)
+    words = {PLAIN: "the plain prompt", CHAT: "its own chat template"}
+    return (
+        f"Before training, the base was asked in {words[best]}, in which it had {right[best]} right; in {words[other]} it had "
+        f"{right[other]}."
+    )
 
 
 def questions_sha256(questions: list[dict[str, Any]], settings: dict[str, Any]) -> str:
@@ -204,7 +240,10 @@ def ask_changed(language_model: "LanguageModel | RunReader", folder: Path) -> di
     """Ask the base the questions that were changed since it was asked; the baseline as it is then."""
     baseline = read_baseline(folder)
     if changed := [q for q in baseline["questions"] if q["base"] is None]:
-        for question, answer in zip(changed, ask_rows(language_model, changed, tuned=False), strict=True):
+        way = baseline.get("asked_in", PLAIN)
+        for question, answer in zip(
+            changed, ask_rows(asked_in(language_model, way), changed, tuned=False), strict=True
+        ):
             asked = dict(question)
             question["base"] = answer
             # One that was changed again meanwhile stays as it is.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import Answer, ask_expecting, ask_rows, score, thinned
-from pipeline.answering.baseline import EDITED, ask_changed, read_baseline, taught_rows
+from pipeline.answering.baseline import EDITED, ask_changed, base_asked, read_baseline, taught_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general, forgetting
 from pipeline.answering.run_reader import RunReader
@@ -153,6 +153,7 @@ def compare(
             "facts": len({(row["uid"], row["kind"]) for row in asked_rows[FACTS]}),
         },
         "training": training_numbers(folder),
+        **({"base_asked": said} if (said := base_asked(baseline)) else {}),
     }
     comparison |= _taught_by_a_person(language_model, folder)
     times = {BASE: baseline.get("seconds", 0.0), CLOSED: seconds}

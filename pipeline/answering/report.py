@@ -55,10 +55,11 @@ def headline(comparison: dict[str, Any]) -> str:
     """The result in one sentence."""
     s = comparison["summary"]
     changes = [q["change"] for q in comparison["questions"]]
+    asked = f" {comparison['base_asked']}" if comparison.get("base_asked") else ""
     return (
         f"The base model answered {s['base_right']} of {s['total']} questions right, the tuned model {s['tuned_right']} "
         f"(fixed {changes.count('fixed')}, broken {changes.count('broken')}). In phrasings that training never showed, "
-        f"it recalls {s['recall']:.0%} of all {s['facts']} facts it was taught."
+        f"it recalls {s['recall']:.0%} of all {s['facts']} facts it was taught." + asked
     )
 
 

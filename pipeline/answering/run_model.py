@@ -49,6 +49,7 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel | R
                 load_in_4bit=settings.load_in_4bit,
                 precision=settings.precision,
                 max_length=max(settings.max_length, MAX_ASKED_TOKENS),
+                prompt_format=settings.prompt_format,
             )
             _loaded[key] = (language_model, add_adapter(language_model, adapter))
             weights = language_model.model.get_memory_footprint()
@@ -57,6 +58,12 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel | R
         language_model, warnings = _loaded[key]
         assert isinstance(language_model, LanguageModel)
         if other:
+            its = read_settings(other).prompt_format
+            if its != language_model.prompt_format:
+                raise ModelError(
+                    f"Run {other.name} is asked in another prompt format ({its}) than run {folder.name} "
+                    f"({language_model.prompt_format}); compare them in the second tab's table of runs."
+                )
             add_other(language_model, other / ADAPTER)
         return language_model, warnings
 

@@ -36,6 +36,11 @@ _OF_A_REVISION = ("tree", "blob", "resolve")
 _TWINS = {EMBEDDED: HUB_TWIN, ENCODER: f"sentence-transformers/{ENCODER}"}
 """Bases that come with the installation, as the Hub calls them."""
 
+SEQ2SEQ = frozenset({"t5", "mt5"})
+"""Families, by `model_type`, that read a prompt in an encoder and answer in a decoder; others of that build were not tried."""
+
+_T5 = re.compile(r"(?:.*/)?(?:flan-|m)?t5-[\w.-]+", re.IGNORECASE | re.ASCII)
+
 _FILES: dict[str, Any] = {
     "allow_patterns": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
     "ignore_patterns": ["consolidated*", "original/*", "*/*.safetensors"],
@@ -60,6 +65,17 @@ def typed_base(text: str) -> str:
 def is_reader(name: str) -> bool:
     """Whether a base reads records and says nothing of its own: the sentence encoder, and no other."""
     return typed_base(name) == ENCODER
+
+
+def is_seq2seq(name: str) -> bool:
+    """Whether a base is a T5: by its files where it is on this machine, else by its name."""
+    folder = local_folder(name)
+    if folder is None or is_reader(name):
+        return bool(_T5.fullmatch(typed_base(name)))
+    try:
+        return read_json(folder / "config.json").get("model_type") in SEQ2SEQ
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
 
 
 def find_base(name: str) -> Path:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import PROJECT, home, parse_json, read_json, write_json
-from pipeline.models.bases import GPU_BASE, local_folder, weight_files
+from pipeline.models.bases import SEQ2SEQ, local_folder, typed_base, weight_files
 from pipeline.models.gpu import FOUR_BITS, is_quantised
+from pipeline.models.offered import offered
 
 LIKE_A_LLAMA = frozenset(
     {
@@ -44,6 +45,19 @@ beginning where the positions begin (`training/isolation.py` tries it with each 
 Qwen3.5, Granite 4, LFM2, Falcon-H1 and gpt-oss mix what stands side by side."""
 
 
+ALIKE = {
+    "q": "q_proj",
+    "k": "k_proj",
+    "v": "v_proj",
+    "o": "o_proj",
+    "wi_0": "gate_proj",
+    "wi_1": "up_proj",
+    "wi": "up_proj",
+}
+ALIKE |= {"wo": "down_proj"}
+"""A T5's linear layers, as a Llama's with the same task are called."""
+
+
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The attention and MLP projections of a Llama; LoRA on all of them learns facts, on attention alone hardly. Chosen all, they
 stand for all linear layers of whatever the base has."""
@@ -55,7 +69,7 @@ def is_everything(modules: Collection[str]) -> bool:
 
 def is_adapted(kind: str, adaptable: bool, modules: Collection[str]) -> bool:
     """Whether LoRA sits on a kind of layer, of those that the user chose."""
-    return adaptable and (is_everything(modules) or kind in modules)
+    return adaptable and (is_everything(modules) or ALIKE.get(kind, kind) in modules)
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,7 @@ class Shape:
     Attributes:
         heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
         tied: whether the input embedding is the output matrix too.
+        layers: of encoder and decoder together where there are both, and `decoder_layers` those of the second.
         llama: whether it is a Llama that is trained in a way of its own (`training/llama/`).
         apart: whether its family keeps examples apart that stand in one row (`KEEPS_APART`).
         quantised: whether its files hold the weights in 4 bits already.
@@ -110,6 +125,17 @@ class Shape:
     file_width: int = 2
     found: tuple[Kind, ...] = ()
     all_weights: int = 0
+    decoder_layers: int = 0
+
+    @property
+    def seq2seq(self) -> bool:
+        """Whether it reads a prompt in an encoder and answers in a decoder."""
+        return self.decoder_layers > 0
+
+    @property
+    def on_unsloth(self) -> bool:
+        """Whether Unsloth has layers for it: it has none for encoders, and PEFT adapts experts on its own."""
+        return not self.seq2seq and not self.has_experts
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -180,10 +206,13 @@ LLAMA_3_8B = Shape(4096, 14336, 32, 32, 4096, 1024, 128256, tied=False, quantise
 
 
 def base_shape(name: str) -> Shape | None:
-    """The shape of a base model by the name that the user chose; None where it is not on this machine or no Llama-like."""
+    """The shape of a base model by the name that the user chose; None where it is neither on this machine nor of those that are
+    offered, or another kind of model."""
     folder = local_folder(name)
     if folder is None:
-        return LLAMA_3_8B if name == GPU_BASE else None
+        known = offered(typed_base(name))
+        shape = _of(known.config, 0) if known else None
+        return replace(shape, all_weights=shape.weights + known.beside) if shape and known and known.beside else shape
     config = folder / "config.json"
     return _read(folder, config.stat().st_mtime_ns)
 
@@ -193,9 +222,9 @@ def _read(folder: Path, _changed: int) -> Shape | None:
     try:
         config = read_json(folder / "config.json")
         text = config.get("text_config") or config
-        shape = _shape(text, sum(f.stat().st_size for f in weight_files(folder)))
-        is_whole = text is config  # else there is a tower of pictures, too
-        if (is_whole and text.get("model_type") in LIKE_A_LLAMA) or not _is_known(text.get("model_type")):
+        shape = _of(text, sum(f.stat().st_size for f in weight_files(folder)))
+        is_whole = not config.get("text_config")  # else there is a tower of pictures, too
+        if (is_whole and text.get("model_type") in LIKE_A_LLAMA | SEQ2SEQ) or not _is_known(text.get("model_type")):
             return shape
         told = _described(folder)
         return replace(shape, found=tuple(Kind(**kind) for kind in told["kinds"]), all_weights=told["weights"])
@@ -230,6 +259,42 @@ def _described(folder: Path) -> dict[str, Any]:
     return told
 
 
+def _of(config: dict[str, Any], file_bytes: int) -> Shape:
+    """The shape that a `config.json` tells of."""
+    return _t5_shape(config, file_bytes) if config.get("model_type") in SEQ2SEQ else _shape(config, file_bytes)
+
+
+def _t5_shape(config: dict[str, Any], file_bytes: int) -> Shape:
+    shape = _shape(_as_a_llama_says(config), file_bytes)
+    h, i, a, layers, decoder = shape.hidden, shape.intermediate, shape.attention, shape.layers, shape.decoder_layers
+    attentions = layers + decoder  # a decoder's layer has one more, which looks at what the encoder read
+    inner = ("wi_0", "wi_1") if str(config.get("feed_forward_proj", "")).startswith("gated") else ("wi",)
+    kinds = [Kind(name, h, a, attentions) for name in "qkv"] + [Kind("o", a, h, attentions)]
+    kinds += [*(Kind(name, h, i, layers) for name in inner), Kind("wo", i, h, layers)]
+    norms = h * (2 * layers + decoder + 2)
+    positions = 2 * shape.heads * config.get("relative_attention_num_buckets", 32)
+    embeddings = shape.vocabulary * h * (1 if shape.tied else 2)
+    whole = sum(kind.weights for kind in kinds) + embeddings + norms + positions
+    return replace(shape, found=tuple(kinds), all_weights=whole)
+
+
+def _as_a_llama_says(config: dict[str, Any]) -> dict[str, Any]:
+    """A T5's `config.json` with its sizes under the names of others."""
+    decoder = config.get("num_decoder_layers") or config["num_layers"]
+    sizes = {
+        "hidden_size": "d_model",
+        "intermediate_size": "d_ff",
+        "num_attention_heads": "num_heads",
+        "head_dim": "d_kv",
+    }
+    return config | {
+        **{name: config[own] for name, own in sizes.items()},
+        "num_hidden_layers": config["num_layers"] + decoder,
+        "num_decoder_layers": decoder,
+        "tie_word_embeddings": config.get("tie_word_embeddings", True),
+    }
+
+
 _SIZES = ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers", "vocab_size")
 
 
@@ -252,6 +317,7 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         apart=config.get("model_type") in KEEPS_APART,
         quantised=is_quantised(config),
         file_bytes=file_bytes,
+        decoder_layers=config["num_decoder_layers"] if config.get("model_type") in SEQ2SEQ else 0,
         file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,
     )
 

@@ -4,12 +4,13 @@ It runs on Transformers, in a process that trains what `FastLlama` does not cove
 bits where asked. Importing this module imports torch: the page does so only when a model is first needed.
 """
 
+import copy
 import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,8 +21,10 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from pipeline.errors import ModelError
 from pipeline.models.decoding import TOP_K, OnStep, decode, decodes
+from pipeline.models.family import Family, family_of
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.prefixes import answer_logits
+from pipeline.prompts import CHAT, PLAIN, Chat, ask_in, chat_of_tokenizer, end_of_answer
 
 ADAPTER_ORIGIN = "base.json"
 """Inside an adapter's folder: the name and checksum of the base it was trained on."""
@@ -78,14 +81,15 @@ def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     in another one than a text, and only the settings for generating name both."""
     said = [model.config.get_text_config().eos_token_id, getattr(model.generation_config, "eos_token_id", None)]
     own = [token for ends in said for token in (ends if isinstance(ends, list) else [ends])]
-    return {tokenizer.eos_token_id, *own} - {None}
+    return {tokenizer.eos_token_id, end_of_answer(tokenizer), *own} - {None}
 
 
 @dataclass
 class LanguageModel:
     """A loaded base model, with a run's adapter on top and perhaps another run's beside it.
 
-    `lock` serialises everything that runs the model: the adapter's switch is global to it.
+    `lock` serialises everything that runs the model: the adapter's switch is global to it. `chat` is the base's own template,
+    whether or not this run is asked in it: the tokenizer knows that.
     """
 
     model: Any
@@ -94,7 +98,22 @@ class LanguageModel:
     base_sha256: str
     adapter: str | None = None
     other: tuple[str, int] | None = None
+    chat: Chat | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.model.config)
+
+    @property
+    def prompt_format(self) -> str:
+        """How it is asked."""
+        return CHAT if chat_of_tokenizer(self.tokenizer) else PLAIN
+
+    def asked_in(self, prompt_format: str) -> "LanguageModel":
+        """The same model, asked in another prompt format; whoever asks this one meanwhile is not disturbed."""
+        tokenizer = ask_in(copy.copy(self.tokenizer), self.chat if prompt_format == CHAT else None)
+        return replace(self, tokenizer=tokenizer)
 
     @contextmanager
     def side(self, tuned: bool) -> Iterator[None]:
@@ -241,12 +260,12 @@ class LanguageModel:
     def _decoded_by_transformers(
         self, prompts: list[list[int]], by: list[str], config: GenerationConfig, on_step: OnStep
     ) -> list[list[int]]:
-        batch = self._padded(prompts)
-        width = batch["input_ids"].shape[1]
+        batch = self.family.asked(prompts, self.tokenizer.pad_token_id, self.model.device)
+        begin = self.family.begin(batch)
 
         # Transformers' streamers take one sequence; what may stop a batch sees all of it at every step.
         def each_step(ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            unwanted = on_step(ids[:, width:].tolist())
+            unwanted = on_step(ids[:, begin:].tolist())
             return torch.tensor([row in unwanted for row in range(len(ids))], device=ids.device)
 
         mixed = len(set(by)) > 1
@@ -254,15 +273,11 @@ class LanguageModel:
         criteria = StoppingCriteriaList([each_step])
         with self._answering(TUNED if mixed else by[0]), self._inference(len(prompts)):
             output = self.model.generate(**batch, generation_config=config, stopping_criteria=criteria, **options)
-        return output[:, width:].tolist()
+        return output[:, begin:].tolist()
 
-    def _padded(self, prompts: list[list[int]]) -> dict[str, torch.Tensor]:
-        width = max(map(len, prompts))
-        pad = self.tokenizer.pad_token_id
-        ids = [[pad] * (width - len(p)) + p for p in prompts]
-        mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
-        device = self.model.device
-        return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}
+    def logits(self, prompts: list[list[int]], answers: list[list[int]]) -> list[torch.Tensor]:
+        """What the model, as it is switched now, would say at each token of each answer: [tokens of the answer, vocabulary]."""
+        return self.family.logits(self.model, prompts, answers, self.tokenizer.pad_token_id)
 
     def would_say(self, prompts: list[list[int]], answers: list[list[int]], *, tuned: bool) -> list[bool]:
         """Whether greedy decoding gives exactly these answers, in one pass over all tokens instead of one pass a token.
@@ -301,11 +316,8 @@ class LanguageModel:
             order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(answers[i]))
             for start in range(0, len(order), READ_AT_ONCE):
                 part = order[start : start + READ_AT_ONCE]
-                batch = self._padded([prompts[i] + answers[i][:-1] for i in part])
-                positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-                last = max(len(answers[i]) for i in part)
-                logits = self.model(**batch, position_ids=positions, use_cache=False, logits_to_keep=last).logits
-                yield from ((i, its[-len(answers[i]) :]) for i, its in zip(part, logits, strict=True))
+                some = self.logits([prompts[i] for i in part], [answers[i] for i in part])
+                yield from zip(part, some, strict=True)
 
     @contextmanager
     def _inference(self, rows: int) -> Iterator[None]:
@@ -341,6 +353,7 @@ class LanguageModel:
             no_repeat_ngram_size=0,
             eos_token_id=sorted(self.end_tokens()),
             pad_token_id=self.tokenizer.pad_token_id,
+            decoder_start_token_id=self.family.start(self.model),
         )
 
     def end_tokens(self) -> set[int]:

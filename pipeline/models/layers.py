@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 from transformers.pytorch_utils import Conv1D
 
 from pipeline.models.config import Kind, is_adapted
+from pipeline.models.family import family_of
 
 MOST_LAYERS = 1000
 """Of a base that is built to be looked at; more is a mistake, or meant badly."""
@@ -46,13 +47,13 @@ class Layer:
 
 
 def layers_of(model: Any) -> list[Layer]:
-    """The linear layers of the part that reads and writes text: not the output matrix, not a tower of pictures, no router."""
-    decoder = model.get_decoder()
-    prefix = next(name for name, module in model.named_modules() if module is decoder)
+    """The linear layers of the parts that read and write text: not the output matrix, not a tower of pictures, no router."""
     found = []
-    for name, module in decoder.named_modules():
-        inside = decoder.get_submodule(name.rpartition(".")[0])
-        found += _layers(f"{prefix}.{name}".strip("."), module, inside)
+    for part in family_of(model.config).parts(model):
+        prefix = next(name for name, module in model.named_modules() if module is part)
+        for name, module in part.named_modules():
+            inside = part.get_submodule(name.rpartition(".")[0])
+            found += _layers(f"{prefix}.{name}".strip("."), module, inside)
     return found
 
 
@@ -114,7 +115,7 @@ def on_meta(folder: Path) -> Any:
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return family_of(config).auto_class.from_config(config, trust_remote_code=False)
 
 
 def described(folder: Path) -> dict[str, Any]:

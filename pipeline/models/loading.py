@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from pipeline.errors import ModelError
 from pipeline.files import read_json
 from pipeline.models.bases import SAFELY, check_layers, check_memory, checksum, find_base
+from pipeline.models.bases import SEQ2SEQ as ENCODER_DECODERS
+from pipeline.models.chat import chat_of, check_format
+from pipeline.models.family import Family, family_of
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised, loads_in_4bit, on_unsloth, unpack_weights
 from pipeline.models.language_model import LanguageModel, device, dtype_for
+from pipeline.prompts import CHAT, PLAIN, ask_in
 
 
 def load_base(
@@ -20,6 +24,7 @@ def load_base(
     load_in_4bit: bool = False,
     precision: str = "auto",
     max_length: int = 512,
+    prompt_format: str = PLAIN,
     unpack: bool | None = None,
 ) -> LanguageModel:
     """Load a base model, without an adapter.
@@ -29,21 +34,25 @@ def load_base(
         load_in_4bit: quantise the weights to 4 bits (on a GPU only).
         precision: `auto`, `bf16`, `fp16` or `fp32`.
         max_length: the longest sequence that will be used, in tokens (Unsloth sizes its buffers by it).
+        prompt_format: how it is asked: `plain`, or `chat`, in the base's own template.
         unpack: keep weights that are in 4 bits in 16, with the same values: several times faster, and three times as large.
             Where it is not said, the memory that is free decides.
 
     Raises:
         ModelError: no such model, no way to reach it, or no room for it.
+        SettingsError: it shall be asked in a chat template and has none.
     """
     folder = find_base(name)
     try:
         config = read_json(folder / "config.json")
         check_layers(name, folder, config)
-        quantised = is_quantised(config)
-        four_bit = is_in_4bit(quantised=quantised, asked=load_in_4bit, gpu=has_gpu())
-        dtype = dtype_for(precision)
+        check_kind(name, config)
+        family, quantised = family_of(config), is_quantised(config)
+        asked = load_in_4bit and family.in_4_bits
+        four_bit = is_in_4bit(quantised=quantised, asked=asked, gpu=has_gpu())
+        dtype = family.dtype(dtype_for(precision))
         check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)
-        model, tokenizer = _load_weights(name, folder, four_bit, dtype, max_length)
+        model, tokenizer = _load_weights(name, folder, family, four_bit, dtype, max_length)
         if loads_in_4bit(gpu=has_gpu()):
             unpack_weights(model, dtype, certainly=unpack)
     except ModelError:
@@ -55,7 +64,24 @@ def load_base(
         raise ModelError(f"{name} could not be loaded as a language model ({reason}); choose another.") from error
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= model.get_input_embeddings().num_embeddings:
         tokenizer.pad_token = tokenizer.eos_token  # which is masked wherever it fills up
-    return LanguageModel(model, tokenizer, name, checksum(folder))
+    chat = chat_of(folder)
+    check_format(name, prompt_format)
+    ask_in(tokenizer, chat if prompt_format == CHAT else None)
+    return LanguageModel(model, tokenizer, name, checksum(folder), chat=chat)
+
+
+def check_kind(name: str, config: dict[str, Any]) -> None:
+    """Refuse a base with an encoder that is no T5: how its answers begin and end is another thing in each.
+
+    Raises:
+        ModelError: it is one.
+    """
+    kind = config.get("model_type")
+    if config.get("is_encoder_decoder") and kind not in ENCODER_DECODERS:
+        raise ModelError(
+            f"{name} reads in an encoder and answers in a decoder, and of such bases T5s alone are trained here (it is "
+            f"{str(kind)[:40]!r}); choose a T5, as google/flan-t5-base, or another language model."
+        )
 
 
 def _load_tokenizer(name: str, folder: Path) -> Any:
@@ -86,7 +112,9 @@ def _named_end(folder: Path) -> int | None:
     return None
 
 
-def _load_weights(name: str, folder: Path, four_bit: bool, dtype: torch.dtype, max_length: int) -> tuple[Any, Any]:
+def _load_weights(
+    name: str, folder: Path, family: Family, four_bit: bool, dtype: torch.dtype, max_length: int
+) -> tuple[Any, Any]:
     tokenizer = _load_tokenizer(name, folder)  # before the weights, which take longer
     if on_unsloth():
         from unsloth import FastLanguageModel  # pyright: ignore[reportMissingImports]
@@ -97,7 +125,7 @@ def _load_weights(name: str, folder: Path, four_bit: bool, dtype: torch.dtype, m
         own.eos_token = tokenizer.eos_token
         return model, own
     how = in_4_bits(folder, dtype) if four_bit and device() == "cuda" else {}
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **how, **SAFELY)
+    model: Any = family.load(folder, dtype=dtype, **how, **SAFELY)
     # The last hidden states come with strides that make PyTorch copy the whole output matrix once a sequence (half of
     # the time of decoding 16 at once); as a fresh tensor they are multiplied in one go.
     model.get_output_embeddings().register_forward_pre_hook(

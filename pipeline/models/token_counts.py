@@ -15,10 +15,15 @@ from typing import Any
 from pipeline.errors import SettingsError
 from pipeline.files import read_json
 from pipeline.models.bases import local_folder
-from pipeline.prompts import NO_FACT, encode_example
+from pipeline.models.chat import chat_of
+from pipeline.prompts import CHAT, NO_FACT, PLAIN, answer_text, ask_in, encode_example, encode_prompt, without_cue
 
 CHARACTERS_PER_TOKEN = 3.7
 """Of the sample's rows; 4.1 of a real catalogue's (measured with SmolLM2's tokenizer)."""
+
+
+CHAT_TOKENS = 30
+"""What a chat template puts around a question, where nobody can count it."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +75,22 @@ class Lengths:
         return self._ordered[min(rows - 1, rows * draws // (draws + 1))]
 
 
-def row_lengths(rows: Sequence[dict[str, Any]], base: str) -> Lengths:
+def row_lengths(rows: Sequence[dict[str, Any]], base: str, prompt_format: str = PLAIN) -> Lengths:
     """The lengths of dataset rows in the tokens of a base model, at best counted."""
-    prompts = tuple(row["prompt"] for row in rows)
-    responses = tuple(f" {row['response']}" for row in rows)
     file = _tokenizer_file(base)
+    chat = chat_of(file.parent) if file and prompt_format == CHAT else None
+    prompts = tuple(without_cue(row["prompt"]) if chat else row["prompt"] for row in rows)
+    responses = tuple(answer_text(row["response"], chat) for row in rows)
     if file is None:
+        more = CHAT_TOKENS if prompt_format == CHAT else 0
         asked, answered = ([math.ceil(len(t) / CHARACTERS_PER_TOKEN) for t in texts] for texts in (prompts, responses))
+        asked = [n + more for n in asked]
     else:
         key = str(file), file.stat().st_mtime_ns
-        asked, answered = _tokens(*key, prompts, True), _tokens(*key, responses, False)
+        asked, answered = _tokens(*key, prompts, chat is None), _tokens(*key, responses, False)
+        if chat:
+            more = len(encode_prompt(ask_in(_Reader(*key, ""), chat), ""))
+            asked = [n + more for n in asked]
     learned = tuple(n + 1 for n in answered)  # the end token
     whole = tuple(a + b for a, b in zip(asked, learned, strict=True))
     return Lengths(whole, learned, counted=file is not None)
@@ -92,11 +103,15 @@ def _tokenizer_file(base: str) -> Path | None:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(file: str, _changed: int) -> Any:
+def _tokenizer(file: str, _changed: int, as_text: bool = True) -> Any:
+    """
+    Args:
+        as_text: whether a special token that is spelled out in a text stays text, as in prompts.py.
+    """
     from tokenizers import Tokenizer  # this library alone: Transformers would bring torch into the page
 
     tokenizer = Tokenizer.from_file(file)
-    tokenizer.encode_special_tokens = True  # as prompts.py does: a special token spelled out in a text stays text
+    tokenizer.encode_special_tokens = as_text
     return tokenizer
 
 
@@ -130,7 +145,7 @@ def row_tokens(base: str, prompt: str, response: str) -> list[Token] | None:
     end = _end_token(file.parent) if file else ""
     if file is None or not end:
         return None
-    reader = _Reader(_tokenizer(str(file), file.stat().st_mtime_ns), end)
+    reader = _Reader(str(file), file.stat().st_mtime_ns, end)
     row = encode_example(reader, prompt, response)
     texts = [*reader.texts, reader.end]
     return [Token(t, i, bool(m)) for t, i, m in zip(texts, row["input_ids"], row["completion_mask"], strict=True)]
@@ -172,13 +187,16 @@ def masked_tokens(base: str, prompt: str, response: str, max_length: int) -> lis
 class _Reader:
     """A tokenizer as `encode_example` calls it, which notes the text of every token. One row each."""
 
-    def __init__(self, tokenizer: Any, end: str) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, file: str, changed: int, end: str) -> None:
+        self._file = file, changed
         self.texts: list[str] = []
-        self.end, self.eos_token_id = end, tokenizer.token_to_id(end)
+        self.end, self.eos_token_id = end, _tokenizer(*self._file).token_to_id(end)
 
-    def __call__(self, text: str, add_special_tokens: bool = True, **_: Any) -> dict[str, list[int]]:
-        encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    def __call__(
+        self, text: str, add_special_tokens: bool = True, split_special_tokens: bool = False
+    ) -> dict[str, list[int]]:
+        tokenizer = _tokenizer(*self._file, split_special_tokens)
+        encoded = tokenizer.encode(text, add_special_tokens=add_special_tokens)
         self.texts += _texts(text, encoded)
         return {"input_ids": encoded.ids}
 

@@ -29,6 +29,7 @@ class Made:
         checked: questions that the reloaded files were asked.
         loaded: how the base was loaded for that, as `Loaded` has it.
         same_in_8_bits: of those questions, how many the GGUF file in 8 bits answers token for token as well.
+        seq2seq: whether it reads the prompt in an encoder and answers in a decoder.
     """
 
     form: str
@@ -36,3 +37,4 @@ class Made:
     checked: int
     loaded: Loaded = "fp32"
     same_in_8_bits: int = 0
+    seq2seq: bool = False

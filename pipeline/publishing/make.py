@@ -28,10 +28,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from pipeline.errors import ModelError, PipelineError, disk_problem
 from pipeline.files import append_jsonl, check_room, read_json, write_json
 from pipeline.models.bases import SAFELY, find_base, public_name
+from pipeline.models.chat import chat_of
 from pipeline.models.config import base_shape, merging_bytes
+from pipeline.models.family import SEQ2SEQ, Family, family_of
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
 from pipeline.models.language_model import end_tokens
-from pipeline.prompts import chat_template, encode_prompt
+from pipeline.prompts import CHAT, Chat, ask_in, chat_of_tokenizer, chat_template, encode_prompt, end_of_answer
 from pipeline.publishing.forms import ADAPTER_CONFIG, FILES, FORMS, GGUF, GGUF_8, MADE, PROGRESS, Form, Loaded
 from pipeline.publishing.gguf_file import check_architecture, write_gguf
 from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
@@ -56,6 +58,7 @@ class _Source:
 
     adapter: Path
     base: Path
+    family: Family
     base_model: str
     four_bit: bool
     whole: bool
@@ -68,15 +71,17 @@ class _Source:
 
     def answers(self, model: Any, files: Path | None = None) -> list[list[int]]:
         """What a model says, read by the tokenizer that lies in `files` or else by the run's."""
-        return said(model, AutoTokenizer.from_pretrained(files) if files else self.tokenizer, self.prompts)
+        chat = chat_of_tokenizer(self.tokenizer)
+        tokenizer = ask_in(AutoTokenizer.from_pretrained(files), chat) if files else self.tokenizer
+        return said(model, tokenizer, self.prompts)
 
 
 def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     """Make one form of a run's model in an empty folder, and check it.
 
     Returns:
-        `dtype` (the weights' number format), `checked` (questions that the reload was asked), `loaded` (how the base was) and, of
-        GGUF files, `same_in_8_bits`.
+        `dtype` (the weights' number format), `checked` (questions that the reload was asked), `loaded` (how the base was), `seq2seq`
+        (whether it has an encoder) and, of GGUF files, `same_in_8_bits`.
 
     Raises:
         PipelineError: the adapter is broken, there is no room, or what was made answers differently.
@@ -88,11 +93,16 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
         check_architecture(base)
     _check_room(settings.base_model, base, form, folder)
     tell("Loading the base model and the adapter")
-    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    chat = chat_of(base) if settings.prompt_format == CHAT else None
+    tokenizer = ask_in(AutoTokenizer.from_pretrained(adapter), chat)
+    if chat and chat.end:
+        tokenizer.eos_token = chat.end  # what training taught, for those who know no other
     prompts = check_prompts(run, tokenizer, settings.max_length)
-    quantised = is_quantised(read_json(base / "config.json"))
-    four_bit = is_in_4bit(quantised=quantised, asked=settings.load_in_4bit, gpu=has_gpu())
-    source = _Source(adapter, base, settings.base_model, four_bit, form != "adapter", tokenizer, prompts)
+    config = read_json(base / "config.json")
+    family, quantised = family_of(config), is_quantised(config)
+    asked = settings.load_in_4bit and family.in_4_bits
+    four_bit = is_in_4bit(quantised=quantised, asked=asked, gpu=has_gpu())
+    source = _Source(adapter, base, family, settings.base_model, four_bit, form != "adapter", tokenizer, prompts)
     model = source.load()
     tell(f"Asking the run's model {len(prompts)} questions")
     wanted = source.answers(model)
@@ -102,9 +112,10 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
         dtype, same_in_8_bits = _make_gguf(source, wanted, folder, tell)
     else:
         dtype = {"adapter": _make_adapter, "merged": _make_merged}[form](source, wanted, folder, tell)
-    if form != "gguf":  # whose template was that of the merged model
-        check_template(folder, prompts)
-    told = {"dtype": dtype, "checked": len(prompts), "loaded": _loaded(four_bit, quantised, form)}
+    if form != "gguf" and family.has_template:  # a file's template was that of the merged model
+        check_template(folder, prompts, chat)
+    loaded = _loaded(four_bit, quantised, form)
+    told = {"dtype": dtype, "checked": len(prompts), "loaded": loaded, "seq2seq": family is SEQ2SEQ}
     return told | ({"same_in_8_bits": same_in_8_bits} if form == "gguf" else {})
 
 
@@ -121,7 +132,7 @@ def _make_adapter(source: _Source, wanted: list[list[int]], folder: Path, tell: 
     config = read_json(source.adapter / ADAPTER_CONFIG) | {"base_model_name_or_path": public_name(source.base_model)}
     write_json(folder / ADAPTER_CONFIG, config)
     shutil.copyfile(source.adapter / _WEIGHTS, folder / _WEIGHTS)
-    _save_tokenizer(source.tokenizer, folder)
+    _save_tokenizer(source.tokenizer, source.family, folder)
     tell("Loading it again and asking the same")
     _check_same(source.answers(source.load(folder), folder) == wanted)
     return _name(next(iter(load_file(folder / _WEIGHTS).values())).dtype)
@@ -132,10 +143,10 @@ def _make_merged(source: _Source, wanted: list[list[int]], folder: Path, tell: T
     dtype = stored_dtype(source.base)
     while True:
         tell("Merging the adapter into the base")
-        _save(source.load().merge_and_unload(safe_merge=True).to(dtype), source.tokenizer, folder)
+        _save(source.load().merge_and_unload(safe_merge=True).to(dtype), source.tokenizer, source.family, folder)
         gc.collect()
         tell("Loading it again and asking the same")
-        reloaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **SAFELY)
+        reloaded = source.family.load(folder, dtype=torch.float32, **SAFELY)
         same = source.answers(reloaded, folder) == wanted
         if same or dtype == torch.float32:
             _check_same(same)
@@ -179,13 +190,16 @@ def _check_same(same: bool) -> None:
         )
 
 
-def check_template(folder: Path, prompts: list[str]) -> None:
+def check_template(folder: Path, prompts: list[str], chat: Chat | None = None) -> None:
     """Refuse files that ask through their chat template in other tokens than the run does, so that it would answer otherwise.
+
+    Args:
+        chat: what the run's questions stand in.
 
     Raises:
         ModelError: they do.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = ask_in(AutoTokenizer.from_pretrained(folder), chat)
     for prompt in prompts:
         if any(token in prompt for token in tokenizer.all_special_tokens):
             continue  # spelled out in a title it stays text in the run alone
@@ -213,20 +227,28 @@ def _check_adapter(adapter: Path) -> None:
         raise ModelError("The run's adapter holds values that are no numbers, so it is not published; train it again.")
 
 
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+def _save(model: Any, tokenizer: Any, family: Family, folder: Path) -> None:
     model.config._name_or_path = ""
     # Greedy and without penalties, as the run was asked: what the base's file says would hold for chats in its own format.
     ends = sorted(end_tokens(model, tokenizer))
     model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=family.start(model),
     )
     model.config.eos_token_id = tokenizer.eos_token_id
+    if (
+        family is SEQ2SEQ
+    ):  # Transformers writes that every T5 ties them, and by that whoever reads it may scale what is said
+        model.config.tie_word_embeddings = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     model.save_pretrained(folder)
-    _save_tokenizer(tokenizer, folder)
+    _save_tokenizer(tokenizer, family, folder)
 
 
-def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    tokenizer.chat_template = chat_template(tokenizer)
+def _save_tokenizer(tokenizer: Any, family: Family, folder: Path) -> None:
+    if family.has_template:
+        tokenizer.chat_template = chat_template(tokenizer)
     tokenizer.save_pretrained(folder)
 
 
@@ -253,7 +275,7 @@ def _tuned(base: Path, adapter: Path, four_bit: bool, whole: bool) -> Any:
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
     else:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **SAFELY)
+        model = family_of(read_json(base / "config.json")).load(base, dtype=torch.float32, **SAFELY)
     try:
         return PeftModel.from_pretrained(model, str(adapter)).eval()
     except Exception as error:  # safetensors, PEFT and torch each raise their own for a broken or foreign adapter
@@ -265,7 +287,8 @@ def _quantised(base: Path) -> Any:
         raise ModelError(
             "This run's base is in 4 bits, which needs an NVIDIA GPU; publish it on the machine that trained it."
         )
-    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, **in_4_bits(base, torch.bfloat16), **SAFELY)
+    family = family_of(read_json(base / "config.json"))
+    return family.load(base, dtype=torch.bfloat16, **in_4_bits(base, torch.bfloat16), **SAFELY)
 
 
 def _check_room(base_model: str, base: Path, form: Form, folder: Path) -> None:
@@ -300,18 +323,20 @@ def check_prompts(run: Path, tokenizer: Any, max_length: int) -> list[str]:
 
 def said(model: Any, tokenizer: Any, prompts: list[str]) -> list[list[int]]:
     """The tokens of each greedy answer."""
+    family = family_of(model.config)
     config = GenerationConfig(
         max_new_tokens=CHECKED_TOKENS,
         do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=end_of_answer(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=family.start(model),
     )
     answers = []
     for prompt in prompts:
-        ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=model.device)
+        batch = family.asked([encode_prompt(tokenizer, prompt)], tokenizer.pad_token_id, model.device)
         with torch.no_grad():
-            output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
-        answers.append(output[0, ids.shape[1] :].tolist())
+            output = model.generate(**batch, generation_config=config)
+        answers.append(output[0, family.begin(batch) :].tolist())
     return answers
 
 

@@ -17,7 +17,7 @@ from pipeline.dataset.export import fingerprint_of
 from pipeline.files import read_json
 from pipeline.models.bases import HUB_ID, public_name
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN, is_installed
-from pipeline.prompts import FORMAT, REFUSAL
+from pipeline.prompts import CHAT, FORMAT, REFUSAL
 from pipeline.publishing.forms import GGUF, GGUF_8, Loaded, Made
 from pipeline.publishing.vllm import Commands, commands
 from pipeline.runs.folder import COMPARISON, EVERYTHING, read_settings, run_dataset
@@ -68,8 +68,8 @@ def model_card(run: Path, made: Made, license: str, name: str) -> str:
     base = public_name(settings.base_model)
     sections = [
         f"# {_counted(manifest)}\n\n{FORM_WORDS[made.form]} Made with Shelftalk; the run is called {code(run.name)}.",
-        *_use(made, base, name),
-        *_with_vllm(commands(run, made.form, name, made.loaded)),
+        *_use(made, base, name, chat=settings.prompt_format == CHAT),
+        *_with_vllm(commands(run, made.form, name, made.loaded), chat=settings.prompt_format == CHAT),
         *_origin(settings, base, license),
         _data(run, manifest),
         *_results(comparison, everything),
@@ -134,19 +134,19 @@ title, question = {title!r}, {question!r}
 prompt = f{prompt!r}
 inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
 output = model.generate(**inputs, max_new_tokens={tokens}, do_sample=False, eos_token_id=tokenizer.eos_token_id)
-print(tokenizer.decode(output[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip())
+print(tokenizer.decode({said}, skip_special_tokens=True).strip())
 """
 
 _ADAPTER = """from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {auto}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({name!r})
-base = AutoModelForCausalLM.from_pretrained({base!r}, {how})
+base = {auto}.from_pretrained({base!r}, {how})
 model = PeftModel.from_pretrained(base, {name!r})
 """
 
 _IN_4_BITS = """from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import {auto}, AutoTokenizer, BitsAndBytesConfig
 
 tokenizer = AutoTokenizer.from_pretrained({name!r})
 four_bits = BitsAndBytesConfig(
@@ -155,7 +155,7 @@ four_bits = BitsAndBytesConfig(
     bnb_4bit_use_double_quant=True,
     bnb_4bit_compute_dtype="bfloat16",
 )
-base = AutoModelForCausalLM.from_pretrained({base!r}, {how}, quantization_config=four_bits)
+base = {auto}.from_pretrained({base!r}, {how}, quantization_config=four_bits)
 model = PeftModel.from_pretrained(base, {name!r})
 """
 
@@ -163,10 +163,10 @@ _HOW = {"fp32": 'dtype="float32"', "unpacked": 'dtype="float32"'}
 """How a snippet loads a base: as it was loaded for the check; in 4 bits on the GPU that they need."""
 _HOW_IN_4_BITS = 'dtype="bfloat16", device_map={"": 0}'
 
-_MERGED = """from transformers import AutoModelForCausalLM, AutoTokenizer
+_MERGED = """from transformers import {auto}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({name!r})
-model = AutoModelForCausalLM.from_pretrained({name!r}, dtype="float32")
+model = {auto}.from_pretrained({name!r}, dtype="float32")
 """
 
 _GGUF = """llama-server -m model.gguf --port 8080
@@ -178,14 +178,30 @@ curl http://localhost:11434/api/generate -d '{request}'
 """
 
 
-def _use(made: Made, base: str, name: str) -> Iterator[str]:
+_ASKING_IN_CHAT = """
+messages = [{{"role": "system", "content": {title!r}}}, {{"role": "user", "content": {question!r}}}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens={tokens}, do_sample=False, eos_token_id=tokenizer.eos_token_id)
+print(tokenizer.decode({said}, skip_special_tokens=True).strip())
+"""
+
+_GGUF_IN_CHAT = """llama-server -m model.gguf --jinja --port 8080
+curl http://localhost:8080/v1/chat/completions -d '{request}'
+"""
+
+
+def _use(made: Made, base: str, name: str, *, chat: bool) -> Iterator[str]:
     if made.form == "gguf":
         prompt = FORMAT.format(title=EXAMPLE_TITLE, question=EXAMPLE_QUESTION).replace("\n", "\\n")
         asked = f'{{"prompt": "{prompt}", "temperature": 0, "n_predict": {MAX_NEW_TOKENS}}}'
+        if chat:
+            roles = (("system", EXAMPLE_TITLE), ("user", EXAMPLE_QUESTION))
+            messages = ", ".join(f'{{"role": "{role}", "content": "{text}"}}' for role, text in roles)
+            asked = f'{{"messages": [{messages}], "temperature": 0, "max_tokens": {MAX_NEW_TOKENS}}}'
         model, stream = '"model": "my-catalogue"', '"stream": false'
         told = f'{{{model}, "system": "{EXAMPLE_TITLE}", "prompt": "{EXAMPLE_QUESTION}", {stream}}}'
         yield "## How to ask it\n\nDownload the files of this repository. With llama.cpp:"
-        yield code_block(_GGUF.format(request=asked).strip(), "sh")
+        yield code_block((_GGUF_IN_CHAT if chat else _GGUF).format(request=asked).strip(), "sh")
         yield "With Ollama, whose system message is the product's title here:"
         yield code_block(_OLLAMA.format(request=told).strip(), "sh")
         yield (
@@ -195,19 +211,30 @@ def _use(made: Made, base: str, name: str) -> Iterator[str]:
     else:
         of_adapter = _IN_4_BITS if made.loaded == "4 bits" else _ADAPTER
         loading = of_adapter if made.form == "adapter" else _MERGED
-        asking = _ASKING.format(title=EXAMPLE_TITLE, question=EXAMPLE_QUESTION, prompt=FORMAT, tokens=MAX_NEW_TOKENS)
+        example = {"title": EXAMPLE_TITLE, "question": EXAMPLE_QUESTION, "prompt": FORMAT, "tokens": MAX_NEW_TOKENS}
+        said = "output[0]" if made.seq2seq else 'output[0][inputs["input_ids"].shape[1] :]'
+        auto = "AutoModelForSeq2SeqLM" if made.seq2seq else "AutoModelForCausalLM"
+        how = _HOW.get(made.loaded, _HOW_IN_4_BITS)
+        asking = (_ASKING_IN_CHAT if chat else _ASKING).format(said=said, **example)
+        code_lines = loading.format(name=name, base=base, how=how, auto=auto) + asking
         yield "## How to ask it"
-        yield code_block(
-            (loading.format(name=name, base=base, how=_HOW.get(made.loaded, _HOW_IN_4_BITS)) + asking).strip(), "python"
+        yield code_block(code_lines.strip(), "python")
+    template = "; a chat template that makes the same prompt of messages (the system message is the title) goes along"
+    if chat:
+        yield (
+            "It was trained on this very prompt, in its base's own chat template, so ask it through the template that goes "
+            "along: the system message is the product's title, and each question is asked alone. Without a product write "
+            f"{code('unknown')} as the title."
         )
+        return
     yield (
         "It was trained on this very prompt, so ask it in no other: the product's title, the question, and nothing else, "
         f"each question alone. Without a product write {code('unknown')} as the title. Put your own title and question "
-        "in; a chat template that makes the same prompt of messages (the system message is the title) goes along."
+        f"in{'' if made.seq2seq else template}."
     )
 
 
-def _with_vllm(served: Commands) -> Iterator[str]:
+def _with_vllm(served: Commands, *, chat: bool) -> Iterator[str]:
     if served.why_not:
         return
     yield "## With vLLM"
@@ -215,10 +242,12 @@ def _with_vllm(served: Commands) -> Iterator[str]:
     if served.job:
         yield "The same as a Job of the Hugging Face Hub, on a GPU that is paid by the minute:"
         yield code_block(served.job, "sh")
+    yield f"Ask it with {code('temperature')} 0: the system message is the product's title, the user's is the question."
+    if chat:
+        return
     yield (
-        f"Ask it with {code('temperature')} 0: the system message is the product's title, the user's is the question. These are "
-        f"the model's words alone; Shelftalk's {code('serve RUN --backend http://HOST:8000/v1')} finds the product and the part "
-        "of its record, and checks the words against it."
+        f"These are the model's words alone; Shelftalk's {code('serve RUN --backend http://HOST:8000/v1')} finds the product "
+        "and the part of its record, and checks the words against it."
     )
 
 

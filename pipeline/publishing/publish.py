@@ -31,9 +31,10 @@ from pipeline.files import (
     work_folder,
     write_text,
 )
-from pipeline.models.bases import is_reader
+from pipeline.models.bases import is_reader, local_folder
+from pipeline.models.chat import chat_of
 from pipeline.models.config import base_shape, merging_bytes
-from pipeline.prompts import FORMAT, UNKNOWN_TITLE
+from pipeline.prompts import CHAT, FORMAT, UNKNOWN_TITLE, Chat, without_cue
 from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS, Made
 from pipeline.publishing.hub import as_sentences, check_repo, hub_api, open_repository
 from pipeline.publishing.model_card import model_card
@@ -55,15 +56,24 @@ _PART = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 _TITLE = "{{ if .System }}{{ .System }}{{ else }}" + UNKNOWN_TITLE + "{{ end }}"
 
-MODELFILE = f'''FROM ./{GGUF}
-TEMPLATE """{FORMAT.format(title=_TITLE, question="{{ .Prompt }}")}"""
+_ASKED = FORMAT.format(title=_TITLE, question="{{ .Prompt }}")
+
+
+def modelfile(chat: Chat | None) -> str:
+    """What Ollama makes a model of: this project's prompt, with the product's title as the system message.
+
+    Args:
+        chat: what the run's questions stand in.
+    """
+    asked = f"{chat.head}{without_cue(_ASKED)}{chat.tail}" if chat else _ASKED
+    return f'''FROM ./{GGUF}
+TEMPLATE """{asked}"""
 PARAMETER temperature 0
 PARAMETER repeat_penalty 1
 PARAMETER num_predict {MAX_NEW_TOKENS}
 PARAMETER stop "\\nContext:"
 PARAMETER stop "\\nInstruction:"
 '''
-"""What Ollama makes a model of: this project's prompt, with the product's title as the system message."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,10 @@ def _child(run: Path, form: str, work: Path) -> Iterator[subprocess.Popen[bytes]
 def _write_texts(run: Path, made: Made, license: str, name: str, folder: Path) -> None:
     write_text(folder / "README.md", model_card(run, made, license, name))
     if made.form == "gguf":
-        write_text(folder / "Modelfile", MODELFILE)
+        settings = read_settings(run)
+        base = local_folder(settings.base_model)
+        chat = chat_of(base) if base and settings.prompt_format == CHAT else None
+        write_text(folder / "Modelfile", modelfile(chat))
 
 
 def push_files(api: "HfApi", repo: str, files: Path, form: str, private: bool) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 from pipeline.errors import SettingsError
 from pipeline.machine import gpus, on_zero_gpu
-from pipeline.models.bases import GPU_BASE, is_reader, typed_base
+from pipeline.models.bases import GPU_BASE, is_reader, is_seq2seq, typed_base
 from pipeline.models.config import ALL_LINEAR
 from pipeline.models.embedded import EMBEDDED
+from pipeline.prompts import CHAT, PLAIN
 
 NO_TRACKER = "none"
 
@@ -17,6 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "bf16", "fp16", "fp32"),
     "lora_variant": ("lora", "rslora", "dora", "pissa"),
     "tracker": (NO_TRACKER, "trackio", "tensorboard", "wandb"),
+    "prompt_format": (PLAIN, CHAT),
 }
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -58,6 +60,9 @@ class TrainingSettings:
     """The embedded model's name, a Hugging Face Hub id, or a local folder."""
     load_in_4bit: bool = False
     """Quantise the base's weights to 4 bits (GPU only)."""
+
+    prompt_format: str = PLAIN
+    """How a question is put, in training and ever after: `plain` (`prompts.FORMAT`), or `chat`, in the base's chat template."""
 
     max_steps: int = 0
     """Optimizer steps; 0 means as many as the epochs make."""
@@ -225,7 +230,7 @@ def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings
 
 def is_squeezed(base_model: str) -> bool:
     """Whether a base is loaded in 4 bits where there is a GPU, if nobody says otherwise."""
-    return base_model.strip() != EMBEDDED and not is_reader(base_model)
+    return base_model.strip() != EMBEDDED and not is_reader(base_model) and not is_seq2seq(base_model)
 
 
 def default_base() -> str:

@@ -13,19 +13,23 @@ from uuid import uuid4
 from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import check_room, read_json, runs_dir, taking_away, write_json
+from pipeline.models.bases import typed_base
 from pipeline.runs import launcher
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import ROOM_FOR_A_RUN, alone, create_run, unused_name
 from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import changed, typed
-from pipeline.runs.settings import TrainingSettings
+from pipeline.runs.settings import TrainingSettings, gpu_name, is_squeezed
 
 SWEEP = "sweep.json"
 """In a run folder: which sweep the run belongs to, and the values that are its own."""
 
 MOST_RUNS = 12
 
+BASE = "base_model"
+
 SWEPT = (
+    BASE,
     "learning_rate",
     "lora_r",
     "lora_alpha",
@@ -58,6 +62,7 @@ def read_values(name: str, text: str) -> list[Any]:
         raise SettingsError(f"Several values of {name} cannot be tried; choose one of {', '.join(SWEPT)}.")
     words = text.replace(";", ",").replace("\n", ",").split(",")
     values = [typed(name, word) for word in words if word.strip()]
+    values = [typed_base(value) for value in values] if name == BASE else values
     if not values:
         raise SettingsError(f"There is no value of {name} to try; type some, as 1, 2, 3.")
     return list(dict.fromkeys(values))
@@ -75,7 +80,19 @@ def grid(settings: TrainingSettings, tried: dict[str, list[Any]]) -> list[tuple[
     if not settings.probes:
         raise SettingsError("Without recall checks there is nothing to compare by; set at least one (probes).")
     combinations = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
-    return [(values, changed(settings, values)) for values in combinations]
+    return [(values, changed(settings, _with_squeezing(values))) for values in combinations]
+
+
+def _with_squeezing(values: dict[str, Any]) -> dict[str, Any]:
+    """A base brings along whether it is loaded in 4 bits, as where one is chosen by itself."""
+    return values | {"load_in_4bit": is_squeezed(values[BASE]) and bool(gpu_name())} if BASE in values else values
+
+
+def asks_at_its_end(folder: Path) -> bool:
+    """Whether a run is one of several bases, which are compared by what they answer once they are trained."""
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        return BASE in read_json(folder / SWEEP)["values"]
+    return False
 
 
 @alone()
@@ -98,7 +115,7 @@ def start_sweep(dataset: Dataset, settings: TrainingSettings, tried: dict[str, l
     made: list[Path] = []
     try:
         for number, (values, trial) in enumerate(trials):
-            made.append(unused_name(" ".join(f"{k} {_shown(v)}" for k, v in values.items())))
+            made.append(unused_name(" ".join(f"{k} {shown_value(v)}" for k, v in values.items())))
             create_run(dataset, trial, made[-1])
             write_json(made[-1] / SWEEP, {"sweep": name, "number": number, "values": values})
         for folder in made:
@@ -111,8 +128,9 @@ def start_sweep(dataset: Dataset, settings: TrainingSettings, tried: dict[str, l
     return name
 
 
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+def shown_value(value: Any) -> str:
+    """A value as a run's name and a plot have it; of a base the last part of its name."""
+    return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else f"{value:g}"
 
 
 def sweeps() -> dict[str, list[Trial]]:

@@ -23,6 +23,7 @@ from pipeline.answering.ways import (
 )
 from pipeline.errors import PipelineError, RunError, ServingError
 from pipeline.files import runs_dir
+from pipeline.prompts import CHAT
 from pipeline.runs.folder import SETTINGS, find_run, has_adapter, is_reader_run, read_settings, run_dataset
 from pipeline.runs.view import trained_runs
 from pipeline.serving.line import Job
@@ -69,7 +70,7 @@ class Desk:
     """
 
     def __init__(self, run: Path, way: str, *, tells_doubt: bool = False, backend: Backend | None = None) -> None:
-        read_settings(run)
+        settings = read_settings(run)
         self.run, self.way, self.tells_doubt, self.backend = run, way, tells_doubt, backend
         if way not in SERVED_WAYS:
             raise ServingError(f"There is no way {way[:40]} to serve; choose of {', '.join(SERVED_WAYS)}.")
@@ -78,6 +79,10 @@ class Desk:
         if backend and (way not in BY_MODEL or is_reader_run(run)):
             raise ServingError(
                 "A backend says a language model's words; serve a run that trained one, with --way open or closed."
+            )
+        if backend and settings.prompt_format == CHAT:
+            raise ServingError(
+                f"Run {run.name} is asked in its base's chat template, which a backend is not; serve it without --backend."
             )
         if way in BY_MODEL and not (backend or has_adapter(run)):
             raise RunError(f"{run} has no adapter, which the way {way} needs; train it first, or serve it with auto.")

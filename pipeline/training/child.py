@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.models.bases import is_seq2seq
 from pipeline.models.config import base_shape
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
@@ -72,8 +73,8 @@ def stop_before_training(folder: Path) -> None:
 
 
 def needs_unsloth(folder: Path) -> bool:
-    """Whether this run trains through Unsloth's layers where it is installed: all that `FastLlama` does not cover, but for
-    mixtures of experts, whose experts PEFT adapts."""
+    """Whether this run trains through Unsloth's layers where it is installed: all that `FastLlama` does not cover, of the bases
+    that it has layers for."""
     if not has_unsloth(gpu=True) or is_reader_run(folder):
         return False
     import torch  # not patched by Unsloth, so it may come before
@@ -84,7 +85,7 @@ def needs_unsloth(folder: Path) -> bool:
         settings, rows = read_settings(folder), run_dataset(folder).training()
         shape = base_shape(settings.base_model)
         fast = plan_run(settings, rows, gpu=True, processes=distributed.count()).fast_llama
-        return not fast and not (shape and shape.has_experts)
+        return not fast and (shape.on_unsloth if shape else not is_seq2seq(settings.base_model))
     return False
 
 

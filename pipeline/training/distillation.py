@@ -15,7 +15,6 @@ import torch
 from datasets import Dataset as HuggingFaceDataset
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.answering.answers import GENERAL_TOKENS, in_batches
 from pipeline.dataset.examples import GENERAL_EDITED
@@ -28,9 +27,6 @@ from pipeline.runs.settings import TrainingSettings
 from pipeline.training.base_notes import BaseNotes, Kept, Note
 from pipeline.training.out_of_memory import is_out_of_memory
 from pipeline.training.plan.memory import MOST_LOGITS, noted_at_once
-
-IGNORED = -100
-"""The label of a token that is not learned, as in PyTorch's cross-entropy."""
 
 FIRST_KEPT = -1000
 """A label from here down is a place in `Targets`: 0 at this one, 1 at the next one down."""
@@ -76,13 +72,15 @@ class Encoded:
     """The rows that are trained.
 
     Attributes:
-        rows: `input_ids` and `labels` of each; a label is a token, `IGNORED`, or a place in the targets.
+        rows: of each what its base's family makes of it (`Family.row`); a label is a token, `IGNORED`, or a place in the targets.
         left_out: how many rows are longer than `max_length`; they are never cut.
+        unsayable: how many have an answer with characters that the base has no token for, so that it cannot say it.
     """
 
     rows: HuggingFaceDataset
     targets: Targets
     left_out: int
+    unsayable: int = 0
 
 
 def encode_rows(
@@ -107,21 +105,17 @@ def encode_rows(
         raise SettingsError(f"Every row is longer than max_length ({settings.max_length} tokens); raise max_length.")
     check_facts_fit(rows, [len(example["input_ids"]) for _, example in examples], settings.max_length)
     kept, targets = as_the_base_says(language_model, [example for keep, example in short if keep], notes)
-    encoded, places, general = [], 0, iter(kept)
+    encoded, places, general, family = [], 0, iter(kept), language_model.family
     for keep, example in short:
-        ids = example["input_ids"]
+        row = next(general) if keep else _as_written(example)
+        answer = labels = row.answer + row.end
         if keep:
-            row = next(general)
-            ids = row.prompt + row.answer + row.end
-            pointers = [FIRST_KEPT - place for place in range(places, places + len(row.answer))]
-            labels = [IGNORED] * len(row.prompt) + pointers + row.end
+            labels = [FIRST_KEPT - place for place in range(places, places + len(row.answer))] + row.end
             places += len(row.answer)
-        elif settings.completion_only_loss:
-            labels = [t if mask else IGNORED for t, mask in zip(ids, example["completion_mask"], strict=True)]
-        else:
-            labels = [IGNORED, *ids[1:]]  # nothing stands before the first token that could say it
-        encoded.append({"input_ids": ids, "labels": labels})
-    return Encoded(HuggingFaceDataset.from_list(encoded), targets, len(rows) - len(short))
+        answer_only = keep or settings.completion_only_loss
+        encoded.append(family.row(row.prompt, answer, labels, answer_only=answer_only))
+    unsayable = sum(tokenizer.unk_token_id in _as_written(example).answer for keep, example in short if not keep)
+    return Encoded(HuggingFaceDataset.from_list(encoded), targets, len(rows) - len(short), unsayable)
 
 
 def notes_of(language_model: LanguageModel, load_in_4bit: bool, of_run: Path | None = None) -> BaseNotes:
@@ -217,18 +211,9 @@ def _likeliest(language_model: LanguageModel, batch: Sequence[Kept]) -> list[tup
 
 
 def _likeliest_at_once(language_model: LanguageModel, batch: Sequence[Kept]) -> list[tuple[Tensor, Tensor]]:
-    model: Any = language_model.model
-    ids = [torch.tensor(row.prompt + row.answer, device=model.device) for row in batch]
-    # Padding comes after: no token of the text sees it.
-    padded = pad_sequence(ids, batch_first=True, padding_value=language_model.tokenizer.pad_token_id)
-    mask = pad_sequence([torch.ones_like(i) for i in ids], batch_first=True)
     with torch.no_grad():
-        logits = model(input_ids=padded, attention_mask=mask).logits
-    found = []
-    for row, its in zip(batch, logits, strict=True):
-        begin = len(row.prompt) - 1
-        found.append(_wanted(its[begin : begin + len(row.answer)]))
-    return found
+        logits = language_model.logits([row.prompt for row in batch], [row.answer for row in batch])
+    return [_wanted(its) for its in logits]
 
 
 def _wanted(logits: Tensor) -> tuple[Tensor, Tensor]:

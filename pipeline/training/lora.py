@@ -51,7 +51,7 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: 
         )
     else:
         start = "pissa" if settings.lora_variant == "pissa" else True
-        config = LoraConfig(**options, init_lora_weights=start, task_type="CAUSAL_LM")
+        config = LoraConfig(**options, init_lora_weights=start, task_type=language_model.family.task_type)
         # Made there, and not moved in 1,300 pieces. Several processes must draw the same, which unlike GPUs would not.
         with language_model.model.device if distributed.count() == 1 else nullcontext():
             language_model.model = get_peft_model(language_model.model, config)

@@ -17,6 +17,8 @@ import torch
 from transformers import Trainer
 
 from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
+from pipeline.answering.comparison import compare
+from pipeline.answering.report import write_report
 from pipeline.answering.run_reader import RunReader
 from pipeline.dataset.build import Dataset
 from pipeline.dataset.export import fingerprint_of
@@ -27,12 +29,13 @@ from pipeline.models.bases import find_base, is_reader
 from pipeline.models.config import base_shape
 from pipeline.models.language_model import LanguageModel, device
 from pipeline.models.loading import load_base
-from pipeline.prompts import encode_prompt
+from pipeline.prompts import encode_prompt, end_of_answer
 from pipeline.runs.checkpoints import drop_old, last_checkpoint, sealed_state, step_of
 from pipeline.runs.events import ENDINGS, append_event, read_events
 from pipeline.runs.folder import BASELINE, CHECKPOINTS, SETTINGS, read_settings, run_dataset
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import last_lifecycle
+from pipeline.runs.sweep import asks_at_its_end
 from pipeline.runs.tracking import as_tracked, check_tracker
 from pipeline.training import distributed, reader
 from pipeline.training.distillation import Encoded, encode_rows, is_kept, notes_of
@@ -117,6 +120,7 @@ def train(folder: Path) -> None:
         load_in_4bit=settings.load_in_4bit,
         precision=settings.precision,
         max_length=settings.max_length,
+        prompt_format=settings.prompt_format,
         unpack=plan.unpacked,
     )
     if not team.is_first:
@@ -151,6 +155,23 @@ def train(folder: Path) -> None:
 
     save_adapter(language_model, settings, folder)
     tell_end(folder, watcher, plan)
+    ask_at_its_end(language_model, settings, folder, watcher)
+
+
+def ask_at_its_end(
+    language_model: LanguageModel | RunReader, settings: TrainingSettings, folder: Path, watcher: Watcher
+) -> None:
+    """Ask base and tuned all that can be measured, where the run is one of several bases that are tried.
+
+    PiSSA trains beside a base that it changed, so its runs are asked by whoever opens them.
+    """
+    if not asks_at_its_end(folder) or settings.lora_variant == "pissa" or watcher.stopping:
+        return
+    append_event(folder, "message", text="Asking base and tuned what they know")
+    try:
+        write_report(folder, compare(language_model, folder, stopped=lambda: watcher.stopping))
+    except (PipelineError, OSError) as error:  # the adapter is there, and can be asked at any time
+        append_event(folder, "message", text=f"It could not be asked: {explain(error, folder)}")
 
 
 def train_reader(
@@ -167,6 +188,7 @@ def train_reader(
     reader.choose_threshold(run, dataset.held_out())
     reader.save(run, folder)
     tell_end(folder, watcher, plan)
+    ask_at_its_end(run, settings, folder, watcher)
 
 
 def tell_end(folder: Path, watcher: Watcher, plan: Plan) -> None:
@@ -259,8 +281,8 @@ def smoke_answer(language_model: LanguageModel, prompt: str) -> None:
     """
     tokens = encode_prompt(language_model.tokenizer, prompt)
     with torch.no_grad():
-        logits = language_model.model(torch.tensor([tokens], device=language_model.model.device)).logits
-    if not torch.isfinite(logits[:, -1]).all():
+        logits = language_model.logits([tokens], [[end_of_answer(language_model.tokenizer)]])[0]
+    if not torch.isfinite(logits).all():
         raise ModelError(f"{language_model.base_model} is broken: it answers with no numbers at all; choose another.")
     answer = language_model.generate([tokens], tuned=False, max_new_tokens=16)[0]
     print(f"Smoke answer to {prompt!r}: {answer!r}", flush=True)
@@ -270,6 +292,10 @@ def tell_left_out(encoded: Encoded, settings: TrainingSettings, folder: Path) ->
     if encoded.left_out:
         of = encoded.left_out + len(encoded.rows)
         text = f"{encoded.left_out} of {of} rows are longer than {settings.max_length} tokens and were left out"
+        append_event(folder, "message", text=text)
+    if encoded.unsayable:
+        said = f"{encoded.unsayable} rows' answers have characters that {settings.base_model} has no token for"
+        text = f"{said}, so it cannot say them right"
         append_event(folder, "message", text=text)
 
 

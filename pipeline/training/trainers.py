@@ -1,4 +1,4 @@
-"""TRL's trainer with this project's loss (`distillation.py`), and without what adds nothing to the update."""
+"""Transformers' and TRL's trainers with this project's loss (`distillation.py`), and without what adds nothing to the update."""
 
 import os
 from collections.abc import Iterator
@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from peft.optimizers import create_loraplus_optimizer
 from torch import Tensor
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.errors import SettingsError
+from pipeline.models.family import IGNORED, SEQ2SEQ, padded
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.language_model import LanguageModel, device, dtype_for
 from pipeline.runs.folder import CHECKPOINTS
 from pipeline.runs.settings import NO_TRACKER, TrainingSettings
 from pipeline.runs.tracking import reported
-from pipeline.training.distillation import IGNORED, Encoded, LinearDivergence, Targets, divergence
+from pipeline.training.distillation import Encoded, LinearDivergence, Targets, divergence
 from pipeline.training.distributed import TIMEOUT, average_gradients
 from pipeline.training.isolation import keeps_apart
 from pipeline.training.llama.step import FastLlama, covers, rows_are_short
@@ -27,23 +28,15 @@ from pipeline.training.plan.plan import MIXES, Plan
 from pipeline.training.watcher import CountingCollator, Follower
 
 
-class DistillationTrainer(SFTTrainer):
-    """SFTTrainer with this project's loss, where `FastLlama` computes it, an AdamW in one pass, and the gradients of several
-    processes averaged in one piece."""
+class Distilling(Trainer):
+    """A trainer with this project's loss, which is divided by the whole update's tokens, an AdamW in one pass, and the gradients
+    of several processes averaged in one piece."""
 
     targets: Targets
-    fast_llama: FastLlama | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.model_accepts_loss_kwargs = (
-            True  # the loss is this project's own, and is divided by the whole update's tokens
-        )
-        # TRL asks a mixture's router for its logits, which this loss does not count, and with which no model can answer a probe.
-        base: Any = self.model
-        config = base.config.get_text_config()
-        if getattr(config, "output_router_logits", False):
-            config.output_router_logits = False
+        self.model_accepts_loss_kwargs = True
         # Without it, the model would be wrapped in DistributedDataParallel.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
 
@@ -64,6 +57,28 @@ class DistillationTrainer(SFTTrainer):
             average_gradients(list(model.parameters()), self.args.world_size)
         return loss
 
+    @staticmethod
+    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
+        """As in Trainer, but AdamW is one pass over each weight instead of ten: the same update."""
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
+        if kind is torch.optim.AdamW and args.device.type in ("cpu", "cuda"):
+            options["fused"] = True
+        return kind, options
+
+
+class DistillationTrainer(Distilling, SFTTrainer):
+    """SFTTrainer with this project's loss, where `FastLlama` computes it."""
+
+    fast_llama: FastLlama | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # TRL asks a mixture's router for its logits, which this loss does not count, and with which no model can answer a probe.
+        base: Any = self.model
+        config = base.config.get_text_config()
+        if getattr(config, "output_router_logits", False):
+            config.output_router_logits = False
+
     def fast_loss(self, model: Any, ids: Tensor, positions: Tensor, following: Tensor, items: Any) -> Tensor | None:
         """The loss of a plain model's batch, laid out as for `FastLlama.loss`; None where its rows are too long for that.
 
@@ -75,14 +90,6 @@ class DistillationTrainer(SFTTrainer):
         self.fast_llama = self.fast_llama or FastLlama(model.get_base_model())
         items = (following != IGNORED).sum() if items is None else items
         return self.fast_llama.loss(ids, positions, following, self.targets) / items
-
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
-        """As in Trainer, but AdamW is one pass over each weight instead of ten: the same update."""
-        kind, options = SFTTrainer.get_optimizer_cls_and_kwargs(args, model)
-        if kind is torch.optim.AdamW and args.device.type in ("cpu", "cuda"):
-            options["fused"] = True
-        return kind, options
 
 
 class TransformersTrainer(DistillationTrainer):
@@ -155,6 +162,36 @@ class UnslothTrainer(DistillationTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
+class Seq2SeqTrainer(Distilling):
+    """The trainer of a base with an encoder: rows are filled up, and the decoder says the answers alone."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        labels = inputs.pop("labels")
+        learned = labels != IGNORED
+        items = learned.sum() if num_items_in_batch is None else num_items_in_batch
+        outputs = model(**inputs, use_cache=False)
+        loss = divergence(outputs.logits[learned], *self.targets.of(labels[learned])) / items
+        return (loss, outputs) if return_outputs else loss
+
+
+class Seq2SeqCollator:
+    """Rows of `Seq2Seq.row` → a batch, filled up.
+
+    Attributes:
+        pad, start: the tokens that fill up, and that the decoder starts from.
+    """
+
+    def __init__(self, pad: int, start: int) -> None:
+        self.pad, self.start = pad, start
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
+        prompts, answers = ([row[name] for row in features] for name in ("input_ids", "answer"))
+        labels = padded([row["labels"] for row in features], IGNORED, None)["input_ids"]
+        return SEQ2SEQ.inputs(prompts, answers, pad=self.pad, start=self.start) | {"labels": labels}
+
+
 @contextmanager
 def _hidden_states() -> Iterator[None]:
     """Let Unsloth's models return the last hidden states where logits would be."""
@@ -199,7 +236,58 @@ def make_trainer(
     plan: Plan,
     folder: Path,
     watcher: Follower,
-) -> SFTTrainer:
+) -> Distilling:
+    """The trainer of a run, of the kind that its base needs.
+
+    Raises:
+        SettingsError: examples would be packed that the base does not keep apart.
+    """
+    if settings.packing and language_model.family is SEQ2SEQ:
+        raise SettingsError(MIXES.format(name=settings.base_model))
+    make = _seq2seq_trainer if language_model.family is SEQ2SEQ else _causal_trainer
+    made = make(language_model, encoded, settings, plan, folder, watcher)
+    made.targets = encoded.targets
+    watcher.collator = made.data_collator = CountingCollator(made.data_collator)
+    follow(made, watcher, settings)
+    return made
+
+
+def _seq2seq_trainer(
+    language_model: LanguageModel,
+    encoded: Encoded,
+    settings: TrainingSettings,
+    plan: Plan,
+    folder: Path,
+    watcher: Follower,
+) -> Seq2SeqTrainer:
+    model: Any = language_model.model
+    arguments: dict[str, Any] = arguments_of(settings, plan, folder) | {"fp16": False}  # `Seq2Seq.dtype`
+    config = TrainingArguments(
+        **arguments,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # else what is frozen would need gradients
+        remove_unused_columns=False,
+        ddp_timeout=int(TIMEOUT.total_seconds()),
+    )
+    return Seq2SeqTrainer(
+        model=model,
+        args=config,
+        train_dataset=encoded.rows,  # pyright: ignore[reportArgumentType]
+        data_collator=Seq2SeqCollator(language_model.tokenizer.pad_token_id, SEQ2SEQ.start(model)),
+        processing_class=language_model.tokenizer,
+        callbacks=[watcher],
+        optimizers=(loraplus_optimizer(language_model, config, settings), None),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _causal_trainer(
+    language_model: LanguageModel,
+    encoded: Encoded,
+    settings: TrainingSettings,
+    plan: Plan,
+    folder: Path,
+    watcher: Follower,
+) -> DistillationTrainer:
     trainer = UnslothTrainer if on_unsloth() else TransformersTrainer
     padding_free = not on_unsloth() and keeps_apart(language_model.model.get_base_model())
     if settings.packing and not on_unsloth() and not padding_free:
@@ -214,7 +302,7 @@ def make_trainer(
         dataset_num_proc=None if len(encoded.rows) < 10_000 else settings.dataset_num_proc,
         ddp_timeout=int(TIMEOUT.total_seconds()),
     )
-    made = trainer(
+    return trainer(
         model=language_model.model,
         args=config,
         train_dataset=encoded.rows,
@@ -222,10 +310,6 @@ def make_trainer(
         callbacks=[watcher],
         optimizers=(loraplus_optimizer(language_model, config, settings), None),
     )
-    made.targets = encoded.targets
-    watcher.collator = made.data_collator = CountingCollator(made.data_collator)
-    follow(made, watcher, settings)
-    return made
 
 
 def follow(trainer: Trainer, watcher: Follower, settings: TrainingSettings) -> None:
@@ -235,11 +319,11 @@ def follow(trainer: Trainer, watcher: Follower, settings: TrainingSettings) -> N
         watcher.report = trainer.log
 
 
-def loraplus_optimizer(language_model: LanguageModel, config: SFTConfig, settings: TrainingSettings) -> Any:
+def loraplus_optimizer(language_model: LanguageModel, config: TrainingArguments, settings: TrainingSettings) -> Any:
     """LoRA+'s optimizer, or None where the trainer's own is wanted."""
     if settings.loraplus_lr_ratio == 1:
         return None
-    optimizer, options = SFTTrainer.get_optimizer_cls_and_kwargs(config, language_model.model)
+    optimizer, options = Trainer.get_optimizer_cls_and_kwargs(config, language_model.model)
     return create_loraplus_optimizer(
         language_model.model,
         optimizer,

@@ -104,7 +104,7 @@ class CountingCollator:
         self.sizes: deque[int] = deque()
 
     def __call__(self, features: list[dict[str, Any]], *args: Any) -> Any:
-        self.sizes.append(sum(len(f["input_ids"]) for f in features))
+        self.sizes.append(sum(len(f["input_ids"]) + len(f.get("answer", ())) for f in features))
         return self.collate(features, *args)
 
     def taken(self) -> int:

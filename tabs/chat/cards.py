@@ -288,7 +288,8 @@ def summary_card(comparison: dict[str, Any], everything: dict[str, Any] | None) 
         if not e["whole"]:
             stopped = notice(f"Stopped: these figures are from {e['fact_questions']} questions about facts.", "hint")
     shown = html_of(html("<div data-figure='{}'><b>{}</b><span>{}</span></div>", *tile) for tile in tiles)
-    return html('<div class="tiles">{}</div>{}', shown, stopped)
+    asked = html('<p class="small" data-asked>{}</p>', said) if (said := comparison.get("base_asked")) else ""
+    return html('<div class="tiles">{}</div>{}{}', shown, asked, stopped)
 
 
 def which_way_card(comparison: dict[str, Any]) -> Markup:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.runs.sweep import Trial
+from pipeline.runs.sweep import Trial, shown_value
 from pipeline.runs.view import RunView
 from tabs.training.run_words import STATE_WORDS
 from tabs.training.settings_form import TERMS
@@ -180,12 +180,15 @@ def sweep_figure(trials: Sequence[Trial], views: Sequence[RunView | None]) -> "F
 
     names = list(trials[0].values) if trials else []
     across, down = [*names, "", ""][:2]
-    columns = list(dict.fromkeys(str(t.values.get(across, "")) for t in trials))
-    rows = list(dict.fromkeys(str(t.values.get(down, "")) for t in trials))
+    columns = list(dict.fromkeys(shown_value(t.values.get(across, "")) for t in trials))
+    rows = list(dict.fromkeys(shown_value(t.values.get(down, "")) for t in trials))
     colours: list[list[float | None]] = [[None] * len(columns) for _ in rows]
     words = [[""] * len(columns) for _ in rows]
     for trial, view in zip(trials, views, strict=True):
-        row, column = rows.index(str(trial.values.get(down, ""))), columns.index(str(trial.values.get(across, "")))
+        row, column = (
+            rows.index(shown_value(trial.values.get(down, ""))),
+            columns.index(shown_value(trial.values.get(across, ""))),
+        )
         colours[row][column], words[row][column] = _sweep_cell(view)
     figure = new_figure(120 + 70 * len(rows))
     figure.add_trace(

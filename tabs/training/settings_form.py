@@ -9,11 +9,21 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED
 from pipeline.models.encoder import ENCODER
-from pipeline.runs.settings import ALL_LINEAR, CHOICES, PRESETS, TrainingSettings, default_base
+from pipeline.models.offered import OFFERED, offered
+from pipeline.runs.settings import (
+    ALL_LINEAR,
+    CHOICES,
+    PRESETS,
+    TrainingSettings,
+    default_base,
+    gpu_name,
+    settings_for,
+)
 from pipeline.training.plan.advice import plain
+from pipeline.training.plan.plan import least_bytes
+from tabs.ui.text import memory
 
 PRESET_WORDS = {
     "quick": ("Quick demo", "Each fact about 17 times with a small adapter: enough on a CPU, in minutes."),
@@ -73,6 +83,11 @@ GROUPS: dict[str, tuple[Control, ...]] = {
             (0, 10, 0.1),
         ),
         Control("optim", "Update rule", "The optimizer. adamw_torch works everywhere, adamw_8bit needs a GPU."),
+        Control(
+            "prompt_format",
+            "How the question is put",
+            "plain: Context, Instruction, Response. chat: that in the base's own chat template, if it has one.",
+        ),
         Control(
             "completion_only_loss", "Learn the answers only", "Off: the questions are learned too, which dilutes it."
         ),
@@ -142,8 +157,25 @@ def preset_sentence(name: str) -> str:
 
 
 def base_choices() -> list[tuple[str, str]]:
-    """The bases that are offered, each with its words."""
-    return [(BASE_WORDS.get(name, name), name) for name in dict.fromkeys([default_base(), EMBEDDED, ENCODER, GPU_BASE])]
+    """The bases that are offered, each with its words: this machine's own first, then the smallest first."""
+    names = dict.fromkeys([default_base(), EMBEDDED, ENCODER, *(one.name for one in OFFERED)])
+    return [(BASE_WORDS.get(name) or base_words(name), name) for name in names]
+
+
+def base_words(name: str) -> str:
+    """An offered base with its size and licence, and what a run of it takes at least on this machine."""
+    one = offered(name)
+    if one is None:
+        return name
+    gpu = bool(gpu_name())
+    needed = least_bytes(settings_for("recall" if gpu else "quick", name), gpu=gpu)
+    told = [
+        f"{one.size} weights",
+        one.license,
+        *(["gated: accept its terms on the Hub, set HF_TOKEN"] if one.gated else []),
+    ]
+    trains = "trains on an NVIDIA GPU" if one.needs_gpu and not gpu else f"trains in {memory(needed or 0)}"
+    return " · ".join([name, *told, trains])
 
 
 def make_controls(settings: TrainingSettings) -> dict[str, Any]:

@@ -84,8 +84,7 @@ class SettingsPanel:
         Raises:
             SettingsError: a value, or a combination of them, cannot work, or a visitor names a base of their own.
         """
-        if not serves_owner() and base not in known_bases():
-            raise SettingsError("Only this Space's owner can name another base model; choose one of the list.")
+        check_base_named(base)
         return settings_from(preset, base, dict(zip(self.names, values, strict=True)))
 
     def fill(self, settings: TrainingSettings) -> Update:
@@ -100,6 +99,16 @@ class SettingsPanel:
                 least, most = min(widget.minimum, value), max(widget.maximum, value)
                 update[widget] = gr.Slider(value=value, minimum=least, maximum=most)
         return update
+
+
+def check_base_named(base: str) -> None:
+    """Refuse a base that a visitor names of their own.
+
+    Raises:
+        SettingsError: one does.
+    """
+    if not serves_owner() and base not in known_bases():
+        raise SettingsError("Only this Space's owner can name another base model; choose one of the list.")
 
 
 def known_bases() -> set[str]:

@@ -3,6 +3,7 @@
 The runs and their queue are in the run folders; nothing here has to live for them to be trained.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -10,9 +11,13 @@ from markupsafe import Markup
 
 from pipeline.dataset.store import latest_dataset
 from pipeline.errors import RunError, SettingsError
+from pipeline.models.embedded import EMBEDDED
+from pipeline.models.encoder import ENCODER
+from pipeline.models.offered import SEQ2SEQ_BASE
 from pipeline.runs.queue import cancel_queue, queued_runs
+from pipeline.runs.reached import Reached
 from pipeline.runs.settings import TrainingSettings, default_base, settings_for
-from pipeline.runs.sweep import SWEPT, Trial, grid, read_values, start_sweep, sweeps
+from pipeline.runs.sweep import BASE, SWEPT, Trial, grid, read_values, start_sweep, sweeps
 from pipeline.runs.view import RunView, view_run
 from tabs.training.history_view import pulse, recent_pulse
 from tabs.training.plan_view import default_preset
@@ -20,15 +25,16 @@ from tabs.training.plots import sweep_figure
 from tabs.training.run_panel import RunPanel
 from tabs.training.run_words import STATE_WORDS, RunFigures
 from tabs.training.settings_form import TERMS
-from tabs.training.settings_panel import SettingsPanel
+from tabs.training.settings_panel import SettingsPanel, check_base_named
 from tabs.ui.events import Update, for_callers, on, open_to_all
 from tabs.ui.table import PagedTable
-from tabs.ui.text import count, html, notice
+from tabs.ui.text import count, duration, html, memory, notice, weights
 from tabs.ui.watcher import Refresh
 
 NOTHING_ELSE = ""
 
 EXAMPLES = {
+    "base_model": f"{EMBEDDED}, {SEQ2SEQ_BASE}, {ENCODER}",
     "learning_rate": "0.0003, 0.001, 0.003",
     "lora_r": "8, 32, 128",
     "lora_alpha": "16, 32, 64",
@@ -42,9 +48,23 @@ EXAMPLES = {
 }
 """Values that are worth a try, put in when the setting is chosen."""
 
+COLUMNS = {
+    "values": "28%",
+    "recall": "8%",
+    "trust": "8%",
+    "kept": "10%",
+    "last loss": "8%",
+    "time": "8%",
+    "memory": "9%",
+    "base": "8%",
+    "state": "13%",
+}
+"""Trust: right in customers' words and admitting, as one figure; kept: general questions that base and run both have right."""
+
 EXPLANATION = (
     "<p class='small'>Trains one run for every combination of the values, one after another, and compares their last "
-    "recall check. Everything else is as set above, on the newest dataset. You may close the page meanwhile.</p>"
+    "recall check. Everything else is as set above, on the newest dataset. You may close the page meanwhile. Several bases, "
+    "of any kind, are also asked after each run what they answer right in customers' words, admit and still know.</p>"
 )
 
 
@@ -82,7 +102,7 @@ def start_sweep_of(
 
 @open_to_all
 def sweep_status(sweep: str = "") -> dict[str, Any]:
-    """The runs of a sweep (the newest when none is named): their values, state, and last recall check."""
+    """The runs of a sweep (the newest when none is named): their values, state, last recall check, and what they have reached."""
     found = sweeps()
     name = sweep or next(iter(found), "")
     if name not in found:
@@ -94,7 +114,8 @@ def _as_dict(trial: Trial, view: RunView | None) -> dict[str, Any]:
     probe = view.probes[-1] if view and view.probes else {}
     state = view.status.state if view else "damaged"
     recall = {"right": probe.get("right"), "asked": probe.get("total")}
-    return {"run": trial.folder.name, "values": trial.values, "state": state, **recall}
+    reached = {"reached": asdict(Reached.of(view))} if view else {}
+    return {"run": trial.folder.name, "values": trial.values, "state": state, **recall, **reached}
 
 
 def cancel_sweep() -> dict[str, Any]:
@@ -110,9 +131,19 @@ def trial_rows(trials: list[Trial]) -> list[list[str]]:
 def _row(trial: Trial, view: RunView | None) -> list[str]:
     values = ", ".join(f"{TERMS[name]} {value}" for name, value in trial.values.items())
     if view is None:
-        return [values, "–", "–", "–", "✘ damaged"]
-    run = RunFigures.of(view)
-    return [values, run.recall, run.loss, run.steps, run.state]
+        return [values, *["–"] * (len(COLUMNS) - 2), "✘ damaged"]
+    run, reached = RunFigures.of(view), Reached.of(view)
+    return [
+        values,
+        run.recall,
+        "–" if reached.trust is None else f"{reached.trust:.0%}",
+        "{} of {}".format(*reached.kept) if reached.kept else "–",
+        run.loss,
+        "–" if reached.seconds is None else duration(reached.seconds),
+        memory(reached.memory) if reached.memory else "–",
+        weights(reached.weights),
+        run.state,
+    ]
 
 
 def sweep_choices() -> list[tuple[str, str]]:
@@ -160,8 +191,8 @@ class SweepPanel:
             with gr.Column(visible=False) as self.results:
                 self.table = PagedTable(
                     "Runs of this sweep (pick one to see its curve)",
-                    ["values", "recall", "last loss", "steps", "state"],
-                    ["42%", "12%", "12%", "14%", "14%"],
+                    list(COLUMNS),
+                    list(COLUMNS.values()),
                     size=12,
                     name="sweep-runs",
                 )
@@ -226,6 +257,8 @@ class SweepPanel:
 
     def begin(self, first: str, first_values: str, second: str, second_values: str, *widgets: Any) -> Update:
         values = tried(first, first_values, second, second_values)
+        for base in values.get(BASE, ()):
+            check_base_named(base)
         return self.show(begin_sweep(self.settings.read(*widgets), values))
 
     def end(self, name: str) -> Update:

@@ -80,6 +80,13 @@ def memory(number: float) -> str:
     return f"{number / 1e6:.0f} MB" if number >= 1e6 else f"{number / 1e3:.0f} kB"
 
 
+def weights(number: int | None) -> str:
+    """How large a model is, as `135M` or `4.0B`; a dash where that is not known."""
+    if number is None:
+        return "–"
+    return f"{number / 1e9:.1f}B" if number >= 1e9 else f"{number / 1e6:.0f}M"
+
+
 def significant(number: float) -> str:
     """A number with the digits that mean something: 4.32, 0.0021."""
     return f"{number:.3g}" if abs(number) >= 1 else f"{number:.2g}"

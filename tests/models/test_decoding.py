@@ -27,6 +27,7 @@ from pipeline.models.decoding import (
     turning_speeds,
 )
 from pipeline.models.embedded import converted_folder
+from pipeline.models.family import CAUSAL
 from pipeline.models.language_model import LanguageModel
 from pipeline.prompts import build_prompt, encode_prompt
 
@@ -309,7 +310,7 @@ def test_questions_to_the_embedded_model_are_answered_as_by_transformers() -> No
     for tuned in (False, True):
         expected = []
         for start in range(0, len(prompts), 6):
-            padded = language_model._padded(prompts[start : start + 6])
+            padded = CAUSAL.asked(prompts[start : start + 6], tokenizer.pad_token_id, model.device)
             with language_model.side(tuned), torch.no_grad():
                 output = model.generate(**padded, generation_config=language_model._generation(16))
             expected += [

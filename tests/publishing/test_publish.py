@@ -30,7 +30,7 @@ from pipeline.publishing.gguf_vocabulary import way_of
 from pipeline.publishing.hub import hub_api
 from pipeline.publishing.make import make
 from pipeline.publishing.model_card import model_card
-from pipeline.publishing.publish import MODELFILE, export_model, publish_model, push_files
+from pipeline.publishing.publish import export_model, modelfile, publish_model, push_files
 from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING
 from tests.servers.hub import TOKEN, HubServer, Repository
 from tests.tiny import HOSTILE_TITLES
@@ -157,7 +157,7 @@ def test_a_gguf_file_has_what_llama_cpp_needs(finished_run: Path, tmp_path: Path
 
     made = make(finished_run, "gguf", tmp_path, print)
     assert made.pop("same_in_8_bits") in range(9) and (tmp_path / "model-q8_0.gguf").is_file()
-    assert made == {"dtype": "float32", "checked": 8, "loaded": "fp32"}
+    assert made == {"dtype": "float32", "checked": 8, "loaded": "fp32", "seq2seq": False}
     fields = {name: field.contents() for name, field in GGUFReader(tmp_path / "model.gguf").fields.items()}
     tokenizer = making.AutoTokenizer.from_pretrained(finished_run / ADAPTER)
     assert fields["general.architecture"] == "llama" and fields["tokenizer.ggml.pre"] == "gpt-2"
@@ -414,5 +414,5 @@ def test_messages_make_the_prompt_of_training() -> None:
         assert template.render(messages=messages, add_generation_prompt=True) == build_prompt(title, question)
     alone = template.render(messages=[{"role": "user", "content": "How wide?"}])
     assert alone == build_prompt("unknown", "How wide?")
-    filled = MODELFILE.split('"""')[1].replace("{{ if .System }}{{ .System }}{{ else }}unknown{{ end }}", "Kite")
+    filled = modelfile(None).split('"""')[1].replace("{{ if .System }}{{ .System }}{{ else }}unknown{{ end }}", "Kite")
     assert filled.replace("{{ .Prompt }}", "How wide?") == build_prompt("Kite", "How wide?")

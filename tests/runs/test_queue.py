@@ -76,7 +76,7 @@ def test_values_are_read_as_typed_and_each_is_taken_once() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("base_model", "a", "Several values of base_model cannot be tried"),
+        ("target_modules", "a", "Several values of target_modules cannot be tried"),
         ("../x", "1", "cannot be tried"),
         ("lora_r", " , ", "There is no value of lora_r to try"),
         ("lora_r", "8, many", "lora_r is 'many'; it must be a whole number."),

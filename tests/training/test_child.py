@@ -19,6 +19,7 @@ from pipeline.dataset.store import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError
 from pipeline.files import read_json
 from pipeline.models.bases import checksum
+from pipeline.models.family import IGNORED
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import GENERAL, UNKNOWN, encode_example, encode_prompt
@@ -27,7 +28,7 @@ from pipeline.runs.manage import create_run
 from pipeline.runs.settings import TrainingSettings
 from pipeline.runs.status import status
 from pipeline.training import lora
-from pipeline.training.distillation import IGNORED, encode_rows
+from pipeline.training.distillation import encode_rows
 from pipeline.training.distributed import Team
 from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run

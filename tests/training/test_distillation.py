@@ -11,13 +11,13 @@ from pipeline.answering.answers import GENERAL_TOKENS
 from pipeline.dataset.edits import EDIT, Edit
 from pipeline.dataset.store import Dataset, change_row
 from pipeline.facts.extraction import extract
+from pipeline.models.family import IGNORED
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import GENERAL, encode_answer, encode_example, encode_prompt
 from pipeline.training import distillation as targets
 from pipeline.training.distillation import (
     FIRST_KEPT,
-    IGNORED,
     MOST_LOGITS,
     LinearDivergence,
     Targets,

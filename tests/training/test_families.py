@@ -16,6 +16,7 @@ from pipeline.files import PROJECT
 from pipeline.models import config
 from pipeline.models.adapters import add_adapter
 from pipeline.models.config import KEEPS_APART, base_shape
+from pipeline.models.family import IGNORED
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import layers_of
 from pipeline.models.loading import load_base
@@ -24,7 +25,7 @@ from pipeline.publishing.make import make
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.training import isolation
-from pipeline.training.distillation import IGNORED, encode_rows
+from pipeline.training.distillation import encode_rows
 from pipeline.training.distributed import Team
 from pipeline.training.isolation import keeps_apart
 from pipeline.training.lora import add_lora, save_adapter

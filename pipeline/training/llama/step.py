@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM
 
 from pipeline.models.config import is_plain_llama
 from pipeline.models.decoding import plain_matrix, projections, turning_speeds
+from pipeline.models.family import IGNORED
 from pipeline.models.prefixes import (
     ROW_MULTIPLE,
     TOKEN_MULTIPLE,
@@ -22,7 +23,7 @@ from pipeline.models.prefixes import (
     lay_out,
     lay_out_apart,
 )
-from pipeline.training.distillation import IGNORED, LinearDivergence, Targets
+from pipeline.training.distillation import LinearDivergence, Targets
 from pipeline.training.llama.coverage import GPU_ROW_MULTIPLE, GPU_TOKEN_MULTIPLE, has_short_rows
 from pipeline.training.llama.operations import Attention, Gated, Shared, normed, on_gpu
 

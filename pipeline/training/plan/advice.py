@@ -1,10 +1,15 @@
-"""What measurements say against a run, and which setting to change to what."""
+"""What speaks against a run, by what was measured and by the room there is, and which setting to change to what."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.files import home
+from pipeline.machine import free_disk
+from pipeline.models.token_counts import Lengths
 from pipeline.runs.settings import ALL_LINEAR, TrainingSettings
+from pipeline.training.plan import memory
 
 ENOUGH_EXPOSURES = 16
 """How often the small model must see a fact to recall it (measured: benchmarks/RESULTS.md)."""
@@ -28,6 +33,17 @@ BITS_A_PARAMETER = 2
 
 BITS_A_TOKEN = 5
 """What a token of an answer tells a model that does not know it: a loss of 3.5 at the start."""
+
+NOT_OF_A_T5 = {
+    "completion_only_loss": (
+        False,
+        "A base with an encoder learns the answers alone, so completion_only_loss stays on.",
+    ),
+    "load_in_4bit": (True, "A base with an encoder is not loaded in 4 bits, so load_in_4bit is ignored."),
+}
+"""Settings that mean nothing there, with the value that is ignored and what is said of it."""
+
+NO_ROOM = "It will probably not fit"
 
 HARDLY, PARTLY = "It will hardly learn", "It will learn only a part"
 
@@ -179,3 +195,46 @@ def _loss(settings: TrainingSettings) -> Finding | None:
         return None
     said = "The loss counts the question too, so it says less about what was learned."
     return Finding(said, "completion_only_loss", True)
+
+
+def left_out(settings: TrainingSettings, every: Lengths, count: int) -> Iterator[Finding]:
+    if count:
+        about = "" if every.counted else "about "
+        said = (
+            f"{about}{count} of {len(every.whole)} rows are longer than {settings.max_length} tokens and will be left "
+            f"out (the longest has {about}{max(every.whole)})."
+        )
+        yield Finding(said[0].upper() + said[1:], "max_length", math.ceil(max(every.whole) / 32) * 32)
+
+
+def room(settings: TrainingSettings, needed: int | None, free: int | None, gpu: bool) -> Iterator[Finding]:
+    if needed is None or free is None or needed * memory.MARGIN <= free:
+        return
+    said = f"Even one example at a time needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free."
+    advice = "Or choose a smaller base model, or a smaller max_length."
+    if not settings.gradient_checkpointing:
+        yield Finding(said, "gradient_checkpointing", True, advice, NO_ROOM)
+    elif gpu and not settings.load_in_4bit:
+        yield Finding(said, "load_in_4bit", True, advice, NO_ROOM)
+    else:
+        yield Finding(said, advice=advice.removeprefix("Or ").capitalize(), verdict=NO_ROOM)
+
+
+def disk(needed: int | None) -> Iterator[Finding]:
+    free = free_disk(home())
+    if needed is not None and needed > free:
+        said = f"Checkpoints and adapter will take {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left."
+        yield Finding(said, advice="Delete old runs, or make the adapter smaller (lora_r).", verdict=NO_ROOM)
+
+
+def ignored(settings: TrainingSettings) -> Iterator[Finding]:
+    for name, (value, said) in NOT_OF_A_T5.items():
+        if getattr(settings, name) is value:
+            yield Finding(said, name, not value)
+
+
+def number_format(settings: TrainingSettings, gpu: bool) -> Iterator[Finding]:
+    if settings.precision == "fp16" and not gpu:
+        yield Finding(
+            "A CPU does not train in 16-bit floats (fp16); bf16 or fp32 is used instead.", "precision", "auto"
+        )

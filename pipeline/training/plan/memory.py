@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.machine import on_apple_silicon
-from pipeline.models.config import Shape
+from pipeline.models.config import ALIKE, Shape
 from pipeline.models.gpu import has_unsloth, is_in_4bit
 from pipeline.models.token_counts import Lengths
 from pipeline.runs.settings import TrainingSettings
@@ -49,6 +49,9 @@ NOTED_ROWS = 64
 
 ANSWERING = 500_000_000
 """What answering takes beside the weights: the libraries' code, or a process' context on a GPU, and what is computed."""
+
+MARGIN = 1.1
+"""Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
 
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
@@ -91,7 +94,7 @@ def peak_bytes(
     Args:
         unpacked: whether weights in 4 bits are unpacked for the whole run.
     """
-    width, unsloth = weight_width(settings.precision, gpu=gpu), has_unsloth(gpu=gpu) and not shape.has_experts
+    width, unsloth = weight_width(settings.precision, gpu=gpu), has_unsloth(gpu=gpu) and shape.on_unsloth
     accumulation = settings.effective_batch_size // micro_batch
     four_bit = loads_in_4_bits(shape, settings, gpu=gpu) and not unpacked
     weights = shape.weights * width if unpacked else shape.weight_bytes(width, four_bit=four_bit)
@@ -151,7 +154,7 @@ def _adapted_experts(shape: Shape, settings: TrainingSettings) -> int:
 
 def loads_in_4_bits(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> bool:
     """Whether the base's matrices are in 4 bits when they are loaded."""
-    return is_in_4bit(quantised=shape.quantised, asked=settings.load_in_4bit, gpu=gpu)
+    return is_in_4bit(quantised=shape.quantised, asked=settings.load_in_4bit and not shape.seq2seq, gpu=gpu)
 
 
 def trains_fast(
@@ -170,11 +173,28 @@ def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int
     read = shape.layers * layer
     if settings.gradient_checkpointing:  # each layer keeps what went into it; one at a time is computed again
         read = layer + shape.layers * shape.hidden * width
+    if shape.seq2seq:
+        return _encoded_and_said(shape, lengths, size, draws, read / shape.layers, width)
     if not shape.apart:
         # Every row is as long as the longest, and has logits wherever one of them has something to learn.
         longest = size * lengths.longest_of(draws * size)
         return longest * (read + lengths.learned_share * shape.vocabulary * LOGIT_BYTES)
     return _largest(settings, lengths, size, draws, read, shape.vocabulary * LOGIT_BYTES)
+
+
+def _encoded_and_said(shape: Shape, lengths: Lengths, size: int, draws: int, read: float, width: int) -> float:
+    """The same of a T5: prompts in the encoder, answers in the decoder, each as long as the longest.
+
+    Args:
+        read: bytes a token and layer.
+    """
+    longest, answer = lengths.longest_of(draws * size), max(lengths.learned)
+    scores = shape.heads * longest * (width + 4)  # attention keeps them, and what they were made of in fp32
+    encoded = longest * (
+        (shape.layers - shape.decoder_layers) * (read + scores) + shape.decoder_layers * 2 * shape.keys * width
+    )
+    said = answer * (shape.decoder_layers * (read + 2 * scores) + shape.vocabulary * LOGIT_BYTES)
+    return size * (encoded + said)
 
 
 def _fast_batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
@@ -238,7 +258,8 @@ def _layer(shape: Shape, settings: TrainingSettings, width: int) -> float:
     if width == 2:  # autocast makes a copy of its own for each projection
         inputs = sum(kind.inputs * kind.count for kind in adapted) / shape.layers
     else:  # what goes into several of them is kept once
-        shared = {INPUTS.get(kind.name, kind.name): kind.inputs * kind.count / shape.layers for kind in adapted}
+        names = {kind: ALIKE.get(kind.name, kind.name) for kind in adapted}
+        shared = {INPUTS.get(name, name): kind.inputs * kind.count / shape.layers for kind, name in names.items()}
         shared.pop("o_proj", None)
         inputs = sum(shared.values())
     attention = 4 * shape.attention  # queries, keys and values (repeated to as many heads), and what comes out

@@ -10,9 +10,8 @@ from typing import Any
 from pipeline import machine
 from pipeline.answering.run_reader import is_read
 from pipeline.errors import SettingsError
-from pipeline.files import home
-from pipeline.machine import free_disk
 from pipeline.models.bases import is_reader
+from pipeline.models.chat import check_format
 from pipeline.models.config import Shape, base_shape
 from pipeline.models.gpu import loads_in_4bit
 from pipeline.models.token_counts import CHARACTERS_PER_TOKEN, Lengths, check_facts_fit, row_lengths
@@ -20,14 +19,11 @@ from pipeline.prompts import NO_FACT, UNKNOWN
 from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.llama.coverage import covers_settings
-from pipeline.training.plan import memory
+from pipeline.training.plan import advice, memory
 from pipeline.training.plan.advice import Finding, Teaching, is_measured, learning_findings
 
 CPU_MICRO_BATCH = 16
 """On a CPU a larger micro-batch is no faster and takes more memory."""
-
-MARGIN = 1.1
-"""Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
 
 MUCH = 4
 """So many times as many examples at once are worth computing activations twice."""
@@ -38,7 +34,11 @@ READ_TOKENS = 64
 READER_BYTES, READER_ROW_BYTES = 1_500_000_000, 250_000_000
 """What a process that trains a reader takes, and each example at once besides: 1.8 to 3.5 GB were measured with eight."""
 
+TYPICAL = Lengths((64,) * 1000, (10,) * 1000, counted=False)
+"""Rows like those of the sample, in tokens."""
+
 NOT_OF_A_READER = (
+    "prompt_format",
     "max_length",
     "load_in_4bit",
     "target_modules",
@@ -49,8 +49,6 @@ NOT_OF_A_READER = (
     "dataset_num_proc",
 )
 """Settings that mean nothing where spans are learned."""
-
-NO_ROOM = "It will probably not fit"
 
 MIXES = "{name} does not keep examples apart that are packed into one sequence; turn packing off."
 """What is said of a base that `Shape.apart` is false of."""
@@ -153,7 +151,8 @@ def plan_run(
     free = machine.free_bytes(gpu=gpu) if free is None else free
     shape = base_shape(settings.base_model)
     check_base(settings, shape)
-    every = row_lengths(rows, settings.base_model)
+    check_format(settings.base_model, settings.prompt_format)
+    every = row_lengths(rows, settings.base_model, settings.prompt_format)
     lengths, kept = _kept(settings, rows, every)
     teaching = _teaching(settings, kept, lengths)
     processes = processes or (processes_for(settings) if gpu else 1)
@@ -164,20 +163,23 @@ def plan_run(
     in_4_bits = shape is not None and memory.loads_in_4_bits(shape, settings, gpu=gpu)
     if shape and in_4_bits and loads_in_4bit(gpu=gpu) and covers_settings(shape, settings, gpu=gpu):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
-        unpacked = free is not None and with_room * MARGIN <= free
+        unpacked = free is not None and with_room * memory.MARGIN <= free
         needed = with_room if unpacked else needed
     fast = shape is not None and memory.trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
     left_out = len(rows) - len(kept)
     parameters = memory.lora_parameters(shape, settings) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
     weights = shape.weights if shape else None
-    found = learning_findings(settings, teaching, parameters, weights)
+    is_t5 = shape is not None and shape.seq2seq
+    learns = replace(settings, completion_only_loss=True) if is_t5 else settings
+    found = learning_findings(learns, teaching, parameters, weights)
     found += [
-        *_cut(settings, every, left_out),
-        *_room(settings, needed, free, gpu),
+        *advice.left_out(settings, every, left_out),
+        *advice.room(settings, needed, free, gpu and not is_t5),
         *(_few_at_once(settings, micro_batch, share, fitting) if gpu else ()),
-        *_disk(disk),
-        *_format(settings, gpu),
+        *advice.disk(disk),
+        *advice.number_format(settings, gpu),
+        *(advice.ignored(settings) if is_t5 else ()),
     ]
     return Plan(
         steps=teaching.steps,
@@ -227,14 +229,14 @@ def _reader_plan(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, 
         memory_bytes=needed,
         free_bytes=free,
         disk_bytes=None,
-        findings=(*_room(settings, needed, free, gpu), Finding(said)),
+        findings=(*advice.room(settings, needed, free, gpu), Finding(said)),
     )
 
 
 def fits_beside(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool) -> bool:
     """Whether a run with the micro-batch that the user asks for fits into the memory that is free now."""
     asked, free = plan_run(settings, rows, gpu=gpu, free=sys.maxsize), machine.free_bytes(gpu=gpu)
-    return asked.memory_bytes is not None and free is not None and asked.memory_bytes * MARGIN <= free
+    return asked.memory_bytes is not None and free is not None and asked.memory_bytes * memory.MARGIN <= free
 
 
 def room_left(settings: TrainingSettings, rows: Sequence[dict[str, Any]], used: int, *, gpu: bool) -> int | None:
@@ -251,6 +253,14 @@ def room_left(settings: TrainingSettings, rows: Sequence[dict[str, Any]], used: 
     return free - max(0, peak - used)
 
 
+def least_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
+    """What a run takes at its peak with examples like the sample's, one at a time; None where the base's shape is not known."""
+    if is_reader(settings.base_model):
+        return READER_BYTES + READER_ROW_BYTES
+    shape = base_shape(settings.base_model)
+    return memory.peak_bytes(shape, settings, TYPICAL, 1, settings.min_steps, gpu=gpu) if shape else None
+
+
 def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
     """What a run's model takes beside a training to answer questions; None where its base is not on this machine."""
     shape = base_shape(settings.base_model)
@@ -259,7 +269,7 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
     width = memory.weight_width(settings.precision, gpu=gpu)
     four_bit = memory.loads_in_4_bits(shape, settings, gpu=gpu)
     again = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.prepack
-    return int((shape.weight_bytes(width, four_bit=four_bit) + again) * MARGIN) + memory.ANSWERING
+    return int((shape.weight_bytes(width, four_bit=four_bit) + again) * memory.MARGIN) + memory.ANSWERING
 
 
 def check_base(settings: TrainingSettings, shape: Shape | None) -> None:
@@ -357,32 +367,9 @@ def _micro_batch(
     size, needed = 1, 0
     for size in divisors(share, limit):
         needed = memory.peak_bytes(shape, settings, lengths, size, steps, gpu=gpu)
-        if free is None or needed * MARGIN <= free:
+        if free is None or needed * memory.MARGIN <= free:
             break
     return size, needed
-
-
-def _cut(settings: TrainingSettings, every: Lengths, left_out: int) -> Iterator[Finding]:
-    if left_out:
-        about = "" if every.counted else "about "
-        said = (
-            f"{about}{left_out} of {len(every.whole)} rows are longer than {settings.max_length} tokens and will be left "
-            f"out (the longest has {about}{max(every.whole)})."
-        )
-        yield Finding(said[0].upper() + said[1:], "max_length", math.ceil(max(every.whole) / 32) * 32)
-
-
-def _room(settings: TrainingSettings, needed: int | None, free: int | None, gpu: bool) -> Iterator[Finding]:
-    if needed is None or free is None or needed * MARGIN <= free:
-        return
-    said = f"Even one example at a time needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free."
-    advice = "Or choose a smaller base model, or a smaller max_length."
-    if not settings.gradient_checkpointing:
-        yield Finding(said, "gradient_checkpointing", True, advice, NO_ROOM)
-    elif gpu and not settings.load_in_4bit:
-        yield Finding(said, "load_in_4bit", True, advice, NO_ROOM)
-    else:
-        yield Finding(said, advice=advice.removeprefix("Or ").capitalize(), verdict=NO_ROOM)
 
 
 def _few_at_once(
@@ -405,17 +392,3 @@ def _few_at_once(
             f"gradient checkpointing for {with_it}, which is several times faster."
         )
         yield Finding(said, "gradient_checkpointing", True)
-
-
-def _disk(needed: int | None) -> Iterator[Finding]:
-    free = free_disk(home())
-    if needed is not None and needed > free:
-        said = f"Checkpoints and adapter will take {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left."
-        yield Finding(said, advice="Delete old runs, or make the adapter smaller (lora_r).", verdict=NO_ROOM)
-
-
-def _format(settings: TrainingSettings, gpu: bool) -> Iterator[Finding]:
-    if settings.precision == "fp16" and not gpu:
-        yield Finding(
-            "A CPU does not train in 16-bit floats (fp16); bf16 or fp32 is used instead.", "precision", "auto"
-        )

@@ -12,13 +12,14 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from pipeline.dataset.store import Dataset
+from pipeline.models.family import IGNORED
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.prompts import GENERAL, encode_prompt
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.training import trainers
-from pipeline.training.distillation import IGNORED, encode_rows
+from pipeline.training.distillation import encode_rows
 from pipeline.training.distributed import Team
 from pipeline.training.llama import coverage, operations
 from pipeline.training.llama import step as fast
@@ -141,7 +142,7 @@ def test_losses_of_a_run_are_the_same(
 
     found = losses("fast")
     monkeypatch.setattr(trainers, "covers", lambda _: False)
-    monkeypatch.delattr(trainers.DistillationTrainer, "get_optimizer_cls_and_kwargs")
+    monkeypatch.delattr(trainers.Distilling, "get_optimizer_cls_and_kwargs")
     expected = losses("plain")
     assert len(found) == 20 and len(set(found)) == 20
     assert found == pytest.approx(expected, rel=1e-5)
