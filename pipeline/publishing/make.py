@@ -80,8 +80,8 @@ def make(run: Path, form: Form, folder: Path, tell: Tell) -> dict[str, Any]:
     """Make one form of a run's model in an empty folder, and check it.
 
     Returns:
-        `dtype` (the weights' number format), `checked` (questions that the reload was asked), `loaded` (how the base was), `seq2seq`
-        (whether it has an encoder) and, of GGUF files, `same_in_8_bits`.
+        `dtype` (the weights' number format), `checked` (questions that the reload was asked), `loaded` (how the base was),
+        `seq2seq` (whether it has an encoder) and, of GGUF files, `same_in_8_bits`.
 
     Raises:
         PipelineError: the adapter is broken, there is no room, or what was made answers differently.
