@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.answering.backend import Backend
@@ -25,8 +26,9 @@ GENERAL_TOKENS = 24
 """Enough for a short sentence with the answer to a general question in it; a model that rambles has said it by then or not
 at all."""
 
-BATCH_SIZE, GPU_BATCH_SIZE = 16, 64
-"""Questions that are asked at once; on a GPU more take hardly longer."""
+BATCH_SIZE, GPU_BATCH_SIZE = 32, 64
+"""Questions that are asked at once: a processor needs 1.4 times as long for a step of 32 as for one of 16, and a GPU hardly any
+longer for more."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,25 @@ def ask(
     order = sorted(range(len(asked)), key=lambda i: (asked[i].kind == DESCRIPTION, len(tokens[i])))
     answers: dict[int, Answer] = {}
     for batch in in_batches(language_model, order):
-        room = max(asked[i].max_new_tokens for i in batch)
+        rooms = [asked[i].max_new_tokens for i in batch]
         listeners = [asked[i].listener for i in batch]
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"tuned": tuned, "max_new_tokens": max(rooms)}
         if any(listeners):
             kinds = [asked[i].kind if asked[i].is_said else "" for i in batch]
-            options["on_step"] = Hearing(language_model, listeners, kinds, room)
-        raws = language_model.generate([tokens[i] for i in batch], tuned=tuned, max_new_tokens=room, **options)
+            options["on_step"] = Hearing(language_model, listeners, kinds, max(rooms))
+        elif len(set(rooms)) > 1:
+            options["on_step"] = partial(_full, rooms)
+        raws = language_model.generate([tokens[i] for i in batch], **options)
         for i, raw in zip(batch, raws, strict=True):
             answers[i] = Answer.of(asked[i].kind, raw, asked[i].expected)
         if on_progress:
             on_progress(len(answers), len(asked))
     return [answers[i] for i in range(len(asked))]
+
+
+def _full(rooms: Sequence[int], said: Sequence[Sequence[int]]) -> list[int]:
+    """The answers of a batch that have had their room."""
+    return [at for at, (room, tokens) in enumerate(zip(rooms, said, strict=True)) if len(tokens) >= room]
 
 
 def _read(

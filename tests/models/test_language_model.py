@@ -29,7 +29,7 @@ from pipeline.models.bases import typed_base
 from pipeline.models.embedded import EMBEDDED, converted_folder, wheel_file
 from pipeline.models.language_model import BASE, OTHER, TUNED, LanguageModel, native_dtype
 from pipeline.models.loading import load_base
-from pipeline.prompts import build_prompt, encode_example, encode_prompt
+from pipeline.prompts import UNKNOWN, build_prompt, encode_answer, encode_example, encode_prompt
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.settings import preset
 from tests.tiny import END, build_model
@@ -153,7 +153,7 @@ def test_a_batch_answers_as_single_questions_do(side: bool, tuned: LanguageModel
 
 
 def test_answers_come_in_the_questions_order_with_progress(base: LanguageModel) -> None:
-    prompts = [build_prompt("Kite " * n, "How big is it?") for n in (9, 1, 5, 30, 2, *range(3, 20))]
+    prompts = [build_prompt("Kite " * n, "How big is it?") for n in (9, 1, 5, 30, 2, *range(3, 36))]
     seen: list[tuple[int, int]] = []
     answers = ask(
         base, [Question(p, max_new_tokens=4) for p in prompts], tuned=False, on_progress=lambda *n: seen.append(n)
@@ -557,6 +557,17 @@ def test_texts_that_are_read_at_once_have_the_logits_of_each_alone(tuned: bool, 
         with torch.no_grad(), language_model.side(tuned):
             alone = language_model.model(torch.tensor([ids])).logits[0, begin - 1 : -1]
         torch.testing.assert_close(read[i], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_in_one_batch_each_answer_has_its_own_room(finished_run: Path) -> None:
+    language_model, _ = load_run(finished_run)
+    rows = run_dataset(finished_run).held_out()[:5]
+    rooms = [2, 9, 4, 9, 6]
+    asked = [Question(row["prompt"], UNKNOWN, room) for row, room in zip(rows, rooms, strict=True)]
+    together = ask(language_model, asked, tuned=False)
+    assert [answer.raw for answer in together] == [ask(language_model, [q], tuned=False)[0].raw for q in asked]
+    lengths = [len(encode_answer(language_model.tokenizer, answer.raw)) for answer in together]
+    assert lengths[0] < lengths[1] and max(lengths) >= 6
 
 
 def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tiny_base: Path) -> None:
