@@ -12,7 +12,7 @@ from pipeline.answering.run_reader import BASE, TUNED, RunReader
 from pipeline.answering.scoring import verdict
 from pipeline.facts.extraction import extract
 from pipeline.facts.patterns import DESCRIPTION
-from pipeline.prompts import UNKNOWN_TITLE, encode_answer, encode_example, encode_prompt
+from pipeline.prompts import GENERAL, UNKNOWN_TITLE, encode_answer, encode_example, encode_prompt
 
 if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
@@ -96,8 +96,8 @@ def ask(
         if any(listeners):
             kinds = [asked[i].kind if asked[i].is_said else "" for i in batch]
             options["on_step"] = Hearing(language_model, listeners, kinds, max(rooms))
-        elif len(set(rooms)) > 1:
-            options["on_step"] = partial(_full, rooms)
+        else:
+            options["on_step"] = partial(_whole, language_model, [asked[i] for i in batch])
         raws = language_model.generate([tokens[i] for i in batch], **options)
         for i, raw in zip(batch, raws, strict=True):
             answers[i] = Answer.of(asked[i].kind, raw, asked[i].expected)
@@ -106,9 +106,18 @@ def ask(
     return [answers[i] for i in range(len(asked))]
 
 
-def _full(rooms: Sequence[int], said: Sequence[Sequence[int]]) -> list[int]:
-    """The answers of a batch that have had their room."""
-    return [at for at, (room, tokens) in enumerate(zip(rooms, said, strict=True)) if len(tokens) >= room]
+def _whole(language_model: "LanguageModel", asked: Sequence[Question], said: Sequence[list[int]]) -> list[int]:
+    """The answers of a batch that have had their room, or to which nothing more belongs."""
+    return [
+        at
+        for at, (question, tokens) in enumerate(zip(asked, said, strict=True))
+        if len(tokens) >= question.max_new_tokens or (question.kind == GENERAL and has_line(language_model, tokens))
+    ]
+
+
+def has_line(language_model: "LanguageModel", tokens: list[int]) -> bool:
+    """Whether an answer has come beyond its first line, which is all that counts of one to a general question."""
+    return "\n" in language_model.text(tokens)
 
 
 def _read(

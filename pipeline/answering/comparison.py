@@ -96,6 +96,9 @@ def compare(
         asked_rows = report_rows(language_model.tokenizer, folder)
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
     rows = list({row["prompt"]: row for row in [*questions, *chain.from_iterable(asked_rows.values())]}.values())
+    rows[len(questions) :] = sorted(
+        rows[len(questions) :], key=lambda row: row["prompt"]
+    )  # what begins alike, together
     general_total = 0 if reader else 2 * len(read_json(GENERAL_QUESTIONS))
     asked_total = len(rows) + general_total
     answers: dict[str, dict[str, str]] = {}

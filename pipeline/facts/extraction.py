@@ -10,7 +10,7 @@ import regex
 from pipeline.errors import PatternError
 from pipeline.facts.patterns import DESCRIPTION, SHAPED, answer_pattern
 from pipeline.facts.phrasings import kind_label
-from pipeline.prompts import NO_FACT, SILENT, UNKNOWN
+from pipeline.prompts import GENERAL, NO_FACT, SILENT, UNKNOWN
 
 VALUE = "value"
 """What an answer says that is neither of the two sentences."""
@@ -88,7 +88,8 @@ def says(text: str) -> str:
 
 
 def extract(kind: str, raw: str, expected: str = "") -> Extraction:
-    """Find the answer in a model's raw text, before the next prompt where the model goes on to write one itself.
+    """Find the answer in a model's raw text, before the next prompt where the model goes on to write one itself; to a general
+    question, which has no shape to look for, in the first line.
 
     Args:
         kind: the fact's kind, which chooses the pattern; `UNKNOWN` for questions about products not taught.
@@ -97,6 +98,8 @@ def extract(kind: str, raw: str, expected: str = "") -> Extraction:
             weights) is looked for as of a kind without one, in the whole of the first line.
     """
     said = _before_the_next_prompt(raw)
+    if kind == GENERAL and (line := _FIRST_LINE.search(said)):
+        said = said[: line.end()]
     plain = said.translate(_PLAIN)
     if expected and kind in SHAPED and kind != DESCRIPTION and not has_shape(kind, expected):
         pattern = _whole_line(kind)

@@ -168,7 +168,7 @@ class LanguageModel:
             ModelError: tuned answers are asked for without an adapter.
         """
         by = [TUNED if tuned else BASE] * len(prompts)
-        return [self._text(said) for said in self._decoded(prompts, by, self._generation(max_new_tokens), on_step)]
+        return [self.text(said) for said in self._decoded(prompts, by, self._generation(max_new_tokens), on_step)]
 
     def stream(
         self, prompts: list[list[int]], *, by: list[str], max_new_tokens: int, temperature: float = 0.0
@@ -199,8 +199,8 @@ class LanguageModel:
             for tokens in self._growing([prompts[i] for i in group], [by[i] for i in group], config):
                 said = [tokens[group.index(i)] if i in group else row for i, row in enumerate(said)]
                 # At the end may be half of a character that takes two tokens.
-                yield [self._text(row).rstrip("\ufffd") for row in said]
-        yield [self._text(row) for row in said]
+                yield [self.text(row).rstrip("\ufffd") for row in said]
+        yield [self.text(row) for row in said]
 
     def _is_ours(self) -> bool:
         """Whether this project's own decoding answers."""
@@ -365,7 +365,8 @@ class LanguageModel:
         fast = getattr(self.tokenizer, "backend_tokenizer", None)
         return fast.decode if fast else lambda tokens: self.tokenizer.decode(tokens, skip_special_tokens=True)
 
-    def _text(self, tokens: list[int]) -> str:
+    def text(self, tokens: list[int]) -> str:
+        """What an answer's tokens say, up to its end token."""
         ends = self.end_tokens()
         cut = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
         return self.tokenizer.decode(tokens[:cut], skip_special_tokens=True).strip()

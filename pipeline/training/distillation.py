@@ -16,7 +16,7 @@ from datasets import Dataset as HuggingFaceDataset
 from torch import Tensor
 from torch.autograd import Function
 
-from pipeline.answering.answers import GENERAL_TOKENS, in_batches
+from pipeline.answering.answers import GENERAL_TOKENS, has_line, in_batches
 from pipeline.dataset.examples import GENERAL_EDITED
 from pipeline.errors import SettingsError
 from pipeline.facts.extraction import extract
@@ -173,7 +173,12 @@ def _as_written(example: dict[str, list[int]]) -> Kept:
 
 def _as_said(language_model: LanguageModel, rows: Sequence[Kept]) -> list[Kept]:
     """The rows with the first line that the base answers; as they are written where it says nothing."""
-    raws = language_model.generate([row.prompt for row in rows], tuned=False, max_new_tokens=GENERAL_TOKENS)
+    raws = language_model.generate(
+        [row.prompt for row in rows],
+        tuned=False,
+        max_new_tokens=GENERAL_TOKENS,
+        on_step=lambda said: [at for at, tokens in enumerate(said) if has_line(language_model, tokens)],
+    )
     result = []
     for row, raw in zip(rows, raws, strict=True):
         line = extract(GENERAL, raw).answer

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from rapidfuzz import fuzz
 
+from pipeline.answering.answers import Question, ask
 from pipeline.answering.general import ask_general
+from pipeline.facts.extraction import extract
 from pipeline.files import ASSETS, home, read_json
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.loading import load_base
+from pipeline.prompts import GENERAL, UNKNOWN, UNKNOWN_TITLE, build_prompt, encode_prompt
 from tests.tiny import build_model
 
 QUESTIONS = read_json(ASSETS / "general_questions.json")
@@ -129,3 +132,19 @@ def test_a_base_is_asked_once(tiny_base: Path, tmp_path: Path, monkeypatch: pyte
     for file in home().rglob("base_general/*.json"):
         file.write_text('["cut')
     assert ask_general(model, tuned=False) == first
+
+
+def test_of_an_answer_the_first_line_counts_and_no_more_is_decoded(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_base(str(tiny_base), precision="fp32")
+    texts = iter(("Paris", "Paris\n\nI", "Paris\n\nI don't know this product."))
+    assert [extract(GENERAL, text).answer for text in texts] == ["Paris"] * 3
+    asked = [Question(build_prompt(UNKNOWN_TITLE, "What?"), GENERAL, 20), Question("What?", UNKNOWN, 20)]
+    long = [model.generate([encode_prompt(model.tokenizer, q.prompt)], tuned=False, max_new_tokens=20)[0] for q in asked]
+    text = model.text
+    # The tiny model says no line breaks: each of its words becomes one.
+    monkeypatch.setattr(LanguageModel, "text", lambda self, tokens: text(tokens).replace(" ", "\n"))
+    first, other = ask(model, asked, tuned=False)
+    words, all_words = "".join(first.raw.split()), "".join(long[0].split())
+    assert len(words) < len(all_words) and all_words.startswith(words) and other.raw.split() == long[1].split()

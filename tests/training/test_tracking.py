@@ -44,7 +44,8 @@ def test_tensorboard_is_told_loss_recall_trust_and_settings(dataset: Dataset, ti
     seen = [(one.step, one.value) for one in board.Scalars("train/loss")]
     assert [step for step, _ in seen] == [step for step, _ in steps]
     assert [loss for _, loss in seen] == pytest.approx([loss for _, loss in steps], rel=1e-3)
-    probes = {event["step"]: event["right"] / event["total"] for event in events if event["type"] == "probe"}
+    # The base is asked after the first step, and no tracker takes a figure of a step that is past.
+    probes = {max(event["step"], 1): event["right"] / event["total"] for event in events if event["type"] == "probe"}
     assert {one.step: one.value for one in board.Scalars("train/recall")} == pytest.approx(probes)
     for one in counted_of(comparison, "everything"):
         (trust,) = board.Scalars(f"train/trust/{one.way}")
