@@ -58,9 +58,11 @@ def demo(
     from pipeline.catalogue.catalogue import SAMPLE
     from pipeline.dataset.build import build_dataset
     from pipeline.dataset.settings import DatasetSettings
+    from pipeline.runs import launcher
     from pipeline.runs.settings import default_base, settings_for
 
     begun = time.monotonic()
+    launcher.prepare()  # it imports what it needs while the dataset is made
     settings = settings_for(preset, default_base() if base is None else base, seed=seed, questions=questions)
     chosen = DatasetSettings(products=products, seed=seed, open_book=open_book)
 
