@@ -1,7 +1,8 @@
 """The loop on this machine's processor: `python -m benchmarks.loop [CATALOGUE …]`.
 
-Measures, three times each: from `python app.py` to a page that answers, and `demo` with 15 products and the quick preset
-on the sample (and on every catalogue named), with the memory of the page and of the training process together.
+Measures, three times each: from `python app.py` to a page that answers; from *Start* to the first point of the plot, by a process
+that waited and in a home where nothing of the base is known; and `demo` with 15 products and the quick preset on the sample (and
+on every catalogue named), with the memory of the page and of the training process together.
 """
 
 import argparse
@@ -20,11 +21,19 @@ from typing import Any
 import psutil
 
 from benchmarks.measure import save, spread
-from pipeline.catalogue.catalogue import SAMPLE
+from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.dataset.build import build_dataset
+from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT, read_json
 from pipeline.models.embedded import EMBEDDED, converted_folder
+from pipeline.runs import launcher
+from pipeline.runs.manage import create_run
+from pipeline.runs.settings import preset
 
 RUNS = 3
+
+WAITS = 15.0
+"""Seconds that somebody looks at the settings, while a process imports what a training needs."""
 
 
 @contextmanager
@@ -62,6 +71,26 @@ def start_figures(home: Path) -> dict[str, Any]:
             seconds.append(round(taken, 2))
             torch.append(has_torch(process))
     return {"seconds": spread(seconds), "torch_loaded": any(torch)}
+
+
+def first_point_figures(home: Path) -> dict[str, Any]:
+    return {"seconds": spread([first_point(home / f"first-{seed}", seed) for seed in range(RUNS)])}
+
+
+def first_point(home: Path, seed: int) -> float:
+    """Seconds from the start of a run to the event of its first step."""
+    os.environ["SHELFTALK_HOME"] = str(home)
+    dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=15, seed=seed))
+    run = create_run(dataset, preset("quick", base_model=EMBEDDED, seed=seed))
+    launcher.prepare()
+    time.sleep(WAITS)
+    begun = time.monotonic()
+    launcher.start(run)
+    taken = next(time.monotonic() - begun for event in launcher.watch(run) if event["type"] == "step")
+    launcher.stop(run)
+    for _ in launcher.watch(run):
+        pass
+    return round(taken, 2)
 
 
 def demo_figures(catalogue: Path, home: Path) -> dict[str, Any]:
@@ -130,6 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         save("cpu_start", start_figures(home))
+        save("cpu_first_point", first_point_figures(home))
         for catalogue in [SAMPLE, *args.catalogues]:
             save(f"cpu_demo_{catalogue.stem}", {"catalogue": catalogue.name, **demo_figures(catalogue, home)})
 
