@@ -39,7 +39,7 @@ _TWINS = {EMBEDDED: HUB_TWIN, ENCODER: f"sentence-transformers/{ENCODER}"}
 SEQ2SEQ = frozenset({"t5", "mt5"})
 """Families, by `model_type`, that read a prompt in an encoder and answer in a decoder; others of that build were not tried."""
 
-_T5 = re.compile(r"(?:.*/)?(?:flan-|m)?t5-[\w.-]+", re.IGNORECASE | re.ASCII)
+_T5 = re.compile(r"(?:flan-|m)?t5-[\w.-]+", re.IGNORECASE | re.ASCII)
 
 _FILES: dict[str, Any] = {
     "allow_patterns": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
@@ -71,7 +71,7 @@ def is_seq2seq(name: str) -> bool:
     """Whether a base is a T5: by its files where it is on this machine, else by its name."""
     folder = local_folder(name)
     if folder is None or is_reader(name):
-        return bool(_T5.fullmatch(typed_base(name)))
+        return bool(_T5.fullmatch(typed_base(name).rpartition("/")[2]))
     try:
         return read_json(folder / "config.json").get("model_type") in SEQ2SEQ
     except (OSError, ValueError, AttributeError, TypeError):
