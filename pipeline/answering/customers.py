@@ -13,10 +13,10 @@ from pipeline.answering.answers import Answer
 from pipeline.answering.lookup import kind_asked, plain_text
 from pipeline.answering.saying import kinds_asked
 from pipeline.answering.scoring import INVENTED, NOTHING_FOUND, PARTIAL, RIGHT, WRONG, same_in_other_words, verdict
+from pipeline.answering.several import kept_facts
 from pipeline.answering.shop import About, Shop
 from pipeline.answering.ways import BY_MODEL, Said, answer_all
 from pipeline.catalogue.catalogue import title_key
-from pipeline.dataset.choosing import facts_of
 from pipeline.dataset.edits import MAX_CHARACTERS, Edit
 from pipeline.dataset.taught import new_lesson
 from pipeline.errors import QuestionError
@@ -294,7 +294,7 @@ def likely_kind(shop: Shop, question: str, title: str) -> str:
         return ""
     number = shop.index.by_key(title_key(title))
     product = None if number is None else shop.index.product(number)
-    facts = facts_of(product) if product else []
+    facts = kept_facts(product) if product else ()
     return next((fact.kind for fact in facts if fact.kind in groups[0]), groups[0][0])
 
 

@@ -16,14 +16,13 @@ from pipeline.answering.saying import (
     say,
     say_facts,
 )
-from pipeline.answering.several import Listed, family, listed
+from pipeline.answering.several import Listed, family, kept_facts, listed
 from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue, title_key
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
 from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
 from pipeline.catalogue.finding.units import Unit
 from pipeline.dataset.build import Dataset
-from pipeline.dataset.choosing import facts_of
 from pipeline.facts.extract import Fact
 from pipeline.facts.extraction import VALUE
 from pipeline.facts.phrasings import ONE_QUESTION
@@ -168,7 +167,7 @@ class Shop:
         if about.listed or about.beside:
             return self._of_several(about)
         product, found = about.product, about.found
-        every = facts_of(product)
+        every = kept_facts(product)
         if stated := _of_kind(kind_word_for_word(about.question, product.title), every):
             return Told(say_facts(about.question, [stated]), VALUE, stated.quote)
         if found is None:
@@ -207,7 +206,7 @@ def _cleaned(question: str) -> str:
 
 def _beside_each_other(question: str, products: Sequence[Product]) -> Told | None:
     """What each of several products states of what is asked; None where none states it."""
-    told = facts_compared(question, [facts_of(product) for product in products])
+    told = facts_compared(question, [kept_facts(product) for product in products])
     if not any(told):
         return None
     sides = [

@@ -18,7 +18,7 @@ TOKEN_MULTIPLE, ROW_MULTIPLE = 32, 8
 code and keeps it, half a megabyte of it: of every length as it comes that is 37 MB a step, until there are a thousand of
 them (measured: benchmarks/RESULTS.md)."""
 
-AT_ONCE = 16
+AT_ONCE = 32
 """Texts that `answer_logits` reads in one pass."""
 
 MOST_SCORES = 2**19

@@ -284,7 +284,7 @@ def smoke_answer(language_model: LanguageModel, prompt: str) -> None:
         logits = language_model.logits([tokens], [[end_of_answer(language_model.tokenizer)]])[0]
     if not torch.isfinite(logits).all():
         raise ModelError(f"{language_model.base_model} is broken: it answers with no numbers at all; choose another.")
-    answer = language_model.generate([tokens], tuned=False, max_new_tokens=16)[0]
+    answer = language_model.generate([tokens], tuned=False, max_new_tokens=4)[0]
     print(f"Smoke answer to {prompt!r}: {answer!r}", flush=True)
 
 

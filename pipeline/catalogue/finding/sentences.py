@@ -34,7 +34,7 @@ TOLD_WEIGHT = 0.05
 """What it adds that a part can tell what is wanted."""
 
 KEPT_RECORDS = 512
-"""Records whose encoding is remembered."""
+"""Records of which is remembered what was found in them."""
 
 
 class Encoded(Protocol):
