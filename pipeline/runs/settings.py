@@ -176,18 +176,10 @@ class TrainingSettings:
 
 
 QUICK = TrainingSettings(
-    preset="quick",
-    num_train_epochs=1,
-    min_steps=90,
-    per_device_train_batch_size=16,
-    learning_rate=3e-3,
-    lr_scheduler_type="linear",
-    lora_r=32,
-    lora_alpha=32,
-    probes=2,
+    preset="quick", num_train_epochs=1, min_steps=150, learning_rate=2e-3, lora_r=32, lora_alpha=32, probes=2
 )
-"""The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle. Of a step with
-eight examples a CPU needs a third for what is the same with one, and more of sixteen begin alike (benchmarks/RESULTS.md)."""
+"""The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle. Sixteen examples
+a step would save ten seconds of training and refuse less well (benchmarks/RESULTS.md)."""
 
 RECALL = TrainingSettings(num_train_epochs=4, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
 """What makes facts stick and costs little of what the base knew: four times over twelve phrasings and some five questions in

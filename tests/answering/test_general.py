@@ -141,7 +141,9 @@ def test_of_an_answer_the_first_line_counts_and_no_more_is_decoded(
     texts = iter(("Paris", "Paris\n\nI", "Paris\n\nI don't know this product."))
     assert [extract(GENERAL, text).answer for text in texts] == ["Paris"] * 3
     asked = [Question(build_prompt(UNKNOWN_TITLE, "What?"), GENERAL, 20), Question("What?", UNKNOWN, 20)]
-    long = [model.generate([encode_prompt(model.tokenizer, q.prompt)], tuned=False, max_new_tokens=20)[0] for q in asked]
+    long = [
+        model.generate([encode_prompt(model.tokenizer, q.prompt)], tuned=False, max_new_tokens=20)[0] for q in asked
+    ]
     text = model.text
     # The tiny model says no line breaks: each of its words becomes one.
     monkeypatch.setattr(LanguageModel, "text", lambda self, tokens: text(tokens).replace(" ", "\n"))

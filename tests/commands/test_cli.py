@@ -84,7 +84,7 @@ def test_demo_runs_the_whole_loop_and_says_how_it_goes(demo: tuple[Path, Done]) 
     assert done.stdout == ""
     assert "You asked for 50 products; going on with the 8 there are." in done.stderr
     assert "14 rows, 8 usable; skipped: " in done.stderr
-    assert "Step 90 of 90" in done.stderr and "Recall on held-out questions at step 90" in done.stderr
+    assert "Step 150 of 150" in done.stderr and "Recall on held-out questions at step 150" in done.stderr
     files = "settings.json baseline.json events.jsonl train.log comparison.json report.html report.md"
     assert all((run / name).is_file() for name in files.split())
     assert all((run / name).is_dir() for name in ("adapter", "checkpoints", "dataset"))
