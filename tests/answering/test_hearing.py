@@ -67,7 +67,7 @@ def tokens_of(model: LanguageModel, text: str) -> list[int]:
 def test_the_words_of_a_description_are_the_answer_and_come_one_by_one(model: LanguageModel, text: str) -> None:
     tokens = tokens_of(model, text)
     words = heard(model, DESCRIPTION, tokens)
-    answer = Answer.of(DESCRIPTION, model._text(tokens)).answer
+    answer = Answer.of(DESCRIPTION, model.text(tokens)).answer
     assert "".join(words) == answer
     assert not answer or sum(map(bool, words)) > min(2, len(answer) // 12)
 
@@ -94,7 +94,7 @@ def test_noise_is_said_as_it_is_decoded_as_a_whole(model: LanguageModel) -> None
     """Bytes that are no characters, and characters in pieces."""
     for begin in range(3, 300, ROOM):
         tokens = list(range(begin, begin + ROOM))
-        raw = model._text(tokens)
+        raw = model.text(tokens)
         assert "".join(heard(model, DESCRIPTION, tokens)).strip() == extract(DESCRIPTION, raw).answer
 
 
