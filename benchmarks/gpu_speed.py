@@ -320,7 +320,7 @@ def compare_case(precision: str, run: Path, result: Path) -> None:
         return [said[: next((i for i, token in enumerate(said) if token in ends), len(said))] for said in answers]
 
     def verdicts(answers: list[list[int]]) -> list[str]:
-        said = [Answer.of(row["kind"], model._text(a)) for row, a in zip(rows, answers, strict=True)]
+        said = [Answer.of(row["kind"], model.text(a)) for row, a in zip(rows, answers, strict=True)]
         return [score(row, answer)["verdict"] for row, answer in zip(rows, said, strict=True)]
 
     def same(one: Sequence[Any], other: Sequence[Any]) -> int:
