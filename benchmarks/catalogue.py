@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.answering.answers import ask_rows
-from pipeline.answering.comparison import FACTS, compare, report_rows
+from pipeline.answering.comparison import compare
+from pipeline.answering.everything import FACTS, report_rows
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue.catalogue import Catalogue, read_catalogue
 from pipeline.dataset.build import build_dataset

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import Answer, ask_expecting, ask_rows, score, thinned
-from pipeline.answering.baseline import EDITED, ask_changed, base_asked, read_baseline, taught_rows
+from pipeline.answering.baseline import EDITED, ask_changed, base_asked, read_baseline
+from pipeline.answering.everything import FACTS, by_sort, measure, report_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
-from pipeline.answering.general import ask_general, forgetting
+from pipeline.answering.general import ask_general
 from pipeline.answering.run_reader import RunReader
-from pipeline.answering.scoring import INVENTED, RIGHT
+from pipeline.answering.scoring import RIGHT
 from pipeline.answering.shop import shop_of
 from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, READER_WAYS, WAYS, Said
 from pipeline.answering.which_way import Counted, count_ways, counted_of
-from pipeline.dataset.customers import STYLE, style_of
-from pipeline.dataset.examples import REPORT_1, REPORT_2
+from pipeline.dataset.examples import REPORT_2
 from pipeline.dataset.taught import is_own_wording
 from pipeline.errors import PipelineError, RunError
-from pipeline.facts.extraction import is_refusal, says
+from pipeline.facts.extraction import says
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
 from pipeline.prompts import SILENT, UNKNOWN
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
     from pipeline.models.language_model import LanguageModel
 
 logger = logging.getLogger(__name__)
-
-FACTS, STYLED = "facts", "styled"
-"""Sorts of questions in `everything.json`, beside `SILENT` and `UNKNOWN`."""
-
-MOST_ASKED = {STYLED: 400, SILENT: 200}
-"""Of each sort, which every product has several of: enough to know a share to within five points. No more than there are
-facts either, so that asking a few products takes no longer than it did."""
 
 PART = 64
 """Questions between two moments at which the asking can be stopped."""
@@ -257,83 +250,6 @@ def _as_dicts(counted: Sequence[Counted]) -> list[dict[str, Any]]:
     return [one.as_dict() for one in counted]
 
 
-def measure(
-    answered: dict[str, list[dict[str, Any]]], general: dict[str, list[dict[str, str]]] | None
-) -> dict[str, Any]:
-    """What the answers to everything come to.
-
-    Args:
-        answered: rows (`raw`, `answer`, `verdict` beside the row's own fields) by the sort of question: `FACTS` in phrasings
-            like those of training, `STYLED` in customers' words, `SILENT` about what a record does not say, `UNKNOWN` about
-            products that training never named.
-        general: both sides' answers to the general questions, or None where they were not asked.
-
-    Returns:
-        `summary` with `recall`, `styled`, `admitted` and `refused` (shares of 1), `invented` (of the silent rows),
-        `false_refusals` (of the facts' rows), how many rows each stands for, `styles` ([right, of] of each), and `general`
-        (see `forgetting`); and the rows themselves, shortened, under their sorts.
-    """
-    facts, styled, silent = answered[FACTS], answered[STYLED], answered[SILENT]
-    styles: dict[str, list[int]] = {}
-    for row in styled:
-        counted = styles.setdefault(style_of(row["template"]), [0, 0])
-        counted[0] += row["verdict"] == RIGHT
-        counted[1] += 1
-    return {
-        "summary": {
-            "recall": _right(facts),
-            "fact_questions": len(facts),
-            "styled": _right(styled),
-            "styled_questions": len(styled),
-            "styles": styles,
-            "admitted": _right(silent),
-            "invented": _share(sum(row["verdict"] == INVENTED for row in silent), len(silent)),
-            "silent_questions": len(silent),
-            "refused": _right(answered[UNKNOWN]),
-            "unknown_questions": len(answered[UNKNOWN]),
-            "false_refusals": _share(sum(is_refusal(row["answer"]) for row in facts), len(facts)),
-            "general": forgetting(general["base"], general["tuned"]) if general else None,
-        },
-        **{sort: [_shown(row) for row in rows] for sort, rows in answered.items()},
-        "general": general,
-    }
-
-
-def failures(everything: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """What the tuned model gets wrong of everything it was asked, by the sort of failure; only sorts that there are."""
-    general = everything["general"] or {"base": [], "tuned": []}
-    sorts = {
-        "Facts it does not know": [row for row in everything["facts"] if row["verdict"] != RIGHT],
-        "Customers' words it does not understand": [r for r in everything.get(STYLED, ()) if r["verdict"] != RIGHT],
-        "What the record does not say, and it does": [r for r in everything.get(SILENT, ()) if r["verdict"] != RIGHT],
-        "Unknown products it does not refuse": [row for row in everything["unknown"] if row["verdict"] != RIGHT],
-        "General questions that only the base answers right": [
-            tuned
-            for base, tuned in zip(general["base"], general["tuned"], strict=True)
-            if base["verdict"] == RIGHT != tuned["verdict"]
-        ],
-    }
-    return {name: rows for name, rows in sorts.items() if rows}
-
-
-def _right(rows: list[dict[str, Any]]) -> float:
-    return _share(sum(row["verdict"] == RIGHT for row in rows), len(rows))
-
-
-def _share(count: int, total: int) -> float:
-    return round(count / total, 4) if total else 0.0
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "title": row["title"],
-        "kind": row["kind"],
-        "question": row["question"],
-        "expected": row["response"],
-        **{name: row[name] for name in ("raw", "answer", "verdict")},
-    }
-
-
 def questions_now(folder: Path, comparison: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The run's questions as they are now, with the answers that still belong to them.
 
@@ -351,30 +267,6 @@ def questions_now(folder: Path, comparison: dict[str, Any] | None) -> list[dict[
 
 def _asked(entry: dict[str, Any]) -> tuple[str, str, str]:
     return entry["question"], entry["title"], entry["expected"]
-
-
-def report_rows(tokenizer: Any, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows that neither training nor its probes show, by their sort (see `measure`): every trained fact in two
-    phrasings and, evenly thinned where there are many, in customers' styles; silent records; unknown products."""
-    dataset, max_length = run_dataset(folder), read_settings(folder).max_length
-    return by_sort(taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length))
-
-
-def by_sort(held_out: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The held-out rows that a report asks, by their sort."""
-    sorts: dict[str, list[dict[str, Any]]] = {FACTS: [], STYLED: [], SILENT: [], UNKNOWN: []}
-    for row in held_out:
-        use = row["template"].split(":")[-1]
-        if row["kind"] == SILENT:
-            sorts[SILENT].append(row)
-        elif use in (REPORT_1, REPORT_2):
-            sorts[UNKNOWN if row["kind"] == UNKNOWN else FACTS].append(row)
-        elif use.startswith(STYLE):
-            sorts[STYLED].append(row)
-    facts = max(1, len(sorts[FACTS]) // 2)
-    for sort, most in MOST_ASKED.items():
-        sorts[sort] = list(thinned(sorts[sort], min(most, facts)))
-    return sorts
 
 
 def training_numbers(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.answering.baseline import EDITED, is_as_frozen, read_baseline
-from pipeline.answering.comparison import failures, training_end
+from pipeline.answering.comparison import training_end
+from pipeline.answering.everything import failures
 from pipeline.answering.which_way import HEADERS, counted_of, sentence, table
 from pipeline.dataset.customers import style_label
 from pipeline.facts.phrasings import kind_label

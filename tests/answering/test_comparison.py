@@ -11,7 +11,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from pipeline.answering import comparison as module
-from pipeline.answering.comparison import FACTS, STYLED, compare, report_rows, training_numbers
+from pipeline.answering.comparison import compare, training_numbers
+from pipeline.answering.everything import FACTS, STYLED, report_rows
 from pipeline.answering.general import forgetting, general_verdict
 from pipeline.answering.report import ways_in_lines
 from pipeline.answering.run_model import load_run, unload

@@ -10,7 +10,7 @@ import pytest
 from markupsafe import escape
 
 from pipeline.answering.baseline import change_question
-from pipeline.answering.comparison import measure
+from pipeline.answering.everything import measure
 from pipeline.answering.report import headline, write_report
 from pipeline.files import read_json, write_json
 from pipeline.runs.events import append_event
