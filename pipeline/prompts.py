@@ -35,6 +35,9 @@ OPEN = "open book"
 NO_FACT = (UNKNOWN, SILENT, GENERAL, REVERSE, OPEN)
 """The kinds of rows that ask for no fact of a product."""
 
+FIELDS = ("Context:", "Instruction:", "Response:")
+"""What the lines of a prompt begin with."""
+
 FORMAT = "Context: {title}\nInstruction: {question}\nResponse:"
 """The prompt, as a template of `str.format`."""
 

@@ -157,3 +157,24 @@ def train_here(folder: Path) -> int:
     finally:
         sys.argv = before[1]
         signal.signal(signal.SIGTERM, before[0])
+
+
+def adapted_trainer(model: Any, rows: list[dict[str, Any]], folder: Path, settings: TrainingSettings) -> Any:
+    """The trainer of a base, with an adapter that already says something."""
+    import torch
+
+    from pipeline.training.distillation import encode_rows
+    from pipeline.training.distributed import Team
+    from pipeline.training.lora import add_lora
+    from pipeline.training.plan.plan import plan_run
+    from pipeline.training.trainers import make_trainer
+    from pipeline.training.watcher import Follower
+
+    plan = plan_run(settings, rows, gpu=False)
+    encoded = encode_rows(model, rows, settings)
+    add_lora(model, settings, folder)
+    with torch.no_grad():  # else an adapter adds nothing yet
+        for name, weight in model.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
+    return make_trainer(model, encoded, settings, plan, folder, Follower(Team(cpu=True)))

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from pipeline.errors import ServingError
+from pipeline.prompts import FIELDS
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 60
 """Until it must be reached, and until an answer must be there."""
@@ -15,7 +16,7 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5, 60
 AT_ONCE = 64
 """Questions that are asked together: what serves a model well takes them into one batch."""
 
-STOP = ("\nContext:", "\nInstruction:")
+STOP = tuple(f"\n{field}" for field in FIELDS[:2])
 """Where a model goes on to write the next prompt itself."""
 
 

@@ -64,15 +64,10 @@ def _as_the_base_answered(
 
 def _kept_at(language_model: "LanguageModel", questions: Sequence[Question]) -> Path:
     """Another number format, device or wording of the questions has other answers."""
-    model = language_model.model
     prompts = [encode_prompt(language_model.tokenizer, q.prompt) for q in questions]
     asked = hashlib.sha256(json.dumps([prompts, [q.max_new_tokens for q in questions]]).encode()).hexdigest()
-    form = f"{str(model.dtype).removeprefix('torch.')}-{model.device.type}{'-4bit' if _in_4bit(model) else ''}"
-    return home() / "cache" / "base_general" / f"{language_model.base_sha256[:32]}-{form}-{asked[:32]}.json"
-
-
-def _in_4bit(model: Any) -> bool:
-    return getattr(model.config, "quantization_config", None) is not None
+    name = f"{language_model.base_sha256[:32]}-{language_model.form}-{asked[:32]}.json"
+    return home() / "cache" / "base_general" / name
 
 
 def general_verdict(answer: str, accepted: list[str]) -> str:

@@ -10,7 +10,7 @@ import regex
 from pipeline.errors import PatternError
 from pipeline.facts.patterns import DESCRIPTION, SHAPED, answer_pattern
 from pipeline.facts.phrasings import kind_label
-from pipeline.prompts import GENERAL, NO_FACT, SILENT, UNKNOWN
+from pipeline.prompts import FIELDS, GENERAL, NO_FACT, SILENT, UNKNOWN
 
 VALUE = "value"
 """What an answer says that is neither of the two sentences."""
@@ -30,9 +30,7 @@ _SILENCE_PATTERN = re.compile(r"\b(?:the )?record (?:doesn['’]t|does not) say\
 _PLAIN = str.maketrans(dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | dict.fromkeys("\u2010\u2011", "-"))
 """Typography that the patterns need not know; one character for one, so that places stay."""
 
-_FIELDS = ("Context:", "Instruction:", "Response:")
-
-_NEXT_PROMPT = re.compile(rf"\n[^\S\n]*(?:{'|'.join(_FIELDS)})")
+_NEXT_PROMPT = re.compile(rf"\n[^\S\n]*(?:{'|'.join(FIELDS)})")
 
 _LONGEST_SENTENCE = 40
 """Characters that one of the two sentences has at most, and more."""
@@ -182,7 +180,7 @@ def sure_of(text: str, since: int) -> tuple[int, bool]:
         return len(text[: field.start()].rstrip()), True
     newline = text.rfind("\n", since)
     line = text[newline + 1 :].lstrip()
-    may_be_field = newline >= 0 and any(field.startswith(line) for field in _FIELDS)
+    may_be_field = newline >= 0 and any(field.startswith(line) for field in FIELDS)
     return max(since, len((text[:newline] if may_be_field else text).rstrip())), False
 
 

@@ -110,6 +110,13 @@ class LanguageModel:
         """How it is asked."""
         return CHAT if chat_of_tokenizer(self.tokenizer) else PLAIN
 
+    @property
+    def form(self) -> str:
+        """Number format and device of what computes here, in which it may say some things otherwise than in another."""
+        in_4_bits = getattr(self.model.config, "quantization_config", None) is not None
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return f"{dtype}-{self.model.device.type}{'-4bit' if in_4_bits else ''}"
+
     def asked_in(self, prompt_format: str) -> "LanguageModel":
         """The same model, asked in another prompt format; whoever asks this one meanwhile is not disturbed."""
         tokenizer = ask_in(copy.copy(self.tokenizer), self.chat if prompt_format == CHAT else None)
@@ -289,9 +296,8 @@ class LanguageModel:
             prompts: token ids, one list a prompt.
             answers: token ids of each prompt's answer, the end token included.
         """
-        if (
-            self.model.device.type == "cuda"
-        ):  # which decodes a large batch sooner; and Unsloth's forward pass is another
+        # A GPU decodes a large batch sooner, and Unsloth's forward pass is another.
+        if self.model.device.type == "cuda":
             return [False] * len(prompts)
         read = self.answer_logits(prompts, answers, tuned=tuned)
         likeliest = {i: logits.argmax(-1).tolist() for i, logits in read}

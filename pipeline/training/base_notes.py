@@ -64,18 +64,14 @@ class BaseNotes:
                 self._notes |= _read(file) if file else {}
 
     @classmethod
-    def of(
-        cls, language_model: LanguageModel, load_in_4bit: bool, asked: str, of_run: Path | None = None
-    ) -> "BaseNotes":
+    def of(cls, language_model: LanguageModel, asked: str, of_run: Path | None = None) -> "BaseNotes":
         """Another number format or device says some things otherwise, so each has notes of its own.
 
         Args:
             of_run: as in `BaseNotes`.
             asked: how the base is asked and what is noted of that: what was asked otherwise is no answer.
         """
-        model = language_model.model
-        form = f"{str(model.dtype).removeprefix('torch.')}-{model.device.type}{'-4bit' if load_in_4bit else ''}"
-        name = f"{language_model.base_sha256[:32]}-{form}-{asked}.safetensors"
+        name = f"{language_model.base_sha256[:32]}-{language_model.form}-{asked}.safetensors"
         return cls(home() / "cache" / "base_notes" / name, of_run)
 
     def get(self, row: Kept) -> Note | None:

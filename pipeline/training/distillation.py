@@ -118,9 +118,9 @@ def encode_rows(
     return Encoded(HuggingFaceDataset.from_list(encoded), targets, len(rows) - len(short), unsayable)
 
 
-def notes_of(language_model: LanguageModel, load_in_4bit: bool, of_run: Path | None = None) -> BaseNotes:
+def notes_of(language_model: LanguageModel, of_run: Path | None = None) -> BaseNotes:
     """What the base has said before, asked as it is asked now; what it said to a run, however it was asked."""
-    return BaseNotes.of(language_model, load_in_4bit, f"{GENERAL_TOKENS}-{LIKELIEST}-{SURENESS:g}", of_run)
+    return BaseNotes.of(language_model, f"{GENERAL_TOKENS}-{LIKELIEST}-{SURENESS:g}", of_run)
 
 
 def is_kept(row: dict[str, Any]) -> bool:

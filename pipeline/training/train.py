@@ -125,7 +125,7 @@ def train(folder: Path) -> None:
     )
     if not team.is_first:
         team.wait()  # all are taught what the first process has noted
-        notes = notes_of(language_model, settings.load_in_4bit, folder / CHECKPOINTS / NOTES)
+        notes = notes_of(language_model, folder / CHECKPOINTS / NOTES)
         encoded = encode_rows(language_model, rows, settings, notes)
         add_lora(language_model, settings, folder)
         trainer = make_trainer(language_model, encoded, settings, plan, folder, Follower(team))
@@ -134,7 +134,7 @@ def train(folder: Path) -> None:
     smoke_answer(language_model, rows[0]["prompt"])
     if any(map(is_kept, rows)):
         append_event(folder, "message", text="Noting what the base says to general questions")
-    notes = notes_of(language_model, settings.load_in_4bit, folder / CHECKPOINTS / NOTES)
+    notes = notes_of(language_model, folder / CHECKPOINTS / NOTES)
     encoded = encode_rows(language_model, rows, settings, notes)
     team.wait()
     tell_left_out(encoded, settings, folder)

@@ -79,9 +79,9 @@ def test_what_the_base_has_said_is_noted_and_not_asked_again(
     base: LanguageModel, dataset: Dataset, tiny_base: Path
 ) -> None:
     rows, settings = general(dataset), tiny_settings(tiny_base)
-    asked = encode_rows(base, rows[3:], settings, notes_of(base, False))
+    asked = encode_rows(base, rows[3:], settings, notes_of(base))
     whole = encode_rows(base, rows, settings)
-    notes = notes_of(base, False)
+    notes = notes_of(base)
     with torch.no_grad():
         base.model.lm_head.weight.zero_()  # from here on it would say something else
     again = encode_rows(base, rows[3:], settings, notes)
@@ -89,7 +89,7 @@ def test_what_the_base_has_said_is_noted_and_not_asked_again(
     assert torch.equal(again.targets.tokens, asked.targets.tokens)
     assert torch.equal(again.targets.shares, asked.targets.shares)
     notes.path.write_bytes(notes.path.read_bytes()[:-100])  # torn: then it is asked
-    assert encode_rows(base, rows[3:], settings, notes_of(base, False)).rows["input_ids"] != asked.rows["input_ids"]
+    assert encode_rows(base, rows[3:], settings, notes_of(base)).rows["input_ids"] != asked.rows["input_ids"]
 
 
 def test_a_general_row_in_a_person_s_words_is_taught(base: LanguageModel, dataset: Dataset, tiny_base: Path) -> None:
@@ -201,13 +201,13 @@ def test_a_run_goes_on_with_what_the_base_said_when_it_began(
 ) -> None:
     """On other hardware the base may say otherwise, and its notes of all runs are not there."""
     rows, settings, of_run = general(dataset)[:4], tiny_settings(tiny_base), tmp_path / "run" / "notes.safetensors"
-    began = encode_rows(base, rows, settings, notes_of(base, False, of_run))
+    began = encode_rows(base, rows, settings, notes_of(base, of_run))
     other = LanguageModel(
         load_base(str(build_model(tmp_path / "other", seed=1))).model, base.tokenizer, "other", "f" * 64
     )
-    anew = encode_rows(other, rows, settings, notes_of(other, False))
+    anew = encode_rows(other, rows, settings, notes_of(other))
     assert not torch.equal(anew.targets.shares, began.targets.shares)
-    went_on = encode_rows(other, rows, settings, notes_of(other, False, of_run))
+    went_on = encode_rows(other, rows, settings, notes_of(other, of_run))
     assert went_on.rows["labels"] == began.rows["labels"] and went_on.rows["input_ids"] == began.rows["input_ids"]
     assert torch.equal(went_on.targets.shares, began.targets.shares)
 

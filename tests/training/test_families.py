@@ -25,33 +25,21 @@ from pipeline.publishing.make import make
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import create_run
 from pipeline.training import isolation
-from pipeline.training.distillation import encode_rows
-from pipeline.training.distributed import Team
 from pipeline.training.isolation import keeps_apart
 from pipeline.training.lora import add_lora, save_adapter
 from pipeline.training.plan.memory import lora_parameters
 from pipeline.training.plan.plan import plan_run
-from pipeline.training.trainers import DistillationTrainer, make_trainer
-from pipeline.training.watcher import Follower
+from pipeline.training.trainers import DistillationTrainer
 from tests.families import FAMILIES, build_family, save_family
-from tests.tiny import tiny_settings, train_here
+from tests.tiny import adapted_trainer, tiny_settings, train_here
 
 LEAKS = {"qwen3.5", "granite-4", "lfm2", "gpt-oss", "falcon-h1"}
 """Those that mix what stands side by side in one row, whatever the positions say."""
 
 
 def trainer_of(folder: Path, dataset: Dataset, tmp_path: Path, **changes: Any) -> tuple[LanguageModel, Any]:
-    settings = tiny_settings(folder, **changes)
     model = load_base(str(folder), precision="fp32")
-    rows = dataset.training()[:6]
-    plan = plan_run(settings, rows, gpu=False)
-    encoded = encode_rows(model, rows, settings)
-    add_lora(model, settings, tmp_path)
-    with torch.no_grad():  # else an adapter adds nothing yet
-        for name, weight in model.model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.1)
-    return model, make_trainer(model, encoded, settings, plan, tmp_path, Follower(Team(cpu=True)))
+    return model, adapted_trainer(model, dataset.training()[:6], tmp_path, tiny_settings(folder, **changes))
 
 
 def loss_of(trainer: DistillationTrainer, rows: list[Any]) -> torch.Tensor:

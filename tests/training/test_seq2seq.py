@@ -13,7 +13,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartF
 
 from pipeline.__main__ import main
 from pipeline.answering.answers import ask_expecting, ask_rows, known_by_heart
-from pipeline.answering.comparison import compare, report_rows
+from pipeline.answering.comparison import compare
+from pipeline.answering.everything import report_rows
 from pipeline.answering.report import write_report
 from pipeline.answering.run_model import load_run, unload
 from pipeline.catalogue.catalogue import read_catalogue
@@ -41,15 +42,12 @@ from pipeline.runs.status import status
 from pipeline.runs.view import view_run
 from pipeline.training import watcher
 from pipeline.training.distillation import FIRST_KEPT, encode_rows
-from pipeline.training.distributed import Team
 from pipeline.training.lora import add_lora
 from pipeline.training.plan.memory import lora_parameters
 from pipeline.training.plan.plan import plan_run
-from pipeline.training.trainers import make_trainer
-from pipeline.training.watcher import Follower
 from tabs.training.history_view import HistoryRows, differing
 from tests.t5 import save_t5, texts_of
-from tests.tiny import tiny_settings, train_here
+from tests.tiny import adapted_trainer, tiny_settings, train_here
 
 ENOUGH: dict[str, Any] = {
     "max_steps": 450,
@@ -219,22 +217,10 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(
 # --- What is trained ---
 
 
-def trainer_of(model: LanguageModel, base: Path, rows: list[Any], folder: Path, **changes: Any) -> Any:
-    settings = tiny_settings(base, **changes)
-    plan = plan_run(settings, rows, gpu=False)
-    encoded = encode_rows(model, rows, settings)
-    add_lora(model, settings, folder)
-    with torch.no_grad():  # else an adapter adds nothing yet
-        for name, weight in model.model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.1)
-    return make_trainer(model, encoded, settings, plan, folder, Follower(Team(cpu=True)))
-
-
 def test_a_batch_has_the_loss_of_its_rows_and_every_token_of_an_answer_counts(
     model: LanguageModel, base: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    trainer = trainer_of(model, base, dataset.training()[:6], tmp_path)
+    trainer = adapted_trainer(model, dataset.training()[:6], tmp_path, tiny_settings(base))
     trainer.model.eval()
     rows = [dict(row) for row in trainer.train_dataset]
 
@@ -259,7 +245,9 @@ def test_activations_that_are_computed_again_have_the_same_gradients(
     gradients = []
     for again in (False, True):
         model = load_base(str(base), precision="fp32")
-        trainer = trainer_of(model, base, dataset.training()[:4], tmp_path, gradient_checkpointing=again)
+        trainer = adapted_trainer(
+            model, dataset.training()[:4], tmp_path, tiny_settings(base, gradient_checkpointing=again)
+        )
         for module in trainer.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
