@@ -380,6 +380,12 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def slow_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random base of 25 million weights: on any machine 256 tokens take it seconds, and 1,000 steps of training minutes."""
+    return build_model(tmp_path_factory.mktemp("models") / "slow", hidden_size=512, layers=12)
+
+
+@pytest.fixture(scope="session")
 def trained(app: App, tiny_base: Path) -> App:
     """The app with a finished run."""
     make_trained(app, tiny_base, questions=3)

@@ -33,7 +33,6 @@ from tests.tabs.conftest import (
     unfold,
     until_told,
 )
-from tests.tiny import build_model
 
 
 def ask(page: Page, question: str) -> None:
@@ -379,18 +378,18 @@ WATCH = """() => {
     window.seen = new Set();
     const look = () => {
         for (const said of document.querySelectorAll('#answers .answer[data-side=tuned] .said')) window.seen.add(said.innerText);
-        if (window.stopSoon && window.seen.size) { window.stopSoon = false; document.querySelector('#stop-answer').click(); }
+        const stop = document.querySelector('#stop-answer');  // may come after the first word
+        if (window.stopSoon && window.seen.size && stop) { window.stopSoon = false; stop.click(); }
     };
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
 }"""
 
 
 @pytest.fixture(scope="module")
-def slow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a model of 25 million weights: it takes seconds to say 256 tokens, on any machine."""
+def slow_run(slow_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is slow to answer."""
     home = tmp_path_factory.mktemp("slow")
-    base = build_model(home / "base", hidden_size=512, layers=12)
-    return make_trained(App("", home), base, general_share=0, max_steps=1, probes=0, per_device_train_batch_size=1)
+    return make_trained(App("", home), slow_base, general_share=0, max_steps=1, probes=0, per_device_train_batch_size=1)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ runpy.run_path("app.py", run_name="__main__")
 
 
 def test_a_run_is_sent_shown_and_cancelled(
-    browser: Browser, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, slow_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -42,7 +42,7 @@ def test_a_run_is_sent_shown_and_cancelled(
         told = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "SHELFTALK_STORE": REPO, "HF_HUB_DISABLE_XET": "1"}
         process, url = start_app(home, *running(IN_A_HURRY)[1:], **told)
         try:
-            _send_and_cancel(hub, open_page(App(url, home), browser), tiny_base, home)
+            _send_and_cancel(hub, open_page(App(url, home), browser), slow_base, home)
         finally:
             process.terminate()
             process.wait(PATIENCE)
@@ -50,7 +50,7 @@ def test_a_run_is_sent_shown_and_cancelled(
 
 
 def _send_and_cancel(hub: JobsHub, page: Page, base: Path, home: Path) -> None:
-    plan_small(page, base, 2000)
+    plan_small(page, base, 3000)  # it never finishes before it is cancelled
     unfold(page, "elsewhere")
     until_told(page.locator("#elsewhere-problem .problem"), page.locator("#elsewhere-start").click)
     expect(page.locator("#elsewhere-problem")).to_contain_text("hardware")
