@@ -259,7 +259,7 @@ def answer_case(case: str, run: Path, result: Path, runs: int) -> None:
 
     def ask(prompts: list[list[int]], by: list[str]) -> tuple[float, int]:
         begun, said = time.monotonic(), 0
-        together = model._is_ours() or model._can_mix()
+        together = model._is_ours() or model._can_mix(by)
         for group in [by] if together else [[who] * by.count(who) for who in dict.fromkeys(by)]:
             its = [prompt for prompt, who in zip(prompts, by, strict=True) if who in group]
             said += sum(map(len, model._decoded(its, group, config)))

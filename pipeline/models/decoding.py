@@ -6,6 +6,7 @@ for all rows. Here rows of one adapter lie side by side and a row of the base is
 CUDA graph: its thousand small operations take less time than their launch from Python.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -59,17 +60,19 @@ def decode(
     ends: Collection[int],
     temperature: float = 0.0,
     on_step: OnStep = lambda _: (),
+    batch: "type[Batch] | None" = None,
 ) -> list[list[int]]:
     """Answer encoded prompts in one batch.
 
     Args:
-        model: one that `decodes`.
+        model: one that `decodes`, or that the batch computes.
         prompts: token ids, one list a prompt.
         by: the adapter that answers each prompt, by its PEFT name; None is the base.
         max_new_tokens: the most tokens an answer may have.
         ends: tokens that end an answer; they are its last.
         temperature: 0 is greedy; above that, tokens are drawn from the `TOP_K` likeliest.
         on_step: told all answers so far after each token; those that it names get no more of them.
+        batch: what computes the rows; None is `DecodingBatch`.
 
     Returns:
         The tokens of each answer.
@@ -78,7 +81,7 @@ def decode(
         ValueError: an adapter is named that the model does not have.
     """
     order = sorted(range(len(prompts)), key=lambda i: by[i] or "")  # so that an adapter's rows lie side by side
-    rows = DecodingBatch(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
+    rows = (batch or DecodingBatch)(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
     said: list[list[int]] = [[] for _ in prompts]
     logits, going = rows.read(rows.prompts), set(order)
     for left in range(max_new_tokens, 0, -1):
@@ -225,18 +228,62 @@ class Projection:
         return y
 
 
-class DecodingBatch:
-    """A batch that is decoded: its prompts, and the keys and values of what has been read.
+class Batch(ABC):
+    """A batch that is decoded: its prompts, and the places of what has been read and will be.
 
     Attributes:
         prompts: [B, T] token ids, filled up on the left.
+        first: [B, 1] the place of each prompt's first token.
+        places: that there are for prompts and answers.
+        read_so_far: places that are taken.
+        captured: the step that a GPU repeats, once there is one.
     """
+
+    def __init__(self, prompts: Sequence[list[int]], room: int, device: torch.device) -> None:
+        width = max(map(len, prompts))
+        width += -width % PROMPT_MULTIPLE
+        self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=device)
+        self.first = torch.tensor([[width - len(p)] for p in prompts], device=device)
+        self.places = width + room + -room % PROMPT_MULTIPLE
+        self.read_so_far = 0
+        self.captured: CapturedStep | None = None
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Read the next tokens, [B, T]; returns the logits of what follows the last, [B, vocabulary]."""
+        begin, self.read_so_far = self.read_so_far, self.read_so_far + ids.shape[1]
+        if ids.shape[1] == 1 and ids.is_cuda:
+            self.captured = self.captured or CapturedStep(self, begin)
+            return self.captured.read(self, ids)
+        return self.pass_over(ids, begin)
+
+    @abstractmethod
+    def pass_over(self, ids: Tensor, begin: int) -> Tensor:
+        """As `read`, of tokens that stand at `begin` and after."""
+
+    @abstractmethod
+    def step(self, ids: Tensor, place: Tensor) -> Tensor:
+        """As `read`, of a token of each row, all at one place, [1]: always the same operations on the same memory, of which
+        none looks at a value."""
+
+    @abstractmethod
+    def keep(self, going: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+
+    def capture_failed(self, error: Exception) -> None:
+        """A GPU cannot repeat the step: from now on it is computed anew each time."""
+        raise error
+
+
+class DecodingBatch(Batch):
+    """A batch of a model that `decodes`, with keys and values of its own."""
 
     def __init__(self, model: Any, prompts: Sequence[list[int]], by: Sequence[str | None], room: int) -> None:
         adapters = {name for name in by if name}
         if missing := adapters - set(getattr(model, "peft_config", ())):
             raise ValueError(f"There is no adapter {sorted(missing)} in this model.")
         self.llama, self.by = llama, by = without_peft(model), list(by)
+        weight = llama.lm_head.weight
+        super().__init__(prompts, room, weight.device)
         self.prepacked: dict[int, Tensor] = getattr(llama, "prepacked", {})
         self.layers = [
             (layer, [Projection(group, adapters, self.prepacked) for group in projections(layer)])
@@ -245,22 +292,15 @@ class DecodingBatch:
         self.parts = _parts(by)
         attention = llama.model.layers[0].self_attn
         self.size, self.group, self.scale = attention.head_dim, attention.num_key_value_groups, attention.scaling
-        self.keys, self.read_so_far = llama.config.num_key_value_heads, 0
+        self.keys = llama.config.num_key_value_heads
         self.speeds = turning_speeds(llama)
-        weight, width = llama.lm_head.weight, max(map(len, prompts))
-        width += -width % PROMPT_MULTIPLE
-        room += -room % PROMPT_MULTIPLE
-        self.prompts = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=weight.device)
-        self.first = torch.tensor([[width - len(p)] for p in prompts], device=weight.device)
-        hidden = torch.arange(width + room, device=weight.device) < self.first
+        hidden = torch.arange(self.places, device=weight.device) < self.first
         self.bias = torch.zeros(hidden.shape, dtype=weight.dtype, device=weight.device).masked_fill_(hidden, -torch.inf)
         # Zeros: a step that sees all places gives those to come no weight, but nothing times NaN is NaN.
-        shape = (2, len(prompts), self.keys, width + room, self.size)
+        shape = (2, len(prompts), self.keys, self.places, self.size)
         self.cache = [weight.new_zeros(shape) for _ in self.layers]
-        self.captured: CapturedStep | None = None
 
     def keep(self, going: Sequence[int]) -> None:
-        """Go on with these rows alone."""
         chosen = torch.tensor(going, device=self.first.device)
         self.by = [self.by[at] for at in going]
         self.parts = _parts(self.by)
@@ -268,19 +308,18 @@ class DecodingBatch:
         for at, kept in enumerate(self.cache):  # one after another: all of them twice would be much
             self.cache[at] = kept.index_select(1, chosen)
 
-    def read(self, ids: Tensor) -> Tensor:
-        """Read the next tokens, [B, T]; returns the logits of what follows the last, [B, vocabulary]."""
+    def pass_over(self, ids: Tensor, begin: int) -> Tensor:
         steps = ids.shape[1]
-        begin, end = self.read_so_far, self.read_so_far + steps
-        self.read_so_far = end
-        if steps == 1 and ids.is_cuda:
-            self.captured = self.captured or CapturedStep(self, begin)
-            return self.captured.read(self, ids)
+        end = begin + steps
         mask = self.bias[:, None, None, :end]
         if steps > 1:  # a place that holds nothing may see itself, else its shares would be 0 / 0
             causal = torch.full((steps, steps), -torch.inf, dtype=mask.dtype, device=mask.device).triu(1)
             mask = (mask + causal).masked_fill_(torch.eye(steps, dtype=torch.bool, device=mask.device), 0)
         return self.logits(ids, torch.arange(begin, end, device=ids.device), mask)
+
+    def step(self, ids: Tensor, place: Tensor) -> Tensor:
+        to_come = torch.arange(self.places, device=place.device) > place
+        return self.logits(ids, place, self.bias.masked_fill(to_come, -torch.inf)[:, None, None])
 
     def logits(self, ids: Tensor, places: Tensor, mask: Tensor) -> Tensor:
         """What follows the last of some tokens.
@@ -325,37 +364,43 @@ class DecodingBatch:
 
 
 class CapturedStep:
-    """A step that reads one token of every row of `DecodingBatch`, always by the same operations on the same memory.
+    """A step of a batch by the same operations on the same memory, again and again.
 
     On a GPU they are captured as a CUDA graph. What changes from step to step is in tensors, and a step sees all places
     that there are, those to come without any weight. It holds no reference to its batch, whose keys and values would stay
     until somebody looks for garbage.
     """
 
-    def __init__(self, rows: DecodingBatch, place: int) -> None:
+    def __init__(self, rows: Batch, place: int) -> None:
         self.ids = rows.prompts.new_zeros(len(rows.prompts), 1)
         self.place = rows.prompts.new_tensor([place])
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.is_captured = not rows.prompts.is_cuda  # nothing to do elsewhere
         self.logits = torch.empty(0)
 
-    def read(self, rows: DecodingBatch, ids: Tensor) -> Tensor:
-        """As `DecodingBatch.read` of the same batch always; what is returned is overwritten by the next step."""
+    def read(self, rows: Batch, ids: Tensor) -> Tensor:
+        """As `Batch.read` of the same batch always; what is returned is overwritten by the next step."""
         self.ids.copy_(ids)
         if self.graph:
             self.graph.replay()
         else:
             # What is captured is not computed, and libraries set themselves up when they are first called.
-            self.logits = self._step(rows)
-            if ids.is_cuda:
-                self.graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-                    self.logits.copy_(self._step(rows))
+            self.logits = rows.step(self.ids, self.place)
+            if not self.is_captured:
+                self._capture(rows)
         self.place += 1
         return self.logits
 
-    def _step(self, rows: DecodingBatch) -> Tensor:
-        to_come = torch.arange(rows.bias.shape[1], device=self.place.device) > self.place
-        return rows.logits(self.ids, self.place, rows.bias.masked_fill(to_come, -torch.inf)[:, None, None])
+    def _capture(self, rows: Batch) -> None:
+        self.is_captured = True  # or tried, which is not done again
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.logits.copy_(rows.step(self.ids, self.place))
+        except RuntimeError as error:
+            rows.capture_failed(error)
+        else:
+            self.graph = graph
 
 
 def _parts(by: Sequence[str | None]) -> list[tuple[str, slice]]:

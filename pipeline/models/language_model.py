@@ -24,6 +24,7 @@ from pipeline.models.decoding import TOP_K, OnStep, decode, decodes
 from pipeline.models.family import Family, family_of
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.prefixes import answer_logits
+from pipeline.models.static_cache import StaticBatch, mixes, takes_static_cache
 from pipeline.prompts import CHAT, PLAIN, Chat, ask_in, chat_of_tokenizer, end_of_answer
 
 ADAPTER_ORIGIN = "base.json"
@@ -199,7 +200,7 @@ class LanguageModel:
         said: list[list[int]] = [[] for _ in prompts]
         everybody = list(range(len(by)))
         with self.lock:
-            together = self._is_ours() or self._can_mix()
+            together = self._is_ours() or self._can_mix(by)
         groups = [everybody] if together else [[i for i in everybody if by[i] == who] for who in dict.fromkeys(by)]
         config = self._generation(max_new_tokens, temperature)
         for group in groups:
@@ -213,11 +214,14 @@ class LanguageModel:
         """Whether this project's own decoding answers."""
         return decodes(self.model)
 
-    def _can_mix(self) -> bool:
-        """Whether one batch of Transformers' may hold rows of base and tuned: PEFT can, for plain adapters on plain layers."""
-        configs = getattr(self.model, "peft_config", {}).values()
-        special = any(config.use_dora or config.target_parameters for config in configs)
-        return bool(configs) and not on_unsloth() and not special
+    def _repeats(self) -> bool:
+        """Whether a GPU repeats the steps of Transformers' own forward pass."""
+        return self.model.device.type == "cuda" and not on_unsloth() and takes_static_cache(self.model)
+
+    def _can_mix(self, by: list[str]) -> bool:
+        """Whether one batch of Transformers' may hold rows of these: PEFT can, for plain adapters on plain layers."""
+        adapters = set(by) - {BASE}
+        return mixes(self.model) and not on_unsloth() and (len(adapters) < 2 or not self._repeats())
 
     def _growing(self, prompts: list[list[int]], by: list[str], config: GenerationConfig) -> Iterator[list[list[int]]]:
         """Every sequence's new tokens, whenever there are more.
@@ -257,11 +261,16 @@ class LanguageModel:
         with self.lock:  # nobody changes adapters between the look at them and the answer
             for who in set(by):
                 self._check_present(who)
+            names = [None if who == BASE else who for who in by]
+            options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
+            options |= {"ends": self.end_tokens(), "on_step": on_step}
             if self._is_ours():
-                names = [None if who == BASE else who for who in by]
-                options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature or 0.0}
                 with self._inference(len(prompts)):
-                    return decode(self.model, prompts, names, ends=self.end_tokens(), on_step=on_step, **options)
+                    return decode(self.model, prompts, names, **options)
+            if self._repeats():
+                who = next((who for who in by if who != BASE), BASE)
+                with self._answering(who), self._inference(len(prompts)):
+                    return decode(self.model, prompts, names, **options, batch=StaticBatch)
             return self._decoded_by_transformers(prompts, by, config, on_step)
 
     def _decoded_by_transformers(

@@ -1,0 +1,130 @@
+"""Decoding any causal model by Transformers' own forward pass, keys and values at fixed places.
+
+Transformers' `generate` launches thousands of small operations a token from Python, and a GPU waits for them. Where keys and
+values have their places from the beginning, a step is the same operations on the same memory: a GPU repeats them as one CUDA
+graph. Rows of the base and of an adapter share a batch: what the adapter adds to a row of the base is multiplied by 0.
+"""
+
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import Tensor
+from transformers import StaticCache
+from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
+
+from pipeline.models.decoding import Batch, without_peft
+from pipeline.models.family import CAUSAL, family_of
+
+logger = logging.getLogger(__name__)
+
+LOOKING = ("dynamic", "longrope")
+"""Ways to turn positions that look at how long the text is, which a graph cannot."""
+
+NEVER_CAPTURED = "is_never_captured"
+"""The mark of a model whose steps a GPU refused to repeat."""
+
+
+def takes_static_cache(model: Any) -> bool:
+    """Whether `StaticBatch` computes this model: a causal one whose layers attend to what stands before, and keep nothing else
+    of it (as Mamba's and other linear attention do)."""
+    inner = without_peft(model)
+    config = inner.config.get_text_config()
+    told = inspect.signature(inner.forward).parameters
+    if (
+        family_of(inner.config) is not CAUSAL
+        or not getattr(inner, "_can_compile_fullgraph", False)  # Transformers' own word for it
+        or hasattr(inner, NEVER_CAPTURED)
+        or not {"position_ids", "past_key_values", "logits_to_keep"} <= set(told)
+    ):
+        return False
+    ropes = getattr(config, "rope_parameters", None) or {}
+    kinds = {str(rope.get("rope_type")) for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
+    layers = {type(layer) for layer in StaticCache(config, 1).layers}
+    return (
+        layers <= {StaticLayer, StaticSlidingWindowLayer}
+        and not kinds & set(LOOKING)
+        and config._attn_implementation == "sdpa"  # what else there is makes its masks of numbers that a graph cannot copy
+    )
+
+
+def mixes(model: Any) -> bool:
+    """Whether rows of the base and of one adapter may share a `StaticBatch`: plain LoRA on layers that see every row."""
+    configs = getattr(model, "peft_config", {}).values()
+    adapted = [m for m in model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
+    return (
+        bool(adapted)
+        and all(isinstance(layer, LoraLayer) and not layer.lora_embedding_A for layer in adapted)
+        and not any(config.use_dora or config.target_parameters for config in configs)
+    )
+
+
+class StaticBatch(Batch):
+    """A batch of a model that takes a static cache. Whose adapter is on is the caller's business; where rows of the base are
+    among its rows, they get nothing of it."""
+
+    def __init__(self, model: Any, prompts: Sequence[list[int]], by: Sequence[str | None], room: int) -> None:
+        self.inner = without_peft(model)
+        super().__init__(prompts, room, self.inner.device)
+        config = self.inner.config.get_text_config()
+        self.cache = StaticCache(config, self.places)
+        # Transformers' own layers with a window count in Python, which a graph would not repeat; and answers are short.
+        self.cache.layers = [StaticLayer(self.places) for _ in self.cache.layers]
+        self.seen = torch.arange(self.places, device=self.first.device) >= self.first
+        tuned = torch.tensor([bool(who) for who in by], device=self.first.device)
+        self.tuned = tuned[:, None, None] if any(by) and not all(by) else None
+
+    def keep(self, going: Sequence[int]) -> None:
+        chosen = torch.tensor(going, device=self.first.device)
+        self.first, self.seen = self.first[chosen], self.seen[chosen]
+        self.tuned = None if self.tuned is None else self.tuned[chosen]
+        for layer in self.cache.layers:
+            layer.keys, layer.values = layer.keys.index_select(0, chosen), layer.values.index_select(0, chosen)
+
+    def pass_over(self, ids: Tensor, begin: int) -> Tensor:
+        return self._logits(ids, torch.arange(begin, begin + ids.shape[1], device=ids.device))
+
+    def step(self, ids: Tensor, place: Tensor) -> Tensor:
+        return self._logits(ids, place)
+
+    def _logits(self, ids: Tensor, places: Tensor) -> Tensor:
+        with self._shared():
+            said = self.inner(
+                input_ids=ids,
+                attention_mask=self.seen,
+                position_ids=(places - self.first).clamp(min=0),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return said.logits[:, -1]
+
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        """While rows of the base are computed beside the adapter's."""
+        if self.tuned is None:
+            yield
+            return
+        tuned = self.tuned
+
+        def only_tuned(_: Any, __: Any, added: Tensor) -> Tensor:
+            rows = added.view(len(tuned), -1, added.shape[-1])  # some layers see all rows' tokens as one row
+            return (rows * tuned).view_as(added)
+
+        layers = [layer for layer in self.inner.modules() if isinstance(layer, LoraLayer)]
+        hooks = [a.register_forward_hook(only_tuned) for layer in layers for a in layer.lora_A.values()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def capture_failed(self, error: Exception) -> None:
+        logger.warning("%s cannot be captured as a graph (%s)", type(self.inner).__name__, error)
+        setattr(self.inner, NEVER_CAPTURED, True)
