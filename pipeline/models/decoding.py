@@ -60,7 +60,7 @@ def decode(
     ends: Collection[int],
     temperature: float = 0.0,
     on_step: OnStep = lambda _: (),
-    batch: "type[Batch] | None" = None,
+    batch: "Callable[[Any, Sequence[list[int]], Sequence[str | None], int], Batch] | None" = None,
 ) -> list[list[int]]:
     """Answer encoded prompts in one batch.
 

@@ -17,7 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor
 from transformers import StaticCache
-from transformers.cache_utils import StaticLayer, StaticSlidingWindowLayer
+from transformers.cache_utils import Cache, StaticLayer, StaticSlidingWindowLayer
 
 from pipeline.models.decoding import Batch, without_peft
 from pipeline.models.family import CAUSAL, family_of
@@ -50,7 +50,8 @@ def takes_static_cache(model: Any) -> bool:
     return (
         layers <= {StaticLayer, StaticSlidingWindowLayer}
         and not kinds & set(LOOKING)
-        and config._attn_implementation == "sdpa"  # what else there is makes its masks of numbers that a graph cannot copy
+        and config._attn_implementation
+        == "sdpa"  # what else there is makes its masks of numbers that a graph cannot copy
     )
 
 
@@ -73,9 +74,9 @@ class StaticBatch(Batch):
         self.inner = without_peft(model)
         super().__init__(prompts, room, self.inner.device)
         config = self.inner.config.get_text_config()
-        self.cache = StaticCache(config, self.places)
         # Transformers' own layers with a window count in Python, which a graph would not repeat; and answers are short.
-        self.cache.layers = [StaticLayer(self.places) for _ in self.cache.layers]
+        self.kept: list[Any] = [StaticLayer(self.places) for _ in StaticCache(config, 1).layers]
+        self.cache = Cache(layers=self.kept)
         self.seen = torch.arange(self.places, device=self.first.device) >= self.first
         tuned = torch.tensor([bool(who) for who in by], device=self.first.device)
         self.tuned = tuned[:, None, None] if any(by) and not all(by) else None
@@ -84,7 +85,7 @@ class StaticBatch(Batch):
         chosen = torch.tensor(going, device=self.first.device)
         self.first, self.seen = self.first[chosen], self.seen[chosen]
         self.tuned = None if self.tuned is None else self.tuned[chosen]
-        for layer in self.cache.layers:
+        for layer in self.kept:
             layer.keys, layer.values = layer.keys.index_select(0, chosen), layer.values.index_select(0, chosen)
 
     def pass_over(self, ids: Tensor, begin: int) -> Tensor:

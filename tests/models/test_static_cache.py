@@ -133,7 +133,7 @@ def test_a_batch_is_gone_as_soon_as_nobody_needs_it() -> None:
     batch.captured = CapturedStep(batch, batch.read_so_far)
     batch.read(batch.prompts)
     batch.captured.read(batch, batch.prompts[:, :1])
-    keys = weakref.ref(batch.cache.layers[0].keys)
+    keys = weakref.ref(batch.kept[0].keys)
     gc.disable()
     try:
         del batch

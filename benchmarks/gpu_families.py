@@ -1,0 +1,176 @@
+"""Answers of any causal base on a GPU: `python -m benchmarks.gpu_families [SHAPE …] [--small] [--out DIR]`.
+
+The shapes of Qwen3-8B, Gemma 3 4B and Llama-3-8B with random weights in bf16, whose speed is the real model's, and an adapter of
+rank 16 on all linear layers. Each is asked 15 questions on both sides, 30 rows of 64 new tokens, and one question on the tuned
+side, as the app asks it and by Transformers' `generate` with its cache that grows; the Llama also without its own decoding. In
+fp32, four rows are held against `generate` token by token, where the base's and the tuned side's best two differ by enough.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from benchmarks.measure import RESULTS, save, spread
+from pipeline.files import PROJECT, read_json, write_json
+from pipeline.models import language_model
+from pipeline.models.config import ALL_LINEAR
+from pipeline.models.language_model import BASE, TUNED, LanguageModel
+from pipeline.models.layers import targets
+from pipeline.models.static_cache import mixes, takes_static_cache
+
+NEW_TOKENS, PROMPT, QUESTIONS = 64, 60, 15
+
+PICTURES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+PICTURES |= {"image_size": 28, "patch_size": 14}
+
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Qwen3-8B": (
+        "qwen3",
+        {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32}
+        | {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936},
+    ),
+    "Gemma 3 4B": (
+        "gemma3",
+        {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "num_attention_heads": 8}
+        | {"num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208, "sliding_window": 1024},
+    ),
+    "Llama-3-8B": (
+        "llama",
+        {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
+        | {"num_key_value_heads": 8, "vocab_size": 128256, "rope_theta": 500000.0},
+    ),
+}
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
+SMALL |= {"num_key_value_heads": 2, "vocab_size": 300}
+
+
+def build(shape: str, dtype: torch.dtype, small: bool) -> LanguageModel:
+    """A shape's model with random weights, on the GPU where there is one, with an adapter that says something else."""
+    kind, own = SHAPES[shape]
+    own = own | {"max_position_embeddings": 8192, "tie_word_embeddings": kind == "gemma3", **(SMALL if small else {})}
+    if kind == "gemma3":
+        own = {
+            "text_config": own,
+            "vision_config": PICTURES,
+            "image_token_index": 2,
+            "boi_token_index": 3,
+            "eoi_token_index": 4,
+        }
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **own), dtype=dtype).eval()
+    config = LoraConfig(**targets(model, ALL_LINEAR, experts=False), r=16, lora_alpha=16)
+    model = get_peft_model(model, config, autocast_adapter_dtype=False).eval()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, 0, 0.05)
+    words = Tokenizer(WordLevel({"<nothing>": 0, "<end>": 1}, unk_token="<nothing>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<nothing>")
+    return LanguageModel(model, tokenizer, shape, "", adapter="default")
+
+
+def measured(shape: str, case: str, runs: int, small: bool) -> dict[str, Any]:
+    """Tokens a second of a shape that is asked in one of the ways."""
+    found = build(shape, torch.bfloat16, small)
+    decided: dict[str, Callable[[Any], bool]] = {"transformers": lambda _: False}
+    if case != "app":
+        language_model.decodes = lambda _: False
+    if case in decided:
+        language_model.takes_static_cache = decided[case]
+    way = "own decoding" if found._is_ours() else "graph" if found._repeats() else "generate"
+    prompts = torch.randint(5, 250, (QUESTIONS, PROMPT)).tolist()
+    prompts = [prompt[: PROMPT - n] for n, prompt in enumerate(prompts)]
+    LanguageModel.end_tokens = lambda _: {10**6}  # every answer shall have all tokens
+    config = found._generation(NEW_TOKENS)
+    asked = {
+        "both sides of 15": (prompts * 2, [BASE] * QUESTIONS + [TUNED] * QUESTIONS),
+        "tuned side of one": (prompts[:1], [TUNED]),
+    }
+    figures: dict[str, Any] = {"way": way}
+    for name, (which, by) in asked.items():
+        seconds, said = [], []
+        for _ in range(runs + 1):
+            begun = time.monotonic()
+            said = found._decoded(which, by, config)
+            seconds.append(time.monotonic() - begun)
+        tokens = sum(map(len, said))
+        assert tokens == NEW_TOKENS * len(which)
+        figures[name] = {
+            "first_seconds": round(seconds[0], 2),
+            "tokens_per_second": spread([round(tokens / s, 1) for s in seconds[1:]]),
+        }
+        print(shape, case, name, figures[name], flush=True)
+    if torch.cuda.is_available():
+        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return figures
+
+
+def same(shape: str, small: bool) -> dict[str, Any]:
+    """How many tokens of four rows in fp32 are those of `generate`, up to the first that differs, and by how little it does."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    found = build(shape, torch.float32, small)
+    language_model.decodes = lambda _: False
+    prompts = [prompt[n * 3 :] for n, prompt in enumerate(torch.randint(5, 250, (4, PROMPT)).tolist())]
+    LanguageModel.end_tokens = lambda _: {10**6}
+    config = found._generation(NEW_TOKENS)
+    by = [BASE, TUNED, BASE, TUNED]
+    assert mixes(found.model) and takes_static_cache(found.model)
+    here = found._decoded(prompts, by, config)
+    language_model.takes_static_cache = lambda _: False
+    there = found._decoded(prompts, by, config)
+    alike = [
+        next((i for i, (a, b) in enumerate(zip(x, y, strict=True)) if a != b), NEW_TOKENS)
+        for x, y in zip(here, there, strict=True)
+    ]
+    close = [gap(found, prompts[n], there[n][:at], by[n]) for n, at in enumerate(alike) if at < NEW_TOKENS]
+    return {"same_tokens": alike, "of": NEW_TOKENS, "logits_apart_where_they_part": close}
+
+
+def gap(found: LanguageModel, prompt: list[int], said: list[int], who: str) -> float:
+    """By how much the likeliest next token is likelier than the second, in logits."""
+    with found.side(who == TUNED), torch.no_grad():
+        logits = found.model(torch.tensor([prompt + said], device=found.model.device)).logits[0, -1]
+    best = logits.topk(2).values
+    return float(best[0] - best[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shapes", nargs="*", default=list(SHAPES), help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--small", action="store_true", help="a few numbers wide, to try the script")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        shape, case, result = args.child
+        found = same(shape, args.small) if case == "same" else measured(shape, case, args.runs, args.small)
+        write_json(Path(result), found)
+        return
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        for shape in args.shapes:
+            for case in ("app", "same", "general", "transformers"):
+                if case == "general" and SHAPES[shape][0] != "llama":
+                    continue
+                command = [sys.executable, "-m", "benchmarks.gpu_families", "--child", shape, case, str(result)]
+                command += ["--runs", str(args.runs), *(["--small"] if args.small else [])]
+                failed = subprocess.run(command, cwd=PROJECT, check=False).returncode
+                figures.setdefault(shape, {})[case] = {"failed": failed} if failed else read_json(result)
+                save("gpu_families", {"new_tokens": NEW_TOKENS, "shapes": figures}, args.out)
+
+
+if __name__ == "__main__":
+    main()
