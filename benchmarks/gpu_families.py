@@ -1,14 +1,13 @@
-"""Answers of any causal base on a GPU: `python -m benchmarks.gpu_families [SHAPE …] [--small] [--out DIR]`.
+"""Answers of any causal base on a GPU: `python -m benchmarks.gpu_families [SHAPE …] [--cases …] [--out DIR]`.
 
 The shapes of Qwen3-8B, Gemma 3 4B and Llama-3-8B with random weights in bf16, whose speed is the real model's, and an adapter of
 rank 16 on all linear layers. Each is asked 15 questions on both sides, 30 rows of 64 new tokens, and one question on the tuned
 side, as the app asks it and by Transformers' `generate` with its cache that grows; the Llama also without its own decoding. In
-fp32, four rows are held against `generate` token by token, where the base's and the tuned side's best two differ by enough.
+fp32, four rows are held against `generate` token by token, with how near each other the two likeliest tokens are where they part.
 """
 
 import argparse
-import subprocess
-import sys
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,14 +21,16 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.measure import RESULTS, save, spread
-from pipeline.files import PROJECT, read_json, write_json
+from pipeline.files import read_json, write_json
 from pipeline.models import language_model
 from pipeline.models.config import ALL_LINEAR
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import targets
 from pipeline.models.static_cache import mixes, takes_static_cache
 
-NEW_TOKENS, PROMPT, QUESTIONS = 64, 60, 15
+CASES = ("app", "transformers", "general", "same")
+NEW_TOKENS, FEWER_TOKENS, PROMPT, QUESTIONS = 64, 24, 60, 15
+"""An answer's tokens, those of Transformers', which are as fast and take minutes, and a prompt's."""
 
 PICTURES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 PICTURES |= {"image_size": 28, "patch_size": 14}
@@ -92,12 +93,13 @@ def measured(shape: str, case: str, runs: int, small: bool) -> dict[str, Any]:
     prompts = torch.randint(5, 250, (QUESTIONS, PROMPT)).tolist()
     prompts = [prompt[: PROMPT - n] for n, prompt in enumerate(prompts)]
     LanguageModel.end_tokens = lambda _: {10**6}  # every answer shall have all tokens
-    config = found._generation(NEW_TOKENS)
+    most = FEWER_TOKENS if case == "transformers" else NEW_TOKENS
+    config = found._generation(most)
     asked = {
         "both sides of 15": (prompts * 2, [BASE] * QUESTIONS + [TUNED] * QUESTIONS),
         "tuned side of one": (prompts[:1], [TUNED]),
     }
-    figures: dict[str, Any] = {"way": way}
+    figures: dict[str, Any] = {"way": way, "new_tokens": most}
     for name, (which, by) in asked.items():
         seconds, said = [], []
         for _ in range(runs + 1):
@@ -105,7 +107,7 @@ def measured(shape: str, case: str, runs: int, small: bool) -> dict[str, Any]:
             said = found._decoded(which, by, config)
             seconds.append(time.monotonic() - begun)
         tokens = sum(map(len, said))
-        assert tokens == NEW_TOKENS * len(which)
+        assert tokens == most * len(which)
         figures[name] = {
             "first_seconds": round(seconds[0], 2),
             "tokens_per_second": spread([round(tokens / s, 1) for s in seconds[1:]]),
@@ -148,28 +150,33 @@ def gap(found: LanguageModel, prompt: list[int], said: list[int], who: str) -> f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shapes", nargs="*", default=list(SHAPES), help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--cases", nargs="*", default=CASES, help=f"of {', '.join(CASES)}")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes; what is there is added to")
     parser.add_argument("--small", action="store_true", help="a few numbers wide, to try the script")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.child:
-        shape, case, result = args.child
-        found = same(shape, args.small) if case == "same" else measured(shape, case, args.runs, args.small)
-        write_json(Path(result), found)
-        return
-    figures: dict[str, Any] = {}
+    done = args.out / "gpu_families.json"
+    figures: dict[str, Any] = read_json(done)["shapes"] if done.is_file() else {}
+    for case in args.cases:
+        for shape in args.shapes:
+            if case == "general" and SHAPES[shape][0] != "llama":
+                continue
+            figures.setdefault(shape, {})[case] = in_a_process(shape, case, args.runs, args.small)
+            save("gpu_families", {"shapes": figures}, args.out)
+
+
+def in_a_process(shape: str, case: str, runs: int, small: bool) -> dict[str, Any]:
+    """A case by a process that has imported everything and gives the GPU's memory back when it ends."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        for shape in args.shapes:
-            for case in ("app", "same", "general", "transformers"):
-                if case == "general" and SHAPES[shape][0] != "llama":
-                    continue
-                command = [sys.executable, "-m", "benchmarks.gpu_families", "--child", shape, case, str(result)]
-                command += ["--runs", str(args.runs), *(["--small"] if args.small else [])]
-                failed = subprocess.run(command, cwd=PROJECT, check=False).returncode
-                figures.setdefault(shape, {})[case] = {"failed": failed} if failed else read_json(result)
-                save("gpu_families", {"new_tokens": NEW_TOKENS, "shapes": figures}, args.out)
+
+        def work() -> None:
+            write_json(result, same(shape, small) if case == "same" else measured(shape, case, runs, small))
+
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        process.join()
+        return read_json(result) if process.exitcode == 0 else {"failed": process.exitcode}
 
 
 if __name__ == "__main__":
