@@ -36,6 +36,9 @@ Base = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="run folder", show_default="a new one under runs/")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace the run in DIR")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="one setting; can be repeated")
+]
 
 app = typer.Typer()
 
@@ -47,6 +50,7 @@ def demo(
     questions: Annotated[int, typer.Option(help="questions before and after")] = 15,
     preset: Annotated[Preset, typer.Option(help="training settings")] = "quick",
     base: Base = None,
+    assignments: Assignments = None,
     out: Out = None,
     seed: Annotated[int, typer.Option()] = 0,
     open_book: OpenBook = 0.0,
@@ -59,11 +63,14 @@ def demo(
     from pipeline.dataset.build import build_dataset
     from pipeline.dataset.settings import DatasetSettings
     from pipeline.runs import launcher
-    from pipeline.runs.settings import default_base, settings_for
+    from pipeline.runs.settings import PRESETS, default_base, rate_for
 
     begun = time.monotonic()
     launcher.prepare()  # it imports what it needs while the dataset is made
-    settings = settings_for(preset, default_base() if base is None else base, seed=seed, questions=questions)
+    base = default_base() if base is None else base
+    rate = rate_for(base, PRESETS[preset].learning_rate)
+    own = [f"learning_rate={rate}", f"seed={seed}", f"questions={questions}"]
+    settings = settings_of(preset, base, None, own + (assignments or []))
     chosen = DatasetSettings(products=products, seed=seed, open_book=open_book)
 
     def made() -> "Dataset":
@@ -86,9 +93,7 @@ def train(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="settings exported as YAML, instead of a preset")
     ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="one setting; can be repeated")
-    ] = None,
+    assignments: Assignments = None,
     out: Out = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -111,7 +116,7 @@ def resume(run: RunFolder) -> None:
 
 
 def settings_of(preset: str | None, base: str | None, file: Path | None, assignments: list[str]) -> "TrainingSettings":
-    """The settings that `train` is given.
+    """The settings that `demo` or `train` is given.
 
     Args:
         assignments: `NAME=VALUE` each.

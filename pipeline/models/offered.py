@@ -64,6 +64,13 @@ OFFERED: tuple[Offered, ...] = (
     Offered(EMBEDDED, 0.135, "Apache-2.0", _decoder("llama", 576, 1536, 30, 9, 3, **_tied(49152))),
     Offered(SEQ2SEQ_BASE, 0.248, "Apache-2.0", _FLAN),
     Offered(
+        "google/gemma-3-270m",
+        0.268,
+        "Gemma Terms of Use",
+        _decoder("gemma3_text", 640, 2048, 18, 4, 1, head_dim=256, **_tied(262144)),
+        gated=True,
+    ),
+    Offered(
         "meta-llama/Llama-3.2-3B-Instruct",
         3.21,
         "Llama 3.2 Community License",

@@ -19,7 +19,7 @@ from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import ROOM_FOR_A_RUN, alone, create_run, unused_name
 from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import changed, typed
-from pipeline.runs.settings import TrainingSettings, gpu_name, is_squeezed
+from pipeline.runs.settings import TrainingSettings, gpu_name, is_squeezed, rate_for
 
 SWEEP = "sweep.json"
 """In a run folder: which sweep the run belongs to, and the values that are its own."""
@@ -80,12 +80,15 @@ def grid(settings: TrainingSettings, tried: dict[str, list[Any]]) -> list[tuple[
     if not settings.probes:
         raise SettingsError("Without recall checks there is nothing to compare by; set at least one (probes).")
     combinations = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
-    return [(values, changed(settings, _with_squeezing(values))) for values in combinations]
+    return [(values, changed(settings, _with_its_own(settings, values))) for values in combinations]
 
 
-def _with_squeezing(values: dict[str, Any]) -> dict[str, Any]:
-    """A base brings along whether it is loaded in 4 bits, as where one is chosen by itself."""
-    return values | {"load_in_4bit": is_squeezed(values[BASE]) and bool(gpu_name())} if BASE in values else values
+def _with_its_own(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:
+    """A base brings along whether it is loaded in 4 bits, and its learning rate, as where one is chosen by itself."""
+    if BASE not in values:
+        return values
+    squeezed = is_squeezed(values[BASE]) and bool(gpu_name())
+    return {"load_in_4bit": squeezed, "learning_rate": rate_for(values[BASE], settings.learning_rate)} | values
 
 
 def asks_at_its_end(folder: Path) -> bool:

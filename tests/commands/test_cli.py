@@ -74,8 +74,9 @@ def demo(home: Path, tiny_base: Path) -> tuple[Path, Done]:
     """The whole loop on eight products with the tiny model: the run folder, and the command as it ended."""
     catalogue, run = write_catalogue(home / "catalogue.json"), home / "run"
     return run, pipeline(
-        home, "demo", catalogue, "--products", "50", "--questions", "7", "--base", tiny_base, "--out", run
-    )
+        home, "demo", catalogue, "--products", "50", "--questions", "7", "--base", tiny_base, "--out", run,
+        "--set", "logging_steps=2",
+    )  # fmt: skip
 
 
 def test_demo_runs_the_whole_loop_and_says_how_it_goes(demo: tuple[Path, Done]) -> None:
@@ -93,7 +94,12 @@ def test_demo_runs_the_whole_loop_and_says_how_it_goes(demo: tuple[Path, Done]) 
     assert len(comparison["questions"]) == summary["total"] == 7
     assert f"of {summary['total']}" in done.stderr and str(run / "report.html") in done.stderr
     settings = read_json(run / "settings.json")
-    assert (settings["preset"], settings["questions"], settings["seed"]) == ("quick", 7, 0)
+    assert (settings["preset"], settings["questions"], settings["seed"], settings["logging_steps"]) == (
+        "quick",
+        7,
+        0,
+        2,
+    )
 
 
 def test_demo_keeps_its_dataset_for_the_next_run(home: Path, demo: tuple[Path, Done]) -> None:
@@ -177,6 +183,7 @@ def test_a_folder_that_is_not_empty_is_refused_and_overwrite_spares_it_until_all
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     assert "is not a run folder" in refused(called(home, "demo", "--out", tmp_path / "mine", "--overwrite"))
+    assert "learning_speed" in refused(called(home, "demo", "--out", tmp_path / "new", "--set", "learning_speed=1"))
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.files import home
 from pipeline.machine import free_disk
 from pipeline.models.token_counts import Lengths
-from pipeline.runs.settings import ALL_LINEAR, TrainingSettings
+from pipeline.runs.settings import ALL_LINEAR, OTHERS_RATE, QUICK, TrainingSettings, rate_for
 from pipeline.training.plan import memory
 
 ENOUGH_EXPOSURES = 16
@@ -140,6 +140,8 @@ def _rate(settings: TrainingSettings) -> Finding | None:
         return Finding(told, "learning_rate", GOOD_RATE, verdict=PARTLY)
     if rate > WILD_RATE:
         return Finding(f"{said} usually makes the loss explode.", "learning_rate", GOOD_RATE, verdict=HARDLY)
+    if rate_for(settings.base_model, rate) != rate and rate == QUICK.learning_rate:
+        return Finding(f"{said} is the embedded model's: another small one did not settle with it.", "learning_rate", OTHERS_RATE)
     return None
 
 
