@@ -8,7 +8,15 @@ import gradio as gr
 from pipeline.errors import SettingsError
 from pipeline.runs.folder import list_runs
 from pipeline.runs.recipes import read_recipe
-from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, is_squeezed, settings_for
+from pipeline.runs.settings import (
+    PRESETS,
+    TrainingSettings,
+    default_base,
+    gpu_name,
+    is_squeezed,
+    rate_for,
+    settings_for,
+)
 from pipeline.runs.view import view_run
 from tabs.server.identity import serves_owner
 from tabs.training.plan_view import default_preset
@@ -58,22 +66,30 @@ class SettingsPanel:
         Returns:
             The events after which the settings are others.
         """
+        rate = self.controls["learning_rate"]
         filled = [
             on(self.preset.input, self.use_preset, [self.preset, self.base], self.widgets, picked=True),
-            on(self.base.input, self.use_base, self.base, [self.controls["load_in_4bit"], self.base], picked=True),
+            on(
+                self.base.input,
+                self.use_base,
+                [self.base, rate],
+                [self.controls["load_in_4bit"], rate, self.base],
+                picked=True,
+            ),
             on(self.load.upload, self.use_file, self.load, self.widgets, problem=problem),
         ]
         return [event.then for event in filled]
 
     @open_to_all
     def use_preset(self, preset: str, base: str) -> list[Any]:
-        settings = settings_for(preset, base or default_base())
+        base = base or default_base()
+        settings = settings_for(preset, base, learning_rate=rate_for(base, PRESETS[preset].learning_rate))
         radio = gr.Radio(value=preset, info=preset_sentence(preset))
         return [radio, settings.base_model, *values_of(settings, self.names)]
 
     @open_to_all
-    def use_base(self, base: str) -> list[Any]:
-        return [is_squeezed(base or "") and bool(gpu_name()), base]
+    def use_base(self, base: str, rate: float) -> list[Any]:
+        return [is_squeezed(base or "") and bool(gpu_name()), rate_for(base or "", rate), base]
 
     def use_file(self, path: str) -> Update:
         return self.fill(read_recipe(Path(path)))

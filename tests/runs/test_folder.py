@@ -36,7 +36,10 @@ def run(dataset: Dataset) -> Path:
 
 def waiting(*arguments: str) -> subprocess.Popen[bytes]:
     """A process that waits to be ended, with these arguments at the end of its command line."""
-    return subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE)
+    while not psutil.Process(child.pid).cmdline():  # for a moment it has none
+        time.sleep(0.001)
+    return child
 
 
 @pytest.fixture

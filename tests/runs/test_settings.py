@@ -6,8 +6,20 @@ from typing import Any
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.models.embedded import EMBEDDED
-from pipeline.runs.settings import ALL_LINEAR, CHOICES, LIMITS, PRESETS, TrainingSettings, preset, settings_for
+from pipeline.models.embedded import EMBEDDED, HUB_TWIN
+from pipeline.models.encoder import ENCODER
+from pipeline.runs.settings import (
+    ALL_LINEAR,
+    CHOICES,
+    LIMITS,
+    OTHERS_RATE,
+    PRESETS,
+    QUICK,
+    TrainingSettings,
+    preset,
+    rate_for,
+    settings_for,
+)
 
 WHOLE = [name for name in LIMITS if isinstance(getattr(TrainingSettings, name), int)]
 
@@ -40,10 +52,19 @@ def test_original_is_the_experiment_that_did_not_learn() -> None:
 def test_the_other_presets_are_what_was_seen_to_work(name: str) -> None:
     chosen = PRESETS[name]
     assert chosen.preset == name
-    assert chosen.learning_rate == {"recall": 4e-4, "quick": 2e-3}[name]
+    assert chosen.learning_rate == {"recall": 4e-4, "quick": 3e-3}[name]
     assert chosen.completion_only_loss and chosen.questions == 15
     assert chosen.lora_r == chosen.lora_alpha == {"recall": 64, "quick": 32}[name]
     assert chosen.probes >= 2 and set(chosen.target_modules) == set(ALL_LINEAR)
+
+
+def test_another_base_is_offered_another_rate_than_the_embedded_one_s() -> None:
+    quick = QUICK.learning_rate
+    for own in (EMBEDDED, HUB_TWIN, "", ENCODER, "google/flan-t5-base"):
+        assert rate_for(own, quick) == quick
+    assert rate_for("google/gemma-3-270m", quick) == OTHERS_RATE < quick
+    assert rate_for(EMBEDDED, OTHERS_RATE) == quick  # and back
+    assert rate_for("google/gemma-3-270m", 1e-3) == rate_for(EMBEDDED, 1e-3) == 1e-3  # what a person chose stays
 
 
 @pytest.mark.parametrize("name", PRESETS)

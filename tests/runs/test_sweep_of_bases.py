@@ -12,7 +12,7 @@ from pipeline.models.embedded import EMBEDDED
 from pipeline.runs.events import append_event, read_events
 from pipeline.runs.folder import read_settings
 from pipeline.runs.reached import Reached
-from pipeline.runs.settings import preset
+from pipeline.runs.settings import OTHERS_RATE, QUICK, preset
 from pipeline.runs.status import status
 from pipeline.runs.sweep import asks_at_its_end, grid, read_values, start_sweep, sweeps
 from pipeline.runs.view import RunView, view_run
@@ -61,12 +61,16 @@ def test_a_sweep_of_other_settings_is_not_asked(dataset: Dataset, tiny_base: Pat
     assert row[2] == row[3] == "–" and row[-1] == "✔ finished"
 
 
-def test_each_base_brings_along_whether_it_is_squeezed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_base_brings_along_whether_it_is_squeezed_and_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.runs import sweep
 
     monkeypatch.setattr(sweep, "gpu_name", lambda: "a GPU")
     tried = {"base_model": [EMBEDDED, "Qwen/Qwen3-8B", "google/flan-t5-base"]}
-    assert [settings.load_in_4bit for _, settings in grid(preset("quick"), tried)] == [False, True, False]
+    made = [settings for _, settings in grid(preset("quick"), tried)]
+    assert [settings.load_in_4bit for settings in made] == [False, True, False]
+    assert [settings.learning_rate for settings in made] == [QUICK.learning_rate, OTHERS_RATE, QUICK.learning_rate]
+    rates = {settings.learning_rate for _, settings in grid(preset("quick"), tried | {"learning_rate": [1e-4]})}
+    assert rates == {1e-4}  # one that is tried is tried
 
 
 def test_bases_are_read_as_they_are_typed() -> None:

@@ -121,7 +121,7 @@ def learning_findings(
     found = [_rate(settings), _exposures(settings, teaching)]
     if not is_measured(weights):
         found = [_of_the_small_one(f) if f and settings.learning_rate <= WILD_RATE else f for f in found]
-    found += [_capacity(settings, teaching, parameters)]
+    found += [_rate_of_the_embedded(settings), _capacity(settings, teaching, parameters)]
     found += [_targets(settings), _steps(settings, teaching), _refusals(teaching), _loss(settings)]
     return sorted((f for f in found if f), key=lambda f: not f.verdict)
 
@@ -140,9 +140,17 @@ def _rate(settings: TrainingSettings) -> Finding | None:
         return Finding(told, "learning_rate", GOOD_RATE, verdict=PARTLY)
     if rate > WILD_RATE:
         return Finding(f"{said} usually makes the loss explode.", "learning_rate", GOOD_RATE, verdict=HARDLY)
-    if rate_for(settings.base_model, rate) != rate and rate == QUICK.learning_rate:
-        return Finding(f"{said} is the embedded model's: another small one did not settle with it.", "learning_rate", OTHERS_RATE)
     return None
+
+
+def _rate_of_the_embedded(settings: TrainingSettings) -> Finding | None:
+    if (
+        settings.learning_rate != QUICK.learning_rate
+        or rate_for(settings.base_model, QUICK.learning_rate) != OTHERS_RATE
+    ):
+        return None
+    said = f"A learning rate of {plain(QUICK.learning_rate)} is the embedded model's; another small one did not settle with it."
+    return Finding(said, "learning_rate", OTHERS_RATE)
 
 
 def _exposures(settings: TrainingSettings, teaching: Teaching) -> Finding | None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pipeline.models.embedded import EMBEDDED
+from pipeline.runs.settings import OTHERS_RATE, QUICK
 from tabs.training.run_words import STATE_WORDS
 from tests.tabs.conftest import (
     FEW_STEPS,
+    GROUP_OF,
     App,
     cell,
     change_setting,
@@ -52,6 +55,12 @@ def test_a_preset_fills_the_sliders_and_the_plan_answers(same_page: Page) -> Non
     page.locator("#preset input[value=quick]").check()
     expect(page.locator("#set-max_steps input[type=number]")).to_have_value("0")
     expect(advised).to_have_count(0)
+    unfold(page, GROUP_OF["set-learning_rate"])
+    rate = page.locator("#set-learning_rate input[type=number]")
+    choose_base(page, "google/gemma-3-270m")  # its rate comes along, and goes
+    expect(rate).to_have_value(str(OTHERS_RATE))
+    choose_base(page, EMBEDDED)
+    expect(rate).to_have_value(str(QUICK.learning_rate))
 
 
 def test_the_main_controls_have_roles_and_names(same_page: Page) -> None:

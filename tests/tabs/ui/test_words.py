@@ -298,7 +298,7 @@ def test_what_differs_from_the_preset_is_marked_where_it_is_set() -> None:
     made = preset("quick", lora_r=8, learning_rate=5e-5, target_modules=("q_proj",))
     marks = mark_changed(made)
     assert '#set-lora_r [data-testid="block-info"]::after { content: " changed from 32"; }' in marks
-    assert '" changed from 0.002"' in marks and '" changed from all"' in marks
+    assert '" changed from 0.003"' in marks and '" changed from all"' in marks
     assert '#group-2 > .label-wrap > span:first-child::after { content: " · 2 changed"; }' in marks
     assert "#group-0" not in marks
     assert mark_changed(PRESETS["original"]) == ""

@@ -49,13 +49,13 @@ def test_statements_and_reverse_questions_change_no_fact(written_dataset: Datase
     # A fact is as long as its value, not as a sentence that has it in it.
     assert teaching.fact_tokens == sum(row_lengths(list(facts.values()), settings.base_model).learned)
     planned = plan(rows, num_train_epochs=1, min_steps=0)
-    assert planned.exposures == pytest.approx(planned.steps * 8 * teaching.share / len(facts))
+    assert planned.exposures == pytest.approx(planned.steps * 12 * teaching.share / len(facts))
     assert plan([r for r in rows if r["kind"] == "reverse"]).exposures == 0
 
 
 def test_a_small_dataset_is_repeated_until_the_fewest_steps() -> None:
     assert plan(num_train_epochs=1.5, min_steps=100).steps == 100
-    assert plan(num_train_epochs=15, min_steps=100).steps == 563
+    assert plan(num_train_epochs=15, min_steps=100).steps == 375
     assert plan(max_steps=7, min_steps=100).steps == 7
 
 
@@ -83,9 +83,13 @@ def test_the_update_is_the_user_s_whatever_the_micro_batch(size: int, accumulati
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"max_steps": 3}, "Each fact will be seen 1 times; about 16 are needed"),
+        ({"max_steps": 2}, "Each fact will be seen 1 times; about 16 are needed"),
         ({"learning_rate": 5e-5}, "A learning rate of 0.00005 did not teach .* Set learning_rate to 0.001"),
         ({"learning_rate": 0.01}, "usually makes the loss explode"),
+        (
+            {"learning_rate": 0.003, "base_model": "no-such/model"},
+            r"0\.003 is the embedded model's; .* Set learning_rate to 0\.0005",
+        ),
         (
             {"max_length": 112},
             r"1 of 241 rows are longer than 112 tokens .*the longest has 132\)\. Set max_length to 160",
@@ -141,7 +145,7 @@ def test_without_room_for_one_example_the_plan_says_what_would_help() -> None:
 def test_a_base_that_is_not_here_yet_can_be_planned() -> None:
     planned = plan(base_model="no-such/model")
     assert planned.memory_bytes is None and planned.disk_bytes is None and not planned.lengths.counted
-    assert planned.micro_batch == 8
+    assert planned.micro_batch == 12
 
 
 def test_rows_that_are_too_long_teach_nothing() -> None:
