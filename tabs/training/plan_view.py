@@ -20,13 +20,13 @@ from tabs.dataset.rows_view import pairs_of
 from tabs.training.settings_form import TERMS, changed, changes, mark_changed
 from tabs.ui.text import count, duration, html, html_of, memory
 
-CPU_PACE = {EMBEDDED: 230, ENCODER: 1000}
+CPU_PACE = {EMBEDDED: 400, ENCODER: 1000}
 """Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
 
 GPU_PACE = {EMBEDDED: 9000, GPU_BASE: 12000}
 """The same for an H200, which is faster than most."""
 
-CPU_CHECK_SECONDS = 15
+CPU_CHECK_SECONDS = 5
 """What a recall check of the embedded model takes on two cores."""
 
 
