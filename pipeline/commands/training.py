@@ -63,14 +63,10 @@ def demo(
     from pipeline.dataset.build import build_dataset
     from pipeline.dataset.settings import DatasetSettings
     from pipeline.runs import launcher
-    from pipeline.runs.settings import PRESETS, default_base, rate_for
 
     begun = time.monotonic()
     launcher.prepare()  # it imports what it needs while the dataset is made
-    base = default_base() if base is None else base
-    rate = rate_for(base, PRESETS[preset].learning_rate)
-    own = [f"learning_rate={rate}", f"seed={seed}", f"questions={questions}"]
-    settings = settings_of(preset, base, None, own + (assignments or []))
+    settings = settings_of(preset, base, None, [f"seed={seed}", f"questions={questions}", *(assignments or [])])
     chosen = DatasetSettings(products=products, seed=seed, open_book=open_book)
 
     def made() -> "Dataset":

@@ -78,7 +78,7 @@ def decode(
         The tokens of each answer.
 
     Raises:
-        ValueError: an adapter is named that the model does not have.
+        ValueError: an adapter is named that the model of a `DecodingBatch` does not have.
     """
     order = sorted(range(len(prompts)), key=lambda i: by[i] or "")  # so that an adapter's rows lie side by side
     rows = (batch or DecodingBatch)(model, [prompts[i] for i in order], [by[i] for i in order], max_new_tokens)
@@ -236,7 +236,7 @@ class Batch(ABC):
         first: [B, 1] the place of each prompt's first token.
         places: that there are for prompts and answers.
         read_so_far: places that are taken.
-        captured: the step that a GPU repeats, once there is one.
+        captured: the step of one token that a GPU repeats if it can, once there is one.
     """
 
     def __init__(self, prompts: Sequence[list[int]], room: int, device: torch.device) -> None:
@@ -366,16 +366,16 @@ class DecodingBatch(Batch):
 class CapturedStep:
     """A step of a batch by the same operations on the same memory, again and again.
 
-    On a GPU they are captured as a CUDA graph. What changes from step to step is in tensors, and a step sees all places
-    that there are, those to come without any weight. It holds no reference to its batch, whose keys and values would stay
-    until somebody looks for garbage.
+    On a GPU they are captured as a CUDA graph, if they can be. What changes from step to step is in tensors, and a step sees
+    all places that there are, those to come without any weight. It holds no reference to its batch, whose keys and values
+    would stay until somebody looks for garbage.
     """
 
     def __init__(self, rows: Batch, place: int) -> None:
         self.ids = rows.prompts.new_zeros(len(rows.prompts), 1)
         self.place = rows.prompts.new_tensor([place])
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.is_captured = not rows.prompts.is_cuda  # nothing to do elsewhere
+        self.is_tried = not rows.prompts.is_cuda  # elsewhere there is nothing to capture
         self.logits = torch.empty(0)
 
     def read(self, rows: Batch, ids: Tensor) -> Tensor:
@@ -386,16 +386,20 @@ class CapturedStep:
         else:
             # What is captured is not computed, and libraries set themselves up when they are first called.
             self.logits = rows.step(self.ids, self.place)
-            if not self.is_captured:
+            if not self.is_tried:
                 self._capture(rows)
         self.place += 1
         return self.logits
 
     def _capture(self, rows: Batch) -> None:
-        self.is_captured = True  # or tried, which is not done again
+        self.is_tried = True
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            # The outer one brings the stream back where a capture that failed does not.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+            ):
                 self.logits.copy_(rows.step(self.ids, self.place))
         except RuntimeError as error:
             rows.capture_failed(error)

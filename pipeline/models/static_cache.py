@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, StaticLayer, StaticSlidingWindowLaye
 
 from pipeline.models.decoding import Batch, without_peft
 from pipeline.models.family import CAUSAL, family_of
+from pipeline.models.layers import layers_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,11 @@ NEVER_CAPTURED = "is_never_captured"
 
 def takes_static_cache(model: Any) -> bool:
     """Whether `StaticBatch` computes this model: a causal one whose layers attend to what stands before, and keep nothing else
-    of it (as Mamba's and other linear attention do)."""
+    of it (as Mamba's and other linear attention do).
+
+    Mixtures of experts have not been tried on a GPU, where some choose theirs by a look at values. Other attention than
+    PyTorch's makes its masks of numbers that come from the processor.
+    """
     inner = without_peft(model)
     config = inner.config.get_text_config()
     told = inspect.signature(inner.forward).parameters
@@ -50,8 +55,8 @@ def takes_static_cache(model: Any) -> bool:
     return (
         layers <= {StaticLayer, StaticSlidingWindowLayer}
         and not kinds & set(LOOKING)
-        and config._attn_implementation
-        == "sdpa"  # what else there is makes its masks of numbers that a graph cannot copy
+        and config._attn_implementation == "sdpa"
+        and not any(layer.experts for layer in layers_of(inner))
     )
 
 
@@ -62,7 +67,7 @@ def mixes(model: Any) -> bool:
     return (
         bool(adapted)
         and all(isinstance(layer, LoraLayer) and not layer.lora_embedding_A for layer in adapted)
-        and not any(config.use_dora or config.target_parameters for config in configs)
+        and not any(config.use_dora or config.target_parameters or config.lora_bias for config in configs)
     )
 
 
@@ -127,5 +132,7 @@ class StaticBatch(Batch):
                 hook.remove()
 
     def capture_failed(self, error: Exception) -> None:
-        logger.warning("%s cannot be captured as a graph (%s)", type(self.inner).__name__, error)
-        setattr(self.inner, NEVER_CAPTURED, True)
+        cause = error.__context__ or error  # the end of a capture says only that something went wrong in it
+        logger.warning("A step of %s was not captured as a graph (%s)", type(self.inner).__name__, cause)
+        if not isinstance(cause, torch.OutOfMemoryError):  # the next time there may be room
+            setattr(self.inner, NEVER_CAPTURED, True)

@@ -186,11 +186,11 @@ QUICK = TrainingSettings(
     probes=2,
 )
 """The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle. Sixteen examples
-a step would save ten more seconds of training and admit less often what a record does not say (benchmarks/RESULTS.md)."""
+a step would be a tenth sooner and admit less often what a record does not say (benchmarks/RESULTS.md)."""
 
 OTHERS_RATE = 5e-4
-"""`quick`'s learning rate for another base than the embedded one: at 0.003 Gemma 3 270M does not settle, at this it had all
-of its fifteen questions right (benchmarks/RESULTS.md)."""
+"""`quick`'s learning rate for another base than the embedded one, a safer one: Gemma 3 270M had 14, ? and ? of 15 right with it
+and 13 with 0.003 (benchmarks/RESULTS.md)."""
 
 RECALL = TrainingSettings(num_train_epochs=4, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
 """What makes facts stick and costs little of what the base knew: four times over twelve phrasings and some five questions in
@@ -227,20 +227,22 @@ def preset(name: str, **changes: Any) -> TrainingSettings:
 
 
 def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings:
-    """A preset's settings for a base model: all but the small ones are loaded in 4 bits where there is a GPU."""
-    return preset(name, base_model=base_model, load_in_4bit=is_squeezed(base_model), **changes)
+    """A preset's settings for a base model: with its learning rate, and in 4 bits where there is a GPU and it is not small.
 
-
-def rate_for(base_model: str, rate: float) -> float:
-    """What somebody who chooses a base is offered in the place of a learning rate: `quick`'s own is the embedded model's.
-
-    Settings that are written down keep theirs.
+    Raises:
+        SettingsError: no such preset, or a change that cannot work.
     """
-    if is_reader(base_model) or is_seq2seq(base_model):
-        return rate
-    if base_model.strip() in (EMBEDDED, HUB_TWIN, ""):
-        return QUICK.learning_rate if rate == OTHERS_RATE else rate
-    return OTHERS_RATE if rate == QUICK.learning_rate else rate
+    its_own: dict[str, Any] = {"base_model": base_model, "load_in_4bit": is_squeezed(base_model)}
+    if name in PRESETS:
+        its_own["learning_rate"] = rate_of(name, base_model)
+    return preset(name, **its_own | changes)
+
+
+def rate_of(name: str, base_model: str) -> float:
+    """A preset's learning rate for a base model: `quick`'s own is the embedded model's, a reader's and a T5's."""
+    base = typed_base(base_model)
+    has_own = base in (EMBEDDED, HUB_TWIN, "") or is_reader(base) or is_seq2seq(base)
+    return OTHERS_RATE if name == QUICK.preset and not has_own else PRESETS[name].learning_rate
 
 
 def is_squeezed(base_model: str) -> bool:

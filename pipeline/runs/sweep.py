@@ -19,7 +19,7 @@ from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import ROOM_FOR_A_RUN, alone, create_run, unused_name
 from pipeline.runs.queue import enqueue
 from pipeline.runs.recipes import changed, typed
-from pipeline.runs.settings import TrainingSettings, gpu_name, is_squeezed, rate_for
+from pipeline.runs.settings import PRESETS, TrainingSettings, gpu_name, is_squeezed, rate_of
 
 SWEEP = "sweep.json"
 """In a run folder: which sweep the run belongs to, and the values that are its own."""
@@ -88,7 +88,10 @@ def _with_its_own(settings: TrainingSettings, values: dict[str, Any]) -> dict[st
     if BASE not in values:
         return values
     squeezed = is_squeezed(values[BASE]) and bool(gpu_name())
-    return {"load_in_4bit": squeezed, "learning_rate": rate_for(values[BASE], settings.learning_rate)} | values
+    its_own: dict[str, Any] = {"load_in_4bit": squeezed}
+    if settings.preset in PRESETS and settings.learning_rate == rate_of(settings.preset, settings.base_model):
+        its_own["learning_rate"] = rate_of(settings.preset, values[BASE])  # where nobody chose one
+    return its_own | values
 
 
 def asks_at_its_end(folder: Path) -> bool:

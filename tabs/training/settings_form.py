@@ -222,7 +222,7 @@ def changed(settings: TrainingSettings) -> dict[str, Any]:
     """The settings that differ from their preset, with the preset's values."""
     if settings.preset not in PRESETS:
         return {}
-    values, preset = settings.as_dict(), PRESETS[settings.preset].as_dict()
+    values, preset = settings.as_dict(), settings_for(settings.preset, settings.base_model).as_dict()
     # The base model brings its own 4 bits along.
     return {n: preset[n] for n in TERMS if n not in ("base_model", "load_in_4bit") and preset[n] != values[n]}
 

@@ -6,17 +6,11 @@ from typing import Any
 import gradio as gr
 
 from pipeline.errors import SettingsError
+from pipeline.models.bases import GPU_BASE
+from pipeline.models.embedded import EMBEDDED
 from pipeline.runs.folder import list_runs
 from pipeline.runs.recipes import read_recipe
-from pipeline.runs.settings import (
-    PRESETS,
-    TrainingSettings,
-    default_base,
-    gpu_name,
-    is_squeezed,
-    rate_for,
-    settings_for,
-)
+from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, is_squeezed, rate_of, settings_for
 from pipeline.runs.view import view_run
 from tabs.server.identity import serves_owner
 from tabs.training.plan_view import default_preset
@@ -72,7 +66,7 @@ class SettingsPanel:
             on(
                 self.base.input,
                 self.use_base,
-                [self.base, rate],
+                [self.base, self.preset, rate],
                 [self.controls["load_in_4bit"], rate, self.base],
                 picked=True,
             ),
@@ -82,14 +76,16 @@ class SettingsPanel:
 
     @open_to_all
     def use_preset(self, preset: str, base: str) -> list[Any]:
-        base = base or default_base()
-        settings = settings_for(preset, base, learning_rate=rate_for(base, PRESETS[preset].learning_rate))
+        settings = settings_for(preset, base or default_base())
         radio = gr.Radio(value=preset, info=preset_sentence(preset))
         return [radio, settings.base_model, *values_of(settings, self.names)]
 
     @open_to_all
-    def use_base(self, base: str, rate: float) -> list[Any]:
-        return [is_squeezed(base or "") and bool(gpu_name()), rate_for(base or "", rate), base]
+    def use_base(self, base: str, preset: str, rate: float) -> list[Any]:
+        """What a base brings along: whether it is in 4 bits, and its rate in the place of the preset's for another base."""
+        is_presets = rate in {rate_of(preset, EMBEDDED), rate_of(preset, GPU_BASE)}
+        its = rate_of(preset, base or "") if is_presets else rate
+        return [is_squeezed(base or "") and bool(gpu_name()), its, base]
 
     def use_file(self, path: str) -> Update:
         return self.fill(read_recipe(Path(path)))

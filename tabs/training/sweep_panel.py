@@ -64,7 +64,8 @@ COLUMNS = {
 EXPLANATION = (
     "<p class='small'>Trains one run for every combination of the values, one after another, and compares their last "
     "recall check. Everything else is as set above, on the newest dataset. You may close the page meanwhile. Several bases, "
-    "of any kind, are also asked after each run what they answer right in customers' words, admit and still know.</p>"
+    "of any kind, bring their preset's learning rate and their 4 bits along, and are also asked after each run what they answer "
+    "right in customers' words, admit and still know.</p>"
 )
 
 

@@ -596,13 +596,17 @@ def streamed(model: LanguageModel, prompts: list[str], by: list[str], **options:
     return list(model.stream(tokens, by=by, max_new_tokens=24, **options))
 
 
-WAYS = pytest.mark.parametrize("way", ["own decoding", "one batch of Transformers", "side after side"])
+WAYS = pytest.mark.parametrize(
+    "way",
+    ["own decoding", "one batch of Transformers", "side after side", "static cache", "static cache, side after side"],
+)
 
 
 def answered_by(way: str, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.models.language_model.decodes", lambda _: way == "own decoding")
+    monkeypatch.setattr(LanguageModel, "_repeats", lambda _: way.startswith("static cache"))
     for config in model.model.peft_config.values():  # PEFT refuses a mixed batch with DoRA
-        monkeypatch.setattr(config, "use_dora", way == "side after side")
+        monkeypatch.setattr(config, "use_dora", way.endswith("side after side"))
 
 
 @WAYS

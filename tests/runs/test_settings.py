@@ -17,9 +17,10 @@ from pipeline.runs.settings import (
     QUICK,
     TrainingSettings,
     preset,
-    rate_for,
+    rate_of,
     settings_for,
 )
+from tabs.training.settings_panel import SettingsPanel
 
 WHOLE = [name for name in LIMITS if isinstance(getattr(TrainingSettings, name), int)]
 
@@ -58,13 +59,28 @@ def test_the_other_presets_are_what_was_seen_to_work(name: str) -> None:
     assert chosen.probes >= 2 and set(chosen.target_modules) == set(ALL_LINEAR)
 
 
-def test_another_base_is_offered_another_rate_than_the_embedded_one_s() -> None:
-    quick = QUICK.learning_rate
-    for own in (EMBEDDED, HUB_TWIN, "", ENCODER, "google/flan-t5-base"):
-        assert rate_for(own, quick) == quick
-    assert rate_for("google/gemma-3-270m", quick) == OTHERS_RATE < quick
-    assert rate_for(EMBEDDED, OTHERS_RATE) == quick  # and back
-    assert rate_for("google/gemma-3-270m", 1e-3) == rate_for(EMBEDDED, 1e-3) == 1e-3  # what a person chose stays
+def test_another_base_has_another_rate_than_the_embedded_one_in_quick() -> None:
+    its_address = f"https://huggingface.co/{HUB_TWIN}"
+    for own in (EMBEDDED, HUB_TWIN, its_address, "", ENCODER, "google/flan-t5-base"):
+        assert rate_of("quick", own) == QUICK.learning_rate
+    assert rate_of("quick", "google/gemma-3-270m") == OTHERS_RATE < QUICK.learning_rate
+    assert settings_for("quick", "google/gemma-3-270m").learning_rate == OTHERS_RATE
+    assert settings_for("quick", "google/gemma-3-270m", learning_rate=1e-3).learning_rate == 1e-3
+    for name in ("recall", "original"):
+        assert rate_of(name, "google/gemma-3-270m") == rate_of(name, EMBEDDED) == PRESETS[name].learning_rate
+
+
+def test_a_base_that_is_chosen_brings_its_rate_and_leaves_a_person_s() -> None:
+    def chosen(base: str, preset_name: str, rate: float) -> float:
+        return SettingsPanel.use_base(None, base, preset_name, rate)[1]  # pyright: ignore[reportArgumentType]
+
+    rate = QUICK.learning_rate
+    for base, its in (("a/b", OTHERS_RATE), ("google/flan-t5-base", rate), ("a/b", OTHERS_RATE), (EMBEDDED, rate)):
+        rate = chosen(base, "quick", rate)
+        assert rate == its
+    assert chosen("a/b", "quick", 1e-3) == 1e-3
+    assert chosen(EMBEDDED, "recall", OTHERS_RATE) == OTHERS_RATE
+    assert chosen("a/b", "recall", QUICK.learning_rate) == QUICK.learning_rate
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -71,6 +71,8 @@ def test_each_base_brings_along_whether_it_is_squeezed_and_its_rate(monkeypatch:
     assert [settings.learning_rate for settings in made] == [QUICK.learning_rate, OTHERS_RATE, QUICK.learning_rate]
     rates = {settings.learning_rate for _, settings in grid(preset("quick"), tried | {"learning_rate": [1e-4]})}
     assert rates == {1e-4}  # one that is tried is tried
+    rates = {settings.learning_rate for _, settings in grid(preset("recall", learning_rate=OTHERS_RATE), tried)}
+    assert rates == {OTHERS_RATE}  # and one that a person chose stays
 
 
 def test_bases_are_read_as_they_are_typed() -> None:

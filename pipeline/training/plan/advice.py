@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.files import home
 from pipeline.machine import free_disk
 from pipeline.models.token_counts import Lengths
-from pipeline.runs.settings import ALL_LINEAR, OTHERS_RATE, QUICK, TrainingSettings, rate_for
+from pipeline.runs.settings import ALL_LINEAR, OTHERS_RATE, QUICK, TrainingSettings, rate_of
 from pipeline.training.plan import memory
 
 ENOUGH_EXPOSURES = 16
@@ -144,12 +144,10 @@ def _rate(settings: TrainingSettings) -> Finding | None:
 
 
 def _rate_of_the_embedded(settings: TrainingSettings) -> Finding | None:
-    if (
-        settings.learning_rate != QUICK.learning_rate
-        or rate_for(settings.base_model, QUICK.learning_rate) != OTHERS_RATE
-    ):
+    rate = settings.learning_rate
+    if not QUICK.learning_rate <= rate <= WILD_RATE or rate_of(QUICK.preset, settings.base_model) != OTHERS_RATE:
         return None
-    said = f"A learning rate of {plain(QUICK.learning_rate)} is the embedded model's; another small one did not settle with it."
+    said = f"A learning rate of {plain(rate)} suits the embedded model; another small one learned more with less."
     return Finding(said, "learning_rate", OTHERS_RATE)
 
 

@@ -19,7 +19,7 @@ from pipeline.facts.extraction import extract
 from pipeline.prompts import UNKNOWN
 from pipeline.runs.events import append_event
 from pipeline.runs.manage import create_run
-from pipeline.runs.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset
+from pipeline.runs.settings import CHOICES, LIMITS, PRESETS, TrainingSettings, preset, settings_for
 from pipeline.runs.view import find_run, get_trained_run, view_run
 from pipeline.training.start import start_run
 from pipeline.writing.steps import key_for
@@ -302,7 +302,7 @@ def test_what_differs_from_the_preset_is_marked_where_it_is_set() -> None:
     assert '#group-2 > .label-wrap > span:first-child::after { content: " · 2 changed"; }' in marks
     assert "#group-0" not in marks
     assert mark_changed(PRESETS["original"]) == ""
-    assert mark_changed(preset("quick", base_model="x")) == ""
+    assert mark_changed(settings_for("quick", "x")) == ""
 
 
 def test_without_a_dataset_no_run_is_made(home: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_update_is_the_user_s_whatever_the_micro_batch(size: int, accumulati
         ({"learning_rate": 0.01}, "usually makes the loss explode"),
         (
             {"learning_rate": 0.003, "base_model": "no-such/model"},
-            r"0\.003 is the embedded model's; .* Set learning_rate to 0\.0005",
+            r"0\.003 suits the embedded model; .* Set learning_rate to 0\.0005",
         ),
         (
             {"max_length": 112},
