@@ -192,6 +192,10 @@ OTHERS_RATE = 5e-4
 """`quick`'s learning rate for another base than the embedded one, a safer one: of Gemma 3 270M's facts 97% were recalled with
 it and 95% with 0.003 (benchmarks/RESULTS.md)."""
 
+READERS_RATE = 2e-3
+"""`quick`'s learning rate for a reader, whose figures were measured with it (benchmarks/RESULTS.md), and for a T5, of which
+nothing is known."""
+
 RECALL = TrainingSettings(num_train_epochs=4, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
 """What makes facts stick and costs little of what the base knew: four times over twelve phrasings and some five questions in
 customers' styles, at a learning rate eight times the original's. At 0.001 three times are enough for the facts, and two or
@@ -239,10 +243,11 @@ def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings
 
 
 def rate_of(name: str, base_model: str) -> float:
-    """A preset's learning rate for a base model: `quick`'s own is the embedded model's, a reader's and a T5's."""
+    """A preset's learning rate for a base model: `quick`'s own is the embedded model's."""
     base = typed_base(base_model)
-    has_own = base in (EMBEDDED, HUB_TWIN, "") or is_reader(base) or is_seq2seq(base)
-    return OTHERS_RATE if name == QUICK.preset and not has_own else PRESETS[name].learning_rate
+    if name != QUICK.preset or base in (EMBEDDED, HUB_TWIN, ""):
+        return PRESETS[name].learning_rate
+    return READERS_RATE if is_reader(base) or is_seq2seq(base) else OTHERS_RATE
 
 
 def is_squeezed(base_model: str) -> bool:

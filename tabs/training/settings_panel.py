@@ -8,6 +8,7 @@ import gradio as gr
 from pipeline.errors import SettingsError
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED
+from pipeline.models.encoder import ENCODER
 from pipeline.runs.folder import list_runs
 from pipeline.runs.recipes import read_recipe
 from pipeline.runs.settings import TrainingSettings, default_base, gpu_name, is_squeezed, rate_of, settings_for
@@ -83,7 +84,7 @@ class SettingsPanel:
     @open_to_all
     def use_base(self, base: str, preset: str, rate: float) -> list[Any]:
         """What a base brings along: whether it is in 4 bits, and its rate in the place of the preset's for another base."""
-        is_presets = rate in {rate_of(preset, EMBEDDED), rate_of(preset, GPU_BASE)}
+        is_presets = rate in {rate_of(preset, kind) for kind in (EMBEDDED, ENCODER, GPU_BASE)}
         its = rate_of(preset, base or "") if is_presets else rate
         return [is_squeezed(base or "") and bool(gpu_name()), its, base]
 

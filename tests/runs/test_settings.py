@@ -15,6 +15,7 @@ from pipeline.runs.settings import (
     OTHERS_RATE,
     PRESETS,
     QUICK,
+    READERS_RATE,
     TrainingSettings,
     preset,
     rate_of,
@@ -61,8 +62,9 @@ def test_the_other_presets_are_what_was_seen_to_work(name: str) -> None:
 
 def test_another_base_has_another_rate_than_the_embedded_one_in_quick() -> None:
     its_address = f"https://huggingface.co/{HUB_TWIN}"
-    for own in (EMBEDDED, HUB_TWIN, its_address, "", ENCODER, "google/flan-t5-base"):
+    for own in (EMBEDDED, HUB_TWIN, its_address, ""):
         assert rate_of("quick", own) == QUICK.learning_rate
+    assert rate_of("quick", ENCODER) == rate_of("quick", "google/flan-t5-base") == READERS_RATE
     assert rate_of("quick", "google/gemma-3-270m") == OTHERS_RATE < QUICK.learning_rate
     assert settings_for("quick", "google/gemma-3-270m").learning_rate == OTHERS_RATE
     assert settings_for("quick", "google/gemma-3-270m", learning_rate=1e-3).learning_rate == 1e-3
@@ -75,7 +77,12 @@ def test_a_base_that_is_chosen_brings_its_rate_and_leaves_a_person_s() -> None:
         return SettingsPanel.use_base(None, base, preset_name, rate)[1]  # pyright: ignore[reportArgumentType]
 
     rate = QUICK.learning_rate
-    for base, its in (("a/b", OTHERS_RATE), ("google/flan-t5-base", rate), ("a/b", OTHERS_RATE), (EMBEDDED, rate)):
+    for base, its in (
+        ("a/b", OTHERS_RATE),
+        ("google/flan-t5-base", READERS_RATE),
+        ("a/b", OTHERS_RATE),
+        (EMBEDDED, rate),
+    ):
         rate = chosen(base, "quick", rate)
         assert rate == its
     assert chosen("a/b", "quick", 1e-3) == 1e-3

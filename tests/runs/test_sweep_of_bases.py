@@ -12,7 +12,7 @@ from pipeline.models.embedded import EMBEDDED
 from pipeline.runs.events import append_event, read_events
 from pipeline.runs.folder import read_settings
 from pipeline.runs.reached import Reached
-from pipeline.runs.settings import OTHERS_RATE, QUICK, preset
+from pipeline.runs.settings import OTHERS_RATE, QUICK, READERS_RATE, preset
 from pipeline.runs.status import status
 from pipeline.runs.sweep import asks_at_its_end, grid, read_values, start_sweep, sweeps
 from pipeline.runs.view import RunView, view_run
@@ -68,7 +68,7 @@ def test_each_base_brings_along_whether_it_is_squeezed_and_its_rate(monkeypatch:
     tried = {"base_model": [EMBEDDED, "Qwen/Qwen3-8B", "google/flan-t5-base"]}
     made = [settings for _, settings in grid(preset("quick"), tried)]
     assert [settings.load_in_4bit for settings in made] == [False, True, False]
-    assert [settings.learning_rate for settings in made] == [QUICK.learning_rate, OTHERS_RATE, QUICK.learning_rate]
+    assert [settings.learning_rate for settings in made] == [QUICK.learning_rate, OTHERS_RATE, READERS_RATE]
     rates = {settings.learning_rate for _, settings in grid(preset("quick"), tried | {"learning_rate": [1e-4]})}
     assert rates == {1e-4}  # one that is tried is tried
     rates = {settings.learning_rate for _, settings in grid(preset("recall", learning_rate=OTHERS_RATE), tried)}
