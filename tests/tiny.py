@@ -131,8 +131,9 @@ def build_model(folder: Path, seed: int = 0, hidden_size: int = 64, layers: int 
 
 
 def tiny_settings(base: Path, **changes: Any) -> TrainingSettings:
-    """Settings for a run of seconds, in fp32 so that it is the same everywhere."""
+    """Settings for a run of seconds, in fp32 so that it is the same everywhere, and whatever the presets are."""
     few: dict[str, Any] = {"max_steps": 6, "probes": 2, "questions": 6, "lora_r": 8, "lora_alpha": 8}
+    few |= {"learning_rate": 2e-3, "per_device_train_batch_size": 8}
     return preset("quick", **{"base_model": str(base), "precision": "fp32", **few, **changes})
 
 

@@ -110,7 +110,7 @@ def test_the_report_says_what_happened(finished_run: Path, run: Path) -> None:
     for text in (page.text, markdown.replace("\\", "")):
         assert "The base model answered 0 of 1 questions right, the tuned model 1 (fixed 1, broken 0)" in text
         assert "it recalls 96% of all 23 facts" in text
-        assert "6 steps in" in text and "learning_rate 0.003" in text and "catalogue.json" in text
+        assert "6 steps in" in text and "learning_rate 0.002" in text and "catalogue.json" in text
         assert "◐" not in text and "✘ wrong" in text and "– nothing found" in text
     assert headline(found) in page.text
 

@@ -111,7 +111,7 @@ def test_the_events_are_the_contract_s(finished_run: Path) -> None:
     assert [(e["step"], e["total"]) for e in steps] == [(n, 6) for n in range(1, 7)]
     numbers = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_bytes")
     assert all(math.isfinite(e[name]) and e[name] >= 0 for e in steps for name in numbers)
-    assert max(e["learning_rate"] for e in steps) == pytest.approx(3e-3)
+    assert max(e["learning_rate"] for e in steps) == pytest.approx(2e-3)
     assert [e["step"] for e in events(finished_run, "probe")] == [0, 3, 6]
     for probe in events(finished_run, "probe"):
         assert 0 <= probe["right"] <= probe["total"] == 12
