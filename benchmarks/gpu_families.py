@@ -10,7 +10,6 @@ import argparse
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from benchmarks.measure import RESULTS, save, spread
 from pipeline.files import read_json, write_json
 from pipeline.models import language_model
+from pipeline.models.bases import GPU_BASE
 from pipeline.models.config import ALL_LINEAR
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import targets
+from pipeline.models.offered import offered
 from pipeline.models.static_cache import mixes, takes_static_cache
 
 CASES = ("app", "transformers", "general", "same")
@@ -35,39 +36,24 @@ NEW_TOKENS, FEWER_TOKENS, PROMPT, QUESTIONS = 64, 24, 60, 15
 PICTURES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 PICTURES |= {"image_size": 28, "patch_size": 14}
 
-SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Qwen3-8B": (
-        "qwen3",
-        {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32}
-        | {"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936},
-    ),
-    "Gemma 3 4B": (
-        "gemma3",
-        {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "num_attention_heads": 8}
-        | {"num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208, "sliding_window": 1024},
-    ),
-    "Llama-3-8B": (
-        "llama",
-        {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32}
-        | {"num_key_value_heads": 8, "vocab_size": 128256, "rope_theta": 500000.0},
-    ),
-}
+SHAPES = {"Qwen3-8B": "Qwen/Qwen3-8B", "Gemma 3 4B": "google/gemma-3-4b-it", "Llama-3-8B": GPU_BASE}
+"""Each by the name that the app offers it by."""
+
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
 SMALL |= {"num_key_value_heads": 2, "vocab_size": 300}
 
 
 def build(shape: str, dtype: torch.dtype, small: bool) -> LanguageModel:
     """A shape's model with random weights, on the GPU where there is one, with an adapter that says something else."""
-    kind, own = SHAPES[shape]
-    own = own | {"max_position_embeddings": 8192, "tie_word_embeddings": kind == "gemma3", **(SMALL if small else {})}
-    if kind == "gemma3":
-        own = {
-            "text_config": own,
-            "vision_config": PICTURES,
-            "image_token_index": 2,
-            "boi_token_index": 3,
-            "eoi_token_index": 4,
-        }
+    one = offered(SHAPES[shape])
+    assert one
+    own = {name: value for name, value in one.config.items() if name != "quantization_config"}
+    own |= {"max_position_embeddings": 8192, **(SMALL if small else {})}
+    kind = own.pop("model_type")
+    if kind == "gemma3_text":  # published with a part that reads pictures
+        kind = "gemma3"
+        own = {"text_config": own, "vision_config": PICTURES}
+        own |= {"image_token_index": 2, "boi_token_index": 3, "eoi_token_index": 4}
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **own), dtype=dtype).eval()
@@ -84,11 +70,10 @@ def build(shape: str, dtype: torch.dtype, small: bool) -> LanguageModel:
 def measured(shape: str, case: str, runs: int, small: bool) -> dict[str, Any]:
     """Tokens a second of a shape that is asked in one of the ways."""
     found = build(shape, torch.bfloat16, small)
-    decided: dict[str, Callable[[Any], bool]] = {"transformers": lambda _: False}
     if case != "app":
         language_model.decodes = lambda _: False
-    if case in decided:
-        language_model.takes_static_cache = decided[case]
+    if case == "transformers":
+        language_model.takes_static_cache = lambda _: False
     way = "own decoding" if found._is_ours() else "graph" if found._repeats() else "generate"
     prompts = torch.randint(5, 250, (QUESTIONS, PROMPT)).tolist()
     prompts = [prompt[: PROMPT - n] for n, prompt in enumerate(prompts)]
@@ -159,7 +144,7 @@ def main() -> None:
     figures: dict[str, Any] = read_json(done)["shapes"] if done.is_file() else {}
     for case in args.cases:
         for shape in args.shapes:
-            if case == "general" and SHAPES[shape][0] != "llama":
+            if case == "general" and SHAPES[shape] != GPU_BASE:
                 continue
             figures.setdefault(shape, {})[case] = in_a_process(shape, case, args.runs, args.small)
             save("gpu_families", {"shapes": figures}, args.out)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,14 @@ def demo_figures(catalogue: Path, home: Path) -> dict[str, Any]:
     }
 
 
-def one_demo(catalogue: Path, home: Path, seed: int) -> dict[str, Any]:
+def one_demo(
+    catalogue: Path, home: Path, seed: int, base: str = EMBEDDED, changes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A run of `demo`; `changes` of the preset are `NAME=VALUE` each."""
     run = home / f"demo-{seed}"
-    command = [sys.executable, "-m", "pipeline", "demo", str(catalogue), "--preset", "quick", "--base", EMBEDDED]
+    command = [sys.executable, "-m", "pipeline", "demo", str(catalogue), "--preset", "quick", "--base", base]
     command += ["--out", str(run), "--overwrite", "--seed", str(seed)]
+    command += [word for change in changes for word in ("--set", change)]
     with page(home) as (app, _):
         begun, most = time.monotonic(), 0
         environment = os.environ | {"SHELFTALK_HOME": str(home)}

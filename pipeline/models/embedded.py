@@ -64,21 +64,28 @@ def converted_folder() -> Path:
 
 
 def _convert(source: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     # The GGUF names <|im_start|> as the end token; the model was tuned to end a turn with <|im_end|>.
     tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.save_pretrained(folder)
+    save_weights(source, folder)
+    weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    write_json(folder / "source.json", {"file": source.name, "gguf_sha256": _GGUF_SHA256, "sha256": weights})
+
+
+def save_weights(source: Path, folder: Path) -> None:
+    """Write the weights of a GGUF file as bf16 safetensors, with their configuration."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
     # A model loaded from GGUF still carries its quantizer, which refuses to be saved.
     del model.config.quantization_config
     model.hf_quantizer = None
     model.save_pretrained(folder)
-    weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    write_json(folder / "source.json", {"file": source.name, "gguf_sha256": _GGUF_SHA256, "sha256": weights})
 
 
 if __name__ == "__main__":  # `make run` and `make test` convert it when they install it

@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers import StaticCache
 from transformers.cache_utils import Cache, StaticLayer, StaticSlidingWindowLayer
 
-from pipeline.models.decoding import Batch, without_peft
+from pipeline.models.batch import Batch
+from pipeline.models.decoding import without_peft
 from pipeline.models.family import CAUSAL, family_of
 from pipeline.models.layers import layers_of
 
@@ -28,8 +29,8 @@ logger = logging.getLogger(__name__)
 LOOKING = ("dynamic", "longrope")
 """Ways to turn positions that look at how long the text is, which a graph cannot."""
 
-NEVER_CAPTURED = "is_never_captured"
-"""The mark of a model whose steps a GPU refused to repeat."""
+FITS = "fits_static_cache"
+"""The mark of a model: whether it is decoded so, found out once and taken back where a GPU refuses to repeat a step."""
 
 
 def takes_static_cache(model: Any) -> bool:
@@ -40,12 +41,17 @@ def takes_static_cache(model: Any) -> bool:
     PyTorch's makes its masks of numbers that come from the processor.
     """
     inner = without_peft(model)
+    if not hasattr(inner, FITS):
+        setattr(inner, FITS, _takes_static_cache(inner))
+    return getattr(inner, FITS)
+
+
+def _takes_static_cache(inner: Any) -> bool:
     config = inner.config.get_text_config()
     told = inspect.signature(inner.forward).parameters
     if (
         family_of(inner.config) is not CAUSAL
         or not getattr(inner, "_can_compile_fullgraph", False)  # Transformers' own word for it
-        or hasattr(inner, NEVER_CAPTURED)
         or not {"position_ids", "past_key_values", "logits_to_keep"} <= set(told)
     ):
         return False
@@ -135,4 +141,4 @@ class StaticBatch(Batch):
         cause = error.__context__ or error  # the end of a capture says only that something went wrong in it
         logger.warning("A step of %s was not captured as a graph (%s)", type(self.inner).__name__, cause)
         if not isinstance(cause, torch.OutOfMemoryError):  # the next time there may be room
-            setattr(self.inner, NEVER_CAPTURED, True)
+            setattr(self.inner, FITS, False)

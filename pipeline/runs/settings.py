@@ -236,10 +236,9 @@ def settings_for(name: str, base_model: str, **changes: Any) -> TrainingSettings
     Raises:
         SettingsError: no such preset, or a change that cannot work.
     """
-    its_own: dict[str, Any] = {"base_model": base_model, "load_in_4bit": is_squeezed(base_model)}
-    if name in PRESETS:
-        its_own["learning_rate"] = rate_of(name, base_model)
-    return preset(name, **its_own | changes)
+    start = preset(name)
+    its_own = {"load_in_4bit": is_squeezed(base_model), "learning_rate": rate_of(name, base_model)}
+    return replace(start, base_model=base_model, **its_own | changes)
 
 
 def rate_of(name: str, base_model: str) -> float:

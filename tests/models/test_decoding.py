@@ -12,10 +12,10 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.models.batch import CapturedStep
 from pipeline.models.config import is_plain_llama
 from pipeline.models.decoding import (
     TOP_K,
-    CapturedStep,
     DecodingBatch,
     decode,
     decodes,

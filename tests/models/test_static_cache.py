@@ -10,11 +10,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pipeline.models.batch import CapturedStep
 from pipeline.models.config import ALL_LINEAR
-from pipeline.models.decoding import CapturedStep, decode
+from pipeline.models.decoding import decode
 from pipeline.models.family import padded
 from pipeline.models.layers import targets
-from pipeline.models.static_cache import NEVER_CAPTURED, StaticBatch, mixes, takes_static_cache
+from pipeline.models.static_cache import FITS, StaticBatch, mixes, takes_static_cache
 from tests.families import FAMILIES, build_family
 
 KEEPS_OTHERWISE = {"qwen3.5", "granite-4", "lfm2", "falcon-h1"}
@@ -167,7 +168,7 @@ def test_a_capture_that_fails_leaves_the_answer_whole_and_the_next_to_transforme
             tokens = logits.argmax(-1)[:, None]
             logits = growing.read(tokens)
             torch.testing.assert_close(step.read(fixed, tokens), logits, rtol=1e-4, atol=1e-4)
-    assert getattr(model.get_base_model(), NEVER_CAPTURED) and not takes_static_cache(model)
+    assert getattr(model.get_base_model(), FITS) is False and not takes_static_cache(model)
     assert caplog.text.count("not permitted") == 1
 
 
