@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from pipeline.answering.shop import About
 from pipeline.answering.ways import AUTO, Said
@@ -38,6 +38,18 @@ from tests.tabs.conftest import (
 def ask(page: Page, question: str) -> None:
     text_box(page, "question").fill(question)
     page.locator("#ask").click()
+
+
+def answered(page: Page, question: str) -> Locator:
+    """Ask, wait until the tuned side has answered this question wholly, and return what it said.
+
+    An earlier answer, and the first words of this one, stand in the same place.
+    """
+    ask(page, question)
+    expect(page.locator("#answers h3")).to_have_text(question)
+    answer = page.locator("#answers .answer[data-side=tuned]")
+    expect(answer.locator(".verdict")).to_be_visible()
+    return answer.locator(".said")
 
 
 def run_folder(app: App, page: Page) -> Path:
@@ -73,8 +85,7 @@ def test_both_sides_answer_a_question_with_the_extracted_part_marked(trained: Ap
         expect(answer.locator(".verdict")).to_be_visible()
     tells(page, "answers", about=title, kind=DESCRIPTION)
 
-    ask(page, "What colour is the Zorblax 3000?")
-    expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
+    answered(page, "What colour is the Zorblax 3000?")
     tells(page, "answers", about=UNKNOWN_TITLE)
     unfold(page, "earlier")
     expect(page.locator("#asked-before")).to_contain_text(f"What is {title}?")
@@ -116,25 +127,20 @@ def test_each_of_the_three_answers_names_its_way_and_its_source(trained: App, sa
         ("what does the torvald palm sander cost", "silent", 0),
         ("how much is the torvald belt sander", "unknown", 0),
     ):
-        ask(page, question)
-        expect(page.locator("#answers h3")).to_have_text(question)
+        answered(page, question)
         for way in ("auto", "extractive"):
             told = page.locator(f"#answers .answer[data-side={way}]")
             expect(told).to_have_attribute("data-says", says)
             expect(told.locator(".source")).to_have_count(sources)
-        expect(page.locator("#ask")).to_be_visible()
-        expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
     page.locator("#ways input[name=extractive]").uncheck()
 
 
 def test_a_pattern_is_tried_on_the_answers_as_it_is_typed(trained: App, same_page: Page) -> None:
     page = same_page
     open_chat(page)
-    ask(page, f"What is {manifest(trained, page)['products'][0]['title']}?")
+    last = answered(page, f"What is {manifest(trained, page)['products'][0]['title']}?").inner_text().split()[-1]
     unfold(page, "pattern-panel")
     expect(page.locator("#built-in-pattern textarea")).not_to_have_value("")
-    raw = page.locator("#answers .answer[data-side=tuned] .said")
-    last = raw.inner_text().split()[-1]
     own = text_box(page, "own-pattern")
     own.fill(r"\S+$")
     own.blur()
@@ -202,9 +208,7 @@ def test_markup_in_a_question_and_in_a_title_is_text(trained: App, same_page: Pa
     markup = "<img src=x onerror=window.ranAway=1> ![x](http://192.0.2.1/x.png)"
     page.locator("#about-product input").fill("<script>window.ranAway=2</script>")
     page.locator("#about-product input").press("Enter")
-    ask(page, f"What is {markup}?")
-    expect(page.locator("#answers .answer[data-side=tuned] .said")).to_be_visible()
-    expect(page.locator("#answers h3")).to_contain_text(markup)
+    answered(page, f"What is {markup}?")
     expect(page.locator("#answers")).to_contain_text("<script>window.ranAway=2</script>")
     assert page.locator("#answers img, #answers script").count() == 0
 
