@@ -226,6 +226,21 @@ def keep_path(typed: str) -> str:
     return str(path)
 
 
+def verify_path(name: str, on_progress: OnProgress = nothing_to_say) -> Catalogue:
+    """Read a file that `keep_path` has just remembered; one that is no catalogue is forgotten again.
+
+    Raises:
+        ColumnsError, CatalogueError: as `verify_upload`.
+    """
+    try:
+        return open_catalogue(name, on_progress)
+    except ColumnsError:
+        raise
+    except BaseException:
+        remove(name)
+        raise
+
+
 def remove(name: str) -> None:
     """Remove an upload, or forget a file elsewhere (which stays), with what was prepared and noted of it.
 

@@ -180,12 +180,9 @@ class CatalogueBox:
     def opened_path(self, typed: str, words: str) -> Update:
         before = [value for _, value in catalogue_choices()]
         name = uploads.keep_path(typed)
-        try:
-            return self._follow(reading.follow(name), words) | {self.path: ""}
-        except PipelineError:
-            if name not in before:
-                uploads.remove(name)
-            raise
+        is_known = name in before
+        begun = reading.follow(name) if is_known else reading.start(name, partial(uploads.verify_path, name))
+        return self._follow(begun, words) | {self.path: ""}
 
     def use_columns(self, name: str, words: str, *values: Any) -> Update:
         columns = self.form.columns(name, *values)

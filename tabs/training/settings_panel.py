@@ -63,12 +63,15 @@ class SettingsPanel:
         """
         rate = self.controls["learning_rate"]
         filled = [
-            on(self.preset.input, self.use_preset, [self.preset, self.base], self.widgets, picked=True),
+            on(
+                self.preset.input, self.use_preset, [self.preset, self.base], self.widgets, problem=problem, picked=True
+            ),
             on(
                 self.base.input,
                 self.use_base,
                 [self.base, self.preset, rate],
                 [self.controls["load_in_4bit"], rate, self.base],
+                problem=problem,
                 picked=True,
             ),
             on(self.load.upload, self.use_file, self.load, self.widgets, problem=problem),
@@ -76,17 +79,13 @@ class SettingsPanel:
         return [event.then for event in filled]
 
     @open_to_all
-    def use_preset(self, preset: str, base: str) -> list[Any]:
-        settings = settings_for(preset, base or default_base())
-        radio = gr.Radio(value=preset, info=preset_sentence(preset))
-        return [radio, settings.base_model, *values_of(settings, self.names)]
+    def use_preset(self, preset: str, base: str) -> Update:
+        return self.fill(settings_for(preset, base or default_base()))
 
     @open_to_all
-    def use_base(self, base: str, preset: str, rate: float) -> list[Any]:
-        """What a base brings along: whether it is in 4 bits, and its rate in the place of the preset's for another base."""
-        is_presets = rate in {rate_of(preset, kind) for kind in (EMBEDDED, ENCODER, GPU_BASE)}
-        its = rate_of(preset, base or "") if is_presets else rate
-        return [is_squeezed(base or "") and bool(gpu_name()), its, base]
+    def use_base(self, base: str, preset: str, rate: float) -> Update:
+        in_4_bits, its = brought_along(base or "", preset, rate)
+        return {self.controls["load_in_4bit"]: in_4_bits, self.controls["learning_rate"]: its, self.base: base}
 
     def use_file(self, path: str) -> Update:
         return self.fill(read_recipe(Path(path)))
@@ -112,6 +111,12 @@ class SettingsPanel:
                 least, most = min(widget.minimum, value), max(widget.maximum, value)
                 update[widget] = gr.Slider(value=value, minimum=least, maximum=most)
         return update
+
+
+def brought_along(base: str, preset: str, rate: float) -> tuple[bool, float]:
+    """What a base brings along: whether it is in 4 bits, and its rate in the place of the preset's for another base."""
+    is_presets = rate in {rate_of(preset, kind) for kind in (EMBEDDED, ENCODER, GPU_BASE)}
+    return is_squeezed(base) and bool(gpu_name()), rate_of(preset, base) if is_presets else rate
 
 
 def check_base_named(base: str) -> None:

@@ -82,7 +82,7 @@ class TrainingTab:
         )  # fmt: skip
         panel.wire(self.problem, self.history.show_rows, self.history.rows)
         for filled in [*self.settings.wire(self.problem), self.history.wire(panel, self.settings)]:
-            on(filled, self.show_plan, widgets, plan, problem=self.problem)
+            on(filled, self.show_plan, widgets, plan, problem=self.problem, clears=False)  # a file's own sentence stays
         self.sweep.wire(panel, self.settings)
         self.away.wire(panel, self.settings)
         go_to(self.to_dataset, tabs, "dataset")

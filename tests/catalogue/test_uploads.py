@@ -133,6 +133,18 @@ def test_a_file_elsewhere_is_read_where_it_lies(home: Path, tmp_path: Path) -> N
     assert there.exists() and listed() == [""] and not list(cache_dir().glob("[!.]*"))
 
 
+def test_a_file_elsewhere_that_is_no_catalogue_is_forgotten_and_one_with_other_columns_stays(
+    home: Path, tmp_path: Path
+) -> None:
+    """However long it takes to find out: who waits for it is told by the reading."""
+    bad, odd = written(tmp_path / "bad.json", "this is no JSON"), odd_csv(tmp_path)
+    for file, refused in ((bad, CatalogueError), (odd, ColumnsError)):
+        name = uploads.keep_path(str(file))
+        with pytest.raises(refused):
+            reading.start(name, partial(uploads.verify_path, name)).wait(60)
+    assert listed() == ["", str(odd)] and bad.exists()
+
+
 @pytest.mark.parametrize(
     "typed",
     ["", "  ", "relative.csv", "/no/such.csv", "/x\0y.csv", "~nobody-there/x.csv", "/" + "x" * 5000 + ".csv", "/dev/zero",

@@ -21,7 +21,7 @@ from pipeline.runs.settings import (
     rate_of,
     settings_for,
 )
-from tabs.training.settings_panel import SettingsPanel
+from tabs.training.settings_panel import brought_along
 
 WHOLE = [name for name in LIMITS if isinstance(getattr(TrainingSettings, name), int)]
 
@@ -74,7 +74,7 @@ def test_another_base_has_another_rate_than_the_embedded_one_in_quick() -> None:
 
 def test_a_base_that_is_chosen_brings_its_rate_and_leaves_a_person_s() -> None:
     def chosen(base: str, preset_name: str, rate: float) -> float:
-        return SettingsPanel.use_base(None, base, preset_name, rate)[1]  # pyright: ignore[reportArgumentType]
+        return brought_along(base, preset_name, rate)[1]
 
     rate = QUICK.learning_rate
     for base, its in (
