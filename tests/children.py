@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pipeline.files import PROJECT, read_json
 from pipeline.runs.status import is_alive
 
@@ -41,6 +43,14 @@ def end(runs: Iterable[Path]) -> None:
 def running(code: str, *words: object) -> list[str]:
     """The command that runs some Python."""
     return [sys.executable, "-m", "tests.children", code, *map(str, words)]
+
+
+def waiting(*words: str) -> subprocess.Popen[bytes]:
+    """A process that waits to be ended, with these words at the end of its command line."""
+    child = subprocess.Popen([sys.executable, "-c", "input()", *words], stdin=subprocess.PIPE)
+    while not psutil.Process(child.pid).cmdline():  # for a moment it has none
+        time.sleep(0.001)
+    return child
 
 
 @contextmanager

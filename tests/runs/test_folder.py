@@ -26,20 +26,13 @@ from pipeline.runs.folder import list_runs, read_settings, run_dataset, run_size
 from pipeline.runs.manage import check_new, clear_run, create_run, delete_run, duplicate_run, rename_run
 from pipeline.runs.settings import preset
 from pipeline.runs.status import is_alive, log_tail, running_run, status
+from tests.children import waiting
 
 
 @pytest.fixture
 def run(dataset: Dataset) -> Path:
     """A new run, not started."""
     return create_run(dataset, preset("quick"))
-
-
-def waiting(*arguments: str) -> subprocess.Popen[bytes]:
-    """A process that waits to be ended, with these arguments at the end of its command line."""
-    child = subprocess.Popen([sys.executable, "-c", "input()", *arguments], stdin=subprocess.PIPE)
-    while not psutil.Process(child.pid).cmdline():  # for a moment it has none
-        time.sleep(0.001)
-    return child
 
 
 @pytest.fixture

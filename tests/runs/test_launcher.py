@@ -102,7 +102,7 @@ def test_one_run_at_a_time(run: Callable[..., Path]) -> None:
 
 
 def test_a_run_survives_the_program_that_started_it(run: Callable[..., Path]) -> None:
-    folder = run()
+    folder = run(max_steps=100)
     script = (
         "import sys; from pathlib import Path; from pipeline.runs import launcher; launcher.start(Path(sys.argv[1]))"
     )

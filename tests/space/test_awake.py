@@ -66,7 +66,7 @@ def test_it_stays_awake_during_a_run_and_sleeps_after_it_also_when_it_crashed_be
     dataset: Dataset, tiny_base: Path, hub: SpacesHub, attendant: Callable[[], subprocess.Popen[bytes]], home: Path
 ) -> None:
     space = hub.spaces[SPACE]
-    folder = create_run(dataset, tiny_settings(tiny_base, max_steps=20))
+    folder = create_run(dataset, tiny_settings(tiny_base, max_steps=200))
     first = attendant()
     wait_for((home / "attending").exists)  # else the run may have ended before anybody looks
     launcher.start(folder)

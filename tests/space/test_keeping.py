@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +40,7 @@ from pipeline.space import keeping
 from pipeline.space.keeping import Keeper
 from pipeline.space.kept import LIST, belongs
 from pipeline.space.restoring import queue_again
-from tests.children import running
+from tests.children import running, waiting
 from tests.servers.hub import TOKEN, HubServer, Repository
 from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
 from tests.tiny import tiny_settings, train_here
@@ -141,8 +140,7 @@ def test_only_what_changed_is_sent_and_old_checkpoints_go(hub: Hub, dataset: Dat
 
 def test_of_a_run_that_trains_a_checkpoint_is_sent_only_now_and_then(hub: Hub, dataset: Dataset) -> None:
     folder = small_run(dataset, "run", STARTED)
-    alive = [sys.executable, "-c", "import time; time.sleep(600)", str(folder.resolve())]
-    with subprocess.Popen(alive) as training:
+    with waiting(str(folder.resolve())) as training:
         write_json(folder / "process.json", {"pid": training.pid})
         writer = Keeper(REPO).writer
         sent = []
@@ -256,7 +254,8 @@ def test_a_part_that_is_damaged_there_does_not_hold_the_run_up(
 def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     hub: Hub, dataset: Dataset, tiny_base: Path, on_disk: OnDisk, tmp_path: Path
 ) -> None:
-    few = {"max_steps": 30, "probes": 0, "questions": 1, "per_device_train_batch_size": 4}
+    steps = 60  # many enough that it is still training when it is first looked at
+    few = {"max_steps": steps, "probes": 0, "questions": 1, "per_device_train_batch_size": 4}
     folder = create_run(dataset, tiny_settings(tiny_base, **few, save_steps=1), home() / "runs" / "cut")
     keeper = Keeper(REPO)
     keeper.round()
@@ -267,7 +266,7 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     keeper.round()
     child.kill()
     step = saved_step(folder)
-    assert 0 < step < 30
+    assert 0 < step < steps
     wait_for(lambda: any(e["type"] == "failed" for e in read_events(folder)[0]))
     shutil.rmtree(home())
 
@@ -284,9 +283,9 @@ def test_a_training_killed_with_its_disk_goes_on_elsewhere(
     assert [e["step"] for e in events if e["type"] == "resumed"] == [step]
     begun = next(n for n, e in enumerate(events) if e["type"] == "resumed")
     told = [e["step"] for e in events[begun:] if e["type"] == "step"]
-    assert told == list(range(step + 1, 31))
+    assert told == list(range(step + 1, steps + 1))
     again = open_dataset(fresh / "datasets" / dataset.folder.name)
-    whole = create_run(again, tiny_settings(tiny_base, **few, save_steps=30), tmp_path / "whole")
+    whole = create_run(again, tiny_settings(tiny_base, **few, save_steps=steps), tmp_path / "whole")
     train_here(whole)
     losses = [{e["step"]: e["loss"] for e in read_events(f)[0] if e["type"] == "step"} for f in (back, whole)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
@@ -463,8 +462,7 @@ def test_a_run_that_trains_or_waits_is_not_taken_from_under_it(hub: Hub, dataset
     folder = small_run(dataset, "run", STARTED)
     one = Keeper(REPO)
     one.round()
-    alive = [sys.executable, "-c", "import time; time.sleep(600)", str(folder.resolve())]
-    with subprocess.Popen(alive) as training:
+    with waiting(str(folder.resolve())) as training:
         write_json(folder / "process.json", {"pid": training.pid})
         second = on_disk("second")
         two = Keeper(REPO)

@@ -6,7 +6,6 @@ import os
 import shutil
 import struct
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -37,6 +36,7 @@ from pipeline.runs.recipes import command_line, read_recipe, recipe
 from pipeline.runs.status import is_alive, status
 from pipeline.runs.view import view_run
 from tabs.training.run_cards import ending_card, run_headline
+from tests.children import waiting
 from tests.tabs.server.attack import MARKUP, Attack, World, refused
 from tests.tiny import ROWS
 
@@ -230,7 +230,7 @@ def a_run_with(file: str, text: bytes, look: Callable[[Path], Any]) -> Callable[
 
 def another_process(world: World) -> str:
     """A run that names a stranger's process as its own."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+    with waiting() as stranger:
         write_json(
             world.run / "process.json", {"pid": stranger.pid, "started": psutil.Process(stranger.pid).create_time()}
         )

@@ -97,7 +97,7 @@ def asked(api: ApiServer) -> Counter[str]:
 
 def test_results_come_in_the_order_of_the_products_and_are_paid_once(api: ApiServer, home: Path) -> None:
     seen: list[WritingProgress] = []
-    api.seconds = 0.02
+    api.seconds = 0.2
     assert work_through(products(40), twice, settings(api), on_progress=seen.append) == expected(40)
     assert len(api.requests) == 80
     assert api.most_at_once == 8
@@ -225,10 +225,10 @@ def test_failures_that_pass_lose_nothing_and_pay_nothing_twice(api: ApiServer) -
 
 
 def test_a_reply_that_does_not_end_is_asked_for_again(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 2)
 
     def slow(request: dict[str, Any]) -> HttpReply:
-        time.sleep(0.6)
+        time.sleep(3)
         return completion(echo(request))
 
     api.script.append(slow)
