@@ -289,9 +289,9 @@ def tells(page: Page, place: str, /, **values: object) -> None:
         expect(page.locator(f"#{place} [{told}]")).to_have_attribute(told, str(value))
 
 
-TRIES = (2, 4, 8, 16, 32, PATIENCE)
+TRIES = (5, 10, 20, 40, PATIENCE)
 """Seconds that the page may take to tell of what was done before it is done again: in the moment in which a part unfolds,
-Gradio passes over what is clicked or typed there, faster than a person could."""
+or in which the answer to an earlier click ends, Gradio passes over what is clicked or typed there, faster than a person could."""
 
 
 def until_told(place: Locator, action: Callable[[], None]) -> None:
@@ -311,6 +311,23 @@ def set_slider(page: Page, name: str, value: float) -> None:
         unfold(page, GROUP_OF[name])
     box.fill(str(value))
     box.press("Enter")
+
+
+def generate(page: Page, products: int, sign: str = "#dataset-counts") -> None:
+    """Generate a dataset; the click may come before the page has heard of the number, faster than a person's could.
+
+    Args:
+        sign: what tells it from another of as many products that may be shown already.
+    """
+
+    def ask() -> None:
+        set_slider(page, "teach", products)
+        page.locator("#generate").click()
+
+    of_so_many = page.locator("#dataset-result").filter(
+        has=page.locator(f"#dataset-counts [data-products='{products}']")
+    )
+    until_told(of_so_many.filter(has=page.locator(sign)), ask)
 
 
 GROUP_OF = {f"set-{c.name}": f"group-{number}" for number, group in enumerate(GROUPS.values()) for c in group}
@@ -356,9 +373,7 @@ def choose_base(page: Page, base: Path | str) -> None:
 
 def plan_small(page: Page, base: Path, steps: int) -> None:
     """Generate a dataset of two products and set a training of a few steps, all by clicking."""
-    set_slider(page, "teach", 2)
-    page.locator("#generate").click()
-    tells(page, "dataset-counts", products=2)
+    generate(page, 2)
     page.locator("#go-training").click()
     expect(page.locator("#plan [data-state]")).to_be_visible()
     choose_base(page, base)

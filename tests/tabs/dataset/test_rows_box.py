@@ -21,6 +21,7 @@ from tests.tabs.conftest import (
     App,
     cell,
     choose,
+    generate,
     knowing_a_hub,
     open_page,
     open_tab,
@@ -56,16 +57,6 @@ def shown(same_page: Page) -> Page:
     generate(page, 6 if before == 5 else 5)  # another, so that it is seen to come, with nothing filtered
     tells(page, "pairs-where", page=1)
     return page
-
-
-def generate(page: Page, products: int) -> None:
-    """Generate a dataset; the click may come before the page has heard of the number, faster than a person's could."""
-
-    def ask() -> None:
-        set_slider(page, "teach", products)
-        page.locator("#generate").click()
-
-    until_told(page.locator(f"#dataset-counts [data-products='{products}']"), ask)
 
 
 def search(page: Page, words: str) -> None:
@@ -150,12 +141,11 @@ def test_an_edit_lasts_through_a_reload_and_generating_anew_and_can_be_undone(sh
     shown.reload()
     search(shown, "In other words?")
     tells(shown, "pairs-where", rows=1)
-    set_slider(shown, "teach", products)
-    shown.locator("#generate").click()
-    tells(shown, "reused", state="reused")
+    generate(shown, products, "#reused [data-state=reused]")
     tells(shown, "dataset-counts", edited=1)
     search(shown, "In other words?")
     tells(shown, "pairs-where", rows=1)
+    expect(cell(shown, "pairs", 0, PHRASINGS)).to_contain_text(f"1 {EDITED}")
     cell(shown, "pairs", 0, PRODUCT).click()
     expect(shown.locator("#reads")).to_contain_text("Instruction: In other words?")
     shown.locator("#row-undo").click()
@@ -276,9 +266,7 @@ def test_words_of_a_catalogue_stay_words_in_every_place(page: Page, tmp_path: Pa
     rows = [ROW | {"title": t, "uid": f"<b>{n}</b>", "content": f"{ROW['content']} {n}"} for n, t in enumerate(titles)]
     upload(page, catalogue(tmp_path, rows, "rows.jsonl"))
     tells(page, "catalogue-counts", products=len(rows))
-    set_slider(page, "teach", len(rows))
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("rows.jsonl")
+    generate(page, len(rows), "#dataset-counts:has-text('rows.jsonl')")
     for title in ("ranAway=4", "seen.png", "passwd", "onerror"):
         search(page, title)
         expect(cell(page, "pairs", 0, PRODUCT)).to_contain_text(title)
@@ -301,31 +289,31 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubSe
 def test_a_push_asks_for_name_license_and_token_and_keeps_none(hub: tuple[HubServer, App], browser: Browser) -> None:
     server, app = hub
     page = open_page(app, browser)
-    set_slider(page, "teach", 2)
-    page.locator("#generate").click()
-    tells(page, "dataset-counts", products=2)
+    generate(page, 2)
     open_tab(page, "publish")
     unfold(page, "push")
     token = page.locator("#push-token input")
 
-    def push(words: str, kind: str = "problem") -> None:
+    def push(typed: str) -> None:
+        token.fill(typed)
         page.locator("#push-now").click()
-        expect(page.locator(f"#pushed .{kind}")).to_contain_text(words)
-        expect(token).to_have_value("")
 
-    token.fill(TOKEN)
-    push("license")
+    def refused_push(words: str, typed: str = TOKEN) -> None:
+        until_told(page.locator("#pushed .problem", has_text=words), lambda: push(typed))
+        expect(token).to_have_value("")
+        expect(page.locator("#pushed .generating")).to_have_count(0)  # till then the next push is passed over
+
+    refused_push("license")
     choose(page, "push-license", "cc-by-4.0")
     unfold(page, "card-panel")
     expect(page.locator("#push-card textarea")).to_have_value(re.compile("license: cc-by-4.0"))
-    token.fill(TOKEN)
-    push("cannot be a name on the Hub")
+    refused_push("cannot be a name on the Hub")
     text_box(page, "push-repo").fill("mira/kites")
-    push("no token")
-    token.fill("hf_not-the-right-one")
-    push("know this token")
-    token.fill(TOKEN)
-    push("mira/kites", "done")
+    refused_push("no token", "")
+    refused_push("know this token", "hf_not-the-right-one")
+    push(TOKEN)
+    expect(page.locator("#pushed .done")).to_contain_text("mira/kites")
+    expect(token).to_have_value("")
     link = page.locator("#pushed a")
     expect(link).to_have_attribute("href", f"{server.url}/datasets/mira/kites")
     assert (

@@ -14,7 +14,7 @@ from pipeline.dataset.settings import DatasetSettings
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.facts.phrasings import kind_label
 from tabs.dataset.rows_view import SPLITS
-from tests.tabs.conftest import App, cell, choose, has_controls, open_tab, set_slider, tells, text_box, unfold
+from tests.tabs.conftest import App, cell, choose, generate, has_controls, open_tab, tells, text_box, unfold
 
 ROW = {
     "uid": "1",
@@ -89,14 +89,13 @@ def test_the_main_controls_have_roles_and_names(same_page: Page) -> None:
 
 def test_a_picked_pair_shows_what_the_model_reads(same_page: Page) -> None:
     page = same_page
-    set_slider(page, "teach", 6)
-    page.locator("#generate").click()
-    tells(page, "dataset-counts", products=6)
+    generate(page, 6)
     text_box(page, "search-pairs").fill("Wrenwave")
     for row in range(3):  # the table comes after the line under it
         expect(cell(page, "pairs", row, 2)).to_contain_text("Wrenwave")
-    kind, response = (cell(page, "pairs", 2, column).inner_text() for column in (1, 3))
+    kind, title, response = (cell(page, "pairs", 2, column).inner_text() for column in (1, 2, 3))
     cell(page, "pairs", 2, 2).click()
+    expect(page.locator("#row-about h3")).to_contain_text(title.removesuffix(" …"))
     expect(page.locator("#row-about")).to_contain_text(kind)
     phrasing = page.locator("#phrasings-of label").nth(3)
     phrasing.click()
@@ -115,6 +114,7 @@ def test_products_come_in_pages_a_search_narrows_them_and_a_row_opens_the_record
     assert cell(page, "products", 0, 1).inner_text() != first
     text_box(page, "search-products").fill("lamp")
     tells(page, "products-where", page=1, pages=1)
+    expect(cell(page, "products", 0, 1)).to_contain_text("Lamp")
     cell(page, "products", 0, 1).click()
     expect(page.locator("#record-title")).to_contain_text("Lamp")
     expect(page.locator("#record")).to_contain_text("watts")
@@ -154,9 +154,7 @@ def test_an_upload_is_used_and_found_again_after_a_reload(same_page: Page, tmp_p
     unfold(page, "why-skipped")
     expect(cell(page, "skipped", 0, 1)).to_have_text("4")
     expect(cell(page, "skipped", 0, 3)).to_have_text("line is not JSON")
-    set_slider(page, "teach", 2)
-    page.locator("#generate").click()
-    tells(page, "dataset-counts", products=2)
+    generate(page, 2, "#dataset-counts:has-text('kettles.gz')")
     page.reload()
     expect(page.locator("#dataset-counts")).to_contain_text("kettles.gz")
     choose(page, "catalogue", "kettles.gz")
@@ -178,9 +176,7 @@ def test_markup_in_a_title_is_text_and_nothing_runs(same_page: Page, tmp_path: P
     for row in range(4):
         cell(page, "products", row, 1).click()
         expect(page.locator("#record-title")).to_contain_text("Kettle")
-    set_slider(page, "teach", 4)
-    page.locator("#generate").click()
-    expect(page.locator("#dataset-counts")).to_contain_text("hostile.jsonl")
+    generate(page, 4, "#dataset-counts:has-text('hostile.jsonl')")
     expect(page.locator("#reads")).to_contain_text("Kettle")
     open_tab(page, "training")
     expect(page.locator("#plan [data-state]")).to_be_visible()

@@ -32,6 +32,7 @@ from tests.tabs.conftest import (
     App,
     changed,
     click_row,
+    end_trainings,
     make_trained,
     open_page,
     open_tab,
@@ -173,8 +174,7 @@ def open_training(page: Page) -> None:
 
 
 def pick(page: Page, name: str) -> None:
-    click_row(run_row(page, name))
-    expect(page.locator("#picked-about")).to_contain_text(name)
+    until_told(page.locator("#picked-about", has_text=name), lambda: click_row(run_row(page, name)))
 
 
 def duplicate_as(page: Page, name: str, finished: Path) -> None:
@@ -326,18 +326,21 @@ def test_the_app_goes_on_with_its_queue_when_it_comes_up_and_a_cancelled_run_sta
     enqueue(endless)
     enqueue(waits)
     process, url = start_app(tmp_path)
-    page = open_page(App(url, tmp_path), browser)
-    open_tab(page, "training")
-    unfold(page, "history")
-    expect(run_row(page, waits.name)).to_contain_text(STATE_WORDS["queued"])
-    expect(page.locator(STEPPED)).to_be_visible()
-    tells(page, "pace", total=100_000)
-    unfold(page, "sweep")
-    page.locator("#cancel-sweep").click()
-    expect(run_row(page, waits.name)).to_contain_text(STATE_WORDS["new"])
-    page.locator("#stop").click()
-    expect(run_row(page, endless.name)).to_contain_text(STATE_WORDS["stopped"])
-    assert status(waits).state == "new"
-    page.close()
-    process.terminate()
-    process.wait(PATIENCE)
+    try:
+        page = open_page(App(url, tmp_path), browser)
+        open_tab(page, "training")
+        unfold(page, "history")
+        expect(run_row(page, waits.name)).to_contain_text(STATE_WORDS["queued"])
+        expect(page.locator(STEPPED)).to_be_visible()
+        tells(page, "pace", total=100_000)
+        unfold(page, "sweep")
+        page.locator("#cancel-sweep").click()
+        expect(run_row(page, waits.name)).to_contain_text(STATE_WORDS["new"])
+        page.locator("#stop").click()
+        expect(run_row(page, endless.name)).to_contain_text(STATE_WORDS["stopped"])
+        assert status(waits).state == "new"
+        page.close()
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+        end_trainings(tmp_path)

@@ -26,6 +26,7 @@ from tests.tabs.conftest import (
     tells,
     train_small,
     unfold,
+    until_told,
 )
 
 
@@ -82,8 +83,8 @@ def test_settings_that_cannot_work_get_a_sentence(same_page: Page, trained: App)
     open_tab(page, "training")
     expect(page.locator("#plan [data-state]")).to_be_visible()
     page.locator("#preset input[value=quick]").check()
-    set_slider(page, "set-num_train_epochs", 0)
-    expect(page.locator("#training-problem .problem")).to_contain_text("both 0")
+    both = page.locator("#training-problem .problem", has_text="both 0")
+    until_told(both, lambda: set_slider(page, "set-num_train_epochs", 0))
     set_slider(page, "set-num_train_epochs", 1)
     expect(page.locator("#training-problem .problem")).to_have_count(0)
 
@@ -106,8 +107,8 @@ def test_a_failed_run_says_why(same_page: Page, trained: App) -> None:
     expect(page.locator("#ending [data-state]")).to_contain_text("/no/such/folder")
     unfold(page, "history")
     expect(page.locator("#runs")).to_contain_text(STATE_WORDS["failed"])
-    click_row(run_row(page, STATE_WORDS["finished"]))
-    tells(page, "ending", state="finished")
+    finished = run_row(page, STATE_WORDS["finished"])
+    until_told(page.locator("#ending [data-state=finished]"), lambda: click_row(finished))
 
 
 def test_a_run_is_watched_stopped_resumed_and_finishes_and_another_is_discarded(
