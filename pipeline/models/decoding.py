@@ -6,6 +6,7 @@ for all rows. Here rows of one adapter lie side by side and a row of the base is
 CUDA graph: its thousand small operations take less time than their launch from Python.
 """
 
+import platform
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -159,14 +160,13 @@ def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
 
 def prepack(model: Any) -> None:
     """Lay a model's matrices out a second time, as oneDNN reads them fastest, for the steps of `decode`: of a small batch's
-    time most goes into reading them. Where a processor does not compute in bf16, or the model in another format, nothing is
-    done.
+    time most goes into reading them. Where PyTorch has no such product for the model's number format here, nothing is done.
 
     Args:
         model: one that `decodes`, and that stays as it is but for its adapters.
     """
     llama = without_peft(model)
-    if llama.device.type != "cpu" or llama.dtype != torch.bfloat16 or not has_prepacked_bf16():
+    if llama.device.type != "cpu" or not has_prepacked(llama.dtype):
         return
     groups = [group for layer in llama.model.layers for group in projections(layer)]
     joined = [side_by_side([matrix for layer in group if (matrix := plain_matrix(layer))]) for group in groups]
@@ -174,10 +174,15 @@ def prepack(model: Any) -> None:
     llama.prepacked = {w.data_ptr(): torch.ops.mkldnn._reorder_linear_weight(w, 1) for w in weights}
 
 
-def has_prepacked_bf16() -> bool:
-    """Whether PyTorch's own name for such products is there: it is what its compiler uses, and not promised to stay."""
+def has_prepacked(dtype: torch.dtype) -> bool:
+    """Whether PyTorch's own name for such products is there: it is what its compiler uses, and not promised to stay. Where a
+    processor computes in bf16 it is, and in fp32 on x86."""
     names = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
-    return all(hasattr(torch.ops.mkldnn, name) for name in names) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    if dtype == torch.float32:
+        return platform.machine() in ("x86_64", "AMD64")
+    return dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def product(x: Tensor, weight: Tensor, prepacked: Tensor | None) -> Tensor:

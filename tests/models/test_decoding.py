@@ -19,7 +19,7 @@ from pipeline.models.decoding import (
     DecodingBatch,
     decode,
     decodes,
-    has_prepacked_bf16,
+    has_prepacked,
     plain_matrix,
     prepack,
     projections,
@@ -131,25 +131,26 @@ def test_a_batch_is_gone_as_soon_as_nobody_needs_it(make: Make) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.02)], ids=str)
 @torch.no_grad()
-def test_prepacked_matrices_give_the_same_answers(make: Make) -> None:
-    model = make({}, {"r": 2}).to(torch.bfloat16)
+def test_prepacked_matrices_give_the_same_answers(make: Make, dtype: torch.dtype, tolerance: float) -> None:
+    model = make({}, {"r": 2}).to(dtype)
     prompts, by = prompts_for(model), [None, "default", "other", None, "default", "other", None]
     plain = DecodingBatch(model, prompts, by, 8)
     logits = plain.read(plain.prompts)
     prepack(model)
     fast = DecodingBatch(model, prompts, by, 8)
-    assert bool(fast.prepacked) == has_prepacked_bf16()
-    assert all((g.prepacked is not None) == has_prepacked_bf16() for _, groups in fast.layers for g in groups)
+    assert bool(fast.prepacked) == has_prepacked(dtype)
+    assert all((g.prepacked is not None) == has_prepacked(dtype) for _, groups in fast.layers for g in groups)
     assert torch.equal(fast.read(fast.prompts), logits)  # many tokens at once: the plain ones
     for _ in range(8):
         tokens = logits.argmax(-1)[:, None]
         logits = plain.read(tokens)
-        torch.testing.assert_close(fast.read(tokens), logits, rtol=0.02, atol=0.02)
+        torch.testing.assert_close(fast.read(tokens), logits, rtol=tolerance, atol=tolerance)
 
 
-def test_only_bf16_is_prepacked(make: Make) -> None:
-    model = make({})
+def test_what_has_no_such_product_is_not_prepacked(make: Make) -> None:
+    model = make({}).to(torch.float16)
     prepack(model)
     assert not hasattr(model.get_base_model(), "prepacked")
 

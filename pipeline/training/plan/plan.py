@@ -268,7 +268,7 @@ def answering_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
         return None
     width = memory.weight_width(settings.precision, gpu=gpu)
     four_bit = memory.loads_in_4_bits(shape, settings, gpu=gpu)
-    again = shape.weights * width if shape.llama and not gpu and width == 2 else 0  # a second time: decoding.prepack
+    again = shape.weights * width if shape.llama and not gpu else 0  # a second time: decoding.prepack
     return int((shape.weight_bytes(width, four_bit=four_bit) + again) * memory.MARGIN) + memory.ANSWERING
 
 
