@@ -15,19 +15,23 @@ from pipeline.runs.folder import list_runs
 from pipeline.runs.settings import TrainingSettings, gpu_name
 from pipeline.runs.view import view_run
 from pipeline.training.plan.advice import ENOUGH_EXPOSURES, Finding, plain
+from pipeline.training.plan.memory import weight_width
 from pipeline.training.plan.plan import Plan, plan_run
 from tabs.dataset.rows_view import pairs_of
 from tabs.training.settings_form import TERMS, changed, changes, mark_changed
 from tabs.ui.text import count, duration, html, html_of, memory
 
-CPU_PACE = {EMBEDDED: 400, ENCODER: 1000}
+CPU_PACE = {EMBEDDED: 430, ENCODER: 1000}
 """Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
+
+FP32_PACE = {EMBEDDED: 135}
+"""The same of cores that have no bf16, or do without."""
 
 GPU_PACE = {EMBEDDED: 9000, GPU_BASE: 12000}
 """The same for an H200, which is faster than most."""
 
-CPU_CHECK_SECONDS = 5
-"""What a recall check of the embedded model takes on two cores."""
+CPU_CHECK_SECONDS, FP32_CHECK_SECONDS = 5, 15
+"""What a recall check of the embedded model takes on two cores; and without bf16."""
 
 
 def default_preset() -> str:
@@ -116,13 +120,16 @@ def memory_words(plan: Plan) -> str:
 def time_words(settings: TrainingSettings, plan: Plan) -> str:
     """How long it will take: at the pace of the last run of this base, else of a machine where it was measured."""
     last = last_pace(settings.base_model)
-    known = (GPU_PACE if gpu_name() else CPU_PACE).get(settings.base_model)
+    in_fp32 = not gpu_name() and weight_width(settings.precision, gpu=False) == 4
+    known = (GPU_PACE if gpu_name() else FP32_PACE if in_fp32 else CPU_PACE).get(settings.base_model)
     speed = last.get("tokens_per_second") or known
     if not speed:
         return "not known before the first run of this base model on this machine"
-    source = "the last run's pace" if last else "an H200's pace" if gpu_name() else "two cores' pace"
+    cores = "two cores' pace without bf16" if in_fp32 else "two cores' pace"
+    source = "the last run's pace" if last else "an H200's pace" if gpu_name() else cores
     checks = settings.checks + 1  # one before the first step
-    check_seconds = last.get("check_seconds") or (0 if gpu_name() else CPU_CHECK_SECONDS)
+    usual = 0 if gpu_name() else FP32_CHECK_SECONDS if in_fp32 else CPU_CHECK_SECONDS
+    check_seconds = last.get("check_seconds") or usual
     told = f"about {duration(plan.tokens / speed)} of training"
     if settings.checks and check_seconds:
         told += f" and {duration(checks * check_seconds)} of recall checks"
