@@ -1,4 +1,4 @@
-"""Answers of the embedded model on this machine: `python -m benchmarks.answers [--runs N]`.
+"""Answers of the embedded model on this machine: `python -m benchmarks.answers [--runs N] [--name FILE]`.
 
 A run is trained for a few steps (what it knows does not matter here), loaded, and asked: seconds to the first token of a chat
 question with both sides streaming, tokens a second of such a stream, tokens a second of one question and of fifteen, of base
@@ -84,6 +84,7 @@ def decoded_figures(language_model: LanguageModel, prompts: list[list[int]], run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--name", default="cpu_answers", help="of the file in results/ (default: %(default)s)")
     args = parser.parse_args()
     converted_folder()
     with tempfile.TemporaryDirectory() as home:
@@ -113,7 +114,7 @@ def main() -> None:
         "fifteen_both_sides_by_transformers_seconds": spread(transformers),
         "faster": spread([one / many for many, one in zip(batched, single, strict=True)]),
     }
-    save("cpu_answers", figures)
+    save(args.name, figures)
 
 
 if __name__ == "__main__":
