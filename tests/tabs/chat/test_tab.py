@@ -47,9 +47,10 @@ def answered(page: Page, question: str) -> Locator:
     """
     ask(page, question)
     expect(page.locator("#answers h3")).to_have_text(question)
-    answer = page.locator("#answers .answer[data-side=tuned]")
-    expect(answer.locator(".verdict")).to_be_visible()
-    return answer.locator(".said")
+    expect(page.locator("#ask")).to_be_visible()  # once it stands under its question, Stop is there until the end
+    said = page.locator("#answers .answer[data-side=tuned] .said")
+    expect(said).to_be_visible()
+    return said
 
 
 def run_folder(app: App, page: Page) -> Path:
