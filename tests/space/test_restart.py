@@ -21,7 +21,7 @@ from tests.servers.hub import TOKEN
 from tests.servers.hub_store import PATIENCE, REPO, STORED, Hub, wait_for
 from tests.tiny import tiny_settings
 
-STEPS = 200
+STEPS = 120
 
 
 @contextmanager
