@@ -6,6 +6,8 @@ meanwhile, both stay, under two names. What is on the disk is the queue: without
 """
 
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -197,9 +199,23 @@ def state() -> KeepingState:
     return KeepingState()
 
 
+_gone = threading.Event()
+"""All that is done before a Space goes down is done."""
+
+
 def take_the_run_along(*_: Any) -> None:
-    """A Space that goes down ends everything in it: let the run save what it has, and keep that. Elsewhere a run outlives
-    the app."""
+    """On SIGTERM: a Space that goes down ends everything in it, so let the run save what it has, and keep that. Elsewhere a run
+    outlives the app.
+
+    It is done in a thread of its own: the signal stops the main thread wherever that is, and it may hold what the keeper
+    waits for, such as the lock of a module that it is importing.
+    """
+    if _gone.is_set():
+        sys.exit(0)
+    threading.Thread(target=_go_down, name="going down", daemon=True).start()
+
+
+def _go_down() -> None:
     with queue.queue_held():
         if running := running_run():
             text = "The Space is going down: the run stops after this step, and goes on when the Space is back."
@@ -208,4 +224,6 @@ def take_the_run_along(*_: Any) -> None:
             list(launcher.watch(running))
         if _keeper:
             _keeper.finish()
-        sys.exit(0)
+        _gone.set()
+        os.kill(os.getpid(), signal.SIGTERM)  # the main thread ends the process
+        threading.Event().wait()  # till then no other run begins

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from pipeline.dataset.store import Dataset
 from pipeline.files import PROJECT, home
 from pipeline.runs.checkpoints import last_checkpoint, saved_step
@@ -85,3 +87,30 @@ def test_a_space_that_goes_down_in_a_training_goes_on_by_itself_on_an_empty_disk
     assert TOKEN not in log.read_text() and "Traceback" not in log.read_text()
     files = [path for path in fresh.rglob("*") if path.is_file()]
     assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+HELD = """
+import os, signal, threading, time
+from pipeline.space import keeping
+
+held = threading.Lock()
+
+class Keeper:
+    def finish(self):
+        print("kept" if held.acquire(timeout=20) else "waited in vain", flush=True)
+
+keeping._keeper = Keeper()
+signal.signal(signal.SIGTERM, keeping.take_the_run_along)
+with held:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.2)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.usefixtures("home")
+def test_what_the_main_thread_holds_when_it_is_told_to_go_does_not_hold_the_last_round_up() -> None:
+    """It may be importing what the keeper needs."""
+    done = subprocess.run([sys.executable, "-c", HELD], cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.stdout, done.returncode) == ("kept\n", 0), done.stderr
