@@ -1,6 +1,6 @@
 """Will it learn? What a run with these settings would do, in words, before it is started."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -21,17 +21,24 @@ from tabs.dataset.rows_view import pairs_of
 from tabs.training.settings_form import TERMS, changed, changes, mark_changed
 from tabs.ui.text import count, duration, html, html_of, memory
 
-CPU_PACE = {EMBEDDED: 430, ENCODER: 1000}
-"""Tokens a second that two CPU cores train, until a run on this machine has shown its own pace (benchmarks/RESULTS.md)."""
 
-FP32_PACE = {EMBEDDED: 135}
-"""The same of cores that have no bf16, or do without."""
+class Pace(NamedTuple):
+    """How fast a machine is on which that was measured, until a run on this one has shown its own pace (benchmarks/RESULTS.md).
 
-GPU_PACE = {EMBEDDED: 9000, GPU_BASE: 12000}
-"""The same for an H200, which is faster than most."""
+    Attributes:
+        tokens: trained a second, by the base.
+        check_seconds: what a recall check of the embedded model takes.
+        whose: in words.
+    """
 
-CPU_CHECK_SECONDS, FP32_CHECK_SECONDS = 5, 15
-"""What a recall check of the embedded model takes on two cores; and without bf16."""
+    tokens: dict[str, int]
+    check_seconds: int
+    whose: str
+
+
+CPU_PACE = Pace({EMBEDDED: 430, ENCODER: 1000}, 5, "two cores' pace")
+FP32_PACE = Pace({EMBEDDED: 135}, 15, "two cores' pace without bf16")
+GPU_PACE = Pace({EMBEDDED: 9000, GPU_BASE: 12000}, 0, "an H200's pace")  # which is faster than most
 
 
 def default_preset() -> str:
@@ -120,16 +127,14 @@ def memory_words(plan: Plan) -> str:
 def time_words(settings: TrainingSettings, plan: Plan) -> str:
     """How long it will take: at the pace of the last run of this base, else of a machine where it was measured."""
     last = last_pace(settings.base_model)
-    in_fp32 = not gpu_name() and weight_width(settings.precision, gpu=False) == 4
-    known = (GPU_PACE if gpu_name() else FP32_PACE if in_fp32 else CPU_PACE).get(settings.base_model)
-    speed = last.get("tokens_per_second") or known
+    in_fp32 = weight_width(settings.precision, gpu=False) == 4
+    usual = GPU_PACE if gpu_name() else FP32_PACE if in_fp32 else CPU_PACE
+    speed = last.get("tokens_per_second") or usual.tokens.get(settings.base_model)
     if not speed:
         return "not known before the first run of this base model on this machine"
-    cores = "two cores' pace without bf16" if in_fp32 else "two cores' pace"
-    source = "the last run's pace" if last else "an H200's pace" if gpu_name() else cores
+    source = "the last run's pace" if last else usual.whose
     checks = settings.checks + 1  # one before the first step
-    usual = 0 if gpu_name() else FP32_CHECK_SECONDS if in_fp32 else CPU_CHECK_SECONDS
-    check_seconds = last.get("check_seconds") or usual
+    check_seconds = last.get("check_seconds") or usual.check_seconds
     told = f"about {duration(plan.tokens / speed)} of training"
     if settings.checks and check_seconds:
         told += f" and {duration(checks * check_seconds)} of recall checks"

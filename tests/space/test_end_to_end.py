@@ -87,11 +87,13 @@ def test_a_run_is_there_the_next_day_though_its_space_went_down_twice(
 
     with container(hub, yesterday) as (process, url):
         call(url, "/generate_dataset", products=2)
-        name = call(url, "/start_training", preset="quick", base_model=str(tiny_base))["run"]
+        # Longer than the seconds between two looks at what trains.
+        name = call(url, "/start_training", preset="recall", base_model=str(tiny_base))["run"]
         events = yesterday / "runs" / name / "events.jsonl"
-        wait_for(lambda: events.is_file() and '"step"' in events.read_text())
+        wait_for(lambda: events.is_file() and '"step"' in events.read_text() and -1 in hub.spaces[SPACE].sleep_times)
         process.terminate()  # nobody is looking: the laptop is closed
         assert process.wait(PATIENCE) == 0
+    assert -1 in hub.spaces[SPACE].sleep_times  # it may not sleep while a run is on
     assert f"runs/{name}/events.jsonl" in hub.repositories[STORE].files
 
     with container(hub, tonight, copy=False) as (process, url):
