@@ -2,7 +2,7 @@
 
 Transformers' `generate` launches thousands of small operations a token from Python, and a GPU waits for them. Where keys and
 values have their places from the beginning, a step is the same operations on the same memory: a GPU repeats them as one CUDA
-graph. Rows of the base and of an adapter share a batch: what the adapter adds to a row of the base is multiplied by 0.
+graph, and `fused` makes them fewer. Rows of the base and of an adapter share a batch.
 """
 
 import inspect
@@ -22,6 +22,7 @@ from transformers.cache_utils import Cache, StaticLayer, StaticSlidingWindowLaye
 from pipeline.models.batch import Batch
 from pipeline.models.decoding import without_peft
 from pipeline.models.family import CAUSAL, family_of
+from pipeline.models.fused import FusedModules
 from pipeline.models.layers import layers_of
 
 logger = logging.getLogger(__name__)
@@ -89,13 +90,15 @@ class StaticBatch(Batch):
         self.kept: list[Any] = [StaticLayer(self.places) for _ in StaticCache(config, 1).layers]
         self.cache = Cache(layers=self.kept)
         self.seen = torch.arange(self.places, device=self.first.device) >= self.first
-        tuned = torch.tensor([bool(who) for who in by], device=self.first.device)
-        self.tuned = tuned[:, None, None] if any(by) and not all(by) else None
+        self.fused = FusedModules(self.inner, by)
+        fused = {id(module) for module, _ in self.fused.forwards}
+        others = [m for m in self.inner.modules() if isinstance(m, LoraLayer) and id(m) not in fused]
+        self.shared = [a for layer in others for a in layer.lora_A.values()] if any(by) and not all(by) else []
 
     def keep(self, going: Sequence[int]) -> None:
         chosen = torch.tensor(going, device=self.first.device)
         self.first, self.seen = self.first[chosen], self.seen[chosen]
-        self.tuned = None if self.tuned is None else self.tuned[chosen]
+        self.fused.rows.keep(going)
         for layer in self.kept:
             layer.keys, layer.values = layer.keys.index_select(0, chosen), layer.values.index_select(0, chosen)
 
@@ -106,7 +109,7 @@ class StaticBatch(Batch):
         return self._logits(ids, place)
 
     def _logits(self, ids: Tensor, places: Tensor) -> Tensor:
-        with self._shared():
+        with self.fused.in_place(), self._only_tuned():
             said = self.inner(
                 input_ids=ids,
                 attention_mask=self.seen,
@@ -118,19 +121,17 @@ class StaticBatch(Batch):
         return said.logits[:, -1]
 
     @contextmanager
-    def _shared(self) -> Iterator[None]:
-        """While rows of the base are computed beside the adapter's."""
-        if self.tuned is None:
-            yield
-            return
-        tuned = self.tuned
+    def _only_tuned(self) -> Iterator[None]:
+        """Where rows of the base are computed beside the adapter's: layers that are not fused add something to all of them."""
+        rows = self.fused.rows
 
         def only_tuned(_: Any, __: Any, added: Tensor) -> Tensor:
-            rows = added.view(len(tuned), -1, added.shape[-1])  # some layers see all rows' tokens as one row
-            return (rows * tuned).view_as(added)
+            flat = added.flatten(0, -2)
+            tuned, kept = rows.tokens(len(flat)), torch.zeros_like(flat)
+            kept[tuned] = flat[tuned]
+            return kept.view_as(added)
 
-        layers = [layer for layer in self.inner.modules() if isinstance(layer, LoraLayer)]
-        hooks = [a.register_forward_hook(only_tuned) for layer in layers for a in layer.lora_A.values()]
+        hooks = [a.register_forward_hook(only_tuned) for a in self.shared]
         try:
             yield
         finally:
