@@ -68,6 +68,9 @@ def replaced(model: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize("name", ["qwen3", "gemma-3", "gemma-3-4b", "phi-3"])
 def test_a_step_is_fewer_operations_with_the_same_outcome(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, by = adapted(name), ["default"] * 4
+    for part, weight in model.named_parameters():
+        if "norm" in part:
+            weight.data += 0.3 * torch.randn(weight.shape)
     lora = sum(map(is_plain_lora, model.modules()))
     logits, fewer = step_of(model, by)
     monkeypatch.setattr(FusedModules, "in_place", lambda _: nullcontext())
@@ -80,6 +83,17 @@ def test_a_step_is_fewer_operations_with_the_same_outcome(name: str, monkeypatch
     assert fewer["fused_norms"] == more["rsqrt"] > 0 == more["fused_norms"]
     on_cpu = 6  # operations of a norm that is one on a GPU
     assert fewer.total() - on_cpu * fewer["fused_norms"] < 0.7 * more.total()
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma-3"])
+def test_a_base_in_bf16_with_an_adapter_in_fp32(name: str) -> None:
+    model = adapted(name)
+    logits, _ = step_of(model, MIXED)
+    for part, weight in model.named_parameters():
+        weight.data = weight.data if "lora_" in part else weight.data.bfloat16()
+    rounded, calls = step_of(model, MIXED)
+    assert rounded.dtype == torch.bfloat16 and calls["addmm_"] == 14 and calls["fused_norms"] == calls["rsqrt"] > 0
+    assert (rounded - logits).norm() < 0.03 * logits.norm()
 
 
 def test_rows_of_the_base_cost_nothing_and_an_adapter_that_is_off_neither() -> None:
