@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft.tuners import lora
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -32,6 +33,10 @@ class FusedModules:
     Args:
         model: a Transformers model, in evaluation mode; its adapters are switched as the batch needs them.
         by: the adapter that answers each row, None for the base; the adapter's rows lie side by side.
+
+    Attributes:
+        rows: those of the adapter.
+        others: layers with LoRA that compute as ever, for all rows.
     """
 
     def __init__(self, model: Any, by: Sequence[str | None]) -> None:
@@ -39,11 +44,16 @@ class FusedModules:
         config = model.config.get_text_config()
         self.config = config if model._supports_attention_backend else None  # others look at its name themselves
         self.forwards: list[tuple[nn.Module, Callable[..., Tensor]]] = []
+        self.others: list[LoraLayer] = []
         for module in model.modules():
-            if "forward" not in vars(module) and (forward := self._forward(module)):
+            if forward := self._forward(module):
                 self.forwards.append((module, forward))
+            elif isinstance(module, LoraLayer):
+                self.others.append(module)
 
     def _forward(self, module: nn.Module) -> Callable[..., Tensor] | None:
+        if "forward" in vars(module):
+            return None
         return FusedLora(module, self.rows) if is_plain_lora(module) else fused_norm(module)
 
     @contextmanager
@@ -86,8 +96,9 @@ class TunedRows:
 
 def is_plain_lora(layer: Any) -> bool:
     """Whether a linear layer computes W x + s B A x now, W as it is or in 4 bits."""
-    # The second is there where bitsandbytes is.
-    if type(layer) not in (lora.Linear, getattr(lora, "Linear4bit", None)) or layer.disable_adapters or layer.merged:
+    if not isinstance(layer, LoraLayer) or layer.disable_adapters or layer.merged:
+        return False
+    if type(layer) not in (lora.Linear, getattr(lora, "Linear4bit", None)):  # which is there where bitsandbytes is
         return False
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     return len(active) == 1 and active[0] not in layer.lora_variant and layer.lora_B[active[0]].bias is None
@@ -132,7 +143,7 @@ def fused_norm(norm: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
     In bf16 it rounds once, and not also before the weight is multiplied.
     """
-    eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+    eps = vars(norm).get("variance_epsilon", vars(norm).get("eps"))
     if not isinstance(eps, float) or [*norm.children(), *norm.buffers()]:
         return None
     own = dict(norm.named_parameters())

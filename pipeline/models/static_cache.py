@@ -91,9 +91,8 @@ class StaticBatch(Batch):
         self.cache = Cache(layers=self.kept)
         self.seen = torch.arange(self.places, device=self.first.device) >= self.first
         self.fused = FusedModules(self.inner, by)
-        fused = {id(module) for module, _ in self.fused.forwards}
-        others = [m for m in self.inner.modules() if isinstance(m, LoraLayer) and id(m) not in fused]
-        self.shared = [a for layer in others for a in layer.lora_A.values()] if any(by) and not all(by) else []
+        is_mixed = any(by) and not all(by)
+        self.shared = [a for layer in self.fused.others for a in layer.lora_A.values()] if is_mixed else []
 
     def keep(self, going: Sequence[int]) -> None:
         chosen = torch.tensor(going, device=self.first.device)
