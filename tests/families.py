@@ -55,6 +55,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama-3.2": ("llama", {"rope_parameters": LLAMA_3, "tie_word_embeddings": True}),
     "mistral": ("mistral", {}),
+    "mistral-0.3": ("mistral", {"sliding_window": None}),
     "qwen2.5": ("qwen2", {}),
     "qwen3": ("qwen3", {"head_dim": 4}),
     "qwen3-moe": ("qwen3_moe", {"head_dim": 4, **EXPERTS}),
@@ -77,6 +78,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Each by the type that Transformers knows it by, and what it has besides `TINY`."""
 
+BUILT_AS_LLAMAS = ("llama", "llama-3.2", "mistral-0.3", "qwen2.5", "qwen3", "smollm3")
+"""Those that this project's own decoding and training steps compute."""
+
 
 def build_family(name: str, seed: int = 0, **changes: Any) -> Any:
     """A random model of a family, in fp32 on the CPU."""
@@ -91,12 +95,23 @@ def build_family(name: str, seed: int = 0, **changes: Any) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
+def outspoken(model: Any) -> Any:
+    """The same model with weights so far apart that every layer has a say, its norms and biases too."""
+    import torch
+
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.3) if "norm" in name else weight.normal_(0, 0.3)
+    return model
+
+
 def save_family(name: str, folder: Path, tokenizer_of: Path, **changes: Any) -> Path:
     """A random model of a family as a base's folder, with the tokenizer of another one."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
     ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
-    build_family(name, vocab_size=len(tokenizer), **ids, **changes).save_pretrained(folder)
+    outspoken(build_family(name, vocab_size=len(tokenizer), **ids, **changes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -37,6 +37,10 @@ LIKE_A_LLAMA = frozenset(
 LAYERS_SECONDS = 120
 """The longest that a process may take to say what layers a base has; on a busy machine importing torch takes half of it."""
 
+BUILT_AS_LLAMAS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
+"""Families that this project's own decoding and training steps compute: Mistral's are Llamas, in Qwen2 what attention takes has a
+bias, in Qwen3 each head's query and key are normed, and in SmolLM3 some layers know of no positions."""
+
 KEEPS_APART = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
 )
@@ -102,7 +106,8 @@ class Shape:
         heads: query heads; `attention` is their width together, `keys` that of the key heads (fewer in grouped attention).
         tied: whether the input embedding is the output matrix too.
         layers: of encoder and decoder together where there are both, and `decoder_layers` those of the second.
-        llama: whether it is a Llama that is trained in a way of its own (`training/llama/`).
+        llama: whether it is a Llama, or built as one, that is trained in a way of its own (`training/llama/`).
+        normed_heads: whether each head's query and key are normed.
         apart: whether its family keeps examples apart that stand in one row (`KEEPS_APART`).
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
@@ -119,6 +124,7 @@ class Shape:
     vocabulary: int
     tied: bool
     llama: bool = True
+    normed_heads: bool = False
     apart: bool = True
     quantised: bool = False
     file_bytes: int = 0
@@ -314,6 +320,7 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings")),
         llama=is_plain_llama(config),
+        normed_heads=config.get("model_type") == "qwen3",
         apart=config.get("model_type") in KEEPS_APART,
         quantised=is_quantised(config),
         file_bytes=file_bytes,
@@ -323,13 +330,15 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
 
 
 def is_plain_llama(config: dict[str, Any]) -> bool:
-    """Whether this project's own decoding and training steps compute a Llama of this configuration, as `config.json` has it: its
-    gate is SiLU, its positions turn at the same speeds however long the text is, its matrices have no bias.
+    """Whether this project's own decoding and training steps compute a base of this configuration, as `config.json` has it: its
+    gate is SiLU, its positions turn at the same speeds however long the text is, its attention sees all that stands before.
 
     Whoever plans a run asks here, and so does whoever trains or answers with the loaded model.
     """
+    family = config.get("model_type")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     turns = rope.get("rope_type") or rope.get("type") or "default"
-    others = ("attention_bias", "mlp_bias", "attention_dropout")
-    is_usual = config.get("hidden_act", "silu") == "silu" and not any(config.get(name) for name in others)
-    return config.get("model_type") == "llama" and turns in ("default", "llama3") and is_usual
+    has_window = family != "llama" and config.get("use_sliding_window", family == "mistral")
+    sees_all = not (has_window and config.get("sliding_window", True))  # a Mistral that says nothing has one
+    is_usual = config.get("hidden_act", "silu") == "silu" and not config.get("attention_dropout")
+    return family in BUILT_AS_LLAMAS and turns in ("default", "llama3") and is_usual and sees_all

@@ -1,4 +1,5 @@
-"""Decoding a Llama with LoRA: a batch of questions, each answered by the base or by one of the adapters.
+"""Decoding a Llama, or a base that is built as one, with LoRA: a batch of questions, each answered by the base or by one of the
+adapters.
 
 Transformers' own loop is for every model there is: of a small one's time it spends more between the operations than in
 them, it computes ended answers to the end of the longest, and a batch of both sides has every adapter's layers called
@@ -17,7 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import LlamaForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from pipeline.models.batch import Batch
@@ -36,7 +37,7 @@ OnStep = Callable[[list[list[int]]], Collection[int]]
 def decodes(model: Any) -> bool:
     """Whether `decode` computes this model: a Llama of plain matrices, with plain LoRA on its projections and nowhere else."""
     llama = without_peft(model)
-    if type(llama) is not LlamaForCausalLM or not is_plain_llama(llama.config.to_dict()):
+    if not is_llama(llama):
         return False
     ours = [p for layer in llama.model.layers for group in projections(layer) for p in group]
     adapted = [m for m in model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
@@ -45,6 +46,12 @@ def decodes(model: Any) -> bool:
         and {id(m) for m in adapted} <= {id(p) for p in ours}  # a tuned output matrix would answer for the base too
         and all(config.peft_type == PeftType.LORA for config in getattr(model, "peft_config", {}).values())
     )
+
+
+def is_llama(model: Any) -> bool:
+    """Whether a model is what Transformers makes of a configuration that `is_plain_llama`."""
+    usual = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config), None)
+    return type(model) is usual and is_plain_llama(model.config.to_dict())
 
 
 @torch.no_grad()
@@ -137,12 +144,12 @@ def projections(layer: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 def plain_matrix(layer: Any) -> nn.Linear | None:
-    """A projection's own matrix; None where it is more than x Wᵀ + s x Aᵀ Bᵀ: quantised, with a bias, merged, DoRA."""
+    """A projection's own matrix; None where it is more than x Wᵀ + b + s x Aᵀ Bᵀ: quantised, merged, DoRA."""
     if type(layer) is LoraLinear:
         if layer.merged or layer.lora_variant or any(b.bias is not None for b in layer.lora_B.values()):
             return None
         layer = layer.base_layer
-    return layer if type(layer) is nn.Linear and layer.bias is None else None
+    return layer if type(layer) is nn.Linear else None
 
 
 def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
@@ -156,6 +163,35 @@ def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
     for matrix, part in zip(matrices, whole.split([len(w) for w in weights]), strict=True):
         matrix.weight.data = part  # so that it is not there twice
     return whole
+
+
+def biases(matrices: Sequence[nn.Linear]) -> Tensor | None:
+    """What layers with one input add to their outputs, [sum of out]; None where none of them adds anything (in Qwen2 some do)."""
+    own = [matrix.bias for matrix in matrices]
+    if all(bias is None for bias in own):
+        return None
+    weights = [matrix.weight for matrix in matrices]
+    return torch.cat([w.new_zeros(len(w)) if b is None else b.data for w, b in zip(weights, own, strict=True)])
+
+
+def of_heads(attention: Any, qkv: Tensor, norm: Callable[[Any, Tensor], Tensor]) -> Tensor:
+    """What a layer's attention takes, out of what its projections gave: in Qwen3 each head's query and key are normed.
+
+    Args:
+        qkv: [..., (query + key + value heads) * head_dim]
+        norm: a norm and what it is to be applied to → the outcome.
+    """
+    if not hasattr(attention, "q_norm"):
+        return qkv
+    heads, groups = qkv.unflatten(-1, (-1, attention.head_dim)), attention.num_key_value_groups
+    keys = heads.shape[-2] // (groups + 2)
+    q, k, v = heads.split([groups * keys, keys, keys], dim=-2)
+    return torch.cat([norm(attention.q_norm, q), norm(attention.k_norm, k), v], dim=-2).flatten(-2)
+
+
+def turns_heads(layer: Any) -> bool:
+    """Whether a layer's queries and keys are turned by their positions: in SmolLM3 every fourth layer's are not."""
+    return bool(getattr(layer.self_attn, "use_rope", True))
 
 
 def prepack(model: Any) -> None:
@@ -189,11 +225,11 @@ FEW_ROWS = 4
 """From so many rows on the prepacked product is faster in fp32, too; of one row it would be a tenth slower (measured)."""
 
 
-def product(x: Tensor, weight: Tensor, prepacked: Tensor | None) -> Tensor:
-    """x Wᵀ, with the prepacked W where there is one and x is a token of each row: [B, T, in] → [B, T, out]."""
+def product(x: Tensor, weight: Tensor, prepacked: Tensor | None, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b, with the prepacked W where there is one and x is a token of each row: [B, T, in] → [B, T, out]."""
     if prepacked is None or x.shape[1] > 1 or (x.dtype == torch.float32 and len(x) < FEW_ROWS):
-        return functional.linear(x, weight)
-    return torch.ops.mkldnn._linear_pointwise(x, prepacked, None, "none", [], "")
+        return functional.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, prepacked, bias, "none", [], "")
 
 
 class Lora(NamedTuple):
@@ -206,10 +242,11 @@ class Lora(NamedTuple):
 
 
 class Projection:
-    """Layers with one input as one: x Wᵀ for all rows of a batch, x A B for those of an adapter."""
+    """Layers with one input as one: x Wᵀ + b for all rows of a batch, x A B for those of an adapter."""
 
     def __init__(self, layers: Sequence[Any], adapters: Collection[str], prepacked: dict[int, Tensor]) -> None:
-        self.weight = side_by_side([matrix for layer in layers if (matrix := plain_matrix(layer))])
+        matrices = [matrix for layer in layers if (matrix := plain_matrix(layer))]
+        self.weight, self.bias = side_by_side(matrices), biases(matrices)
         self.prepacked = prepacked.get(self.weight.data_ptr())
         self.loras = {name: lora for name in adapters if (lora := self._lora(layers, name))}
 
@@ -226,7 +263,7 @@ class Projection:
 
     def __call__(self, x: Tensor, parts: Sequence[tuple[str, slice]]) -> Tensor:
         """[B, T, in] → [B, T, sum of out]; `parts` are the adapters and their rows."""
-        y = product(x, self.weight, self.prepacked)
+        y = product(x, self.weight, self.prepacked, self.bias)
         for name, rows in parts:
             if lora := self.loras.get(name):
                 y[rows].flatten(0, 1).addmm_(x[rows].flatten(0, 1) @ lora.a, lora.b)
@@ -295,9 +332,11 @@ class DecodingBatch(Batch):
         x = model.embed_tokens(ids)
         cos, sin = turns((places - self.first).clamp(min=0), self.speeds, x.dtype)
         turn = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+        still = torch.ones_like(turn[0]), torch.zeros_like(turn[1])
         for (layer, (qkv, output, gate_up, down)), cache in zip(self.layers, self.cache, strict=True):
-            heads = qkv(normed(layer.input_layernorm, x), self.parts)
-            x = x + output(self._attended(heads, cache, turn, mask, places), self.parts)
+            heads = of_heads(layer.self_attn, qkv(normed(layer.input_layernorm, x), self.parts), normed)
+            turned = turn if turns_heads(layer) else still
+            x = x + output(self._attended(heads, cache, turned, mask, places), self.parts)
             gate, up = gate_up(normed(layer.post_attention_layernorm, x), self.parts).chunk(2, dim=-1)
             x = x + down(functional.silu(gate) * up, self.parts)
         weight = self.llama.lm_head.weight

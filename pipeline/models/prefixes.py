@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.models.decoding import Projection, normed, projections, turning_speeds, turns, without_peft
+from pipeline.models.decoding import (
+    Projection,
+    normed,
+    of_heads,
+    projections,
+    turning_speeds,
+    turns,
+    turns_heads,
+    without_peft,
+)
 
 TOKEN_MULTIPLE, ROW_MULTIPLE = 32, 8
 """Multiples to which a batch is filled up, in tokens and in the length of a row. For each shape that it meets, oneDNN compiles
@@ -130,6 +139,13 @@ def for_attention(llama: Any, laid: Laid, speeds: Tensor) -> RowLayout:
     )
 
 
+def turned_in(layer: Any, rows: RowLayout) -> RowLayout:
+    """The layout for a layer's attention, which may turn nothing."""
+    if turns_heads(layer):
+        return rows
+    return rows._replace(cos=torch.ones_like(rows.cos), sin=torch.zeros_like(rows.sin))
+
+
 class Attended(NamedTuple):
     """What `attend` gives, and what its gradient needs; P is B times the key heads."""
 
@@ -207,7 +223,8 @@ def answer_logits(
         wanted = token_of[torch.tensor([at >= begins[i] - 1 for i in batch for at in range(len(texts[i]))])]
         x = llama.model.embed_tokens(laid.ids)[None]
         for layer, (qkv, output, gate_up, down) in layers:
-            attended = attend(qkv(normed(layer.input_layernorm, x), parts)[0], rows).result[None]
+            heads = of_heads(layer.self_attn, qkv(normed(layer.input_layernorm, x), parts)[0], normed)
+            attended = attend(heads, turned_in(layer, rows)).result[None]
             if layer is layers[-1][0]:  # from here on every token is alone
                 x, attended = x[:, wanted], attended[:, wanted]
             x = x + output(attended, parts)

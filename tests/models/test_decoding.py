@@ -29,7 +29,9 @@ from pipeline.models.decoding import (
 from pipeline.models.embedded import converted_folder
 from pipeline.models.family import CAUSAL
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.prefixes import answer_logits
 from pipeline.prompts import build_prompt, encode_prompt
+from tests.families import BUILT_AS_LLAMAS, FAMILIES, build_family, outspoken
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 NOBODY_ENDS: frozenset[int] = frozenset()
@@ -98,6 +100,35 @@ def test_every_row_says_what_transformers_says(adapters: list[dict[str, Any]], m
     assert decode(model, prompts, by, max_new_tokens=9, ends=NOBODY_ENDS) == expected
     if adapters:
         assert decode(model, prompts, [None] * len(prompts), max_new_tokens=9, ends=NOBODY_ENDS) != expected
+
+
+@pytest.fixture
+def kin(request: pytest.FixtureRequest) -> Any:
+    """A random model that is built as a Llama, with an adapter that changes what it says."""
+    model: Any = get_peft_model(outspoken(build_family(request.param)), LoraConfig(target_modules=ALL, r=4)).eval()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, 0, 0.3)
+    return model
+
+
+def test_which_families_are_built_as_llamas() -> None:
+    assert [name for name in FAMILIES if decodes(build_family(name))] == list(BUILT_AS_LLAMAS)
+
+
+@pytest.mark.parametrize("kin", BUILT_AS_LLAMAS, indirect=True)
+def test_families_that_are_built_as_llamas_say_what_transformers_says(kin: Any) -> None:
+    prompts, by = prompts_for(kin), [None, "default"] * 3 + [None]
+    expected = plainly(kin, prompts, by, most=9)
+    assert decode(kin, prompts, by, max_new_tokens=9, ends=NOBODY_ENDS) == expected
+    assert decode(kin, prompts, [None] * 7, max_new_tokens=9, ends=NOBODY_ENDS) != expected
+    prepack(kin)
+    assert decode(kin, prompts, by, max_new_tokens=9, ends=NOBODY_ENDS) == expected
+    for who in (None, "default"):
+        rows = [n for n, each in enumerate(by) if each == who]
+        answers = [expected[n] for n in rows]
+        for at, logits in answer_logits(kin, [prompts[n] for n in rows], answers, who):
+            assert logits.argmax(-1).tolist() == answers[at]
 
 
 @torch.no_grad()
@@ -264,8 +295,8 @@ def test_what_it_does_not_cover_it_says(adapter: dict[str, Any], make: Make) -> 
     assert not decodes(merged)
     config = LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=9)
     assert decodes(LlamaForCausalLM(config))
-    for odd in ({"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}):
-        assert not decodes(LlamaForCausalLM(LlamaConfig(**{**config.to_dict(), **odd})))
+    odd = LlamaConfig(**{**config.to_dict(), "hidden_act": "gelu"})
+    assert not decodes(LlamaForCausalLM(odd))
 
 
 def test_the_base_s_matrices_stay_as_they_are_and_are_there_once(make: Make) -> None:

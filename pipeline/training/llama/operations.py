@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-from pipeline.models.decoding import side_by_side
+from pipeline.models.decoding import biases, side_by_side
 from pipeline.models.prefixes import RowLayout, attend, rotated
 
 
@@ -21,7 +21,8 @@ class Shared:
 
     def __init__(self, layers: Sequence[Any]) -> None:
         self.names = [(layer, layer.active_adapters[0]) for layer in layers]
-        self.weight = side_by_side([layer.base_layer for layer in layers])
+        matrices = [layer.base_layer for layer in layers]
+        self.weight, self.bias = side_by_side(matrices), biases(matrices)
 
     @property
     def ab(self) -> list[Tensor]:
@@ -30,22 +31,23 @@ class Shared:
         return a + [layer.lora_B[name].weight for layer, name in self.names]
 
     def __call__(self, x: Tensor) -> Tensor:
-        return LoRA.apply(x, self.weight, [layer.scaling[name] for layer, name in self.names], *self.ab)
+        scales = [layer.scaling[name] for layer, name in self.names]
+        return LoRA.apply(x, self.weight, self.bias, scales, *self.ab)
 
 
 class LoRA(Function):
-    """x Wᵀ + s x Aᵀ Bᵀ (arXiv:2106.09685), the latter for each of the layers that share x.
+    """x Wᵀ + b + s x Aᵀ Bᵀ (arXiv:2106.09685), the last for each of the layers that share x.
 
-    Shapes: x [N, in], W [sum of out, in], A [r, in], B [out, r], result [N, sum of out]. What PEFT and autocast cast
+    Shapes: x [N, in], W [sum of out, in], b [sum of out] or None, A [r, in], B [out, r], result [N, sum of out]. What PEFT and autocast cast
     in every operation is cast once. The residual stays outside: in bf16 its size would swallow what LoRA adds.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, scales: list[float], *ab: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, scales: list[float], *ab: Tensor) -> Tensor:
         a = torch.cat([m.to(x.dtype) for m in ab[: len(scales)]])
         bs = [(m * s).to(x.dtype) for m, s in zip(ab[len(scales) :], scales, strict=True)]
         hidden = x @ a.t()
-        y = x @ weight.t()
+        y = functional.linear(x, weight, bias)
         for part, h, b in of_each_layer(y, hidden, bs):
             part.addmm_(h, b.t())
         ctx.save_for_backward(x, weight, hidden, a, *bs)
@@ -60,7 +62,7 @@ class LoRA(Function):
         grad_a = (grad_hidden.t() @ x).to(ctx.dtype).split([b.shape[1] for b in bs])
         grad_b = [(grad.t() @ h).to(ctx.dtype) * s for (grad, h, _), s in zip(parts, ctx.scales, strict=True)]
         grad_x = (grads[0] @ weight).addmm_(grad_hidden, a) if ctx.needs_input_grad[0] else None
-        return grad_x, None, None, *grad_a, *grad_b
+        return grad_x, None, None, None, *grad_a, *grad_b
 
 
 def of_each_layer(y: Tensor, hidden: Tensor, bs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -96,7 +98,7 @@ def normed(norm: Any, x: Tensor) -> Tensor:
 
 
 class RMSNorm(Function):
-    """x / √(mean of x² + ε) * weight (arXiv:1910.07467), in fp32 up to the weight as in Transformers; x [N, width]."""
+    """x / √(mean of x² + ε) * weight (arXiv:1910.07467), in fp32 up to the weight as in Transformers; x [..., width]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:

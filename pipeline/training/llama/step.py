@@ -1,4 +1,4 @@
-"""The fast step of a Llama with LoRA: without the work that adds nothing to the update, which is more than half of a small
+"""The fast step of a Llama, or a base that is built as one, with LoRA: without the work that adds nothing to the update, which is more than half of a small
 model's step."""
 
 import math
@@ -9,10 +9,8 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
-from transformers import LlamaForCausalLM
 
-from pipeline.models.config import is_plain_llama
-from pipeline.models.decoding import plain_matrix, projections, turning_speeds
+from pipeline.models.decoding import is_llama, of_heads, plain_matrix, projections, turning_speeds
 from pipeline.models.family import IGNORED
 from pipeline.models.prefixes import (
     ROW_MULTIPLE,
@@ -22,6 +20,7 @@ from pipeline.models.prefixes import (
     for_attention,
     lay_out,
     lay_out_apart,
+    turned_in,
 )
 from pipeline.training.distillation import LinearDivergence, Targets
 from pipeline.training.llama.coverage import GPU_ROW_MULTIPLE, GPU_TOKEN_MULTIPLE, has_short_rows
@@ -41,16 +40,16 @@ def covers(model: Any) -> bool:
     Not in fp16, whose gradients have to be scaled, nor where activations shall be computed again to save memory.
     """
     llama = model.get_base_model()
-    if type(llama) is not LlamaForCausalLM or llama.device.type not in ("cpu", "cuda"):
+    if not is_llama(llama) or llama.device.type not in ("cpu", "cuda"):
         return False
     if llama.is_gradient_checkpointing or llama.dtype == torch.float16:
         return False
     layers = [p for layer in llama.model.layers for group in projections(layer) for p in group]
-    return is_plain_llama(llama.config.to_dict()) and all(map(has_plain_lora, layers))
+    return all(map(has_plain_lora, layers))
 
 
 def has_plain_lora(layer: Any) -> bool:
-    """Whether a layer is x Wᵀ + s x Aᵀ Bᵀ: not switched off, quantised, DoRA, with a bias or with dropout."""
+    """Whether a layer is x Wᵀ + b + s x Aᵀ Bᵀ: not switched off, quantised, DoRA or with dropout."""
     if type(layer) is not LoraLinear or layer.disable_adapters or len(layer.active_adapters) != 1:
         return False
     return plain_matrix(layer) is not None and type(layer.lora_dropout[layer.active_adapters[0]]) is nn.Identity
@@ -87,7 +86,7 @@ class FastLlama:
     Transformers' modules are left as they are, so generation, switching the adapter off and saving it do not change.
     """
 
-    def __init__(self, llama: LlamaForCausalLM) -> None:
+    def __init__(self, llama: Any) -> None:
         self.llama = llama
         self.layers = [(layer, [Shared(group) for group in projections(layer)]) for layer in llama.model.layers]
         self.speeds = turning_speeds(llama)
@@ -135,7 +134,8 @@ class FastLlama:
         with torch.autocast(batch.ids.device.type, enabled=False):  # every operation's number format is chosen here
             x = self.llama.model.embed_tokens(batch.ids)
             for layer, (qkv, output, gate_up, down) in self.layers:
-                attended = Attention.apply(qkv(normed(layer.input_layernorm, x)), batch.rows)
+                heads = of_heads(layer.self_attn, qkv(normed(layer.input_layernorm, x)), normed)
+                attended = Attention.apply(heads, turned_in(layer, batch.rows))
                 if layer is self.layers[-1][0]:  # from here on every token is alone, and only the learned ones count
                     x, attended = x.index_select(0, batch.learned), attended.index_select(0, batch.learned)
                 x = x + output(attended)

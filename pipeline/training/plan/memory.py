@@ -219,7 +219,8 @@ def _fast_gpu_batch(
 def _fast_layer(shape: Shape, settings: TrainingSettings, width: int) -> int:
     """Bytes a token and layer that `FastLlama` keeps outside attention."""
     ranks = len(shape.projections) * settings.lora_r
-    return width * (4 * shape.hidden + 4 * shape.intermediate + ranks)
+    heads = shape.attention + 2 * shape.keys if shape.normed_heads else 0  # as they are before they are normed
+    return width * (4 * shape.hidden + 4 * shape.intermediate + ranks + heads)
 
 
 def _fast_attention(shape: Shape, row: int, width: int) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from pipeline.models.config import base_shape, is_plain_llama
 from pipeline.models.decoding import decodes
@@ -13,6 +13,7 @@ from pipeline.runs.settings import ALL_LINEAR
 from pipeline.training.llama.coverage import covers_settings
 from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora
+from tests.families import BUILT_AS_LLAMAS, build_family
 from tests.tiny import tiny_settings
 
 YARN = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 10000.0}
@@ -66,8 +67,8 @@ def test_settings(changes: dict[str, Any], expected: bool, tiny_base: Path, tmp_
         ({"tie_word_embeddings": True}, True),
         ({"num_key_value_heads": 2}, True),
         ({"head_dim": 16}, True),
-        ({"attention_bias": True}, False),
-        ({"mlp_bias": True}, False),
+        ({"attention_bias": True}, True),
+        ({"mlp_bias": True}, True),
         ({"hidden_act": "gelu"}, False),
         ({"attention_dropout": 0.1}, False),
     ],
@@ -77,8 +78,38 @@ def test_bases(changes: dict[str, Any], expected: bool, tiny_base: Path, tmp_pat
     check_base(LlamaForCausalLM(LlamaConfig(**SMALL | changes)), expected, tiny_base, tmp_path)
 
 
-def test_another_architecture_is_not_covered(tiny_base: Path, tmp_path: Path) -> None:
-    check_base(Qwen2ForCausalLM(Qwen2Config(**SMALL)), False, tiny_base, tmp_path)
+@pytest.mark.parametrize(
+    ("family", "changes", "expected"),
+    [
+        *((name, {}, True) for name in BUILT_AS_LLAMAS),
+        ("mistral", {}, False),  # it has a window where nothing is said
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}, False),
+        ("qwen3", {"attention_bias": True}, True),
+        ("qwen2.5", {"rope_parameters": YARN}, False),
+        ("phi-3", {}, False),
+        ("olmo-2", {}, False),
+        ("gemma-3", {}, False),
+    ],
+    ids=str,
+)
+def test_families(family: str, changes: dict[str, Any], expected: bool, tiny_base: Path, tmp_path: Path) -> None:
+    check_base(build_family(family, **changes), expected, tiny_base, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "qwen2", "use_sliding_window": False, "sliding_window": 131072}, True),
+        ({"model_type": "mistral", "sliding_window": None}, True),
+        ({"model_type": "mistral", "sliding_window": 4096}, False),
+        ({"model_type": "mistral"}, False),
+        ({"model_type": "llama", "sliding_window": 4096}, True),  # which no Llama looks at
+        ({"model_type": "smollm3", "use_sliding_window": False, "sliding_window": None}, True),
+    ],
+    ids=str,
+)
+def test_windows_as_published_files_tell_of_them(config: dict[str, Any], expected: bool) -> None:
+    assert is_plain_llama(config) == expected
 
 
 def check_base(base: Any, expected: bool, tiny_base: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from pipeline.training.lora import add_lora
 from pipeline.training.plan.plan import plan_run
 from pipeline.training.trainers import TransformersTrainer, make_trainer
 from pipeline.training.watcher import Watcher
+from tests.families import BUILT_AS_LLAMAS, save_family
 from tests.tiny import tiny_settings, train_here
 
 Made = tuple[LanguageModel, Any]
@@ -37,10 +38,17 @@ Made = tuple[LanguageModel, Any]
 def make(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> Callable[..., Made]:
     """A model with an adapter that has already learned something, and its trainer; of taught rows alone, where asked."""
 
-    def made(precision: str = "fp32", lora: dict[str, Any] | None = None, taught: bool = False, **changes: Any) -> Made:
-        settings = tiny_settings(tiny_base, precision=precision, **changes)
+    def made(
+        precision: str = "fp32",
+        lora: dict[str, Any] | None = None,
+        taught: bool = False,
+        family: str = "",
+        **changes: Any,
+    ) -> Made:
+        base = save_family(family, tmp_path / "base", tiny_base) if family else tiny_base
+        settings = tiny_settings(base, precision=precision, **changes)
         rows = [row for row in dataset.training() if row["kind"] != GENERAL or not taught]
-        model = load_base(str(tiny_base), precision=precision)
+        model = load_base(str(base), precision=precision)
         if lora:
             targets = list(settings.target_modules)
             model.model = get_peft_model(model.model, LoraConfig(**{"target_modules": targets, "r": 8, **lora}))
@@ -92,6 +100,7 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
         {"lora_r": 3, "lora_alpha": 16},
         {"lora": {"use_rslora": True, "lora_alpha": 5}},
         {"lora": {"rank_pattern": {"k_proj": 2, "up_proj": 5}, "alpha_pattern": {"v_proj": 3}}},
+        *({"family": name} for name in BUILT_AS_LLAMAS),
     ],
     ids=str,
 )
@@ -108,11 +117,12 @@ def test_losses_and_gradients_are_those_of_transformers_and_peft(
             break
 
 
+@pytest.mark.parametrize("family", ["", "qwen3", "smollm3"])
 def test_a_batch_that_is_laid_out_for_a_gpu_has_the_same_loss_and_gradients(
-    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+    family: str, make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is captured there and what it is computed from; the capturing itself needs a GPU (benchmarks/gpu_speed.py)."""
-    model, trainer = make()
+    model, trainer = make(family=family)
     tiny = FastLlama(model.model.get_base_model())
     batch = next(iter(trainer.get_train_dataloader()))
     expected, expected_grads = plain_step(trainer, batch, items=1)
