@@ -1,6 +1,7 @@
 """Training and answering on GPUs: `python -m benchmarks.gpu_speed [training|answers|same|capped|start|several ...] [--out DIR]`.
 
-Llama-3-8B's shape with random weights, whose speed and memory are the real model's, and peers in the same call:
+Llama-3-8B's shape, or another that the app offers, with random weights, whose speed and memory are the real model's, and peers
+in the same call:
 
 - training: an effective batch of 24 examples of about 78 tokens, LoRA r 16, through the app's own training path; with the
   seconds from the start of a run, the model's files being in the page cache, to its first step.
@@ -28,7 +29,7 @@ from typing import Any
 import psutil
 
 from benchmarks.measure import RESULTS, save, spread
-from benchmarks.memory import LLAMA_8B, base_of
+from benchmarks.memory import LLAMA_8B, PUBLISHED, Case, base_of
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
@@ -121,8 +122,8 @@ def train_case(case: str, run: Path) -> None:
         raise SystemExit(log_tail(run, 20) or "The training failed.")
 
 
-def training_figures(work: Path, cases: Sequence[str], runs: int) -> dict[str, Any]:
-    dataset, base = long_rows(work), base_of(LLAMA_8B, work)
+def training_figures(work: Path, shape: Case, cases: Sequence[str], runs: int) -> dict[str, Any]:
+    dataset, base = long_rows(work), base_of(shape, work)
     figures: dict[str, Any] = {}
     for turn in range(runs):
         for case in cases:
@@ -179,8 +180,8 @@ def add_figures(found: dict[str, Any], events: list[dict[str, Any]], begun: floa
     found["losses"] = [round(event["loss"], 4) for event in steps[:20]]
 
 
-def start_figures(work: Path, runs: int) -> dict[str, Any]:
-    dataset, base = long_rows(work), packed_base(base_of(LLAMA_8B, work))
+def start_figures(work: Path, shape: Case, runs: int) -> dict[str, Any]:
+    dataset, base = long_rows(work), packed_base(base_of(shape, work))
     changes = {"per_device_train_batch_size": 24, "base_model": base, "load_in_4bit": True, "lora_r": 16}
     figures: dict[str, Any] = {}
     for turn in range(runs + 1):  # the first reads the files, and adds them up for their checksum
@@ -211,8 +212,8 @@ def wait_for_imports() -> None:
         time.sleep(1)
 
 
-def several_figures(work: Path, runs: int) -> dict[str, Any]:
-    dataset, base = long_rows(work), base_of(LLAMA_8B, work)
+def several_figures(work: Path, shape: Case, runs: int) -> dict[str, Any]:
+    dataset, base = long_rows(work), base_of(shape, work)
     figures: dict[str, Any] = {}
     for turn in range(runs):
         for number in [n for n in GPUS if n <= len(gpus())]:
@@ -363,6 +364,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", default=["training", "answers", "same", "capped"])
     parser.add_argument("--cases", nargs="*", default=[])
+    parser.add_argument(
+        "--shape", choices=[LLAMA_8B.base, *PUBLISHED], default=LLAMA_8B.base, help="of the base (default: %(default)s)"
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     parser.add_argument(
@@ -379,20 +383,21 @@ def main() -> None:
         }
         children[name]()
         return
-    work = args.work.resolve()
+    work, shape = args.work.resolve(), Case(args.shape, {})
+    named = "" if args.shape == LLAMA_8B.base else f"_{args.shape}"
     work.mkdir(parents=True, exist_ok=True)
     os.environ["SHELFTALK_HOME"] = str(work)
     converted_folder()
     measured: dict[str, Callable[[], dict[str, Any]]] = {
-        "training": lambda: training_figures(work, args.cases or list(TRAINING), args.runs),
+        "training": lambda: training_figures(work, shape, args.cases or list(TRAINING), args.runs),
         "answers": lambda: answer_figures(work, args.cases or ANSWERS, args.runs),
         "same": lambda: same_figures(work),
-        "capped": lambda: training_figures(work, list(CAPS), 1),
-        "start": lambda: start_figures(work, args.runs),
-        "several": lambda: several_figures(work, args.runs),
+        "capped": lambda: training_figures(work, shape, list(CAPS), 1),
+        "start": lambda: start_figures(work, shape, args.runs),
+        "several": lambda: several_figures(work, shape, args.runs),
     }
     for what in args.what:
-        save(f"gpu_speed_{what}", measured[what](), args.out)
+        save(f"gpu_speed_{what}{named}", measured[what](), args.out)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.models.embedded import EMBEDDED
+from pipeline.models.offered import offered
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import clear_run, create_run
 from pipeline.runs.settings import gpu_name, preset
@@ -75,6 +76,15 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "small": ("LlamaForCausalLM", SMALL),
     "qwen-small": ("Qwen2ForCausalLM", QWEN_SMALL),
 }
+PUBLISHED = {
+    "qwen3-8b": "Qwen/Qwen3-8B",
+    "qwen3-4b": "Qwen/Qwen3-4B-Instruct-2507",
+    "llama-3.2-3b": "meta-llama/Llama-3.2-3B-Instruct",
+    "gemma-3-4b": "google/gemma-3-4b-it",
+    "phi-4-mini": "microsoft/Phi-4-mini-instruct",
+    "gemma-3-270m": "google/gemma-3-270m",
+}
+"""Shapes that the app offers, by the names that it offers them by."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ GPU_CASES = [
     case("llama-1b", 8, lora_r=16, **CHECKPOINTING),
     case("llama-8b", 8, lora_r=16),
     case(EMBEDDED, 24, packing=True, max_length=256),
+    *(case(shape, 24, lora_r=16) for shape in PUBLISHED),
 ]
 """The most telling ones first."""
 
@@ -146,14 +157,18 @@ def build(name: str, folder: Path) -> None:
 
     from pipeline.models.embedded import converted_folder
 
-    kind, shape = SHAPES[name]
     tokenizer = transformers.AutoTokenizer.from_pretrained(converted_folder())
     tokenizer.save_pretrained(folder)
     ends = {f"{end}_token_id": getattr(tokenizer, f"{end}_token_id") for end in ("bos", "eos", "pad")}
-    model: Any = getattr(transformers, kind)
-    torch.set_default_dtype(torch.bfloat16)
+    known = offered(PUBLISHED.get(name, ""))
+    if known:
+        own = known.config | {"max_position_embeddings": 8192} | ends
+        config = transformers.AutoConfig.for_model(own.pop("model_type"), **own)
+    else:
+        kind, shape = SHAPES[name]
+        config = getattr(transformers, kind).config_class(**shape, **ends)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model(model.config_class(**shape, **ends)).save_pretrained(folder)
+        transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
 
 
 def base_of(wanted: Case, work: Path) -> str:
@@ -212,16 +227,17 @@ def train(run: Path, until: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--name", default="", help="of the JSON (default: memory_gpu or memory_cpu)")
     parser.add_argument("--work", type=Path, default=PROJECT / ".gpu", help="scratch folder (default: %(default)s)")
     parser.add_argument(
         "--seconds", type=float, default=340 if gpu_name() else 3600, help="time for all cases together"
     )
     parser.add_argument("--jobs", type=int, default=4 if gpu_name() else 1, help="cases beside each other")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--only", nargs="*", default=[""], help="cases whose name holds one of these")
     args = parser.parse_args()
     until = time.monotonic() + args.seconds
-    cases = [c for c in (GPU_CASES if gpu_name() else CPU_CASES) if args.only in c.name]
-    name, figures = "memory_gpu" if gpu_name() else "memory_cpu", []
+    cases = [c for c in (GPU_CASES if gpu_name() else CPU_CASES) if any(word in c.name for word in args.only)]
+    name, figures = args.name or ("memory_gpu" if gpu_name() else "memory_cpu"), []
     args.work.mkdir(parents=True, exist_ok=True)
     os.environ["SHELFTALK_HOME"] = str(args.work.resolve())
     bases = {c.base: base_of(c, args.work.resolve()) for c in cases}

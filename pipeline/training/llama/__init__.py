@@ -1,1 +1,1 @@
-"""The fast step of a plain Llama with LoRA on all its projections."""
+"""The fast step of a Llama, or a base that is built as one, with LoRA on all its projections."""

@@ -38,8 +38,8 @@ class Shared:
 class LoRA(Function):
     """x Wᵀ + b + s x Aᵀ Bᵀ (arXiv:2106.09685), the last for each of the layers that share x.
 
-    Shapes: x [N, in], W [sum of out, in], b [sum of out] or None, A [r, in], B [out, r], result [N, sum of out]. What PEFT and autocast cast
-    in every operation is cast once. The residual stays outside: in bf16 its size would swallow what LoRA adds.
+    Shapes: x [N, in], W [sum of out, in], b [sum of out] or None, A [r, in], B [out, r], result [N, sum of out]. What PEFT and
+    autocast cast in every operation is cast once. The residual stays outside: in bf16 its size would swallow what LoRA adds.
     """
 
     @staticmethod

@@ -1,5 +1,5 @@
-"""The fast step of a Llama, or a base that is built as one, with LoRA: without the work that adds nothing to the update, which is more than half of a small
-model's step."""
+"""The fast step of a Llama, or a base that is built as one, with LoRA: without the work that adds nothing to the update, which is
+more than half of a small model's step."""
 
 import math
 from typing import Any, NamedTuple
