@@ -2,8 +2,9 @@
 
 The shapes of Qwen3-8B, Gemma 3 4B and Llama-3-8B with random weights in bf16, whose speed is the real model's, and an adapter of
 rank 16 on all linear layers. Each is asked 15 questions on both sides, 30 rows of 64 new tokens, and one question on the tuned
-side, as the app asks it and by Transformers' `generate` with its cache that grows; the Llama also without its own decoding. In
-fp32, four rows are held against `generate` token by token, with how near each other the two likeliest tokens are where they part.
+side, as the app asks it and by Transformers' `generate` with its cache that grows; those that are built as a Llama also without
+their own decoding (general). In fp32, four rows of each way are held against `generate` token by token, with how near each other
+the two likeliest tokens are where they part.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from benchmarks.measure import RESULTS, save, spread
 from pipeline.files import read_json, write_json
 from pipeline.models import language_model
 from pipeline.models.bases import GPU_BASE
-from pipeline.models.config import ALL_LINEAR
+from pipeline.models.config import ALL_LINEAR, is_plain_llama
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import targets
 from pipeline.models.offered import offered
@@ -107,21 +108,27 @@ def same(shape: str, small: bool) -> dict[str, Any]:
     """How many tokens of four rows in fp32 are those of `generate`, up to the first that differs, and by how little it does."""
     torch.backends.cuda.matmul.allow_tf32 = False
     found = build(shape, torch.float32, small)
-    language_model.decodes = lambda _: False
     prompts = [prompt[n * 3 :] for n, prompt in enumerate(torch.randint(5, 250, (4, PROMPT)).tolist())]
     LanguageModel.end_tokens = lambda _: {10**6}
     config = found._generation(NEW_TOKENS)
     by = [BASE, TUNED, BASE, TUNED]
     assert mixes(found.model) and takes_static_cache(found.model)
-    here = found._decoded(prompts, by, config)
+    said = {}
+    if found._is_ours():
+        said["own decoding"] = found._decoded(prompts, by, config)
+        language_model.decodes = lambda _: False
+    said["graph"] = found._decoded(prompts, by, config)
     language_model.takes_static_cache = lambda _: False
     there = found._decoded(prompts, by, config)
-    alike = [
-        next((i for i, (a, b) in enumerate(zip(x, y, strict=True)) if a != b), NEW_TOKENS)
-        for x, y in zip(here, there, strict=True)
-    ]
-    close = [gap(found, prompts[n], there[n][:at], by[n]) for n, at in enumerate(alike) if at < NEW_TOKENS]
-    return {"same_tokens": alike, "of": NEW_TOKENS, "logits_apart_where_they_part": close}
+    figures: dict[str, Any] = {"of": NEW_TOKENS}
+    for way, here in said.items():
+        alike = [
+            next((i for i, (a, b) in enumerate(zip(x, y, strict=True)) if a != b), NEW_TOKENS)
+            for x, y in zip(here, there, strict=True)
+        ]
+        close = [gap(found, prompts[n], there[n][:at], by[n]) for n, at in enumerate(alike) if at < NEW_TOKENS]
+        figures[way] = {"same_tokens": alike, "logits_apart_where_they_part": close}
+    return figures
 
 
 def gap(found: LanguageModel, prompt: list[int], said: list[int], who: str) -> float:
@@ -144,7 +151,7 @@ def main() -> None:
     figures: dict[str, Any] = read_json(done)["shapes"] if done.is_file() else {}
     for case in args.cases:
         for shape in args.shapes:
-            if case == "general" and SHAPES[shape] != GPU_BASE:
+            if case == "general" and not is_plain_llama(one.config if (one := offered(SHAPES[shape])) else {}):
                 continue
             figures.setdefault(shape, {})[case] = in_a_process(shape, case, args.runs, args.small)
             save("gpu_families", {"shapes": figures}, args.out)

@@ -55,8 +55,9 @@ def test_the_list_has_each_once_with_its_memory_and_marks_what_is_gated() -> Non
     for one in OFFERED:
         assert one.license in words[one.name] and one.size in words[one.name] and "trains " in words[one.name]
         assert ("gated" in words[one.name]) == one.gated
-    sizes = [least_bytes(preset("quick", base_model=one.name, precision="fp32"), gpu=False) for one in OFFERED]
-    assert all(size and size > 4e9 * one.weights for size, one in zip(sizes, OFFERED, strict=True))
+    here = [one for one in OFFERED if not one.needs_gpu]
+    sizes = [least_bytes(preset("quick", base_model=one.name, precision="fp32"), gpu=False) for one in here]
+    assert all(size and size > 4e9 * one.weights for size, one in zip(sizes, here, strict=True))
 
 
 def test_the_docs_have_the_same_list(monkeypatch: pytest.MonkeyPatch) -> None:

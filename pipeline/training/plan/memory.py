@@ -53,6 +53,10 @@ ANSWERING = 500_000_000
 MARGIN = 1.1
 """Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
 
+CONVERTED_BYTES = 350_000_000
+"""What a run through `FastLlama` takes besides on a CPU where it computes in another format than its base's file has (measured:
+benchmarks/memory.py)."""
+
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
 
@@ -117,10 +121,11 @@ def peak_bytes(
     if gpu:
         training = max(training, _noting(shape, lengths, width))
         return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not fast else 0))
-    # Matrices that answering and FastLlama join stay beside those that were loaded.
-    joined = shape.linear_weights * width if shape.llama else 0
     # Weights are the file's own pages, unless this processor computes in another format than the file's.
-    read = shape.file_bytes if shape.file_width != width else 0
+    is_converted = shape.file_width != width
+    read = shape.file_bytes if is_converted else 0
+    # Matrices that answering and FastLlama join stay beside those pages; in another format they replace what was loaded.
+    joined = (CONVERTED_BYTES if is_converted else shape.linear_weights * width) if shape.llama else 0
     return int(PROCESS_BYTES + weights + joined + max(read, training))
 
 
