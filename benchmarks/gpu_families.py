@@ -158,17 +158,18 @@ def main() -> None:
 
 
 def in_a_process(shape: str, case: str, runs: int, small: bool) -> dict[str, Any]:
-    """A case by a process that has imported everything and gives the GPU's memory back when it ends."""
+    """A case by a process of its own, which gives the GPU's memory back when it ends."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-
-        def work() -> None:
-            write_json(result, same(shape, small) if case == "same" else measured(shape, case, runs, small))
-
-        process = multiprocessing.get_context("fork").Process(target=work)
+        process = multiprocessing.get_context("spawn").Process(target=work, args=(result, shape, case, runs, small))
         process.start()
         process.join()
         return read_json(result) if process.exitcode == 0 else {"failed": process.exitcode}
+
+
+def work(result: Path, shape: str, case: str, runs: int, small: bool) -> None:
+    """In the process: what a case has to say, as a file."""
+    write_json(result, same(shape, small) if case == "same" else measured(shape, case, runs, small))
 
 
 if __name__ == "__main__":
