@@ -2,7 +2,8 @@
 
 A step of one token takes a GPU as long as its thousand operations one after another, however small they are. Three kinds of
 modules compute the same in fewer: attention repeats no keys and values, what an adapter adds is summed up by its last product
-and for its rows alone, and an RMS norm is one operation. They stand in for the model's own during a pass, and never after it.
+and for its rows alone, where layers with one input are one, and an RMS norm is one operation. They stand in for the model's own
+during a pass, and never after it.
 """
 
 import inspect
@@ -20,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.pytorch_utils import Conv1D
+
+from pipeline.models.decoding import Projection, plain_matrix
 
 GROUPED = "sdpa_grouped"
 """The attention below, by the name that a model's settings know it by."""
@@ -40,7 +43,7 @@ class FusedModules:
     """
 
     def __init__(self, model: Any, by: Sequence[str | None]) -> None:
-        self.rows = TunedRows(by)
+        self.rows, self.inputs = TunedRows(by), Inputs()
         config = model.config.get_text_config()
         self.config = config if model._supports_attention_backend else None  # others look at its name themselves
         self.forwards: list[tuple[nn.Module, Callable[..., Tensor]]] = []
@@ -54,11 +57,11 @@ class FusedModules:
     def _forward(self, module: nn.Module) -> Callable[..., Tensor] | None:
         if "forward" in vars(module):
             return None
-        return FusedLora(module, self.rows) if is_plain_lora(module) else fused_norm(module)
+        return FusedLora(module, self.rows, self.inputs) if is_plain_lora(module) else fused_norm(module)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Run the block with these in place of the model's own."""
+        """Run the block, a pass, with these in place of the model's own."""
         config = self.config
         attention = config._attn_implementation if config else ""
         try:
@@ -67,11 +70,13 @@ class FusedModules:
             if config:
                 config._attn_implementation = {"": GROUPED}  # of this one alone, not of those inside it
             yield
+            self.inputs.join(self.rows)
         finally:
             if config:
                 config._attn_implementation = {"": attention}
             for module, _ in self.forwards:
                 vars(module).pop("forward", None)
+            self.inputs.last = None
 
 
 class TunedRows:
@@ -94,6 +99,69 @@ class TunedRows:
         return slice(self.places[0] * each, (self.places[-1] + 1) * each) if self.places else slice(0)
 
 
+class Inputs:
+    """Which layers have one input: the first pass shows it, as they are called with it one after another.
+
+    Attributes:
+        last: what the last layer was called with.
+        groups: layers by their inputs; None once the pass is over.
+    """
+
+    def __init__(self) -> None:
+        self.last: Tensor | None = None
+        self.groups: list[list[FusedLora]] | None = []
+
+    def note(self, layer: "FusedLora", x: Tensor) -> None:
+        if self.groups is None:
+            return
+        if x is self.last:
+            self.groups[-1].append(layer)
+        else:
+            self.groups.append([layer])
+        self.last = x
+
+    def join(self, rows: TunedRows) -> None:
+        """From now on layers with one input are one, if they are plain."""
+        for group in self.groups or ():
+            matrices = [plain_matrix(each.layer) for each in group]
+            if len(group) > 1 and all(m and not has_hooks(m) for m in matrices):
+                joined = Joined(group, rows)
+                for each in group:
+                    each.joined = joined
+        self.groups = None
+
+
+def has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+class Joined:
+    """Layers with one input as one: the first that is called computes for all. Their weights become parts of one tensor."""
+
+    def __init__(self, layers: Sequence["FusedLora"], rows: TunedRows) -> None:
+        self.layers, self.rows = [each.layer for each in layers], rows
+        self.adapter = layers[0].adapter
+        self.projection = Projection(self.layers, {self.adapter} if rows.places else (), {})
+        self.widths = [layer.out_features for layer in self.layers]
+        self.x: Tensor | None = None
+        self.outputs: dict[Any, Tensor] = {}
+
+    def takes(self, x: Tensor) -> bool:
+        return x.dim() == 3 and len(x) == self.rows.count and x.dtype == self.projection.weight.dtype
+
+    def output(self, layer: Any, x: Tensor) -> Tensor:
+        """[B, T, in] → [B, T, out of the layer]"""
+        if x is not self.x:
+            places = self.rows.places
+            parts = [(self.adapter, slice(places[0], places[-1] + 1))] if places else []
+            together = self.projection(x, parts)
+            self.x, self.outputs = x, dict(zip(self.layers, together.split(self.widths, dim=-1), strict=True))
+        output = self.outputs.pop(layer)
+        if not self.outputs:
+            self.x = None
+        return output
+
+
 def is_plain_lora(layer: Any) -> bool:
     """Whether a linear layer computes W x + s B A x now, W as it is or in 4 bits."""
     if not isinstance(layer, LoraLayer) or layer.disable_adapters or layer.merged:
@@ -107,8 +175,9 @@ def is_plain_lora(layer: Any) -> bool:
 class FusedLora:
     """The forward of a linear layer with plain LoRA (arXiv:2106.09685), for a batch of which the adapter answers some rows."""
 
-    def __init__(self, layer: Any, rows: TunedRows) -> None:
-        self.layer, self.rows = layer, rows
+    def __init__(self, layer: Any, rows: TunedRows, inputs: Inputs) -> None:
+        self.layer, self.rows, self.inputs = layer, rows, inputs
+        self.joined: Joined | None = None
         self.adapter = next(name for name in layer.active_adapters if name in layer.lora_A)
         # What these return is in memory of its own, and so is bitsandbytes'; of others nobody knows.
         self.is_new = type(layer.base_layer) in (nn.Linear, Conv1D) or type(layer) is not lora.Linear
@@ -116,6 +185,9 @@ class FusedLora:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[B, T, in] → [B, T, out]; some layers see all rows' tokens as one row: [B * T, in] → [B * T, out]."""
+        self.inputs.note(self, x)
+        if self.joined and self.joined.takes(x):
+            return self.joined.output(self.layer, x)
         y = self.layer.base_layer(x, *args, **kwargs)
         if not self.rows.places:
             return y
