@@ -46,6 +46,7 @@ from pipeline.runs.manage import clear_run, create_run
 from pipeline.runs.settings import preset
 from pipeline.runs.status import log_tail, status
 from pipeline.training import child, distributed
+from pipeline.training.plan.plan import plan_run
 
 WARM, STEPS, CAPPED_STEPS = 6, 26, 14
 NEW_TOKENS = 64
@@ -135,10 +136,13 @@ def training_figures(work: Path, shape: Case, cases: Sequence[str], runs: int) -
             run = work / f"train-{case}"
             clear_run(run)
             steps = STEPS if case in TRAINING else CAPPED_STEPS
-            create_run(dataset, preset("recall", **changes, max_steps=steps, probes=0, questions=2), run)
+            settings = preset("recall", **changes, max_steps=steps, probes=0, questions=2)
+            create_run(dataset, settings, run)
             begun = time.time()
             in_a_process("train", case, str(run))
             add_figures(figures.setdefault(case, {}), read_events(run)[0], begun)
+            expected = plan_run(settings, dataset.training(), gpu=True).memory_bytes or 0
+            figures[case]["expected_gib"] = round(expected / 2**30, 2)
             print(case, figures[case], flush=True)
     lengths = row_lengths(dataset.training(), base).whole
     return {"tokens_an_example": round(statistics.mean(lengths), 1), "steps": [WARM, STEPS], "cases": figures}
@@ -149,7 +153,7 @@ def packed_base(base: str) -> str:
     packed = Path(f"{base}-4bit")
     if not packed.is_dir():
         code = (
-            "import sys; from pipeline.models.language_model import load_base; base, packed = sys.argv[1:];"
+            "import sys; from pipeline.models.loading import load_base; base, packed = sys.argv[1:];"
             "found = load_base(base, load_in_4bit=True, unpack=False);"
             "found.tokenizer.save_pretrained(packed); found.model.save_pretrained(packed)"
         )

@@ -41,6 +41,10 @@ BUILT_AS_LLAMAS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Families that this project's own decoding and training steps compute: Mistral's are Llamas, in Qwen2 what attention takes has a
 bias, in Qwen3 each head's query and key are normed, and in SmolLM3 some layers know of no positions."""
 
+UNSLOTH_HAS = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3"})
+"""Families that Unsloth has layers of its own for. Of others it compiles Transformers' as they are first called, which takes
+minutes, and gives back what this project's loss does not expect (Phi-3)."""
+
 KEEPS_APART = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
 )
@@ -108,6 +112,7 @@ class Shape:
         layers: of encoder and decoder together where there are both, and `decoder_layers` those of the second.
         llama: whether it is a Llama, or built as one, that is trained in a way of its own (`training/llama/`).
         normed_heads: whether each head's query and key are normed.
+        on_unsloth: whether its family is one that Unsloth has layers for.
         apart: whether its family keeps examples apart that stand in one row (`KEEPS_APART`).
         quantised: whether its files hold the weights in 4 bits already.
         file_bytes: of its weight files; 0 where they are not on this machine.
@@ -125,6 +130,7 @@ class Shape:
     tied: bool
     llama: bool = True
     normed_heads: bool = False
+    on_unsloth: bool = True
     apart: bool = True
     quantised: bool = False
     file_bytes: int = 0
@@ -139,18 +145,9 @@ class Shape:
         return self.decoder_layers > 0
 
     @property
-    def on_unsloth(self) -> bool:
-        """Whether Unsloth has layers for it: it has none for encoders, and PEFT adapts experts on its own."""
-        return not self.seq2seq and not self.has_experts
-
-    @property
     def kinds(self) -> tuple[Kind, ...]:
         """The linear layers that are not the output matrix."""
         return self.found or tuple(Kind(name, *size, self.layers) for name, size in self.projections.items())
-
-    @property
-    def has_experts(self) -> bool:
-        return any(kind.experts for kind in self.kinds)
 
     def adapted(self, modules: Collection[str], *, experts: bool = True) -> list[Kind]:
         """The linear layers that LoRA will sit on, as `layers.targets` finds them in the model.
@@ -321,6 +318,7 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         tied=bool(config.get("tie_word_embeddings")),
         llama=is_plain_llama(config),
         normed_heads=config.get("model_type") == "qwen3",
+        on_unsloth=config.get("model_type") in UNSLOTH_HAS,
         apart=config.get("model_type") in KEEPS_APART,
         quantised=is_quantised(config),
         file_bytes=file_bytes,

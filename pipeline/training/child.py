@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.models.bases import is_seq2seq
 from pipeline.models.config import base_shape
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
@@ -85,7 +84,7 @@ def needs_unsloth(folder: Path) -> bool:
         settings, rows = read_settings(folder), run_dataset(folder).training()
         shape = base_shape(settings.base_model)
         fast = plan_run(settings, rows, gpu=True, processes=distributed.count()).fast_llama
-        return not fast and (shape.on_unsloth if shape else not is_seq2seq(settings.base_model))
+        return not fast and shape is not None and shape.on_unsloth
     return False
 
 
