@@ -83,6 +83,7 @@ PUBLISHED = {
     "gemma-3-4b": "google/gemma-3-4b-it",
     "phi-4-mini": "microsoft/Phi-4-mini-instruct",
     "gemma-3-270m": "google/gemma-3-270m",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
 }
 """Shapes that the app offers, by the names that it offers them by."""
 
@@ -147,6 +148,8 @@ CPU_CASES = [
     case("qwen-small", 8, lora_r=32),
     case("qwen-small", 2, lora_r=16, **CHECKPOINTING),
     case("llama-1b", 4, lora_r=16),
+    case("qwen3-0.6b", 4, lora_r=16),
+    case("qwen3-0.6b", 8, lora_r=32),
 ]
 
 

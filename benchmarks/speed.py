@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import save, spread
+from benchmarks.memory import PUBLISHED, Case, base_of
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
@@ -92,11 +93,13 @@ def beside() -> Iterator[None]:
         busy.wait()
 
 
-def figures(pairs: int, steps: int, peer: str, home: Path) -> dict[str, Any]:
+def figures(pairs: int, steps: int, peer: str, base: str, home: Path) -> dict[str, Any]:
     sides = (peer, "fast")
     os.environ["SHELFTALK_HOME"] = str(home)
-    dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=PRODUCTS))
-    settings = preset("quick", base_model=EMBEDDED, max_steps=steps, probes=0, questions=1)
+    # A shape's random weights have nothing to keep, and never end what they say.
+    kept = {} if base == EMBEDDED else {"general_share": 0}
+    dataset = build_dataset(read_catalogue(SAMPLE), DatasetSettings(products=PRODUCTS, **kept))
+    settings = preset("quick", base_model=base, max_steps=steps, probes=0, questions=1)
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for number in range(pairs):
         for side in sides if number % 2 == 0 else reversed(sides):
@@ -125,6 +128,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--against", choices=PEERS, default="plain", help="the peer (default: %(default)s)")
+    parser.add_argument(
+        "--shape", choices=[EMBEDDED, *PUBLISHED], default=EMBEDDED, help="of the base (default: %(default)s)"
+    )
     parser.add_argument("--side", choices=(*PEERS, "fast"), help=argparse.SUPPRESS)
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -134,7 +140,9 @@ def main() -> None:
     converted_folder()
     with tempfile.TemporaryDirectory() as folder:
         name = "cpu_training_speed" if args.against == "plain" else f"cpu_training_{args.against}"
-        save(name, figures(args.pairs, args.steps, args.against, Path(folder)))
+        name += "" if args.shape == EMBEDDED else f"_{args.shape}"
+        base = base_of(Case(args.shape, {}), Path(folder))
+        save(name, figures(args.pairs, args.steps, args.against, base, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,15 @@ OFFERED: tuple[Offered, ...] = (
         gated=True,
     ),
     Offered(
+        "Qwen/Qwen3-0.6B", 0.6, "Apache-2.0", _decoder("qwen3", 1024, 3072, 28, 16, 8, head_dim=128, **_tied(151936))
+    ),
+    Offered(
+        "Qwen/Qwen3-1.7B", 1.72, "Apache-2.0", _decoder("qwen3", 2048, 6144, 28, 16, 8, head_dim=128, **_tied(151936))
+    ),
+    Offered(
+        "HuggingFaceTB/SmolLM3-3B", 3.08, "Apache-2.0", _decoder("smollm3", 2048, 11008, 36, 16, 4, **_tied(128256))
+    ),
+    Offered(
         "meta-llama/Llama-3.2-3B-Instruct",
         3.21,
         "Llama 3.2 Community License",
