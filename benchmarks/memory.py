@@ -236,7 +236,7 @@ def main() -> None:
         "--seconds", type=float, default=340 if gpu_name() else 3600, help="time for all cases together"
     )
     parser.add_argument("--jobs", type=int, default=4 if gpu_name() else 1, help="cases beside each other")
-    parser.add_argument("--only", nargs="*", default=[""], help="cases whose name holds one of these")
+    parser.add_argument("--only", nargs="+", default=[""], help="cases whose name holds one of these")
     args = parser.parse_args()
     until = time.monotonic() + args.seconds
     cases = [c for c in (GPU_CASES if gpu_name() else CPU_CASES) if any(word in c.name for word in args.only)]

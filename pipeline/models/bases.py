@@ -94,7 +94,7 @@ def find_base(name: str) -> Path:
     path = Path(os.path.expanduser(name))
     if os.path.isdir(path):  # unlike Path's, false for a name that no file can have
         return _with_weights(name, path)
-    if path.is_absolute() or name.startswith((".", "~")):
+    if is_path(name):
         raise ModelError(f"There is no folder {name}; give a local model's folder or a Hugging Face Hub id.")
     model, at, revision = name.partition("@")
     if at:
@@ -103,6 +103,11 @@ def find_base(name: str) -> Path:
             "alone, or download that revision and give its folder."
         )
     return _with_weights(name, _download(name))
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is a folder's and no id on the Hub, be there such a folder or not."""
+    return name.startswith((".", "~")) or Path(name).is_absolute()
 
 
 def local_folder(name: str) -> Path | None:

@@ -45,6 +45,9 @@ UNSLOTH_HAS = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3"
 """Families that Unsloth has layers of its own for. Of others it compiles Transformers' as they are first called, which takes
 minutes, and gives back what this project's loss does not expect (Phi-3)."""
 
+UNPACKED = "bitsandbytes"
+"""The library of the 4 bits that are unpacked where there is room; what others packed (AWQ, FP8, GPTQ) stays so."""
+
 KEEPS_APART = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
 )
@@ -230,6 +233,7 @@ def _read(folder: Path, _changed: int) -> Shape | None:
         if (is_whole and text.get("model_type") in LIKE_A_LLAMA | SEQ2SEQ) or not _is_known(text.get("model_type")):
             return shape
         told = _described(folder)
+        shape = replace(shape, llama=shape.llama and is_whole)
         return replace(shape, found=tuple(Kind(**kind) for kind in told["kinds"]), all_weights=told["weights"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError):
         return None  # another kind of model: nothing is estimated for it
@@ -336,7 +340,11 @@ def is_plain_llama(config: dict[str, Any]) -> bool:
     family = config.get("model_type")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     turns = rope.get("rope_type") or rope.get("type") or "default"
-    has_window = family != "llama" and config.get("use_sliding_window", family == "mistral")
-    sees_all = not (has_window and config.get("sliding_window", True))  # a Mistral that says nothing has one
+    turns_alike = turns in ("default", "llama3") and not any(isinstance(own, dict) for own in rope.values())
+    window = config.get("sliding_window", True)  # which one that says nothing has
+    has_window = family != "llama" and window and (family == "mistral" or config.get("use_sliding_window"))
+    sees_all = not has_window and "sliding_attention" not in (config.get("layer_types") or ())
     is_usual = config.get("hidden_act", "silu") == "silu" and not config.get("attention_dropout")
-    return family in BUILT_AS_LLAMAS and turns in ("default", "llama3") and is_usual and sees_all
+    packed = config.get("quantization_config") or {}
+    is_unpacked = packed.get("quant_method", UNPACKED) == UNPACKED
+    return family in BUILT_AS_LLAMAS and turns_alike and is_usual and sees_all and is_unpacked

@@ -8,7 +8,7 @@ CUDA graph: its thousand small operations take less time than their launch from 
 """
 
 import platform
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -152,12 +152,18 @@ def plain_matrix(layer: Any) -> nn.Linear | None:
     return layer if type(layer) is nn.Linear else None
 
 
-def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
-    """The weights of layers with one input as one tensor, [sum of out, in], which the layers' own become parts of."""
+def are_side_by_side(matrices: Sequence[nn.Linear]) -> bool:
+    """Whether the weights of some layers are parts of one tensor, one after another."""
     weights = [matrix.weight.data for matrix in matrices]
     begins = [(w.untyped_storage().data_ptr(), w.data_ptr()) for w in weights]
     ends = [(storage, place + w.nbytes) for (storage, place), w in zip(begins, weights, strict=True)]
-    if begins[1:] == ends[:-1] and all(w.is_contiguous() for w in weights):
+    return begins[1:] == ends[:-1] and all(w.is_contiguous() for w in weights)
+
+
+def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
+    """The weights of layers with one input as one tensor, [sum of out, in], which the layers' own become parts of."""
+    weights = [matrix.weight.data for matrix in matrices]
+    if are_side_by_side(matrices):
         return weights[0].as_strided((sum(map(len, weights)), weights[0].shape[1]), weights[0].stride())
     whole = torch.cat(weights)
     for matrix, part in zip(matrices, whole.split([len(w) for w in weights]), strict=True):
@@ -246,6 +252,7 @@ class Projection:
 
     def __init__(self, layers: Sequence[Any], adapters: Collection[str], prepacked: dict[int, Tensor]) -> None:
         matrices = [matrix for layer in layers if (matrix := plain_matrix(layer))]
+        self.is_joined_anew = not are_side_by_side(matrices)
         self.weight, self.bias = side_by_side(matrices), biases(matrices)
         self.prepacked = prepacked.get(self.weight.data_ptr())
         self.loras = {name: lora for name in adapters if (lora := self._lora(layers, name))}
@@ -270,6 +277,12 @@ class Projection:
         return y
 
 
+def give_back_memory(projections: Iterable[Projection]) -> None:
+    """Let other processes have the GPU's memory that weights had before they were joined."""
+    if any([one.is_joined_anew and one.weight.is_cuda for one in projections]):
+        torch.cuda.empty_cache()
+
+
 class DecodingBatch(Batch):
     """A batch of a model that `decodes`, with keys and values of its own."""
 
@@ -285,6 +298,7 @@ class DecodingBatch(Batch):
             (layer, [Projection(group, adapters, self.prepacked) for group in projections(layer)])
             for layer in llama.model.layers
         ]
+        give_back_memory(projection for _, groups in self.layers for projection in groups)
         self.parts = _parts(by)
         attention = llama.model.layers[0].self_attn
         self.size, self.group, self.scale = attention.head_dim, attention.num_key_value_groups, attention.scaling

@@ -22,7 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.pytorch_utils import Conv1D
 
-from pipeline.models.decoding import Projection, plain_matrix
+from pipeline.models.decoding import Projection, are_side_by_side, give_back_memory, plain_matrix
 
 GROUPED = "sdpa_grouped"
 """The attention below, by the name that a model's settings know it by."""
@@ -122,13 +122,26 @@ class Inputs:
 
     def join(self, rows: TunedRows) -> None:
         """From now on layers with one input are one, if they are plain."""
+        made: list[Joined] = []
         for group in self.groups or ():
-            matrices = [plain_matrix(each.layer) for each in group]
-            if len(group) > 1 and all(m and not has_hooks(m) for m in matrices):
-                joined = Joined(group, rows)
+            if len(group) > 1 and can_be_joined([plain_matrix(each.layer) for each in group]):
+                made.append(joined := Joined(group, rows))
                 for each in group:
                     each.joined = joined
         self.groups = None
+        give_back_memory(joined.projection for joined in made)
+
+
+def can_be_joined(matrices: Sequence[nn.Linear | None]) -> bool:
+    """Whether layers with one input may be computed as one: plain ones, whose weights are joined already or nobody else's part.
+
+    Another adapter may sit on more or fewer of them: joining them anew for each would keep the weights twice.
+    """
+    plain = [matrix for matrix in matrices if matrix and not has_hooks(matrix)]
+    weights = [matrix.weight for matrix in plain]
+    return len(plain) == len(matrices) and (
+        are_side_by_side(plain) or all(w.untyped_storage().nbytes() == w.nbytes for w in weights)
+    )
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -213,7 +226,7 @@ SHIFTS: dict[type[nn.Module], float | None] = {}
 def fused_norm(norm: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """The forward of an RMS norm (arXiv:1910.07467) as one operation; None where the module is something else.
 
-    In bf16 it rounds once, and not also before the weight is multiplied.
+    In bf16 it rounds once, and not also before the weight is multiplied; but Gemma's 1 + weight is rounded too.
     """
     eps = vars(norm).get("variance_epsilon", vars(norm).get("eps"))
     if not isinstance(eps, float) or [*norm.children(), *norm.buffers()]:

@@ -23,7 +23,7 @@ def has_gpu() -> bool:
 
 
 def has_unsloth(*, gpu: bool) -> bool:
-    """Whether what the fast Llama step does not cover is trained on Unsloth."""
+    """Whether there is Unsloth for what the fast Llama step does not cover, of the families that it has layers for."""
     return gpu and find_spec("unsloth") is not None
 
 

@@ -1,4 +1,5 @@
-"""Texts that a Llama reads in one pass, what several begin with alike only once: for training, and for what it would have said.
+"""Texts that a Llama, or a base built as one, reads in one pass, what several begin with alike only once: for training, and for
+what it would have said.
 
 What a model makes of a token depends on the tokens before it and on nothing else. Questions about one product begin alike,
 and so do all that are about none: of a batch in random order a sixth need not be computed, of a sorted one a third.
@@ -60,7 +61,8 @@ class RowLayout(NamedTuple):
     tokens: Tensor
     again: Tensor
     mask: Tensor
-    """[groups * L, L] 0 where a place sees another, else -inf, for every query head of a key head."""
+    """[groups * L, L] 0 where a place sees another, else -inf, for every query head of a key head; in the scores' number
+    format."""
     cos: Tensor
     """[N, 1, head_dim]"""
     sin: Tensor
@@ -126,7 +128,9 @@ def for_attention(llama: Any, laid: Laid, speeds: Tensor) -> RowLayout:
     speeds: `turning_speeds` of the model.
     """
     attention, dtype, device = llama.model.layers[0].self_attn, llama.model.embed_tokens.weight.dtype, laid.ids.device
-    mask = torch.full((laid.width, laid.width), -torch.inf, dtype=dtype, device=device).triu(1)
+    # Keys with a bias (Qwen2) have scores of hundreds, of which 16 bits would round away what tells them apart.
+    scores = torch.float32 if attention.k_proj.bias is not None else dtype
+    mask = torch.full((laid.width, laid.width), -torch.inf, dtype=scores, device=device).triu(1)
     cos, sin = turns(laid.positions, speeds, dtype)
     return RowLayout(
         laid.slots,
@@ -176,7 +180,8 @@ def attend(qkv: Tensor, rows: RowLayout) -> Attended:
     q, k, v = heads.split([groups * keys, keys, keys], dim=1)
     q = q.reshape(count * keys, groups * width, size)
     k, v = k.reshape(count * keys, width, size), v.reshape(count * keys, width, size)
-    shares = torch.baddbmm(rows.mask, q, k.transpose(1, 2), alpha=rows.scale).softmax(-1)
+    scores = (part.to(rows.mask.dtype) for part in (q, k.transpose(1, 2)))
+    shares = torch.baddbmm(rows.mask, *scores, alpha=rows.scale).softmax(-1).to(q.dtype)
     result = (shares @ v).view(count, -1, width, size).transpose(1, 2).reshape(count * width, -1)[rows.slots]
     return Attended(result, q, k, v, shares)
 

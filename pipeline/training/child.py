@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.models.bases import find_base, is_path, local_folder
 from pipeline.models.config import base_shape
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
@@ -42,6 +43,7 @@ def begin(folder: Path) -> Path:
     distributed.take_own_gpu()
     if distributed.is_first():
         stop_before_training(folder)
+    fetch_base(folder)
     if needs_unsloth(folder):
         import_unsloth()
     return folder
@@ -56,6 +58,7 @@ def wait_for_a_run() -> Path:
     folder = standby.be_told()
     stop_before_training(folder)
     sys.orig_argv = training_command(folder, count=1, restarts=0)  # with what it begins anew, if it has to
+    fetch_base(folder)
     if needs_unsloth(folder):
         os.execv(sys.executable, sys.orig_argv)
     return folder
@@ -71,9 +74,19 @@ def stop_before_training(folder: Path) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def fetch_base(folder: Path) -> None:
+    """Get a base that is not on this machine yet: how a run trains is planned by its shape."""
+    with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
+        base = read_settings(folder).base_model
+        if local_folder(base) is None and not is_path(base):
+            if distributed.is_first():
+                append_event(folder, "message", text=f"Fetching {base}")
+            find_base(base)
+
+
 def needs_unsloth(folder: Path) -> bool:
-    """Whether this run trains through Unsloth's layers where it is installed: all that `FastLlama` does not cover, of the bases
-    that it has layers for."""
+    """Whether this run trains through Unsloth's layers where it is installed: what `FastLlama` does not cover, of the families
+    that Unsloth has layers for."""
     if not has_unsloth(gpu=True) or is_reader_run(folder):
         return False
     import torch  # not patched by Unsloth, so it may come before

@@ -154,7 +154,7 @@ class UnslothTrainer(DistillationTrainer):
         x = outputs.logits.flatten(0, 1)[learned]
         base, targets = model.get_base_model(), self.targets.of(following[learned])
         transforms = resolve_logit_scaling(base.config)
-        if any(transforms):  # Gemma's, Cohere's, Granite's
+        if any(transforms):  # Gemma 2's
             loss = divergence(apply_logit_transforms(base.lm_head(x), *transforms), *targets)
         else:
             loss = LinearDivergence.apply(x.to(base.lm_head.weight.dtype), base.lm_head.weight, *targets)

@@ -16,6 +16,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.models.decoding import decode
 from pipeline.models.fused import (
     FusedLora,
     FusedModules,
@@ -208,10 +209,9 @@ def test_lora_of_some_rows_also_where_a_layer_sees_all_tokens_as_one_row() -> No
 @torch.no_grad()
 def test_layers_with_one_input_are_one_from_the_second_pass_on() -> None:
     model = adapted("qwen2.5")  # of which some have a bias
-    with torch.no_grad():
-        for part, weight in model.named_parameters():
-            if part.endswith("bias"):
-                weight.normal_()
+    for part, weight in model.named_parameters():
+        if part.endswith("bias"):
+            weight.normal_()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     batch = StaticBatch(model, prompts_for(), MIXED, MOST)
     batch.read(batch.prompts)
@@ -237,6 +237,22 @@ def test_layers_with_one_input_are_one_from_the_second_pass_on() -> None:
         assert joined.fused.inputs.last is None
     after = model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_adapters_on_different_layers_do_not_move_the_weights_to_and_fro() -> None:
+    model = adapted("qwen3")
+    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj", "gate_proj", "up_proj"], init_lora_weights=False)
+    model.add_adapter("other", config)
+    prompts, places = prompts_for(), []
+    wanted = {}
+    for name in ("default", "other"):
+        model.set_adapter(name)
+        wanted[name] = generated(model, prompts)
+    for name in ("default", "other", "default"):
+        model.set_adapter(name)
+        assert decode(model, prompts, [name] * 4, max_new_tokens=MOST, ends=(), batch=StaticBatch) == wanted[name]
+        places.append([weight.data_ptr() for weight in model.parameters()])
+    assert places[0] == places[1] == places[2] and wanted["default"] != wanted["other"]
 
 
 def lora_of(batch: StaticBatch) -> list[FusedLora]:

@@ -19,6 +19,7 @@ from tests.tiny import tiny_settings
 YARN = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 10000.0}
 LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 LLAMA_3 |= {"rope_type": "llama3", "factor": 8.0, "rope_theta": 500000.0}
+WINDOWS = ["sliding_attention", "full_attention"]
 SMALL = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -84,6 +85,7 @@ def test_bases(changes: dict[str, Any], expected: bool, tiny_base: Path, tmp_pat
         *((name, {}, True) for name in BUILT_AS_LLAMAS),
         ("mistral", {}, False),  # it has a window where nothing is said
         ("qwen3", {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}, False),
+        ("smollm3", {"sliding_window": 8, "use_sliding_window": True, "layer_types": WINDOWS}, False),
         ("qwen3", {"attention_bias": True}, True),
         ("qwen2.5", {"rope_parameters": YARN}, False),
         ("phi-3", {}, False),
@@ -105,10 +107,18 @@ def test_families(family: str, changes: dict[str, Any], expected: bool, tiny_bas
         ({"model_type": "mistral"}, False),
         ({"model_type": "llama", "sliding_window": 4096}, True),  # which no Llama looks at
         ({"model_type": "smollm3", "use_sliding_window": False, "sliding_window": None}, True),
+        ({"model_type": "smollm3", "sliding_window": 8, "layer_types": WINDOWS}, False),
+        (
+            {"model_type": "mistral", "use_sliding_window": False, "sliding_window": 4096},
+            False,
+        ),  # which it does not read
+        ({"model_type": "qwen3", "rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, False),
+        ({"model_type": "qwen3", "quantization_config": {"quant_method": "awq"}}, False),
+        ({"model_type": "qwen3", "quantization_config": {"quant_method": "bitsandbytes"}}, True),
     ],
     ids=str,
 )
-def test_windows_as_published_files_tell_of_them(config: dict[str, Any], expected: bool) -> None:
+def test_what_published_files_may_say(config: dict[str, Any], expected: bool) -> None:
     assert is_plain_llama(config) == expected
 
 

@@ -1,9 +1,11 @@
 """What a run will do, said before it starts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import machine
 from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.models import gpu as gpu_libraries
@@ -11,8 +13,10 @@ from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED
 from pipeline.models.token_counts import row_lengths
 from pipeline.prompts import NO_FACT
+from pipeline.runs.manage import create_run
 from pipeline.runs.processes import fitting_micro_batch
 from pipeline.runs.settings import preset
+from pipeline.training import child
 from pipeline.training.llama import coverage
 from pipeline.training.plan.plan import _teaching, plan_run
 
@@ -240,6 +244,36 @@ def test_what_fastllama_does_not_cover_is_left_to_unsloth(monkeypatch: pytest.Mo
     assert llama(80e9, 900).fast_llama and not llama(80e9, 1200, max_length=1024).fast_llama
     in_16_bits = preset("recall", base_model=EMBEDDED, load_in_4bit=False)
     assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).fast_llama
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "expected"),
+    [
+        ("Qwen/Qwen3-8B", {}, False),  # trained by the fast step
+        ("Qwen/Qwen3-8B", {"lora_dropout": 0.1}, True),
+        (GPU_BASE, {"packing": True}, True),
+        ("google/gemma-3-4b-it", {}, False),  # Unsloth has no layers for these
+        ("microsoft/Phi-4-mini-instruct", {}, False),
+        ("ibm-granite/granite-4.0-micro", {}, False),
+        ("google/flan-t5-base", {}, False),
+        ("no-such/model", {}, False),
+    ],
+    ids=str,
+)
+def test_unsloth_is_imported_for_families_that_it_has_layers_for(
+    base: str,
+    changes: dict[str, Any],
+    expected: bool,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_an_nvidia_gpu(monkeypatch)
+    monkeypatch.setattr(child, "gpu_name", lambda: "a GPU")
+    monkeypatch.setattr(machine, "free_bytes", lambda *, gpu: 80 * 10**9)
+    settings = preset("recall", base_model=base, load_in_4bit=True, **changes)
+    folder = create_run(dataset, settings, tmp_path / "run")
+    assert child.needs_unsloth(folder) == expected
 
 
 def test_nothing_is_unpacked_where_nothing_is_in_4_bits(monkeypatch: pytest.MonkeyPatch) -> None:
