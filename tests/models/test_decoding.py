@@ -133,11 +133,11 @@ def test_families_that_are_built_as_llamas_say_what_transformers_says(kin: Any) 
 
 @torch.no_grad()
 def test_keys_with_a_large_bias_are_told_apart_in_bf16_too() -> None:
-    """Qwen2's make scores of hundreds, between which bf16 has steps of two."""
-    model = outspoken(build_family("qwen2.5"))
-    for layer in model.model.layers:
-        layer.self_attn.k_proj.bias.copy_(150 * torch.randn(8).sign())
-        layer.self_attn.q_proj.weight.mul_(0.3)
+    """Qwen2's make scores of hundreds, between which bf16 has steps of one and two."""
+    model = outspoken(build_family("qwen2.5", rope_parameters={"rope_type": "default", "rope_theta": 1e12}))
+    for layer in model.model.layers:  # where the positions hardly turn, so that all places' scores are alike as high
+        layer.self_attn.q_proj.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0] * 4))
+        layer.self_attn.k_proj.bias.copy_(torch.tensor([0.0, 60.0, 0.0, 60.0] * 2))
     prompts = [torch.randint(3, 96, (40,), generator=torch.Generator().manual_seed(n)).tolist() for n in range(6)]
     answers = [prompt[:12] for prompt in prompts]
 
@@ -148,7 +148,7 @@ def test_keys_with_a_large_bias_are_told_apart_in_bf16_too() -> None:
     model.to(torch.bfloat16)
     batch = torch.tensor([prompt + answer[:-1] for prompt, answer in zip(prompts, answers, strict=True)])
     usual = model(batch).logits[:, 39:].flatten(0, 1).float()
-    assert (said() - exact).norm() < 1.5 * (usual - exact).norm()
+    assert (said() - exact).norm() < 1.3 * (usual - exact).norm()
 
 
 @torch.no_grad()
