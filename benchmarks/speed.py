@@ -53,7 +53,7 @@ def train_side(side: str, folder: Path) -> None:
         prefixes.TOKEN_MULTIPLE = step.TOKEN_MULTIPLE = step.ROW_MULTIPLE = 1
     if side == "plain":
         trainers.covers = lambda _: False
-        del trainers.DistillationTrainer.get_optimizer_cls_and_kwargs
+        del trainers.Distilling.get_optimizer_cls_and_kwargs
     stamps: list[float] = []
     compute_loss = trainers.TransformersTrainer.compute_loss
 
