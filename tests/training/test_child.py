@@ -2,7 +2,10 @@
 
 import errno
 import math
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from pipeline.dataset.store import Dataset
 from pipeline.errors import ModelError, PipelineError, SettingsError
-from pipeline.files import read_json
+from pipeline.files import PROJECT, read_json
 from pipeline.models.bases import checksum
 from pipeline.models.family import IGNORED
 from pipeline.models.language_model import LanguageModel
@@ -39,6 +42,8 @@ from pipeline.training.watcher import (
     Watcher,
     probe_rows,
 )
+from tests.children import PATIENCE
+from tests.servers.hub import TOKEN, HubServer, Repository
 from tests.tiny import build_model, tiny_settings, train_here
 
 Train = Callable[..., Path]
@@ -316,6 +321,24 @@ def test_probes_ask_facts_evenly_in_their_probe_phrasing(dataset: Dataset) -> No
 
 
 # --- Failures: a sentence in the events, no adapter ---
+
+
+def test_a_base_that_is_not_here_is_fetched_before_its_run_is_planned(
+    dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = create_run(dataset, tiny_settings(Path("mira/tiny"), max_steps=2, probes=0, questions=1), tmp_path / "run")
+    settings = read_json(folder / "settings.json")
+    assert settings["base_model"] == "mira/tiny"
+    with HubServer() as hub:
+        files = {file.name: file.read_bytes() for file in tiny_base.iterdir() if file.is_file()}
+        hub.repositories["models/mira/tiny"] = Repository(private=False, files=files)
+        own = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_XET": "1"}
+        command = [sys.executable, "-m", "pipeline.training.child", str(folder)]
+        subprocess.run(command, cwd=PROJECT, env=os.environ | own, check=True, timeout=PATIENCE)
+    told = [event.get("text", event["type"]) for event in events(folder)]
+    assert told[:2] == ["Fetching mira/tiny", "started"] and told[-1] == "finished"
+    assert any("100% of the linear weights" in text for text in told)  # which only the plan of a known shape says
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def failed(folder: Path) -> str:
