@@ -6,6 +6,7 @@ Torch is imported where a GPU has to be asked, so the command line can refuse a 
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,15 @@ def is_seq2seq(name: str) -> bool:
         return False
 
 
-def find_base(name: str) -> Path:
+Fetched = Callable[[int, int], None]
+"""Told how many bytes of a download are here, and of how many."""
+
+
+def find_base(name: str, fetched: Fetched | None = None) -> Path:
     """The local folder of a base model, converted or downloaded when it is not there yet.
+
+    Args:
+        fetched: told how a download goes on, by any thread; None shows a bar where somebody sees it.
 
     Raises:
         ModelError: one sentence for an unknown name, an unreachable hub, a gated model, or a folder without weights.
@@ -102,7 +110,7 @@ def find_base(name: str) -> Path:
             f"{name} asks for the revision {revision or '(none)'}, and revisions are not supported; give {model or 'an id'} "
             "alone, or download that revision and give its folder."
         )
-    return _with_weights(name, _download(name))
+    return _with_weights(name, _download(name, fetched))
 
 
 def is_path(name: str) -> bool:
@@ -166,7 +174,24 @@ def _has_weights(folder: Path) -> bool:
     return is_one and bool(weight_files(folder))
 
 
-def _download(name: str) -> Path:
+def _telling(fetched: Fetched, total: int) -> type:
+    """The class of the library's progress bars that tells how many bytes are on the disk and shows nothing."""
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.is_of_bytes, self.here = options.get("name") == "huggingface_hub.snapshot_download", 0
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if self.is_of_bytes:
+                self.here += int(n or 0)
+                fetched(min(self.here, total), total)
+
+    return Bar
+
+
+def _download(name: str, fetched: Fetched | None) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -183,7 +208,8 @@ def _download(name: str) -> Path:
         info = HfApi().model_info(name, files_metadata=True, timeout=20)
         weights = sum(f.size or 0 for f in info.siblings or [] if _is_read(f.rfilename))
         _check_fits(name, int(weights * (0.4 if loads_in_4bit(gpu=has_gpu()) else 1.0)))
-        return Path(snapshot_download(name, **_FILES))
+        bar = {"tqdm_class": _telling(fetched, weights)} if fetched and weights else {}
+        return Path(snapshot_download(name, **bar, **_FILES))
     except ModelError:
         raise
     except GatedRepoError as error:

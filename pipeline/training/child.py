@@ -10,9 +10,11 @@ has its own GPU before torch is imported, and Unsloth, where the run needs it, c
 `train.py` with all the rest.
 """
 
+import math
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -79,9 +81,23 @@ def fetch_base(folder: Path) -> None:
     with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
         base = read_settings(folder).base_model
         if local_folder(base) is None and not is_path(base):
-            if distributed.is_first():
-                append_event(folder, "message", text=f"Fetching {base}")
-            find_base(base)
+            find_base(base, Fetching(folder, base) if distributed.is_first() else None)
+
+
+class Fetching:
+    """Tells a run how the download of its base goes on: at its beginning, and after each tenth of it."""
+
+    def __init__(self, folder: Path, base: str) -> None:
+        self.folder, self.base, self.tenths = folder, base, 0
+        self.telling = threading.Lock()
+        append_event(folder, "message", text=f"Fetching {base}")
+
+    def __call__(self, here: int, total: int) -> None:
+        with self.telling:
+            if (tenths := 10 * here // total) > self.tenths:
+                self.tenths = tenths
+                size = f"{total / 1e9:.1f} GB" if total >= 1e9 else f"{math.ceil(total / 1e6)} MB"
+                append_event(self.folder, "message", text=f"Fetching {self.base}: {tenths * 10}% of {size}")
 
 
 def needs_unsloth(folder: Path) -> bool:

@@ -155,7 +155,7 @@ class HubServer(LocalServer):
         if what == "resolve":
             return self._resolve(repository, *rest.split("/", 1))
         if what in ("", "revision"):
-            siblings = [{"rfilename": path} for path in sorted(repository.files)]
+            siblings = [{"rfilename": path, "size": len(data)} for path, data in sorted(repository.files.items())]
             return 200, {
                 "id": name.partition("/")[2],
                 "private": repository.private,
