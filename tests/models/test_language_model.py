@@ -498,7 +498,7 @@ def test_without_the_wheel_the_hub_s_twin_is_used(
     monkeypatch.setattr(embedded, "models_dir", lambda: tmp_path / "models")
     monkeypatch.setattr(embedded, "wheel_file", lambda: None)
     asked: list[str] = []
-    monkeypatch.setattr(bases, "_download", lambda name: asked.append(name) or tiny_base)
+    monkeypatch.setattr(bases, "_download", lambda name, _: asked.append(name) or tiny_base)
     assert bases.find_base(EMBEDDED) == tiny_base and asked == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
     with pytest.raises(ModelError, match="not installed"):
         converted_folder()
