@@ -21,6 +21,7 @@ from torch.nn import functional
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from pipeline.models import pages
 from pipeline.models.batch import Batch
 from pipeline.models.config import is_plain_llama
 
@@ -168,6 +169,7 @@ def side_by_side(matrices: Sequence[nn.Linear]) -> Tensor:
     whole = torch.cat(weights)
     for matrix, part in zip(matrices, whole.split([len(w) for w in weights]), strict=True):
         matrix.weight.data = part  # so that it is not there twice
+    pages.give_back(weights)
     return whole
 
 

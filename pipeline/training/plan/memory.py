@@ -53,9 +53,9 @@ ANSWERING = 500_000_000
 MARGIN = 1.1
 """Free memory must be this many times the estimate: an estimate is not exact, and other programs move too."""
 
-CONVERTED_BYTES = 350_000_000
-"""What a run through `FastLlama` takes besides on a CPU where it computes in another format than its base's file has (measured:
-benchmarks/memory.py)."""
+OWN_FORMAT_BYTES, CONVERTED_BYTES = 200_000_000, 350_000_000
+"""What a run of a Llama takes besides on a CPU, where it computes in its file's number format, and where in another (fitted to
+what was measured: benchmarks/memory.py)."""
 
 GPU_WORKSPACE = 80_000_000
 """What the GPU's libraries allocate for themselves."""
@@ -124,9 +124,8 @@ def peak_bytes(
     # Weights are the file's own pages, unless this processor computes in another format than the file's.
     is_converted = shape.file_width != width
     read = shape.file_bytes if is_converted else 0
-    # Matrices that answering and FastLlama join stay beside those pages; in another format they replace what was loaded.
-    joined = (CONVERTED_BYTES if is_converted else shape.linear_weights * width) if shape.llama else 0
-    return int(PROCESS_BYTES + weights + joined + max(read, training))
+    besides = (CONVERTED_BYTES if is_converted else OWN_FORMAT_BYTES) if shape.llama else 0
+    return int(PROCESS_BYTES + weights + besides + max(read, training))
 
 
 def noted_at_once(rows: int, tokens: int, vocabulary: int) -> int:
