@@ -40,6 +40,16 @@ def ask(page: Page, question: str) -> None:
     page.locator("#ask").click()
 
 
+def ask_after_unfolding(page: Page, question: str) -> None:
+    """Ask until it is heard: in the moment in which a part unfolds, Gradio passes over a click."""
+
+    def ask_if_idle() -> None:
+        if page.locator("#ask").is_visible():
+            ask(page, question)
+
+    until_told(page.locator("#answers h3").filter(has_text=question), ask_if_idle)
+
+
 def answered(page: Page, question: str) -> Locator:
     """Ask, wait until the tuned side has answered this question wholly, and return what it said.
 
@@ -421,7 +431,7 @@ def test_answers_grow_before_the_eyes_and_those_without_a_model_are_there_first(
     page.locator("#ways input[name=base_open]").check()
     unfold(page, "advanced")
     page.locator("#longest-answer input[type=number]").fill("256")
-    ask(page, f"What is {title}?")
+    ask_after_unfolding(page, f"What is {title}?")
     expect(page.locator("#answers .answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
     record = page.locator("#answers .answer[data-side=base_open]")
     assert record.locator(".verdict").count() == 0, "auto waits for no model"
@@ -438,7 +448,7 @@ def test_a_page_whose_connection_is_cut_in_an_answer_comes_back_with_what_was_sa
     expect(page.locator("#answers .answer[data-side=tuned] .verdict")).to_be_visible()
     unfold(page, "advanced")
     page.locator("#longest-answer input[type=number]").fill("256")
-    ask(page, f"What is {titles[1]}?")
+    ask_after_unfolding(page, f"What is {titles[1]}?")
     expect(page.locator("#answers h3")).to_have_text(f"What is {titles[1]}?")
     expect(page.locator("#answers .answer[data-side=tuned] .said")).not_to_be_empty()
     page.evaluate("window.isOld = true")
@@ -465,7 +475,7 @@ def test_an_answer_that_is_stopped_stays_and_the_next_one_comes(slow: App, page:
     page.locator("#longest-answer input[type=number]").fill("256")
     page.evaluate("window.stopSoon = true")
     title = manifest(slow, page)["products"][0]["title"]
-    ask(page, f"What is {title}?")
+    ask_after_unfolding(page, f"What is {title}?")
     page.wait_for_function("window.stopSoon === false")
     expect(page.locator("#ask")).to_be_visible()
     tells(page, "answers", state="stopped")
