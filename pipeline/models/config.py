@@ -45,8 +45,8 @@ UNSLOTH_HAS = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3"
 """Families that Unsloth has layers of its own for. Of others it compiles Transformers' as they are first called, which takes
 minutes, and gives back what this project's loss does not expect (Phi-3)."""
 
-UNPACKED = "bitsandbytes"
-"""The library of the 4 bits that are unpacked where there is room; what others packed (AWQ, FP8, GPTQ) stays so."""
+BITSANDBYTES = "bitsandbytes"
+"""The way of quantising whose weights are unpacked where there is room; what is quantised otherwise (AWQ, FP8, GPTQ) stays so."""
 
 KEEPS_APART = frozenset(
     {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
@@ -345,6 +345,6 @@ def is_plain_llama(config: dict[str, Any]) -> bool:
     has_window = family != "llama" and window and (family == "mistral" or config.get("use_sliding_window"))
     sees_all = not has_window and "sliding_attention" not in (config.get("layer_types") or ())
     is_usual = config.get("hidden_act", "silu") == "silu" and not config.get("attention_dropout")
-    packed = config.get("quantization_config") or {}
-    is_unpacked = packed.get("quant_method", UNPACKED) == UNPACKED
-    return family in BUILT_AS_LLAMAS and turns_alike and is_usual and sees_all and is_unpacked
+    quantised = config.get("quantization_config") or {}
+    is_usual = is_usual and quantised.get("quant_method", BITSANDBYTES) == BITSANDBYTES
+    return family in BUILT_AS_LLAMAS and turns_alike and is_usual and sees_all

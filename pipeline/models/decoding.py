@@ -254,8 +254,9 @@ class Projection:
 
     def __init__(self, layers: Sequence[Any], adapters: Collection[str], prepacked: dict[int, Tensor]) -> None:
         matrices = [matrix for layer in layers if (matrix := plain_matrix(layer))]
-        self.is_joined_anew = not are_side_by_side(matrices)
+        before = matrices[0].weight.data_ptr()
         self.weight, self.bias = side_by_side(matrices), biases(matrices)
+        self.is_joined_anew = self.weight.data_ptr() != before
         self.prepacked = prepacked.get(self.weight.data_ptr())
         self.loras = {name: lora for name in adapters if (lora := self._lora(layers, name))}
 

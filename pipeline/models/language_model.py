@@ -1,6 +1,6 @@
 """A base model by name, and an adapter that is switched on and off.
 
-It runs on Transformers, in a process that trains what `FastLlama` does not cover on a GPU on Unsloth, and on a GPU in 4
+It runs on Transformers, in a process that imported Unsloth to train (`training/child.py`) on that, and on a GPU in 4
 bits where asked. Importing this module imports torch: the page does so only when a model is first needed.
 """
 

@@ -19,13 +19,12 @@ def give_back(tensors: Iterable[Tensor]) -> None:
 
     Whoever looks there all the same has the file read again. Elsewhere than on Linux, and of what is no file's, nothing happens.
     """
-    if not MAPS.is_file():
-        return
-    files = _of_files()
-    for tensor in tensors:
+    here = [tensor for tensor in tensors if tensor.device.type == "cpu"]
+    files = _of_files() if here and MAPS.is_file() else []
+    for tensor in here:
         begin, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
         begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
-        if tensor.device.type == "cpu" and begin < end and any(first <= begin and end <= last for first, last in files):
+        if begin < end and any(first <= begin and end <= last for first, last in files):
             ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), DONT_NEED)
 
 

@@ -38,9 +38,8 @@ class Pace(NamedTuple):
 
 CPU_PACE = Pace({EMBEDDED: 430, ENCODER: 1000}, 5, "two cores' pace")
 FP32_PACE = Pace({EMBEDDED: 135}, 15, "two cores' pace without bf16")
-GPU_PACE = Pace(
-    {EMBEDDED: 9000, GPU_BASE: 12000, "Qwen/Qwen3-8B": 11000}, 0, "an H200's pace"
-)  # which is faster than most
+# An H200 is faster than most.
+GPU_PACE = Pace({EMBEDDED: 9000, GPU_BASE: 12000, "Qwen/Qwen3-8B": 11000}, 0, "an H200's pace")
 
 
 def default_preset() -> str:
