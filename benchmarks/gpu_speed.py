@@ -56,13 +56,15 @@ FILES_IN_4_BITS = "app, files in 4 bits"
 TRAINING: dict[str, dict[str, Any]] = {
     "app": {},
     FILES_IN_4_BITS: {},
+    "general": {},
+    "transformers": {"load_in_4bit": False},
     "packed": {},
     "unsloth": {},
     "original": {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8, "gradient_checkpointing": True},
 }
 """What is compared, with its changes to the settings: the app as it is, with a base whose files are in 16 bits and with one whose
-files are in 4, as the default base's are; weights that stay in 4 bits (Unsloth's layers); and the original's setting. `unsloth`
-has weights in 16 bits and Unsloth's layers."""
+files are in 4, as the default base's are; the way of any base (`PaddedStep`); Transformers and PEFT as they are, in 16 bits;
+weights that stay in 4 bits (Unsloth's layers); and the original's setting. `unsloth` has weights in 16 bits and Unsloth's layers."""
 
 CAPS: dict[str, tuple[int, dict[str, Any]]] = {
     "8 GiB": (8, {}),
@@ -99,7 +101,7 @@ def in_a_process(*arguments: str) -> None:
 def train_case(case: str, run: Path) -> None:
     """In the child: train a run in one of the ways."""
     distributed.take_own_gpu()
-    if case not in ("app", FILES_IN_4_BITS):
+    if case in ("packed", "unsloth", "original"):
         child.import_unsloth()
     import torch
 
@@ -107,9 +109,13 @@ def train_case(case: str, run: Path) -> None:
     from pipeline.training import train, trainers
     from pipeline.training.plan import memory, plan
 
-    if case in ("packed", "original"):
+    if case in ("packed", "original", "general", "transformers"):
         memory.covers_settings = plan.covers_settings = lambda *_, **__: False
-    if case in ("unsloth", "packed", "original"):
+    if case in ("packed", "original", "transformers"):
+        memory.repeats_settings = plan.repeats_settings = lambda *_, **__: False
+    if case == "transformers":
+        child.needs_unsloth = lambda _: False
+    if case in ("unsloth", "packed", "original", "general", "transformers"):
         trainers.covers = lambda _: False
     if case == "original":
         planned = train.plan_run

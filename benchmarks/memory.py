@@ -87,6 +87,20 @@ PUBLISHED = {
 }
 """Shapes that the app offers, by the names that it offers them by."""
 
+ROPES: dict[str, dict[str, Any]] = {
+    "phi-4-mini": {
+        "original_max_position_embeddings": 4096,
+        "rope_parameters": {
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.75,
+            "long_factor": [2.0] * 48,
+            "short_factor": [1.0] * 48,
+        },
+    }
+}
+"""How positions are turned by those that look at how long a text is; the factors are made up."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -165,7 +179,7 @@ def build(name: str, folder: Path) -> None:
     ends = {f"{end}_token_id": getattr(tokenizer, f"{end}_token_id") for end in ("bos", "eos", "pad")}
     known = offered(PUBLISHED.get(name, ""))
     if known:
-        own = known.config | {"max_position_embeddings": 8192} | ends
+        own = known.config | ROPES.get(name, {}) | {"max_position_embeddings": 8192} | ends
         config = transformers.AutoConfig.for_model(own.pop("model_type"), **own)
     else:
         kind, shape = SHAPES[name]

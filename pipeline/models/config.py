@@ -41,6 +41,9 @@ BUILT_AS_LLAMAS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Families that this project's own decoding and training steps compute: Mistral's are Llamas, in Qwen2 what attention takes has a
 bias, in Qwen3 each head's query and key are normed, and in SmolLM3 some layers know of no positions."""
 
+REPEATS = LIKE_A_LLAMA | {"phi3"}
+"""Families whose steps a GPU can repeat (`models/static_cache.py`); of others it is seen when they are built."""
+
 UNSLOTH_HAS = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3"})
 """Families that Unsloth has layers of its own for. Of others it compiles Transformers' as they are first called, which takes
 minutes, and gives back what this project's loss does not expect (Phi-3)."""
@@ -115,6 +118,7 @@ class Shape:
         layers: of encoder and decoder together where there are both, and `decoder_layers` those of the second.
         llama: whether it is a Llama, or built as one, that is trained in a way of its own (`training/llama/`).
         normed_heads: whether each head's query and key are normed.
+        repeated_places: tokens of the longest text of which a GPU can repeat the steps (`models/static_cache.py`); 0 for none.
         on_unsloth: whether its family is one that Unsloth has layers for.
         apart: whether its family keeps examples apart that stand in one row (`KEEPS_APART`).
         quantised: whether its files hold the weights in 4 bits already.
@@ -133,6 +137,7 @@ class Shape:
     tied: bool
     llama: bool = True
     normed_heads: bool = False
+    repeated_places: int = sys.maxsize
     on_unsloth: bool = True
     apart: bool = True
     quantised: bool = False
@@ -234,7 +239,9 @@ def _read(folder: Path, _changed: int) -> Shape | None:
             return shape
         told = _described(folder)
         shape = replace(shape, llama=shape.llama and is_whole)
-        return replace(shape, found=tuple(Kind(**kind) for kind in told["kinds"]), all_weights=told["weights"])
+        kinds = tuple(Kind(**kind) for kind in told["kinds"])
+        places = _repeated_places(text) if told["repeats"] else 0
+        return replace(shape, found=kinds, all_weights=told["weights"], repeated_places=places)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError):
         return None  # another kind of model: nothing is estimated for it
 
@@ -249,16 +256,16 @@ def _is_known(family: Any) -> bool:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """What `layers.described` says of a base, from a process of its own where this one has no torch; remembered."""
+    """What `described.py` says of a base, from a process of its own where this one has no torch; remembered."""
     if "torch" in sys.modules:
-        from pipeline.models.layers import described
+        from pipeline.models.described import described
 
         return described(folder)
     config = folder / "config.json"
-    memory = home() / "cache" / f"layers-{hashlib.sha256(config.read_bytes()).hexdigest()[:16]}.json"
+    memory = home() / "cache" / f"described-{hashlib.sha256(config.read_bytes()).hexdigest()[:16]}.json"
     with suppress(OSError, ValueError):
         return read_json(memory)
-    command = [sys.executable, "-m", "pipeline.models.layers", str(folder)]
+    command = [sys.executable, "-m", "pipeline.models.described", str(folder)]
     said = subprocess.run(command, cwd=PROJECT, capture_output=True, timeout=LAYERS_SECONDS, check=True).stdout
     told = parse_json(said)
     with suppress(OSError):
@@ -322,6 +329,7 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         tied=bool(config.get("tie_word_embeddings")),
         llama=is_plain_llama(config),
         normed_heads=config.get("model_type") == "qwen3",
+        repeated_places=_repeated_places(config) if config.get("model_type") in REPEATS else 0,
         on_unsloth=config.get("model_type") in UNSLOTH_HAS,
         apart=config.get("model_type") in KEEPS_APART,
         quantised=is_quantised(config),
@@ -329,6 +337,22 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         decoder_layers=config["num_decoder_layers"] if config.get("model_type") in SEQ2SEQ else 0,
         file_width=4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2,
     )
+
+
+def _repeated_places(config: dict[str, Any]) -> int:
+    """The longest text, in tokens, that a base turns as a short one: a GPU repeats nothing that looks at how long it is."""
+    if not is_unpackable(config):
+        return 0
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if (rope.get("rope_type") or rope.get("type")) not in ("dynamic", "longrope"):
+        return sys.maxsize
+    short = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
+    return short or config["max_position_embeddings"]
+
+
+def is_unpackable(config: dict[str, Any]) -> bool:
+    """Whether a base's weights are plain, or will be where there is room."""
+    return (config.get("quantization_config") or {}).get("quant_method", BITSANDBYTES) == BITSANDBYTES
 
 
 def is_plain_llama(config: dict[str, Any]) -> bool:
@@ -345,6 +369,4 @@ def is_plain_llama(config: dict[str, Any]) -> bool:
     has_window = family != "llama" and window and (family == "mistral" or config.get("use_sliding_window"))
     sees_all = not has_window and "sliding_attention" not in (config.get("layer_types") or ())
     is_usual = config.get("hidden_act", "silu") == "silu" and not config.get("attention_dropout")
-    quantised = config.get("quantization_config") or {}
-    is_usual = is_usual and quantised.get("quant_method", BITSANDBYTES) == BITSANDBYTES
-    return family in BUILT_AS_LLAMAS and turns_alike and is_usual and sees_all
+    return family in BUILT_AS_LLAMAS and turns_alike and is_usual and sees_all and is_unpackable(config)

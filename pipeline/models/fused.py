@@ -3,12 +3,15 @@
 A step of one token takes a GPU as long as its thousand operations one after another, however small they are. Three kinds of
 modules compute the same in fewer: attention repeats no keys and values, what an adapter adds is summed up by its last product
 and for its rows alone, where layers with one input are one, and an RMS norm is one operation. They stand in for the model's own
-during a pass, and never after it.
+during a pass, and never after it. Nothing then looks at values, as some bases do at how long a text is, so that a GPU can repeat
+the pass.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,13 +31,55 @@ GROUPED = "sdpa_grouped"
 """The attention below, by the name that a model's settings know it by."""
 
 
-class FusedModules:
-    """What stands in for a model's own modules while a batch is computed, made ready once.
+class StandIns:
+    """What stands in for a model's own modules during a pass, made ready once.
 
     A module that has a forward of its own already (as accelerate gives it) is left alone.
 
     Args:
-        model: a Transformers model, in evaluation mode; its adapters are switched as the batch needs them.
+        model: a Transformers model.
+        attention: the way it attends meanwhile, by the name that its settings know that by.
+    """
+
+    def __init__(self, model: Any, attention: str) -> None:
+        config = model.config.get_text_config()
+        self.config = config if model._supports_attention_backend else None  # others look at its name themselves
+        self.attention = attention
+        self.forwards: list[tuple[nn.Module, Callable[..., Any]]] = []
+        for module in model.modules():
+            if "forward" not in vars(module) and (forward := self.forward_of(module)):
+                self.forwards.append((module, forward))
+        self.ropes = [module for module in model.modules() if looks_at_length(module)]
+
+    def forward_of(self, module: nn.Module) -> Callable[..., Any] | None:
+        """What computes a module's part; None where it does so itself."""
+        return fixed_rope(module) or fused_norm(module)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Run the block, a pass, with these in place of the model's own."""
+        config = self.config
+        attention = config._attn_implementation if config else ""
+        try:
+            for module in self.ropes:
+                turn_as_short_texts(module)
+            for module, forward in self.forwards:
+                vars(module)["forward"] = forward
+            if config:
+                config._attn_implementation = {"": self.attention}  # of this one alone, not of those inside it
+            yield
+        finally:
+            if config:
+                config._attn_implementation = {"": attention}
+            for module, _ in self.forwards:
+                vars(module).pop("forward", None)
+
+
+class FusedModules(StandIns):
+    """The stand-ins for answering.
+
+    Args:
+        model: in evaluation mode; its adapters are switched as the batch needs them.
         by: the adapter that answers each row, None for the base; the adapter's rows lie side by side.
 
     Attributes:
@@ -44,38 +89,22 @@ class FusedModules:
 
     def __init__(self, model: Any, by: Sequence[str | None]) -> None:
         self.rows, self.inputs = TunedRows(by), Inputs()
-        config = model.config.get_text_config()
-        self.config = config if model._supports_attention_backend else None  # others look at its name themselves
-        self.forwards: list[tuple[nn.Module, Callable[..., Tensor]]] = []
-        self.others: list[LoraLayer] = []
-        for module in model.modules():
-            if forward := self._forward(module):
-                self.forwards.append((module, forward))
-            elif isinstance(module, LoraLayer):
-                self.others.append(module)
+        super().__init__(model, GROUPED)
+        fused = {id(module) for module, _ in self.forwards}
+        self.others = [m for m in model.modules() if isinstance(m, LoraLayer) and id(m) not in fused]
 
-    def _forward(self, module: nn.Module) -> Callable[..., Tensor] | None:
-        if "forward" in vars(module):
-            return None
-        return FusedLora(module, self.rows, self.inputs) if is_plain_lora(module) else fused_norm(module)
+    def forward_of(self, module: nn.Module) -> Callable[..., Any] | None:
+        if is_plain_lora(module):
+            return FusedLora(module, self.rows, self.inputs)
+        return super().forward_of(module)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Run the block, a pass, with these in place of the model's own."""
-        config = self.config
-        attention = config._attn_implementation if config else ""
         try:
-            for module, forward in self.forwards:
-                vars(module)["forward"] = forward
-            if config:
-                config._attn_implementation = {"": GROUPED}  # of this one alone, not of those inside it
-            yield
-            self.inputs.join(self.rows)
+            with super().in_place():
+                yield
+                self.inputs.join(self.rows)
         finally:
-            if config:
-                config._attn_implementation = {"": attention}
-            for module, _ in self.forwards:
-                vars(module).pop("forward", None)
             self.inputs.last = None
 
 
@@ -217,6 +246,38 @@ class FusedLora:
         a, b = self.layer.lora_A[self.adapter].weight, self.layer.lora_B[self.adapter].weight
         self.a = a.detach().to(dtype).t()
         self.b = (b.detach() * self.layer.scaling[self.adapter]).to(dtype).t().contiguous()
+
+
+LOOKING = ("dynamic", "longrope")
+"""Ways to turn positions that look at how long the text is: long ones are turned otherwise than short ones."""
+
+
+def looks_at_length(module: nn.Module) -> bool:
+    """Whether this turns positions, and looks at how long the text is (arXiv:2402.13753)."""
+    return vars(module).get("rope_type") in LOOKING and hasattr(module, "original_inv_freq")
+
+
+def fixed_rope(module: nn.Module) -> Callable[..., Any] | None:
+    """The forward of what turns the positions of short texts, without its look at how long they are."""
+    if not looks_at_length(module):
+        return None
+    own = inspect.unwrap(type(module).forward)  # of what looks, and of what wants no gradients
+    return torch.no_grad()(partial(own, module))
+
+
+def turn_as_short_texts(module: Any) -> None:
+    """Bring back what a longer text may have changed, as Transformers does itself before a short one."""
+    module.original_inv_freq = module.original_inv_freq.to(module.inv_freq.device)
+    module.register_buffer("inv_freq", module.original_inv_freq, persistent=False)
+    module.max_seq_len_cached = module.original_max_seq_len
+
+
+def most_places(config: Any) -> float:
+    """The longest text, in tokens, that a base turns as a short one; endless where it turns all alike."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") not in LOOKING:
+        return math.inf
+    return rope.get("original_max_position_embeddings") or config.max_position_embeddings
 
 
 SHIFTS: dict[type[nn.Module], float | None] = {}

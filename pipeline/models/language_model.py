@@ -214,9 +214,9 @@ class LanguageModel:
         """Whether this project's own decoding answers."""
         return decodes(self.model)
 
-    def _repeats(self) -> bool:
-        """Whether a GPU repeats the steps of Transformers' own forward pass."""
-        return self.model.device.type == "cuda" and not on_unsloth() and takes_static_cache(self.model)
+    def _repeats(self, places: int = 0) -> bool:
+        """Whether a GPU repeats the steps of Transformers' own forward pass, for texts and answers of so many tokens."""
+        return self.model.device.type == "cuda" and not on_unsloth() and takes_static_cache(self.model, places)
 
     def _can_mix(self, by: list[str]) -> bool:
         """Whether one batch of Transformers' may hold rows of these: PEFT can, for plain adapters on plain layers."""
@@ -267,7 +267,7 @@ class LanguageModel:
             if self._is_ours():
                 with self._inference(len(prompts)):
                     return decode(self.model, prompts, names, **options)
-            if self._repeats():
+            if self._repeats(max(map(len, prompts)) + config.max_new_tokens):
                 who = next((who for who in by if who != BASE), BASE)
                 with self._answering(who), self._inference(len(prompts)):
                     return decode(self.model, prompts, names, **options, batch=StaticBatch)

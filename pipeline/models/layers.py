@@ -1,26 +1,14 @@
-"""The linear layers of any base: which LoRA can sit on, how PEFT is told of them, and what they come to.
+"""The linear layers of any base: which LoRA can sit on, how PEFT is told of them, and what they come to."""
 
-`python -m pipeline.models.layers FOLDER` prints those of a base as JSON, built on `meta`: without its weights, in a process of
-its own, since the page that asks (`config.base_shape`) has no torch.
-"""
-
-import json
-import sys
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoConfig
 from transformers.pytorch_utils import Conv1D
 
 from pipeline.models.config import Kind, is_adapted
 from pipeline.models.family import family_of
-
-MOST_LAYERS = 1000
-"""Of a base that is built to be looked at; more is a mistake, or meant badly."""
 
 
 @dataclass(frozen=True)
@@ -101,29 +89,3 @@ def kinds_of(model: Any) -> list[Kind]:
         key = layer.kind, layer.inputs, layer.outputs, bool(layer.experts), layer.adaptable
         counts[key] = counts.get(key, 0) + max(1, layer.experts)
     return [Kind(*key[:3], count, *key[3:]) for key, count in counts.items()]
-
-
-def on_meta(folder: Path) -> Any:
-    """A base without its weights.
-
-    Raises:
-        ValueError: it has more layers than any.
-    """
-    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if config.get_text_config().num_hidden_layers > MOST_LAYERS:
-        raise ValueError("too many layers")
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with torch.device("meta"):
-        return family_of(config).auto_class.from_config(config, trust_remote_code=False)
-
-
-def described(folder: Path) -> dict[str, Any]:
-    """`kinds` and `weights` (how many numbers) of a base."""
-    model = on_meta(folder)
-    weights = sum(weight.numel() for weight in model.parameters())  # what is tied is there once
-    return {"kinds": [asdict(kind) for kind in kinds_of(model)], "weights": weights}
-
-
-if __name__ == "__main__":
-    print(json.dumps(described(Path(sys.argv[1]))))

@@ -22,29 +22,29 @@ from transformers.cache_utils import Cache, StaticLayer, StaticSlidingWindowLaye
 from pipeline.models.batch import Batch
 from pipeline.models.decoding import without_peft
 from pipeline.models.family import CAUSAL, family_of
-from pipeline.models.fused import FusedModules
+from pipeline.models.fused import LOOKING, FusedModules, most_places
 from pipeline.models.layers import layers_of
 
 logger = logging.getLogger(__name__)
-
-LOOKING = ("dynamic", "longrope")
-"""Ways to turn positions that look at how long the text is, which a graph cannot."""
 
 FITS = "fits_static_cache"
 """The mark of a model: whether it is decoded so, found out once and taken back where a GPU refuses to repeat a step."""
 
 
-def takes_static_cache(model: Any) -> bool:
+def takes_static_cache(model: Any, places: int = 0) -> bool:
     """Whether `StaticBatch` computes this model: a causal one whose layers attend to what stands before, and keep nothing else
     of it (as Mamba's and other linear attention do).
 
     Mixtures of experts have not been tried on a GPU, where some choose theirs by a look at values. Other attention than
     PyTorch's makes its masks of numbers that come from the processor.
+
+    Args:
+        places: of the longest text and its answer.
     """
     inner = without_peft(model)
     if not hasattr(inner, FITS):
         setattr(inner, FITS, _takes_static_cache(inner))
-    return getattr(inner, FITS)
+    return getattr(inner, FITS) and places <= most_places(inner.config.get_text_config())
 
 
 def _takes_static_cache(inner: Any) -> bool:
@@ -57,7 +57,7 @@ def _takes_static_cache(inner: Any) -> bool:
     ):
         return False
     ropes = getattr(config, "rope_parameters", None) or {}
-    kinds = {str(rope.get("rope_type")) for rope in (ropes, *ropes.values()) if isinstance(rope, dict)}
+    kinds = {str(rope.get("rope_type")) for rope in ropes.values() if isinstance(rope, dict)}  # of some layers each
     layers = {type(layer) for layer in StaticCache(config, 1).layers}
     return (
         layers <= {StaticLayer, StaticSlidingWindowLayer}

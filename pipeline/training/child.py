@@ -21,7 +21,6 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.models.bases import find_base, is_path, local_folder
-from pipeline.models.config import base_shape
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
 from pipeline.runs.events import append_event
@@ -30,6 +29,7 @@ from pipeline.runs.processes import training_command
 from pipeline.runs.settings import gpu_name
 from pipeline.training import distributed
 from pipeline.training.plan.plan import plan_run
+from pipeline.training.plan.ways import UNSLOTH
 
 
 def main() -> int:
@@ -101,8 +101,8 @@ class Fetching:
 
 
 def needs_unsloth(folder: Path) -> bool:
-    """Whether this run trains through Unsloth's layers where it is installed: what `FastLlama` does not cover, of the families
-    that Unsloth has layers for."""
+    """Whether this run trains through Unsloth's layers: where it is installed, what is not trained faster here, of the families
+    that it has layers for."""
     if not has_unsloth(gpu=True) or is_reader_run(folder):
         return False
     import torch  # not patched by Unsloth, so it may come before
@@ -111,9 +111,7 @@ def needs_unsloth(folder: Path) -> bool:
         return False
     with suppress(PipelineError, OSError, ValueError, LookupError):  # said again, and written down, when it trains
         settings, rows = read_settings(folder), run_dataset(folder).training()
-        shape = base_shape(settings.base_model)
-        fast = plan_run(settings, rows, gpu=True, processes=distributed.count()).fast_llama
-        return not fast and shape is not None and shape.on_unsloth
+        return plan_run(settings, rows, gpu=True, processes=distributed.count()).way == UNSLOTH
     return False
 
 

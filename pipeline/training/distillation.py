@@ -254,6 +254,23 @@ def _others(shares: Tensor) -> Tensor:
     return (1 - shares.sum(-1)).clamp(min=0)
 
 
+class Divergence(Function):
+    """`divergence` of logits [n, vocabulary], which takes no memory but for their gradient, made with the loss; `counts` as in
+    `LinearDivergence`. None of the operations looks at a value."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, tokens: Tensor, shares: Tensor, counts: Tensor) -> Tensor:
+        gradient, loss = logits.clone(), torch.zeros((), device=logits.device)
+        for part in _pieces(MOST_LOGITS, gradient, tokens, shares, counts):
+            loss += _turn_into_gradient(*part)
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return ctx.saved_tensors[0] * grads[0], None, None, None
+
+
 class LinearDivergence(Function):
     """`divergence` of x Wᵀ; x [n, width], W [vocabulary, width], tokens and shares [n, k].
 

@@ -39,7 +39,6 @@ from pipeline.runs.sweep import asks_at_its_end
 from pipeline.runs.tracking import as_tracked, check_tracker
 from pipeline.training import distributed, reader
 from pipeline.training.distillation import Encoded, encode_rows, is_kept, notes_of
-from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora, save_adapter
 from pipeline.training.out_of_memory import (
     go_on_in_smaller_pieces,
@@ -50,7 +49,7 @@ from pipeline.training.out_of_memory import (
 )
 from pipeline.training.plan.plan import Plan, check_base, plan_run
 from pipeline.training.threads import ThreadsToFit
-from pipeline.training.trainers import make_trainer
+from pipeline.training.trainers import make_trainer, trains_as_planned
 from pipeline.training.watcher import Follower, Watcher, probe_rows, why_it_failed
 
 NOTES = "base-notes.safetensors"
@@ -146,7 +145,7 @@ def train(folder: Path) -> None:
         ask_base = None
 
     add_lora(language_model, settings, folder)
-    if plan.fast_llama and not covers(language_model.model):
+    if not trains_as_planned(language_model.model, plan):
         append_event(folder, "message", text=SLOWER_THAN_PLANNED)
     watcher = Watcher(folder, language_model, probe_rows(held_out), plan, settings, team, ask_base)
     trainer = make_trainer(language_model, encoded, settings, plan, folder, watcher)

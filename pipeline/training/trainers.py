@@ -24,7 +24,9 @@ from pipeline.training.distillation import Encoded, LinearDivergence, Targets, d
 from pipeline.training.distributed import TIMEOUT, average_gradients
 from pipeline.training.isolation import keeps_apart
 from pipeline.training.llama.step import FastLlama, covers, rows_are_short
+from pipeline.training.padded import PaddedStep, repeats
 from pipeline.training.plan.plan import MIXES, Plan
+from pipeline.training.plan.ways import FAST_LLAMA, REPEATED
 from pipeline.training.watcher import CountingCollator, Follower
 
 
@@ -96,9 +98,15 @@ class TransformersTrainer(DistillationTrainer):
     """The trainer on Transformers.
 
     Where the model keeps them apart, the examples of a batch are one row with borders where a position is 0 (padding-free);
-    else each is a row that is filled up. The output matrix, a fifth of a small model, is multiplied only where a token is
-    learned. A Llama with plain LoRA goes through `FastLlama`, everything else through Transformers and PEFT.
+    else each is a row that is filled up, as it is for a `PaddedStep`. The output matrix, a fifth of a small model, is multiplied
+    only where a token is learned. A Llama with plain LoRA goes through `FastLlama`, what a GPU can repeat through `PaddedStep`,
+    everything else through Transformers and PEFT.
+
+    Attributes:
+        padded_step: of a run that is planned so.
     """
+
+    padded_step: PaddedStep | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -119,6 +127,8 @@ class TransformersTrainer(DistillationTrainer):
                 return loss
         learned = (following != IGNORED).view(labels.shape)
         items = learned.sum() if num_items_in_batch is None else num_items_in_batch
+        if self.padded_step and not return_outputs:
+            return self.padded_step.loss(inputs["input_ids"], labels, self.targets) / items
         places = learned.any(0).nonzero()[:, 0]  # where any of the rows has something to learn
         outputs = model(**inputs, use_cache=False, logits_to_keep=places)
         logits = outputs.logits[learned[:, places]]
@@ -289,7 +299,10 @@ def _causal_trainer(
     watcher: Follower,
 ) -> DistillationTrainer:
     trainer = UnslothTrainer if on_unsloth() else TransformersTrainer
-    padding_free = not on_unsloth() and keeps_apart(language_model.model.get_base_model())
+    padded_step = None
+    if plan.way == REPEATED and trains_as_planned(language_model.model, plan):
+        padded_step = PaddedStep(language_model.model.get_base_model())
+    padding_free = not on_unsloth() and not padded_step and keeps_apart(language_model.model.get_base_model())
     if settings.packing and not on_unsloth() and not padding_free:
         raise SettingsError(MIXES.format(name=settings.base_model))
     config = SFTConfig(
@@ -302,7 +315,7 @@ def _causal_trainer(
         dataset_num_proc=None if len(encoded.rows) < 10_000 else settings.dataset_num_proc,
         ddp_timeout=int(TIMEOUT.total_seconds()),
     )
-    return trainer(
+    made = trainer(
         model=language_model.model,
         args=config,
         train_dataset=encoded.rows,
@@ -310,6 +323,16 @@ def _causal_trainer(
         callbacks=[watcher],
         optimizers=(loraplus_optimizer(language_model, config, settings), None),
     )
+    if isinstance(made, TransformersTrainer):
+        made.padded_step = padded_step
+    return made
+
+
+def trains_as_planned(model: Any, plan: Plan) -> bool:
+    """Whether a model can be trained in the fast way that was planned."""
+    if plan.way == FAST_LLAMA:
+        return covers(model)
+    return plan.way != REPEATED or (not on_unsloth() and repeats(model, max(plan.lengths.whole)))
 
 
 def follow(trainer: Trainer, watcher: Follower, settings: TrainingSettings) -> None:

@@ -604,7 +604,7 @@ WAYS = pytest.mark.parametrize(
 
 def answered_by(way: str, model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.models.language_model.decodes", lambda _: way == "own decoding")
-    monkeypatch.setattr(LanguageModel, "_repeats", lambda _: way.startswith("static cache"))
+    monkeypatch.setattr(LanguageModel, "_repeats", lambda *_: way.startswith("static cache"))
     for config in model.model.peft_config.values():  # PEFT refuses a mixed batch with DoRA
         monkeypatch.setattr(config, "use_dora", way.endswith("side after side"))
 

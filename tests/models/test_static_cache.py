@@ -21,8 +21,8 @@ from tests.families import FAMILIES, build_family
 KEEPS_OTHERWISE = {"qwen3.5", "granite-4", "lfm2", "falcon-h1"}
 """Some of their layers keep something else than keys and values."""
 
-LOOKS = {"phi-4-mini", "gpt-oss", "qwen3-moe"}
-"""The first turns positions by how long the text is; the others choose experts."""
+LOOKS = {"gpt-oss", "qwen3-moe"}
+"""They choose experts by what is to be seen."""
 
 TAKES = sorted(set(FAMILIES) - KEEPS_OTHERWISE - LOOKS)
 WINDOW = {"gemma-2", "gemma-3"}

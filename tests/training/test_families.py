@@ -156,7 +156,7 @@ print(config.base_shape({str(folder)!r}).found == {base_shape(str(folder)).found
         told = subprocess.run([sys.executable, "-c", ask], cwd=PROJECT, capture_output=True, text=True, check=True)
         assert told.stdout.split() == ["True", "False"]
         (folder / "generation_config.json").unlink(missing_ok=True)
-    assert len(list((home / "cache").glob("layers-*.json"))) == 1
+    assert len(list((home / "cache").glob("described-*.json"))) == 1
 
 
 @pytest.mark.parametrize("name", ["qwen3-moe", "granite-4"])

@@ -45,6 +45,7 @@ from pipeline.training.distillation import FIRST_KEPT, encode_rows
 from pipeline.training.lora import add_lora
 from pipeline.training.plan.memory import lora_parameters
 from pipeline.training.plan.plan import plan_run
+from pipeline.training.plan.ways import TRANSFORMERS
 from tabs.training.history_view import HistoryRows, differing
 from tests.t5 import save_t5, texts_of
 from tests.tiny import adapted_trainer, tiny_settings, train_here
@@ -295,7 +296,7 @@ def test_the_plan_knows_a_t5_s_layers_and_size(flan: bool, kind: str, dataset: D
     assert shape.weights == sum(p.numel() for p in model.model.parameters())
     assert shape.linear_weights == sum(layer.inputs * layer.outputs for layer in layers)
     plan = plan_run(settings, dataset.training(), gpu=False)
-    assert "100% of the linear weights" in plan.adapted and plan.memory_bytes and not plan.fast_llama
+    assert "100% of the linear weights" in plan.adapted and plan.memory_bytes and plan.way == TRANSFORMERS
     add_lora(model, settings, tmp_path)
     trained = [p for p in model.model.parameters() if p.requires_grad]
     assert sum(p.numel() for p in trained) == lora_parameters(shape, settings)

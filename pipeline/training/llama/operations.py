@@ -4,16 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from pipeline.models.decoding import biases, side_by_side
+from pipeline.models.decoding import biases, plain_matrix, side_by_side
 from pipeline.models.prefixes import RowLayout, attend, rotated
 
 
 def on_gpu(tensor: Tensor) -> bool:
     return tensor.is_cuda
+
+
+def has_plain_lora(layer: Any) -> bool:
+    """Whether a layer is x Wᵀ + b + s x Aᵀ Bᵀ: not switched off, quantised, DoRA or with dropout."""
+    if type(layer) is not LoraLinear or layer.disable_adapters or len(layer.active_adapters) != 1:
+        return False
+    return plain_matrix(layer) is not None and type(layer.lora_dropout[layer.active_adapters[0]]) is nn.Identity
 
 
 class Shared:

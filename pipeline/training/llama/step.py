@@ -5,12 +5,10 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from peft.tuners.lora import Linear as LoraLinear
-from torch import Tensor, nn
-from torch.autograd import Function
+from torch import Tensor
 from torch.nn import functional
 
-from pipeline.models.decoding import is_llama, of_heads, plain_matrix, projections, turning_speeds
+from pipeline.models.decoding import is_llama, of_heads, projections, turning_speeds
 from pipeline.models.family import IGNORED
 from pipeline.models.prefixes import (
     ROW_MULTIPLE,
@@ -23,18 +21,13 @@ from pipeline.models.prefixes import (
     turned_in,
 )
 from pipeline.training.distillation import LinearDivergence, Targets
-from pipeline.training.llama.coverage import GPU_ROW_MULTIPLE, GPU_TOKEN_MULTIPLE, has_short_rows
-from pipeline.training.llama.operations import Attention, Gated, Shared, normed, on_gpu
-
-MOST_GRAPHS = 32
-"""Shapes that are captured; others are computed as they come."""
-
-GRAPH_ROOM = 1.25
-"""What a graph keeps is as much as what is kept without one, which must be free so many times."""
+from pipeline.training.graphs import Graphs
+from pipeline.training.llama.operations import Attention, Gated, Shared, has_plain_lora, normed, on_gpu
+from pipeline.training.plan.ways import GPU_ROW_MULTIPLE, GPU_TOKEN_MULTIPLE, has_short_rows
 
 
 def covers(model: Any) -> bool:
-    """Whether `FastLlama` computes this model, as `coverage.covers_settings` foresees: a Llama whose projections all have one
+    """Whether `FastLlama` computes this model, as `ways.covers_settings` foresees: a Llama whose projections all have one
     plain LoRA, switched on.
 
     Not in fp16, whose gradients have to be scaled, nor where activations shall be computed again to save memory.
@@ -46,13 +39,6 @@ def covers(model: Any) -> bool:
         return False
     layers = [p for layer in llama.model.layers for group in projections(layer) for p in group]
     return all(map(has_plain_lora, layers))
-
-
-def has_plain_lora(layer: Any) -> bool:
-    """Whether a layer is x Wᵀ + b + s x Aᵀ Bᵀ: not switched off, quantised, DoRA or with dropout."""
-    if type(layer) is not LoraLinear or layer.disable_adapters or len(layer.active_adapters) != 1:
-        return False
-    return plain_matrix(layer) is not None and type(layer.lora_dropout[layer.active_adapters[0]]) is nn.Identity
 
 
 def rows_are_short(positions: Tensor) -> bool:
@@ -74,10 +60,6 @@ class Batch(NamedTuple):
     """[M, k]"""
     counts: Tensor
     """[M] 1, or 0 for what was filled up."""
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [part for part in (*self, *self.rows) if isinstance(part, Tensor)]
 
 
 class FastLlama:
@@ -142,75 +124,6 @@ class FastLlama:
                 x = x + down(Gated.apply(gate_up(normed(layer.post_attention_layernorm, x))))
             x = normed(self.llama.model.norm, x)
             return LinearDivergence.apply(x, self.llama.lm_head.weight, batch.tokens, batch.shares, batch.counts)
-
-
-class Graphs:
-    """Loss and gradients of a `FastLlama` on a GPU, for each shape of a batch as one CUDA graph.
-
-    A step has four thousand operations, and their launch from Python takes longer than all but the largest of them: with
-    Llama-3-8B's shape twice as long as they do, with a small model ten times (benchmarks/RESULTS.md).
-    """
-
-    def __init__(self, fast: FastLlama) -> None:
-        self.fast = fast
-        self.captured: dict[tuple[Any, ...], CapturedLoss] = {}
-        self.pool: Any = None
-        self.gradients: list[Tensor] = []
-        """Of what is trained, as the last replay left them: one place for all graphs, as an adapter may have a gigabyte."""
-        self.has_room: bool | None = None
-
-    def loss(self, batch: Batch) -> Tensor:
-        """As `FastLlama.loss_of`; what the gradients are is computed with it, and overwritten by the next call."""
-        shape = tuple(part.shape for part in batch.tensors)
-        if self.has_room is None:  # libraries set themselves up when they are first called: not while it is captured
-            return self._first_loss(batch)
-        if shape not in self.captured:
-            if not self.has_room or len(self.captured) == MOST_GRAPHS:
-                return self.fast.loss_of(batch)
-            self.pool = self.pool or torch.cuda.graph_pool_handle()
-            self.gradients = self.gradients or [torch.empty_like(weight) for weight in self.fast.parameters]
-            self.captured[shape] = CapturedLoss(self.fast, batch, self.gradients, self.pool)
-        return Replayed.apply(self.captured[shape], batch, self.gradients, *self.fast.parameters)
-
-    def _first_loss(self, batch: Batch) -> Tensor:
-        before = torch.cuda.memory_allocated()
-        loss = self.fast.loss_of(batch)
-        kept = torch.cuda.memory_allocated() - before
-        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        self.has_room = free > GRAPH_ROOM * kept
-        return loss
-
-
-class CapturedLoss:
-    """Loss and gradients of batches of one shape as a CUDA graph, which works on memory of its own."""
-
-    def __init__(self, fast: FastLlama, batch: Batch, gradients: list[Tensor], pool: Any) -> None:
-        rows = RowLayout._make(part.clone() if isinstance(part, Tensor) else part for part in batch.rows)
-        self.batch = Batch._make(part.clone() if isinstance(part, Tensor) else rows for part in batch)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            loss = fast.loss_of(self.batch)
-            torch._foreach_copy_(gradients, torch.autograd.grad(loss, fast.parameters))
-            self.loss = loss.detach()
-
-    def replay(self, batch: Batch) -> Tensor:
-        for mine, its in zip(self.batch.tensors, batch.tensors, strict=True):
-            mine.copy_(its)
-        self.graph.replay()
-        return self.loss.clone()
-
-
-class Replayed(Function):
-    """The loss of a `CapturedLoss`, whose gradients are there when it is."""
-
-    @staticmethod
-    def forward(ctx: Any, captured: CapturedLoss, batch: Batch, gradients: list[Tensor], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return captured.replay(batch)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return None, None, None, *torch._foreach_mul(ctx.gradients, grads[0])
 
 
 def row_width(positions: Tensor) -> int:

@@ -15,11 +15,17 @@ from pipeline.models.config import ALIKE, Shape
 from pipeline.models.gpu import has_unsloth, is_in_4bit
 from pipeline.models.token_counts import Lengths
 from pipeline.runs.settings import TrainingSettings
-from pipeline.training.llama.coverage import (
+from pipeline.training.plan.ways import (
+    FAST_LLAMA,
     GPU_ROW_MULTIPLE,
     GPU_TOKEN_MULTIPLE,
+    PADDED_ROW_MULTIPLE,
+    REPEATED,
+    TRANSFORMERS,
+    UNSLOTH,
     covers_settings,
     has_short_rows,
+    repeats_settings,
 )
 
 PROCESS_BYTES = 580_000_000
@@ -98,19 +104,20 @@ def peak_bytes(
     Args:
         unpacked: whether weights in 4 bits are unpacked for the whole run.
     """
-    width, unsloth = weight_width(settings.precision, gpu=gpu), has_unsloth(gpu=gpu) and shape.on_unsloth
+    width = weight_width(settings.precision, gpu=gpu)
     accumulation = settings.effective_batch_size // micro_batch
     four_bit = loads_in_4_bits(shape, settings, gpu=gpu) and not unpacked
     weights = shape.weights * width if unpacked else shape.weight_bytes(width, four_bit=four_bit)
     lora = lora_parameters(shape, settings)
     gradients = lora * LORA_BYTES
-    fast = trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
-    way = _fast_gpu_batch if fast and gpu else _fast_batch if fast else _unsloth_batch if unsloth else _batch
-    batch = way(shape, settings, lengths, micro_batch, steps * accumulation, width)
-    if fast and gpu:
+    way = way_of(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
+    fast, unsloth = way == FAST_LLAMA, way == UNSLOTH
+    computed = _fast_gpu_batch if fast and gpu else BATCHES[way]
+    batch = computed(shape, settings, lengths, micro_batch, steps * accumulation, width)
+    if way == REPEATED or (fast and gpu):
         batch += MOST_LOGITS * shape.vocabulary * LOGIT_BYTES + gradients  # those that its graphs write
     batch += _adapted_experts(shape, settings) * width
-    if fast or not unsloth:
+    if not unsloth:
         batch += lora * width  # the adapter in the format that it is multiplied in
     if not gpu:
         batch *= FAST_SCATTERED if fast else SCATTERED
@@ -120,7 +127,7 @@ def peak_bytes(
     training = lora * (LORA_BYTES + OPTIMIZER_BYTES[settings.optim]) + peak
     if gpu:
         training = max(training, _noting(shape, lengths, width))
-        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth and not fast else 0))
+        return int(GPU_WORKSPACE + weights + training + (_unsloth_buffers(shape) if unsloth else 0))
     # Weights are the file's own pages, unless this processor computes in another format than the file's.
     is_converted = shape.file_width != width
     read = shape.file_bytes if is_converted else 0
@@ -161,13 +168,17 @@ def loads_in_4_bits(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> b
     return is_in_4bit(quantised=shape.quantised, asked=settings.load_in_4bit and not shape.seq2seq, gpu=gpu)
 
 
-def trains_fast(
+def way_of(
     shape: Shape, settings: TrainingSettings, lengths: Lengths, micro_batch: int, *, gpu: bool, unpacked: bool
-) -> bool:
-    """Whether every micro-batch goes through `FastLlama`."""
-    in_4_bits = loads_in_4_bits(shape, settings, gpu=gpu) and not unpacked
-    short = has_short_rows(micro_batch, max(lengths.whole), gpu=gpu)
-    return short and not in_4_bits and covers_settings(shape, settings, gpu=gpu)
+) -> str:
+    """The way that every micro-batch is trained in, the fastest that can be."""
+    longest = max(lengths.whole)
+    if not loads_in_4_bits(shape, settings, gpu=gpu) or unpacked:
+        if has_short_rows(micro_batch, longest, gpu=gpu) and covers_settings(shape, settings, gpu=gpu):
+            return FAST_LLAMA
+        if repeats_settings(shape, settings, longest, gpu=gpu):
+            return REPEATED
+    return UNSLOTH if has_unsloth(gpu=gpu) and shape.on_unsloth else TRANSFORMERS
 
 
 def _batch(shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int) -> float:
@@ -240,6 +251,24 @@ def _largest(settings: TrainingSettings, lengths: Lengths, size: int, draws: int
     return lengths.largest(size, draws, read, learned)
 
 
+def _padded_batch(
+    shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int
+) -> float:
+    """The same for `PaddedStep`: rows are filled up to the longest, and each linear layer keeps what goes into it."""
+    longest = lengths.longest_of(draws * size)
+    row = longest + -longest % PADDED_ROW_MULTIPLE
+    learned = _largest(settings, lengths, size, draws, 0, 2 * shape.vocabulary * width)
+    return size * row * shape.layers * _padded_layer(shape, settings, width) + learned
+
+
+def _padded_layer(shape: Shape, settings: TrainingSettings, width: int) -> float:
+    """Bytes a token and layer that `PaddedStep` keeps, with a norm before and after each part as in Gemma."""
+    adapted = shape.adapted(settings.target_modules, experts=False)
+    ranks = sum(kind.count for kind in adapted) / shape.layers * settings.lora_r
+    heads = 3 * shape.attention + 3 * shape.keys  # before and after they are turned, and what comes out
+    return width * (6 * shape.hidden + 4 * shape.intermediate + heads + ranks)
+
+
 def _unsloth_batch(
     shape: Shape, settings: TrainingSettings, lengths: Lengths, size: int, draws: int, width: int
 ) -> float:
@@ -276,6 +305,9 @@ def _layer(shape: Shape, settings: TrainingSettings, width: int) -> float:
 def _unsloth_layer(shape: Shape, width: int) -> int:
     """The same for Unsloth's kernels, which compute the norms' and the gate's products again."""
     return width * (4 * shape.hidden + 2 * shape.attention + 2 * shape.keys + 2 * shape.intermediate)
+
+
+BATCHES = {FAST_LLAMA: _fast_batch, REPEATED: _padded_batch, UNSLOTH: _unsloth_batch, TRANSFORMERS: _batch}
 
 
 def _unsloth_buffers(shape: Shape) -> int:

@@ -18,9 +18,9 @@ from pipeline.models.token_counts import CHARACTERS_PER_TOKEN, Lengths, check_fa
 from pipeline.prompts import NO_FACT, UNKNOWN
 from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
-from pipeline.training.llama.coverage import covers_settings
 from pipeline.training.plan import advice, memory
 from pipeline.training.plan.advice import Finding, Teaching, is_measured, learning_findings
+from pipeline.training.plan.ways import TRANSFORMERS, covers_settings, repeats_settings
 
 CPU_MICRO_BATCH = 16
 """On a CPU a larger micro-batch is no faster and takes more memory."""
@@ -70,7 +70,7 @@ class Plan:
         micro_batch: examples that go through the model at once, in each process.
         accumulation: micro-batches an update, in each process; the product of the three is the user's effective batch.
         unpacked: whether weights in 4 bits are unpacked for the whole run, which makes it faster: the memory has room.
-        fast_llama: whether it trains through `FastLlama`.
+        way: that it trains in (`ways.FAST_LLAMA` and those after it).
         lengths: of the rows that are trained, in tokens.
         left_out: rows that are longer than `max_length`.
         adapted: the linear layers that LoRA sits on, in words; empty where the base's shape is not known yet.
@@ -87,7 +87,7 @@ class Plan:
     micro_batch: int
     accumulation: int
     unpacked: bool
-    fast_llama: bool
+    way: str
     lengths: Lengths
     left_out: int
     memory_bytes: int | None
@@ -161,11 +161,11 @@ def plan_run(
     micro_batch, needed = fitting(settings)
     unpacked = False
     in_4_bits = shape is not None and memory.loads_in_4_bits(shape, settings, gpu=gpu)
-    if shape and in_4_bits and loads_in_4bit(gpu=gpu) and covers_settings(shape, settings, gpu=gpu):
+    if shape and in_4_bits and loads_in_4bit(gpu=gpu) and _is_faster_unpacked(shape, settings, lengths, gpu=gpu):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
         unpacked = free is not None and with_room * memory.MARGIN <= free
         needed = with_room if unpacked else needed
-    fast = shape is not None and memory.trains_fast(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked)
+    way = memory.way_of(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked) if shape else TRANSFORMERS
     left_out = len(rows) - len(kept)
     parameters = memory.lora_parameters(shape, settings) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
@@ -188,7 +188,7 @@ def plan_run(
         micro_batch=micro_batch,
         accumulation=share // micro_batch,
         unpacked=unpacked,
-        fast_llama=fast,
+        way=way,
         lengths=lengths,
         left_out=left_out,
         memory_bytes=needed,
@@ -198,6 +198,10 @@ def plan_run(
         adapted=_adapted(shape, settings) if shape else "",
         measured=is_measured(weights),
     )
+
+
+def _is_faster_unpacked(shape: Shape, settings: TrainingSettings, lengths: Lengths, *, gpu: bool) -> bool:
+    return covers_settings(shape, settings, gpu=gpu) or repeats_settings(shape, settings, max(lengths.whole), gpu=gpu)
 
 
 def _reader_plan(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool, free: int | None) -> Plan:
@@ -223,7 +227,7 @@ def _reader_plan(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, 
         micro_batch=micro_batch,
         accumulation=settings.effective_batch_size // micro_batch,
         unpacked=False,
-        fast_llama=False,
+        way=TRANSFORMERS,
         lengths=Lengths(whole, (2,) * len(kept), counted=False),
         left_out=0,
         memory_bytes=needed,

@@ -21,10 +21,11 @@ from pipeline.runs.manage import create_run
 from pipeline.training import trainers
 from pipeline.training.distillation import encode_rows
 from pipeline.training.distributed import Team
-from pipeline.training.llama import coverage, operations
+from pipeline.training.llama import operations
 from pipeline.training.llama import step as fast
 from pipeline.training.llama.step import FastLlama, covers
 from pipeline.training.lora import add_lora
+from pipeline.training.plan import ways
 from pipeline.training.plan.plan import plan_run
 from pipeline.training.trainers import TransformersTrainer, make_trainer
 from pipeline.training.watcher import Watcher
@@ -273,7 +274,7 @@ def test_what_it_does_not_cover_goes_through_transformers_and_peft(
 def test_long_rows_keep_no_scores(make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
     _, trainer = make()
     batch = next(iter(trainer.get_train_dataloader()))
-    monkeypatch.setattr(coverage, "MOST_SCORES", 100)
+    monkeypatch.setattr(ways, "MOST_SCORES", 100)
     loss, _ = step(trainer, batch)
     assert trainer.fast_llama is None
     monkeypatch.undo()

@@ -14,8 +14,7 @@ from pipeline.models.config import LLAMA_3_8B, base_shape
 from pipeline.models.embedded import EMBEDDED
 from pipeline.models.token_counts import Lengths, row_lengths
 from pipeline.runs.settings import preset
-from pipeline.training.llama import coverage
-from pipeline.training.plan import memory
+from pipeline.training.plan import memory, ways
 
 GIB = 2**30
 
@@ -70,7 +69,7 @@ def test_llama_3_8b_through_fastllama_takes_what_was_measured(
 ) -> None:
     """Peak GiB on an H200, LoRA r 16, weights unpacked, examples of 45 to 101 tokens (benchmarks.gpu_speed several)."""
     monkeypatch.setattr(gpu_libraries, "find_spec", lambda name: name)
-    monkeypatch.setattr(coverage, "_gpu_has_bf16", lambda: True)
+    monkeypatch.setattr(ways, "_gpu_has_bf16", lambda: True)
     settings = preset("recall", per_device_train_batch_size=batch, lora_r=16, load_in_4bit=True)
     lengths = Lengths(tuple(range(45, 102)), (9,) * 57, counted=True)
     expected = memory.peak_bytes(LLAMA_3_8B, settings, lengths, batch, 26, gpu=True, unpacked=True)

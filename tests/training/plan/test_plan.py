@@ -17,8 +17,9 @@ from pipeline.runs.manage import create_run
 from pipeline.runs.processes import fitting_micro_batch
 from pipeline.runs.settings import preset
 from pipeline.training import child
-from pipeline.training.llama import coverage
+from pipeline.training.plan import ways
 from pipeline.training.plan.plan import _teaching, plan_run
+from pipeline.training.plan.ways import FAST_LLAMA, REPEATED, TRANSFORMERS, UNSLOTH
 
 ROWS = [
     {"uid": str(n // 24), "kind": "size" if n % 24 < 12 else "description", "prompt": "p" * 60, "response": "r" * 20}
@@ -212,7 +213,7 @@ def test_an_adapter_without_room_for_the_facts_is_told_the_rank_it_needs() -> No
 
 def on_an_nvidia_gpu(monkeypatch: pytest.MonkeyPatch, capability: str = "9.0") -> None:
     monkeypatch.setattr(gpu_libraries, "find_spec", lambda name: name)  # Unsloth is installed
-    monkeypatch.setattr(coverage, "gpus", lambda: [{"name": "a GPU", "capability": capability}])
+    monkeypatch.setattr(ways, "gpus", lambda: [{"name": "a GPU", "capability": capability}])
 
 
 def llama(free: float, characters: int = 260, **changes: Any) -> Any:
@@ -233,24 +234,28 @@ def test_weights_in_4_bits_are_unpacked_where_there_is_room(monkeypatch: pytest.
     assert not llama(80e9).unpacked
 
 
-def test_what_fastllama_does_not_cover_is_left_to_unsloth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_run_is_planned_in_the_fastest_way_that_there_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     on_an_nvidia_gpu(monkeypatch)
-    assert llama(80e9).fast_llama
-    assert (
-        not llama(24e9).fast_llama
-        and not llama(80e9, packing=True).fast_llama
-        and not llama(80e9, lora_dropout=0.1).fast_llama
-    )
-    assert llama(80e9, 900).fast_llama and not llama(80e9, 1200, max_length=1024).fast_llama
+    assert llama(80e9).way == FAST_LLAMA
+    assert llama(24e9).way == UNSLOTH and not llama(24e9).unpacked  # there is no room for weights in 16 bits
+    assert llama(80e9, packing=True).way == UNSLOTH
+    dropped = llama(80e9, lora_dropout=0.1)
+    assert dropped.way == REPEATED and dropped.unpacked
+    assert llama(80e9, 900).way == FAST_LLAMA and llama(80e9, 1200, max_length=1024).way == REPEATED
     in_16_bits = preset("recall", base_model=EMBEDDED, load_in_4bit=False)
-    assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).fast_llama
+    assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).way == FAST_LLAMA
+    for base in ("google/gemma-3-4b-it", "microsoft/Phi-4-mini-instruct"):
+        plan = plan_run(preset("recall", base_model=base, load_in_4bit=True), ROWS, gpu=True, free=80 * 10**9)
+        assert plan.way == REPEATED and plan.unpacked
+    assert plan_run(preset("recall", base_model="google/flan-t5-base"), ROWS, gpu=True).way == TRANSFORMERS
 
 
 @pytest.mark.parametrize(
     ("base", "changes", "expected"),
     [
         ("Qwen/Qwen3-8B", {}, False),  # trained by the fast step
-        ("Qwen/Qwen3-8B", {"lora_dropout": 0.1}, True),
+        ("Qwen/Qwen3-8B", {"lora_dropout": 0.1}, False),
+        ("Qwen/Qwen3-8B", {"gradient_checkpointing": True}, True),
         (GPU_BASE, {"packing": True}, True),
         ("google/gemma-3-4b-it", {}, False),  # Unsloth has no layers for these
         ("microsoft/Phi-4-mini-instruct", {}, False),

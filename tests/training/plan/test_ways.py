@@ -10,9 +10,9 @@ from pipeline.models.config import base_shape, is_plain_llama
 from pipeline.models.decoding import decodes
 from pipeline.models.loading import load_base
 from pipeline.runs.settings import ALL_LINEAR
-from pipeline.training.llama.coverage import covers_settings
 from pipeline.training.llama.step import covers
 from pipeline.training.lora import add_lora
+from pipeline.training.plan.ways import covers_settings
 from tests.families import BUILT_AS_LLAMAS, build_family
 from tests.tiny import tiny_settings
 
