@@ -64,7 +64,7 @@ TRAINING: dict[str, dict[str, Any]] = {
 }
 """What is compared, with its changes to the settings: the app as it is, with a base whose files are in 16 bits and with one whose
 files are in 4, as the default base's are; the way of any base (`PaddedStep`); Transformers and PEFT as they are, in 16 bits;
-weights that stay in 4 bits (Unsloth's layers); and the original's setting. `unsloth` has weights in 16 bits and Unsloth's layers."""
+weights that stay in 4 bits (Unsloth's layers); weights in 16 bits and Unsloth's layers; and the original's setting."""
 
 CAPS: dict[str, tuple[int, dict[str, Any]]] = {
     "8 GiB": (8, {}),

@@ -32,12 +32,19 @@ from pipeline.training.watcher import CountingCollator, Follower
 
 class Distilling(Trainer):
     """A trainer with this project's loss, which is divided by the whole update's tokens, an AdamW in one pass, and the gradients
-    of several processes averaged in one piece."""
+    of several processes averaged in one piece.
+
+    An adapted base has thousands of modules. Trainer goes through all of them six times a step, which takes a GPU's processor as
+    long as the step of a small base: here that is left out where nothing comes of it.
+    """
 
     targets: Targets
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        model: Any = self.model
+        self.has_begun = False
+        self.trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.model_accepts_loss_kwargs = True
         # Without it, the model would be wrapped in DistributedDataParallel.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
@@ -54,10 +61,27 @@ class Distilling(Trainer):
         return batches, items
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        loss = (super().training_step if on_unsloth() else self._step)(model, inputs, num_items_in_batch)
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
-            average_gradients(list(model.parameters()), self.args.world_size)
+            average_gradients(self.trained, self.args.world_size)
         return loss
+
+    def _step(self, model: Any, inputs: dict[str, Any], items: Any) -> Tensor:
+        """As in Trainer, of which this is what applies here; but the model is told that it is trained only when that changes."""
+        if not (self.has_begun and model.training):  # PEFT's part of it says so from the beginning
+            model.train()
+            self.has_begun = True
+        with self.compute_loss_context_manager():
+            loss: Any = self.compute_loss(model, self._prepare_inputs(inputs), num_items_in_batch=items)
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Nobody asks for them."""
+        return 0
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        return self.accelerator.clip_grad_norm_(self.trained, self.args.max_grad_norm)
 
     @staticmethod
     def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, Any]:
@@ -120,15 +144,15 @@ class TransformersTrainer(DistillationTrainer):
     ) -> Any:
         labels = inputs.pop("labels")
         following = labels.flatten().roll(-1)  # an example's first token has no label
-        if covers(model) and "position_ids" in inputs and not return_outputs:
-            ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
-            loss = self.fast_loss(model, ids, positions, following, num_items_in_batch)
-            if loss is not None:
-                return loss
         learned = (following != IGNORED).view(labels.shape)
         items = learned.sum() if num_items_in_batch is None else num_items_in_batch
         if self.padded_step and not return_outputs:
             return self.padded_step.loss(inputs["input_ids"], labels, self.targets) / items
+        if covers(model) and "position_ids" in inputs and not return_outputs:
+            ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
+            loss = self.fast_loss(model, ids, positions, following, items)
+            if loss is not None:
+                return loss
         places = learned.any(0).nonzero()[:, 0]  # where any of the rows has something to learn
         outputs = model(**inputs, use_cache=False, logits_to_keep=places)
         logits = outputs.logits[learned[:, places]]
