@@ -155,7 +155,8 @@ class TransformersTrainer(DistillationTrainer):
                 return loss
         places = learned.any(0).nonzero()[:, 0]  # where any of the rows has something to learn
         outputs = model(**inputs, use_cache=False, logits_to_keep=places)
-        logits = outputs.logits[learned[:, places]]
+        # Choosing would copy all of them, and their gradient again; of one row they are chosen already.
+        logits = outputs.logits[0] if len(labels) == 1 else outputs.logits[learned[:, places]]
         loss = divergence(logits, *self.targets.of(following[learned.flatten()])) / items
         return (loss, outputs) if return_outputs else loss
 
