@@ -103,7 +103,8 @@ class FusedModules(StandIns):
         try:
             with super().in_place():
                 yield
-                self.inputs.join(self.rows)
+            joined = [Joined(group, self.rows) for group in self.inputs.several()]
+            give_back_memory(one.projection for one in joined)
         finally:
             self.inputs.last = None
 
@@ -138,9 +139,13 @@ class Inputs:
 
     def __init__(self) -> None:
         self.last: Tensor | None = None
-        self.groups: list[list[FusedLora]] | None = []
+        self.groups: list[list[Any]] | None = []
 
-    def note(self, layer: "FusedLora", x: Tensor) -> None:
+    def note(self, layer: Any, x: Tensor) -> None:
+        """
+        Args:
+            layer: what stands in for a `layer`.
+        """
         if self.groups is None:
             return
         if x is self.last:
@@ -149,16 +154,10 @@ class Inputs:
             self.groups.append([layer])
         self.last = x
 
-    def join(self, rows: TunedRows) -> None:
-        """From now on layers with one input are one, if they are plain."""
-        made: list[Joined] = []
-        for group in self.groups or ():
-            if len(group) > 1 and can_be_joined([plain_matrix(each.layer) for each in group]):
-                made.append(joined := Joined(group, rows))
-                for each in group:
-                    each.joined = joined
-        self.groups = None
-        give_back_memory(joined.projection for joined in made)
+    def several(self) -> list[list[Any]]:
+        """After the first pass: several layers each with one input, which may be one from now on, for they are plain."""
+        groups, self.groups = self.groups or [], None
+        return [g for g in groups if len(g) > 1 and can_be_joined([plain_matrix(each.layer) for each in g])]
 
 
 def can_be_joined(matrices: Sequence[nn.Linear | None]) -> bool:
@@ -182,6 +181,8 @@ class Joined:
 
     def __init__(self, layers: Sequence["FusedLora"], rows: TunedRows) -> None:
         self.layers, self.rows = [each.layer for each in layers], rows
+        for each in layers:
+            each.joined = self
         self.adapter = layers[0].adapter
         self.projection = Projection(self.layers, {self.adapter} if rows.places else (), {})
         self.widths = [layer.out_features for layer in self.layers]

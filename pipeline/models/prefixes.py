@@ -31,8 +31,8 @@ them (measured: benchmarks/RESULTS.md)."""
 AT_ONCE = 32
 """Texts that `answer_logits` reads in one pass."""
 
-MOST_SCORES = 2**19
-"""Attention scores of a head in one pass: rows that are longer than usual are read fewer at once."""
+MOST_SCORES, MOST_LOGITS = 2**19, 2**27
+"""Attention scores of a head in one pass, and logits: rows that are longer than usual are read fewer at once."""
 
 
 class Laid(NamedTuple):
@@ -219,7 +219,7 @@ def answer_logits(
     ]
     speeds = turning_speeds(llama)
     texts = [prompt + answer[:-1] for prompt, answer in zip(prompts, answers, strict=True)]
-    for batch in _batches(texts):
+    for batch in _batches(texts, [len(answer) * llama.lm_head.out_features for answer in answers]):
         ids = torch.tensor([token for i in batch for token in texts[i]])
         positions = torch.tensor([at for i in batch for at in range(len(texts[i]))])
         width = filled(max(len(texts[i]) for i in batch))
@@ -239,14 +239,19 @@ def answer_logits(
         yield from zip(batch, logits.split([len(answers[i]) for i in batch]), strict=True)
 
 
-def _batches(texts: Sequence[list[int]]) -> Iterator[list[int]]:
-    """The texts' numbers, those that begin alike side by side, as many at once as fit."""
+def _batches(texts: Sequence[list[int]], logits: Sequence[int]) -> Iterator[list[int]]:
+    """The texts' numbers, those that begin alike side by side, as many at once as fit.
+
+    Args:
+        logits: that are wanted of each.
+    """
     batch: list[int] = []
     for i in sorted(range(len(texts)), key=lambda i: texts[i]):
-        longest = max(len(texts[j]) for j in [*batch, i])
-        if batch and (len(batch) == AT_ONCE or (len(batch) + 1) * longest**2 > MOST_SCORES):
+        more = [*batch, i]
+        scores = len(more) * max(len(texts[j]) for j in more) ** 2
+        if batch and (len(batch) == AT_ONCE or scores > MOST_SCORES or sum(logits[j] for j in more) > MOST_LOGITS):
             yield batch
-            batch = []
-        batch.append(i)
+            more = [i]
+        batch = more
     if batch:
         yield batch

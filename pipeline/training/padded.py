@@ -5,7 +5,7 @@ their 150 ms on an H200. Here what adapts and what norms computes in fewer of th
 and a GPU repeats them all as it has captured them (`graphs.py`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from pipeline.models.family import IGNORED
-from pipeline.models.fused import StandIns
+from pipeline.models.fused import Inputs, StandIns
 from pipeline.models.prefixes import filled
 from pipeline.models.static_cache import takes_static_cache
 from pipeline.training.distillation import Divergence, Targets
@@ -113,23 +113,56 @@ class PaddedStep:
 
 
 class TrainedModules(StandIns):
-    """The stand-ins for training."""
+    """The stand-ins for training. Layers that a first pass shows to have one input are one from then on, as they are for
+    answering: their weights lie side by side, and are never moved again."""
 
     def __init__(self, model: Any) -> None:
+        self.inputs = Inputs()
         super().__init__(model, ROWS)
+        with torch.no_grad(), self.in_place():
+            token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=False)
+        for group in self.inputs.several():
+            together = TrainedTogether([each.layer for each in group])
+            for each in group:
+                each.together = together
+        self.inputs.last = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def forward_of(self, module: nn.Module) -> Callable[..., Any] | None:
-        return trained_lora(module) if has_plain_lora(module) else super().forward_of(module)
+        return TrainedLora(module, self.inputs) if has_plain_lora(module) else super().forward_of(module)
 
 
-def trained_lora(layer: Any) -> Callable[..., Tensor]:
+class TrainedLora:
     """The forward of a layer with plain LoRA: [..., in] → [..., out]."""
-    shared = Shared([layer])
 
-    def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
-        return shared(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+    def __init__(self, layer: Any, inputs: Inputs) -> None:
+        self.layer, self.inputs = layer, inputs
+        self.together = TrainedTogether([layer])
 
-    return forward
+    def __call__(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        self.inputs.note(self, x)
+        return self.together.output(self.layer, x)
+
+
+class TrainedTogether:
+    """Layers with one input as one: the first that is called computes for all."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers, self.shared = layers, Shared(layers)
+        self.widths = [layer.out_features for layer in layers]
+        self.x: Tensor | None = None
+        self.outputs: dict[Any, Tensor] = {}
+
+    def output(self, layer: Any, x: Tensor) -> Tensor:
+        if x is not self.x:
+            y = self.shared(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+            self.x, self.outputs = x, dict(zip(self.layers, y.split(self.widths, dim=-1), strict=True))
+        output = self.outputs.pop(layer)
+        if not self.outputs:
+            self.x = None
+        return output
 
 
 def rows_mask(

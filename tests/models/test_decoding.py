@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
+from pipeline.models import prefixes
 from pipeline.models.batch import CapturedStep
 from pipeline.models.config import is_plain_llama
 from pipeline.models.decoding import (
@@ -129,6 +130,24 @@ def test_families_that_are_built_as_llamas_say_what_transformers_says(kin: Any) 
         answers = [expected[n] for n in rows]
         for at, logits in answer_logits(kin, [prompts[n] for n in rows], answers, who):
             assert logits.argmax(-1).tolist() == answers[at]
+
+
+@pytest.mark.parametrize("bound", ["AT_ONCE", "MOST_SCORES", "MOST_LOGITS"])
+def test_texts_are_read_fewer_at_once_where_they_would_take_too_much(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = outspoken(build_family("qwen3"))
+    prompts = prompts_for(model)
+    answers = [prompt[:3] for prompt in prompts]
+    passes: list[int] = []
+    model.model.embed_tokens.register_forward_hook(lambda *_: passes.append(1))
+    together = dict(answer_logits(model, prompts, answers, None))
+    assert len(passes) == 1
+    monkeypatch.setattr(prefixes, bound, {"AT_ONCE": 2, "MOST_SCORES": 2 * 8**2, "MOST_LOGITS": 2 * 3 * 96}[bound])
+    apart = dict(answer_logits(model, prompts, answers, None))
+    assert len(passes) >= 1 + len(prompts) / 2 and together.keys() == apart.keys()
+    for at, logits in together.items():
+        assert torch.allclose(apart[at], logits, atol=1e-5)
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ import torch
 
 from pipeline.dataset.store import Dataset
 from pipeline.models.config import base_shape
+from pipeline.models.decoding import decode
 from pipeline.models.loading import load_base
+from pipeline.models.static_cache import StaticBatch
 from pipeline.training import trainers
 from pipeline.training.distillation import encode_rows
 from pipeline.training.distributed import Team
@@ -98,6 +100,23 @@ def test_it_looks_at_no_value(name: str, tiny_base: Path, dataset: Dataset, tmp_
     with LooksAtNothing():
         grads = torch.autograd.grad(padded.loss_of(laid), padded.parameters)
     assert all(grad.isfinite().all() for grad in grads) and any(grad.any() for grad in grads)
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_its_weights_stay_where_they_are_when_the_model_answers(
+    name: str, tiny_base: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """A graph reads them where it was captured; and what lay elsewhere would be there twice."""
+    trainer = trainer_of(name, tiny_base, dataset, tmp_path)
+    places = {n: (p.data_ptr(), p.untyped_storage().data_ptr()) for n, p in trainer.model.named_parameters()}
+    trainer.model.eval()
+    for by in ("default", None):
+        decode(trainer.model, [[5, 6, 7], [8, 9]], [by] * 2, max_new_tokens=2, ends=(), batch=StaticBatch)
+    assert places == {n: (p.data_ptr(), p.untyped_storage().data_ptr()) for n, p in trainer.model.named_parameters()}
+    if name.startswith("gemma"):  # of each layer's seven matrices three became parts of two others
+        frozen = [p for p in trainer.model.parameters() if not p.requires_grad]
+        matrices = sum(n.endswith("base_layer.weight") for n in places)
+        assert len({p.untyped_storage().data_ptr() for p in frozen}) == len(frozen) - 3 * matrices // 7
 
 
 def test_there_are_few_shapes(tiny_base: Path, dataset: Dataset, tmp_path: Path) -> None:
