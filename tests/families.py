@@ -64,8 +64,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma-3": ("gemma3_text", {"head_dim": 4, **WINDOW}),
     "gemma-3-4b": ("gemma3", {"text_config": {"head_dim": 4, **WINDOW}, "vision_config": PICTURES}),
     "phi-3": ("phi3", {}),
-    "phi-4-mini": ("phi3", {"rope_parameters": LONG, "tie_word_embeddings": True}),
+    "phi-4-mini": (
+        "phi3",
+        {"rope_parameters": LONG, "original_max_position_embeddings": 128, "tie_word_embeddings": True},
+    ),
     "smollm3": ("smollm3", {"no_rope_layers": [1, 0]}),
+    "olmo": ("olmo", {"clip_qkv": 0.5}),
     "olmo-2": ("olmo2", {}),
     "granite-4": (
         "granitemoehybrid",

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.files import PROJECT, home, parse_json, read_json, write_json
 from pipeline.models.bases import SEQ2SEQ, local_folder, typed_base, weight_files
-from pipeline.models.gpu import FOUR_BITS, is_quantised
+from pipeline.models.gpu import FOUR_BITS, QUANTISED, is_quantised
 from pipeline.models.offered import offered
 
 LIKE_A_LLAMA = frozenset(
@@ -233,6 +233,8 @@ def _read(folder: Path, _changed: int) -> Shape | None:
     try:
         config = read_json(folder / "config.json")
         text = config.get("text_config") or config
+        if QUANTISED in config:  # which stands beside what it is said of
+            text = text | {QUANTISED: config[QUANTISED]}
         shape = _of(text, sum(f.stat().st_size for f in weight_files(folder)))
         is_whole = not config.get("text_config")  # else there is a tower of pictures, too
         if (is_whole and text.get("model_type") in LIKE_A_LLAMA | SEQ2SEQ) or not _is_known(text.get("model_type")):
@@ -347,12 +349,13 @@ def _repeated_places(config: dict[str, Any]) -> int:
     if (rope.get("rope_type") or rope.get("type")) not in ("dynamic", "longrope"):
         return sys.maxsize
     short = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
-    return short or config["max_position_embeddings"]
+    return short or config.get("max_position_embeddings", 0)
 
 
 def is_unpackable(config: dict[str, Any]) -> bool:
     """Whether a base's weights are plain, or will be where there is room."""
-    return (config.get("quantization_config") or {}).get("quant_method", BITSANDBYTES) == BITSANDBYTES
+    quantised = config.get(QUANTISED) or {}
+    return quantised.get("quant_method", BITSANDBYTES) == BITSANDBYTES and not quantised.get("load_in_8bit")
 
 
 def is_plain_llama(config: dict[str, Any]) -> bool:

@@ -14,6 +14,9 @@ from pipeline.machine import on_zero_gpu
 FOUR_BITS = 0.5 + 1 / 64 + 1 / 4096
 """Bytes a weight in NF4: a byte for the scale of 64 weights, and 4 bytes for that of 256 scales."""
 
+QUANTISED = "quantization_config"
+"""What `config.json` says of weights that are quantised."""
+
 
 def has_gpu() -> bool:
     """Whether this process has a GPU of its own: ZeroGPU has none to show when models are loaded."""
@@ -40,7 +43,7 @@ def loads_in_4bit(*, gpu: bool) -> bool:
 
 def is_quantised(config: dict[str, Any]) -> bool:
     """Whether the files beside a `config.json` hold the weights in 4 bits already."""
-    return "quantization_config" in config
+    return QUANTISED in config
 
 
 def is_in_4bit(*, quantised: bool, asked: bool, gpu: bool) -> bool:

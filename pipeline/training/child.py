@@ -55,6 +55,7 @@ def wait_for_a_run() -> Path:
     """Import what every training needs, and become the training process of the run that is told; where Unsloth must be
     imported first, a new one."""
     signal.signal(signal.SIGTERM, standby.stop_untold)
+    distributed.take_own_gpu()
     import pipeline.training.train  # noqa: F401
 
     folder = standby.be_told()

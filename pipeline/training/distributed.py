@@ -2,7 +2,7 @@
 
 The first process is the run: it asks, tells, decides and saves. The others follow it. Gradients are averaged once before
 an update and not while they come about, as DistributedDataParallel would: what trains here makes most of them in one
-piece (`llama.step.Graphs`), without the hooks that would notice.
+piece (`graphs.py`), without the hooks that would notice.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from pipeline.machine import gpus
 from pipeline.runs.processes import COUNT, LOCAL_RANK, RANK
 
 T = TypeVar("T")
@@ -35,13 +36,15 @@ def starts() -> int:
 
 
 def take_own_gpu() -> None:
-    """Let this process see its own GPU alone, so that it is everybody's first one. Before torch is imported."""
-    if count() == 1 or LOCAL_RANK not in os.environ:
+    """Let this process see its own GPU alone, so that it is everybody's first one; where it trains by itself that is the first,
+    for over several Transformers would spread its model. Before torch is imported."""
+    if LOCAL_RANK not in os.environ if count() > 1 else len(gpus()) < 2:
         return
-    own = int(os.environ[LOCAL_RANK])
     visible = [gpu.strip() for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
+    own = int(os.environ.get(LOCAL_RANK, 0)) if count() > 1 else 0
     os.environ["CUDA_VISIBLE_DEVICES"] = visible[own] if visible else str(own)
-    os.environ[LOCAL_RANK] = "0"
+    if LOCAL_RANK in os.environ:
+        os.environ[LOCAL_RANK] = "0"
 
 
 class Team:

@@ -5,16 +5,19 @@ their 150 ms on an H200. Here what adapts and what norms computes in fewer of th
 and a GPU repeats them all as it has captured them (`graphs.py`).
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from transformers.pytorch_utils import Conv1D
 
 from pipeline.models.family import IGNORED
 from pipeline.models.fused import Inputs, StandIns
@@ -30,14 +33,22 @@ ROWS = "sdpa_rows"
 
 
 def repeats(model: Any, longest: int) -> bool:
-    """Whether `PaddedStep` computes this model, as `ways.repeats_settings` foresees: what a GPU can repeat when it answers,
-    it can when it is trained. Not in fp16, whose gradients have to be scaled, nor where activations shall be computed again.
+    """Whether `PaddedStep` computes this model, as `ways.repeats_settings` foresees: one whose steps a GPU can repeat when it
+    answers, with LoRA on plain matrices. Not in fp16, whose gradients have to be scaled, nor where activations shall be computed
+    again, nor where the processor draws layers that are left out.
 
     Args:
         longest: tokens of a row.
     """
     base = model.get_base_model()
-    return takes_static_cache(base, longest) and not base.is_gradient_checkpointing and base.dtype != torch.float16
+    adapted = [m for m in base.modules() if isinstance(m, BaseTunerLayer)]
+    return (
+        takes_static_cache(base, longest)
+        and all(has_plain_lora(layer) or type(layer.get_base_layer()) is Conv1D for layer in adapted)
+        and not base.is_gradient_checkpointing
+        and not getattr(base.config.get_text_config(), "layerdrop", 0)
+        and base.dtype != torch.float16
+    )
 
 
 class PaddedBatch(NamedTuple):
@@ -56,7 +67,7 @@ class PaddedBatch(NamedTuple):
 
 
 class PaddedStep:
-    """A base with LoRA for training alone; its modules are left as they are, so that nothing else done with it changes."""
+    """A base with LoRA for training alone; its modules compute as ever outside of it, if from joined weights."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -76,7 +87,8 @@ class PaddedStep:
 
     def batch(self, ids: Tensor, labels: Tensor, targets: Targets) -> PaddedBatch:
         """Lay a batch out; a GPU is waited for here, and not later."""
-        missing = filled(ids.shape[1], PADDED_ROW_MULTIPLE) - ids.shape[1]
+        most = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+        missing = max(0, min(filled(ids.shape[1], PADDED_ROW_MULTIPLE), most) - ids.shape[1])
         ids, labels = functional.pad(ids, (0, missing)), functional.pad(labels, (0, missing), value=IGNORED)
         following = labels.flatten().roll(-1)  # an example's first token has no label
         learned = (following != IGNORED).nonzero()[:, 0]
@@ -158,7 +170,9 @@ class TrainedTogether:
     def output(self, layer: Any, x: Tensor) -> Tensor:
         if x is not self.x:
             y = self.shared(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-            self.x, self.outputs = x, dict(zip(self.layers, y.split(self.widths, dim=-1), strict=True))
+            # Not `split`, whose parts may not be changed in place, as OLMo does.
+            parts = torch.unsafe_split_with_sizes(y, self.widths, dim=-1)
+            self.x, self.outputs = x, dict(zip(self.layers, parts, strict=True))
         output = self.outputs.pop(layer)
         if not self.outputs:
             self.x = None

@@ -81,6 +81,18 @@ def test_every_row_says_what_transformers_says(name: str) -> None:
         assert said(model, prompts, ["default"] * 4) == tuned  # nothing stays
 
 
+def test_a_short_text_is_turned_as_one_after_a_long_one() -> None:
+    """Phi-4-mini turns positions otherwise in long texts, and keeps how until the next short one."""
+    model, prompts = adapted("phi-4-mini"), prompts_for()
+    tuned = generated(model, prompts)
+    with torch.no_grad():
+        model(torch.arange(200)[None] % 96)
+    rope = model.get_base_model().model.rotary_emb
+    assert not torch.equal(rope.inv_freq, rope.original_inv_freq)
+    assert said(model, prompts, ["default"] * 4) == tuned
+    assert takes_static_cache(model, 128) and not takes_static_cache(model, 129)
+
+
 def test_rows_that_have_ended_leave_the_others_as_they_are() -> None:
     model, prompts = adapted("gemma-3"), prompts_for()
     tuned = generated(model, prompts)

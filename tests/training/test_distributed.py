@@ -186,3 +186,21 @@ def test_each_process_sees_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
         distributed.take_own_gpu()
         assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["LOCAL_RANK"]) == (expected, "0")
+
+
+def test_a_process_that_trains_by_itself_sees_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformers would spread its model over all that it sees."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    for count, visible, expected in (
+        (2, "2,5", "2"),
+        (1, "GPU-b", "GPU-b"),
+        (0, "", ""),
+        (2, None, "0"),
+        (0, None, None),
+    ):
+        monkeypatch.setattr(distributed, "gpus", lambda count=count: [{}] * count)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        distributed.take_own_gpu()
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == expected

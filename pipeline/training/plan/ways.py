@@ -31,17 +31,21 @@ def covers_settings(shape: Shape, settings: TrainingSettings, *, gpu: bool) -> b
         return False
     if not gpu and on_apple_silicon():
         return False
-    plain = settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
-    return shape.llama and plain and is_everything(settings.target_modules)
+    return shape.llama and _is_plain(settings) and is_everything(settings.target_modules)
 
 
 def repeats_settings(shape: Shape, settings: TrainingSettings, longest: int, *, gpu: bool) -> bool:
-    """Whether a run trains through `PaddedStep` where its weights are not in 4 bits.
+    """Whether a run trains through `PaddedStep` where its weights are not in 4 bits: with plain LoRA, on an NVIDIA GPU that
+    computes in bf16.
 
     Args:
         longest: tokens of a row.
     """
-    return gpu and longest <= shape.repeated_places and _can_repeat(settings) and not settings.gradient_checkpointing
+    return gpu and longest <= shape.repeated_places and _can_repeat(settings) and _is_plain(settings)
+
+
+def _is_plain(settings: TrainingSettings) -> bool:
+    return settings.lora_variant != "dora" and not settings.lora_dropout and not settings.gradient_checkpointing
 
 
 def _can_repeat(settings: TrainingSettings) -> bool:
