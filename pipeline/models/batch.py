@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.models.gpu import forget_capture
+
 PROMPT_MULTIPLE = 8
 """Prompts are filled up to a multiple of this many tokens: for every shape that it meets, oneDNN compiles code and keeps it, so
 that an app that is asked for days would grow by a gigabyte (benchmarks/RESULTS.md). A GPU's attention wants such rows too."""
@@ -96,6 +98,7 @@ class CapturedStep:
             ):
                 self.logits.copy_(rows.step(self.ids, self.place))
         except RuntimeError as error:
+            forget_capture()
             rows.capture_failed(error)
         else:
             self.graph = graph

@@ -66,6 +66,16 @@ def in_4_bits(folder: Path, dtype: Any) -> dict[str, Any]:
     return {"device_map": {"": 0}, "quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
 
 
+def forget_capture() -> None:
+    """After a CUDA graph that could not be captured: the state of the GPU's random numbers still believes that it is being captured
+    (torch 2.11), and refuses every dropout from then on, so it gets a new one."""
+    import torch
+
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    fresh = torch.Generator(device="cuda").manual_seed(generator.initial_seed())
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())
+
+
 def unpack_weights(model: Any, dtype: Any, *, certainly: bool | None = None) -> None:
     """Put matrices of the same values in the place of those in 4 bits.
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from pipeline.models.gpu import forget_capture
+
 logger = logging.getLogger(__name__)
 
 MOST_GRAPHS = 32
@@ -76,6 +78,7 @@ class Graphs:
         except RuntimeError as error:
             cause = error.__context__ or error  # the end of a capture says only that something went wrong in it
             logger.warning("A training step was not captured as a graph (%s)", cause)
+            forget_capture()
             self.can_capture = False
         return self.can_capture is True
 
