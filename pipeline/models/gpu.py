@@ -67,7 +67,7 @@ def in_4_bits(folder: Path, dtype: Any) -> dict[str, Any]:
 
 
 def forget_capture() -> None:
-    """After a CUDA graph that could not be captured: the state of the GPU's random numbers still believes that it is being captured
+    """After a CUDA graph that could not be captured: the state of the GPU's random numbers still believes in the capture
     (torch 2.11), and refuses every dropout from then on, so it gets a new one."""
     import torch
 
