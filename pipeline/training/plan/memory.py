@@ -45,7 +45,7 @@ SCATTERED, FAST_SCATTERED = 1.7, 1.25
 fewer operations, so it leaves fewer (measured: benchmarks/memory.py)."""
 
 MOST_LOGITS = 256
-"""Tokens whose logits are in memory at once, on Unsloth and in `FastLlama`."""
+"""Tokens whose logits are in memory at once, on Unsloth, in `FastLlama` and in `PaddedStep`."""
 
 NOTED_LOGITS = 250_000_000
 """Logits that are in memory at once while it is noted what the base says to general questions."""
