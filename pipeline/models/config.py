@@ -51,9 +51,7 @@ minutes, and gives back what this project's loss does not expect (Phi-3)."""
 BITSANDBYTES = "bitsandbytes"
 """The way of quantising whose weights are unpacked where there is room; what is quantised otherwise (AWQ, FP8, GPTQ) stays so."""
 
-KEEPS_APART = frozenset(
-    {"llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt_neox"}
-)
+KEEPS_APART = BUILT_AS_LLAMAS | {"qwen3_moe", "gemma2", "gemma3_text", "phi3", "olmo", "olmo2", "gpt_neox"}
 """Families, by Transformers' `model_type`, of which it was tried that they keep examples apart that stand in one row, each
 beginning where the positions begin (`training/isolation.py` tries it with each model, too). Of others each row is padded:
 Qwen3.5, Granite 4, LFM2, Falcon-H1 and gpt-oss mix what stands side by side."""

@@ -239,8 +239,9 @@ def test_each_run_is_planned_in_the_fastest_way_that_there_is_for_it(monkeypatch
     assert llama(80e9).way == FAST_LLAMA
     assert llama(24e9).way == UNSLOTH and not llama(24e9).unpacked  # there is no room for weights in 16 bits
     assert llama(80e9, packing=True).way == UNSLOTH
-    dropped = llama(80e9, lora_dropout=0.1)
-    assert dropped.way == REPEATED and dropped.unpacked
+    for plainly_not in ({"lora_dropout": 0.1}, {"lora_variant": "dora"}, {"gradient_checkpointing": True}):
+        left = llama(80e9, **plainly_not)
+        assert left.way == UNSLOTH and not left.unpacked
     assert llama(80e9, 900).way == FAST_LLAMA and llama(80e9, 1200, max_length=1024).way == REPEATED
     in_16_bits = preset("recall", base_model=EMBEDDED, load_in_4bit=False)
     assert plan_run(in_16_bits, ROWS, gpu=True, free=80 * 10**9).way == FAST_LLAMA
@@ -254,8 +255,7 @@ def test_each_run_is_planned_in_the_fastest_way_that_there_is_for_it(monkeypatch
     ("base", "changes", "expected"),
     [
         ("Qwen/Qwen3-8B", {}, False),  # trained by the fast step
-        ("Qwen/Qwen3-8B", {"lora_dropout": 0.1}, False),
-        ("Qwen/Qwen3-8B", {"gradient_checkpointing": True}, True),
+        ("Qwen/Qwen3-8B", {"lora_dropout": 0.1}, True),
         (GPU_BASE, {"packing": True}, True),
         ("google/gemma-3-4b-it", {}, False),  # Unsloth has no layers for these
         ("microsoft/Phi-4-mini-instruct", {}, False),
