@@ -34,8 +34,8 @@ class Distilling(Trainer):
     """A trainer with this project's loss, which is divided by the whole update's tokens, an AdamW in one pass, and the gradients
     of several processes averaged in one piece.
 
-    An adapted base has thousands of modules. Trainer goes through all of them six times a step, which takes a GPU's processor as
-    long as the step of a small base: here that is left out where nothing comes of it.
+    An adapted base has thousands of modules. Trainer goes through all of them several times a step, which takes a GPU's processor
+    as long as the step of a small base: here that is left out where nothing comes of it.
     """
 
     targets: Targets
