@@ -71,6 +71,8 @@ def forget_capture() -> None:
     (torch 2.11), and refuses every dropout from then on, so it gets a new one."""
     import torch
 
+    if not torch.cuda.is_initialized():
+        return
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     fresh = torch.Generator(device="cuda").manual_seed(generator.initial_seed())
     generator.graphsafe_set_state(fresh.graphsafe_get_state())
