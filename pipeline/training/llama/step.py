@@ -35,7 +35,8 @@ def covers(model: Any) -> bool:
     llama = model.get_base_model()
     if not is_llama(llama) or llama.device.type not in ("cpu", "cuda"):
         return False
-    if llama.is_gradient_checkpointing or llama.dtype == torch.float16:
+    # Asked in every step: `is_gradient_checkpointing` would look at all modules, a twentieth of an 8B's step.
+    if any(layer.gradient_checkpointing for layer in llama.model.layers) or llama.dtype == torch.float16:
         return False
     layers = [p for layer in llama.model.layers for group in projections(layer) for p in group]
     return all(map(has_plain_lora, layers))
