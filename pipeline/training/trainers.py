@@ -93,14 +93,9 @@ class Distilling(Trainer):
 
 
 class DistillationTrainer(Distilling, SFTTrainer):
-    """SFTTrainer with this project's loss, where `FastLlama` computes it.
-
-    Attributes:
-        is_covered: whether it does, found out at the first batch: to look takes as long as a twentieth of a large base's step.
-    """
+    """SFTTrainer with this project's loss, where `FastLlama` computes it."""
 
     fast_llama: FastLlama | None = None
-    is_covered: bool | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,11 +104,6 @@ class DistillationTrainer(Distilling, SFTTrainer):
         config = base.config.get_text_config()
         if getattr(config, "output_router_logits", False):
             config.output_router_logits = False
-
-    def goes_fast(self, model: Any) -> bool:
-        if self.is_covered is None:
-            self.is_covered = covers(model)
-        return self.is_covered
 
     def fast_loss(self, model: Any, ids: Tensor, positions: Tensor, following: Tensor, items: Any) -> Tensor | None:
         """The loss of a plain model's batch, laid out as for `FastLlama.loss`; None where its rows are too long for that.
@@ -158,7 +148,7 @@ class TransformersTrainer(DistillationTrainer):
         items = learned.sum() if num_items_in_batch is None else num_items_in_batch
         if self.padded_step and not return_outputs:
             return self.padded_step.loss(inputs["input_ids"], labels, self.targets) / items
-        if self.goes_fast(model) and "position_ids" in inputs and not return_outputs:
+        if covers(model) and "position_ids" in inputs and not return_outputs:
             ids, positions = inputs["input_ids"][0], inputs["position_ids"][0]
             loss = self.fast_loss(model, ids, positions, following, items)
             if loss is not None:
@@ -185,7 +175,7 @@ class UnslothTrainer(DistillationTrainer):
         )
 
         labels = inputs.pop("labels")
-        if self.goes_fast(model) and not return_outputs and not getattr(self.args, "packing", False):
+        if covers(model) and not return_outputs and not getattr(self.args, "packing", False):
             told = inputs["attention_mask"].bool()
             ids, positions, following = inputs["input_ids"][told], (told.cumsum(1) - 1)[told], labels[told].roll(-1)
             loss = self.fast_loss(model, ids, positions, following, num_items_in_batch)

@@ -16,6 +16,7 @@ from pipeline.models.decoding import decode
 from pipeline.models.family import IGNORED
 from pipeline.models.loading import load_base
 from pipeline.models.static_cache import StaticBatch
+from pipeline.training import trainers
 from pipeline.training.distillation import encode_rows
 from pipeline.training.distributed import Team
 from pipeline.training.lora import add_lora
@@ -70,7 +71,7 @@ def step(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Te
 
 def by_transformers(trainer: Any, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "is_covered", False)
+        patch.setattr(trainers, "covers", lambda _: False)
         patch.setattr(trainer, "padded_step", None)
         return step(trainer, batch)
 

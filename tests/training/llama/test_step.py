@@ -82,7 +82,7 @@ def step(trainer: Any, batch: dict[str, Any], items: int | None = None) -> tuple
 def plain_step(trainer: Any, batch: dict[str, Any], items: int | None = None) -> tuple[float, dict[str, torch.Tensor]]:
     """The same through Transformers and PEFT."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "is_covered", False)
+        patch.setattr(trainers, "covers", lambda _: False)
         return step(trainer, batch, items)
 
 
