@@ -107,12 +107,12 @@ def train_case(case: str, run: Path) -> None:
 
     from pipeline import machine
     from pipeline.training import train, trainers
-    from pipeline.training.plan import memory, plan
+    from pipeline.training.plan import memory
 
     if case in ("packed", "original", "general", "transformers"):
-        memory.covers_settings = plan.covers_settings = lambda *_, **__: False
+        memory.covers_settings = lambda *_, **__: False
     if case in ("packed", "original", "transformers"):
-        memory.repeats_settings = plan.repeats_settings = lambda *_, **__: False
+        memory.repeats_settings = lambda *_, **__: False
     if case == "transformers":
         child.needs_unsloth = lambda _: False
     if case in ("unsloth", "packed", "original", "general", "transformers"):

@@ -41,6 +41,9 @@ BUILT_AS_LLAMAS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Families that this project's own decoding and training steps compute: Mistral's are Llamas, in Qwen2 what attention takes has a
 bias, in Qwen3 each head's query and key are normed, and in SmolLM3 some layers know of no positions."""
 
+LOOKING = ("dynamic", "longrope")
+"""Ways to turn positions that look at how long the text is: long ones are turned otherwise than short ones."""
+
 REPEATS = LIKE_A_LLAMA | {"phi3"}
 """Families whose steps a GPU can repeat (`models/static_cache.py`); of others it is seen when they are built."""
 
@@ -240,7 +243,7 @@ def _read(folder: Path, _changed: int) -> Shape | None:
         told = _described(folder)
         shape = replace(shape, llama=shape.llama and is_whole)
         kinds = tuple(Kind(**kind) for kind in told["kinds"])
-        places = _repeated_places(text) if told["repeats"] else 0
+        places = short_places(text) if told["repeats"] and is_unpackable(text) else 0
         return replace(shape, found=kinds, all_weights=told["weights"], repeated_places=places)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError):
         return None  # another kind of model: nothing is estimated for it
@@ -329,7 +332,7 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
         tied=bool(config.get("tie_word_embeddings")),
         llama=is_plain_llama(config),
         normed_heads=config.get("model_type") == "qwen3",
-        repeated_places=_repeated_places(config) if config.get("model_type") in REPEATS else 0,
+        repeated_places=short_places(config) if config.get("model_type") in REPEATS and is_unpackable(config) else 0,
         on_unsloth=config.get("model_type") in UNSLOTH_HAS,
         apart=config.get("model_type") in KEEPS_APART,
         quantised=is_quantised(config),
@@ -339,12 +342,11 @@ def _shape(config: dict[str, Any], file_bytes: int) -> Shape:
     )
 
 
-def _repeated_places(config: dict[str, Any]) -> int:
-    """The longest text, in tokens, that a base turns as a short one: a GPU repeats nothing that looks at how long it is."""
-    if not is_unpackable(config):
-        return 0
+def short_places(config: dict[str, Any]) -> int:
+    """The longest text, in tokens, that a base turns as a short one: a GPU repeats nothing that looks at how long it is. Where it
+    turns all alike, no text is too long."""
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if (rope.get("rope_type") or rope.get("type")) not in ("dynamic", "longrope"):
+    if (rope.get("rope_type") or rope.get("type")) not in LOOKING:
         return sys.maxsize
     short = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
     return short or config.get("max_position_embeddings", 0)

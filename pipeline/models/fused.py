@@ -8,7 +8,6 @@ the pass.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.models.config import LOOKING
 from pipeline.models.decoding import Projection, are_side_by_side, give_back_memory, plain_matrix
 
 GROUPED = "sdpa_grouped"
@@ -249,10 +249,6 @@ class FusedLora:
         self.b = (b.detach() * self.layer.scaling[self.adapter]).to(dtype).t().contiguous()
 
 
-LOOKING = ("dynamic", "longrope")
-"""Ways to turn positions that look at how long the text is: long ones are turned otherwise than short ones."""
-
-
 def looks_at_length(module: nn.Module) -> bool:
     """Whether this turns positions, and looks at how long the text is (arXiv:2402.13753)."""
     return vars(module).get("rope_type") in LOOKING and hasattr(module, "original_inv_freq")
@@ -271,14 +267,6 @@ def turn_as_short_texts(module: Any) -> None:
     module.original_inv_freq = module.original_inv_freq.to(module.inv_freq.device)
     module.register_buffer("inv_freq", module.original_inv_freq, persistent=False)
     module.max_seq_len_cached = module.original_max_seq_len
-
-
-def most_places(config: Any) -> float:
-    """The longest text, in tokens, that a base turns as a short one; endless where it turns all alike."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") not in LOOKING:
-        return math.inf
-    return rope.get("original_max_position_embeddings") or config.max_position_embeddings
 
 
 SHIFTS: dict[type[nn.Module], float | None] = {}

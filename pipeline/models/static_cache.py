@@ -20,9 +20,10 @@ from transformers import StaticCache
 from transformers.cache_utils import Cache, StaticLayer, StaticSlidingWindowLayer
 
 from pipeline.models.batch import Batch
+from pipeline.models.config import LOOKING, short_places
 from pipeline.models.decoding import without_peft
 from pipeline.models.family import CAUSAL, family_of
-from pipeline.models.fused import LOOKING, FusedModules, most_places
+from pipeline.models.fused import FusedModules
 from pipeline.models.layers import layers_of
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def takes_static_cache(model: Any, places: int = 0) -> bool:
     inner = without_peft(model)
     if not hasattr(inner, FITS):
         setattr(inner, FITS, _takes_static_cache(inner))
-    return getattr(inner, FITS) and places <= most_places(inner.config.get_text_config())
+    return getattr(inner, FITS) and places <= short_places(inner.config.get_text_config().to_dict())
 
 
 def _takes_static_cache(inner: Any) -> bool:

@@ -20,7 +20,7 @@ from pipeline.runs.processes import divisors, fitting_micro_batch, processes_for
 from pipeline.runs.settings import TrainingSettings
 from pipeline.training.plan import advice, memory
 from pipeline.training.plan.advice import Finding, Teaching, is_measured, learning_findings
-from pipeline.training.plan.ways import TRANSFORMERS, covers_settings, repeats_settings
+from pipeline.training.plan.ways import FAST_LLAMA, REPEATED, TRANSFORMERS
 
 CPU_MICRO_BATCH = 16
 """On a CPU a larger micro-batch is no faster and takes more memory."""
@@ -161,11 +161,12 @@ def plan_run(
     micro_batch, needed = fitting(settings)
     unpacked = False
     in_4_bits = shape is not None and memory.loads_in_4_bits(shape, settings, gpu=gpu)
-    if shape and in_4_bits and loads_in_4bit(gpu=gpu) and _is_faster_unpacked(shape, settings, lengths, gpu=gpu):
+    way_of = partial(memory.way_of, settings=settings, lengths=lengths, micro_batch=micro_batch, gpu=gpu)
+    if shape and in_4_bits and loads_in_4bit(gpu=gpu) and way_of(shape, unpacked=True) in (FAST_LLAMA, REPEATED):
         with_room = memory.peak_bytes(shape, settings, lengths, micro_batch, teaching.steps, gpu=gpu, unpacked=True)
         unpacked = free is not None and with_room * memory.MARGIN <= free
         needed = with_room if unpacked else needed
-    way = memory.way_of(shape, settings, lengths, micro_batch, gpu=gpu, unpacked=unpacked) if shape else TRANSFORMERS
+    way = way_of(shape, unpacked=unpacked) if shape else TRANSFORMERS
     left_out = len(rows) - len(kept)
     parameters = memory.lora_parameters(shape, settings) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
@@ -198,10 +199,6 @@ def plan_run(
         adapted=_adapted(shape, settings) if shape else "",
         measured=is_measured(weights),
     )
-
-
-def _is_faster_unpacked(shape: Shape, settings: TrainingSettings, lengths: Lengths, *, gpu: bool) -> bool:
-    return covers_settings(shape, settings, gpu=gpu) or repeats_settings(shape, settings, max(lengths.whole), gpu=gpu)
 
 
 def _reader_plan(settings: TrainingSettings, rows: Sequence[dict[str, Any]], *, gpu: bool, free: int | None) -> Plan:
