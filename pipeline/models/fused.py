@@ -8,6 +8,7 @@ the pass.
 """
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -176,33 +177,47 @@ def has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
 
 
-class Joined:
+class Together(ABC):
     """Layers with one input as one: the first that is called computes for all. Their weights become parts of one tensor."""
 
-    def __init__(self, layers: Sequence["FusedLora"], rows: TunedRows) -> None:
-        self.layers, self.rows = [each.layer for each in layers], rows
-        for each in layers:
-            each.joined = self
-        self.adapter = layers[0].adapter
-        self.projection = Projection(self.layers, {self.adapter} if rows.places else (), {})
-        self.widths = [layer.out_features for layer in self.layers]
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = layers
+        self.widths = [layer.out_features for layer in layers]
         self.x: Tensor | None = None
         self.outputs: dict[Any, Tensor] = {}
 
-    def takes(self, x: Tensor) -> bool:
-        return x.dim() == 3 and len(x) == self.rows.count and x.dtype == self.projection.weight.dtype
+    @abstractmethod
+    def outputs_of(self, x: Tensor) -> Sequence[Tensor]:
+        """[..., in] → [..., out] of each layer."""
 
     def output(self, layer: Any, x: Tensor) -> Tensor:
-        """[B, T, in] → [B, T, out of the layer]"""
+        """[..., in] → [..., out of the layer]"""
         if x is not self.x:
-            places = self.rows.places
-            parts = [(self.adapter, slice(places[0], places[-1] + 1))] if places else []
-            together = self.projection(x, parts)
-            self.x, self.outputs = x, dict(zip(self.layers, together.split(self.widths, dim=-1), strict=True))
+            self.x, self.outputs = x, dict(zip(self.layers, self.outputs_of(x), strict=True))
         output = self.outputs.pop(layer)
         if not self.outputs:
             self.x = None
         return output
+
+
+class Joined(Together):
+    """… of a batch that is answered."""
+
+    def __init__(self, layers: Sequence["FusedLora"], rows: TunedRows) -> None:
+        super().__init__([each.layer for each in layers])
+        self.rows = rows
+        for each in layers:
+            each.joined = self
+        self.adapter = layers[0].adapter
+        self.projection = Projection(self.layers, {self.adapter} if rows.places else (), {})
+
+    def takes(self, x: Tensor) -> bool:
+        return x.dim() == 3 and len(x) == self.rows.count and x.dtype == self.projection.weight.dtype
+
+    def outputs_of(self, x: Tensor) -> Sequence[Tensor]:
+        places = self.rows.places
+        parts = [(self.adapter, slice(places[0], places[-1] + 1))] if places else []
+        return self.projection(x, parts).split(self.widths, dim=-1)
 
 
 def is_plain_lora(layer: Any) -> bool:

@@ -20,7 +20,7 @@ from transformers.masking_utils import sdpa_mask
 from transformers.pytorch_utils import Conv1D
 
 from pipeline.models.family import IGNORED
-from pipeline.models.fused import Inputs, StandIns
+from pipeline.models.fused import Inputs, StandIns, Together
 from pipeline.models.prefixes import filled
 from pipeline.models.static_cache import takes_static_cache
 from pipeline.training.distillation import Divergence, Targets
@@ -158,25 +158,17 @@ class TrainedLora:
         return self.together.output(self.layer, x)
 
 
-class TrainedTogether:
-    """Layers with one input as one: the first that is called computes for all."""
+class TrainedTogether(Together):
+    """… of a batch that is trained."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        self.layers, self.shared = layers, Shared(layers)
-        self.widths = [layer.out_features for layer in layers]
-        self.x: Tensor | None = None
-        self.outputs: dict[Any, Tensor] = {}
+        super().__init__(layers)
+        self.shared = Shared(layers)
 
-    def output(self, layer: Any, x: Tensor) -> Tensor:
-        if x is not self.x:
-            y = self.shared(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-            # Not `split`, whose parts may not be changed in place, as OLMo does.
-            parts = torch.unsafe_split_with_sizes(y, self.widths, dim=-1)
-            self.x, self.outputs = x, dict(zip(self.layers, parts, strict=True))
-        output = self.outputs.pop(layer)
-        if not self.outputs:
-            self.x = None
-        return output
+    def outputs_of(self, x: Tensor) -> Sequence[Tensor]:
+        y = self.shared(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+        # Not `split`, whose parts may not be changed in place, as OLMo does.
+        return torch.unsafe_split_with_sizes(y, self.widths, dim=-1)
 
 
 def rows_mask(
