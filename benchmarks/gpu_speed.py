@@ -51,11 +51,13 @@ from pipeline.training.plan.plan import plan_run
 WARM, STEPS, CAPPED_STEPS = 6, 26, 14
 NEW_TOKENS = 64
 
-FILES_IN_4_BITS = "app, files in 4 bits"
+FILES_IN_4_BITS, DRAWN_ALIKE = "app, files in 4 bits", "app, adapter drawn as Unsloth's"
 
 TRAINING: dict[str, dict[str, Any]] = {
     "app": {},
     FILES_IN_4_BITS: {},
+    DRAWN_ALIKE: {},
+    "app, 16 bits": {"load_in_4bit": False},
     "general": {},
     "transformers": {"load_in_4bit": False},
     "packed": {},
@@ -63,8 +65,9 @@ TRAINING: dict[str, dict[str, Any]] = {
     "original": {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 8, "gradient_checkpointing": True},
 }
 """What is compared, with its changes to the settings: the app as it is, with a base whose files are in 16 bits and with one whose
-files are in 4, as the default base's are; the way of any base (`PaddedStep`); Transformers and PEFT as they are, in 16 bits;
-weights that stay in 4 bits (Unsloth's layers); weights in 16 bits and Unsloth's layers; and the original's setting."""
+files are in 4, as the default base's are; for their losses, with an adapter drawn as Unsloth's and with weights never in 4 bits;
+the way of any base (`PaddedStep`); Transformers and PEFT as they are, in 16 bits; weights that stay in 4 bits (Unsloth's layers);
+weights in 16 bits and Unsloth's layers; and the original's setting."""
 
 CAPS: dict[str, tuple[int, dict[str, Any]]] = {
     "8 GiB": (8, {}),
@@ -106,7 +109,7 @@ def train_case(case: str, run: Path) -> None:
     import torch
 
     from pipeline import machine
-    from pipeline.training import train, trainers
+    from pipeline.training import lora, train, trainers
     from pipeline.training.plan import memory
 
     if case in ("packed", "original", "general", "transformers"):
@@ -117,6 +120,8 @@ def train_case(case: str, run: Path) -> None:
         child.needs_unsloth = lambda _: False
     if case in ("unsloth", "packed", "original", "general", "transformers"):
         trainers.covers = lambda _: False
+    if case == DRAWN_ALIKE:
+        lora.draws_where_base_is = lambda: False
     if case == "original":
         planned = train.plan_run
         train.plan_run = lambda *values, **options: planned(*values, **options).split(3)

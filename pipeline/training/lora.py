@@ -52,12 +52,17 @@ def add_lora(language_model: LanguageModel, settings: TrainingSettings, folder: 
     else:
         start = "pissa" if settings.lora_variant == "pissa" else True
         config = LoraConfig(**options, init_lora_weights=start, task_type=language_model.family.task_type)
-        # Made there, and not moved in 1,300 pieces. Several processes must draw the same, which unlike GPUs would not.
-        with language_model.model.device if distributed.count() == 1 else nullcontext():
+        with language_model.model.device if draws_where_base_is() else nullcontext():
             language_model.model = get_peft_model(language_model.model, config)
         if settings.lora_variant == "pissa":
             language_model.model.save_pretrained(folder / CHECKPOINTS / PISSA_START)
     language_model.adapter = "in training"
+
+
+def draws_where_base_is() -> bool:
+    """Whether the start of an adapter is drawn where its base is, and need not be moved there in 1,300 pieces; else by the
+    processor, since several processes must draw the same, which unlike GPUs would not."""
+    return distributed.count() == 1
 
 
 def save_adapter(language_model: LanguageModel, settings: TrainingSettings, folder: Path) -> None:
