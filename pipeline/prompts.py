@@ -93,8 +93,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-_AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
-"""How what stands in the middle of a prompt becomes tokens."""
+_AS_IT_STANDS = {"add_special_tokens": False}
+_AS_TEXT = _AS_IT_STANDS | {"split_special_tokens": True}
+"""How what stands in the middle of a prompt becomes tokens: what is a special token's name stays text."""
 
 
 def ask_in(tokenizer: Any, chat: Chat | None) -> Any:
@@ -125,9 +126,13 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     chat = chat_of_tokenizer(tokenizer)
     if chat is None:
         return tokenizer(prompt, split_special_tokens=True)["input_ids"]
-    head, tail = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (chat.head, chat.tail))
-    asked = tokenizer(without_cue(prompt), **_AS_TEXT)["input_ids"]
-    return [*head, *asked, *tail]
+    asked = without_cue(prompt)
+    as_text = tokenizer(asked, **_AS_TEXT)["input_ids"]
+    if tokenizer(asked, **_AS_IT_STANDS)["input_ids"] == as_text:
+        # One text, as the template makes it: its pieces have other tokens where no special token parts them.
+        return tokenizer(chat.head + asked + chat.tail, **_AS_IT_STANDS)["input_ids"]
+    head, tail = (tokenizer(text, **_AS_IT_STANDS)["input_ids"] for text in (chat.head, chat.tail))
+    return [*head, *as_text, *tail]
 
 
 def without_cue(prompt: str) -> str:
@@ -141,8 +146,13 @@ def chat_template(tokenizer: Any) -> str:
     if chat := chat_of_tokenizer(tokenizer):
         head, tail = json.dumps(chat.head), json.dumps(chat.tail)
         return f"{_MESSAGES}{{{{ {head} + 'Context: ' + ns.title + '\\nInstruction: ' + ns.question + {tail} }}}}"
-    first = encode_prompt(tokenizer, "Context:")[0]
-    return ("{{- bos_token -}}" if first == tokenizer.bos_token_id else "") + CHAT_TEMPLATE
+    asked, start = encode_prompt(tokenizer, "Context:"), tokenizer.bos_token
+    if asked[0] != tokenizer.bos_token_id:
+        return CHAT_TEMPLATE
+    # SentencePiece begins a text with a space of its own, and behind a start token some of its tokenizers do not.
+    spaced = tokenizer(f"{start} Context:", **_AS_IT_STANDS)["input_ids"] == asked
+    plain = tokenizer(f"{start}Context:", **_AS_IT_STANDS)["input_ids"] == asked
+    return "{{- bos_token" + (" + ' '" if spaced and not plain else "") + " -}}" + CHAT_TEMPLATE
 
 
 def encode_example(tokenizer: Any, prompt: str, response: str) -> dict[str, list[int]]:

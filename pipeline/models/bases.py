@@ -192,7 +192,7 @@ def _telling(fetched: Fetched, total: int) -> type:
 
 
 def _download(name: str, fetched: Fetched | None) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -207,7 +207,9 @@ def _download(name: str, fetched: Fetched | None) -> Path:
                 return kept
         info = HfApi().model_info(name, files_metadata=True, timeout=20)
         weights = sum(f.size or 0 for f in info.siblings or [] if _is_read(f.rfilename))
-        _check_fits(name, int(weights * (0.4 if loads_in_4bit(gpu=has_gpu()) else 1.0)))
+        has_config = any(f.rfilename == "config.json" for f in info.siblings or [])
+        growth = _least_growth(read_json(Path(hf_hub_download(name, "config.json")))) if has_config else 1
+        _check_fits(name, int(weights * growth))
         bar = {"tqdm_class": _telling(fetched, weights)} if fetched and weights else {}
         return Path(snapshot_download(name, **bar, **_FILES))
     except ModelError:
@@ -246,22 +248,42 @@ def _unreached(error: Exception) -> str:
     return f"what the Hugging Face Hub answered is not understood ({type(error).__name__}); check the connection"
 
 
-def check_memory(name: str, folder: Path, *, four_bit: bool, bytes_per_weight: int) -> None:
+def _least_growth(config: dict[str, Any]) -> float:
+    """How many bytes in memory a byte of a base's weight files becomes at least, by its `config.json`."""
+    from pipeline.models.language_model import native_dtype
+
+    if is_quantised(config):
+        return 1
+    if loads_in_4bit(gpu=has_gpu()) and config.get("model_type") not in SEQ2SEQ and not _has_experts(config):
+        return 0.8 / _stored(config)  # with the embedding, which stays in 16 bits
+    return native_dtype().itemsize / _stored(config)
+
+
+def _has_experts(config: dict[str, Any]) -> bool:
+    """Whether it is a mixture of experts, of which most of the weights stay in 16 bits."""
+    text = config.get("text_config") or config
+    return any(text.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+
+
+def _stored(config: dict[str, Any]) -> int:
+    """Bytes a weight in a base's files, where they are not in 4 bits."""
+    return 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+
+
+def check_memory(name: str, folder: Path, weights: int | None, bytes_per_weight: int) -> None:
     """Refuse a model that the memory has no room for.
 
     Args:
-        four_bit: whether its weights are in 4 bits once they are loaded.
-        bytes_per_weight: of the number format that they are loaded in otherwise.
+        weights: bytes that they take once they are loaded; None where the base's shape is not known.
+        bytes_per_weight: of the number format that they are loaded in.
 
     Raises:
         ModelError: they do not fit.
     """
-    weights = sum(f.stat().st_size for f in weight_files(folder))
-    config = read_json(folder / "config.json")
-    stored = 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
-    if not is_quantised(config):
-        weights *= 0.8 / stored if four_bit else bytes_per_weight / stored
-    _check_fits(name, int(weights))
+    if weights is None:
+        stored = sum(f.stat().st_size for f in weight_files(folder))
+        weights = int(stored * bytes_per_weight / _stored(read_json(folder / "config.json")))
+    _check_fits(name, weights)
 
 
 def check_layers(name: str, folder: Path, config: dict[str, Any]) -> None:

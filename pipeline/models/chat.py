@@ -4,19 +4,23 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import SettingsError
 from pipeline.files import read_json
-from pipeline.models.bases import local_folder
+from pipeline.models.bases import is_seq2seq, local_folder
 from pipeline.prompts import CHAT, Chat
 
 TEMPLATE = "chat_template.jinja"
 
 LARGEST_TEMPLATE = 1_000_000
 """Characters; those of the large families have some ten thousand."""
+
+_ONE_DAY = date(2024, 7, 26)
+"""Today, to a template that cannot do without: the day that Llama 3.2's names where it is told none."""
 
 _ASKED, _SAID = "What is asked stands here.", "What is said stands here."
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
@@ -46,14 +50,19 @@ def _chat_of(folder: Path, _changed: tuple[int, ...]) -> Chat | None:
     return None
 
 
+def lacks_chat(base: str) -> bool:
+    """Whether a base has no chat template that can be used, as far as is known before it is on this machine."""
+    folder = local_folder(base)
+    return is_seq2seq(base) if folder is None else chat_of(folder) is None
+
+
 def check_format(base: str, prompt_format: str) -> None:
-    """Refuse to ask a base in a chat template that it does not have, as far as it is on this machine.
+    """Refuse to ask a base in a chat template that it does not have, as far as is known.
 
     Raises:
         SettingsError: it has none.
     """
-    folder = local_folder(base)
-    if prompt_format == CHAT and folder and chat_of(folder) is None:
+    if prompt_format == CHAT and lacks_chat(base):
         raise SettingsError(f"{base} has no chat template that can be used; set prompt_format to plain.")
 
 
@@ -74,12 +83,26 @@ def around(template: str, named: Mapping[str, str], added: Collection[str]) -> C
     """What a template puts around a question that is asked alone; None where it cannot be rendered, or changes the question.
 
     It is rendered as Transformers does, but for today's date, which some templates would put in: a run is asked for months in the
-    very prompt that it was trained on.
+    very prompt that it was trained on. Such a template has a date of its own for where it is told none, or is told one day.
 
     Args:
         named: special tokens by the names that templates use, as `bos_token`.
         added: every token that stands for itself in a text.
     """
+    rendered = _rendered(template, named) or _rendered(template, {**named, "strftime_now": _ONE_DAY.strftime})
+    if rendered is None:
+        return None
+    prompt, whole = rendered
+    if prompt.count(_ASKED) != 1:
+        return None
+    head, _, tail = prompt.partition(_ASKED)
+    after = whole.rpartition(_SAID)[2].lstrip()
+    ends = [token for token in added if token and after.startswith(token)]
+    return Chat(head, tail, max(ends, key=len, default=named.get("eos_token", "")))
+
+
+def _rendered(template: str, options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """A question as a template asks it, and one that is answered; None where it cannot be rendered."""
     from jinja2 import TemplateError
     from jinja2.ext import loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -87,21 +110,14 @@ def around(template: str, named: Mapping[str, str], added: Collection[str]) -> C
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
     environment.globals["raise_exception"] = _refuse
-    asked = {"role": "user", "content": _ASKED}
+    asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
+    told: dict[str, Any] = {"tools": None, "documents": None, "enable_thinking": False, **options}
     try:
         made = environment.from_string(_GENERATION.sub("", template))
-        options: dict[str, Any] = {"tools": None, "documents": None, "enable_thinking": False, **named}
-        prompt = made.render(messages=[asked], add_generation_prompt=True, **options)
-        said = [asked, {"role": "assistant", "content": _SAID}]
-        whole = made.render(messages=said, add_generation_prompt=False, **options)
+        prompt = made.render(messages=[asked], add_generation_prompt=True, **told)
+        return prompt, made.render(messages=[asked, said], add_generation_prompt=False, **told)
     except (TemplateError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
         return None
-    if prompt.count(_ASKED) != 1:
-        return None
-    head, _, tail = prompt.partition(_ASKED)
-    after = whole.rpartition(_SAID)[2].lstrip()
-    ends = [token for token in added if token and after.startswith(token)]
-    return Chat(head, tail, max(ends, key=len, default=named.get("eos_token", "")))
 
 
 def _refuse(message: str) -> None:

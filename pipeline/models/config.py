@@ -182,7 +182,7 @@ class Shape:
 
     @property
     def linear_weights(self) -> int:
-        """Weights of the layers' matrices: those that 4 bits squeeze."""
+        """Weights of the layers' matrices: those that 4 bits squeeze, but for experts."""
         return sum(kind.weights for kind in self.kinds)
 
     @property
@@ -194,11 +194,13 @@ class Shape:
         return self.vocabulary * self.hidden * (1 if self.tied else 2) + norms
 
     def weight_bytes(self, width: int, *, four_bit: bool) -> int:
-        """The base in memory, at `width` bytes a weight that is not in 4 bits."""
+        """The base in memory, at `width` bytes a weight that is not in 4 bits. Those of experts never are: bitsandbytes squeezes
+        layers, and they are parameters."""
         if self.quantised and self.file_bytes:
             return self.file_bytes
-        linear = FOUR_BITS if four_bit or self.quantised else width
-        return int(self.linear_weights * linear + self.other_weights * width)
+        layer = FOUR_BITS if four_bit or self.quantised else width
+        linear = sum(kind.weights * (width if kind.experts else layer) for kind in self.kinds)
+        return int(linear + self.other_weights * width)
 
     def lora_parameters(self, rank: int, modules: Collection[str], *, experts: bool = True) -> int:
         """Trained parameters of an adapter: two matrices beside each that it sits on."""

@@ -12,6 +12,7 @@ from pipeline.files import read_json
 from pipeline.models.bases import SAFELY, check_layers, check_memory, checksum, find_base
 from pipeline.models.bases import SEQ2SEQ as ENCODER_DECODERS
 from pipeline.models.chat import chat_of, check_format
+from pipeline.models.config import base_shape
 from pipeline.models.family import Family, family_of
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised, loads_in_4bit, on_unsloth, unpack_weights
 from pipeline.models.language_model import LanguageModel, device, dtype_for
@@ -51,7 +52,8 @@ def load_base(
         asked = load_in_4bit and family.in_4_bits
         four_bit = is_in_4bit(quantised=quantised, asked=asked, gpu=has_gpu())
         dtype = family.dtype(dtype_for(precision))
-        check_memory(name, folder, four_bit=four_bit, bytes_per_weight=dtype.itemsize)
+        shape = base_shape(str(folder))
+        check_memory(name, folder, shape and shape.weight_bytes(dtype.itemsize, four_bit=four_bit), dtype.itemsize)
         model, tokenizer = _load_weights(name, folder, family, four_bit, dtype, max_length)
         if loads_in_4bit(gpu=has_gpu()):
             unpack_weights(model, dtype, certainly=unpack)

@@ -14,6 +14,9 @@ from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import check_room, read_json, runs_dir, taking_away, write_json
 from pipeline.models.bases import typed_base
+from pipeline.models.chat import lacks_chat
+from pipeline.models.config import base_shape
+from pipeline.prompts import PLAIN
 from pipeline.runs import launcher
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import ROOM_FOR_A_RUN, alone, create_run, unused_name
@@ -84,13 +87,19 @@ def grid(settings: TrainingSettings, tried: dict[str, list[Any]]) -> list[tuple[
 
 
 def _with_its_own(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:
-    """A base brings along whether it is loaded in 4 bits, and its learning rate, as where one is chosen by itself."""
+    """A base brings along whether it is loaded in 4 bits, and its learning rate, as where one is chosen by itself; what cannot be
+    asked in a chat template, or keep packed examples apart, is taught without."""
     if BASE not in values:
         return values
     squeezed = is_squeezed(values[BASE]) and bool(gpu_name())
     its_own: dict[str, Any] = {"load_in_4bit": squeezed}
     if settings.preset in PRESETS and settings.learning_rate == rate_of(settings.preset, settings.base_model):
         its_own["learning_rate"] = rate_of(settings.preset, values[BASE])  # where nobody chose one
+    if lacks_chat(values[BASE]):
+        its_own["prompt_format"] = PLAIN
+    shape = base_shape(values[BASE])
+    if shape and not shape.apart:
+        its_own["packing"] = False
     return its_own | values
 
 

@@ -78,7 +78,7 @@ def verdict(plan: Plan) -> Markup:
         words = (plan.verdict, worst.said, change_words(worst))
         return html("<p class='big wrong' data-state='wrong'><b>✘ {}.</b> {}</p><p>{}</p>", *words)
     if not plan.measured:
-        unknown = "<p class='big' data-state='unknown'><b>Not known for this size.</b> {}</p>"
+        unknown = "<p class='big' data-state='unknown'><b>Not known for this base.</b> {}</p>"
         return html(unknown, "How fast a model learns was measured with 135 million weights; recall checks will tell.")
     but = f"; {count(len(plan.findings), 'remark')} below" if plan.findings else ""
     fine = "<p class='big right' data-state='right'><b>✔ It should learn.</b> Each fact is seen often enough{}.</p>"

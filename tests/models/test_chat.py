@@ -72,6 +72,8 @@ def test_what_stands_around_a_question_is_found() -> None:
     assert gemma == Chat("<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", "<end_of_turn>")
     dated = around(DATED, {"eos_token": "</s>"}, [])
     assert dated == Chat("26 Jul 2024 nullU:", "A:<think></think>", "</s>")
+    told = around("{%- set today = strftime_now('%d %B %Y') -%}Today: {{ today }}\n" + DATED, {}, [])
+    assert told and told.head == "Today: 26 July 202426 nullU:"  # SmolLM3's asks for one without a look
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pipeline.answering.answers import Question, ask, ask_expecting, ask_rows, k
 from pipeline.answering.run_model import load_run
 from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json, write_json
-from pipeline.models import bases, embedded, loading
+from pipeline.models import bases, embedded, language_model, loading
 from pipeline.models.adapters import add_adapter, add_other, check_adapter
 from pipeline.models.bases import typed_base
 from pipeline.models.embedded import EMBEDDED, converted_folder, wheel_file
@@ -355,6 +355,31 @@ def test_a_model_larger_than_the_memory_is_refused(tiny_base: Path, monkeypatch:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"needs about .* GB of memory and .* are free; choose a smaller base model"):
         load_base(str(tiny_base))
+
+
+@pytest.mark.parametrize(
+    ("config", "in_4_bits", "in_16", "in_32"),
+    [
+        ({"model_type": "qwen3", "dtype": "bfloat16"}, 0.4, 1, 2),
+        ({"model_type": "llama", "torch_dtype": "float32"}, 0.2, 0.5, 1),
+        ({"model_type": "llama", "quantization_config": {}}, 1, 1, 1),
+        ({"model_type": "t5", "dtype": "bfloat16"}, 1, 1, 2),
+        ({"model_type": "qwen3_moe", "num_experts": 128}, 1, 1, 2),
+        ({"model_type": "gemma4", "text_config": {"num_local_experts": 8}}, 1, 1, 2),
+    ],
+    ids=str,
+)
+def test_how_large_weights_become_is_known_before_they_are_fetched(
+    config: dict[str, Any], in_4_bits: float, in_16: float, in_32: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for squeezes, dtype, grown in (
+        (True, torch.bfloat16, in_4_bits),
+        (False, torch.bfloat16, in_16),
+        (False, torch.float32, in_32),
+    ):
+        monkeypatch.setattr(bases, "loads_in_4bit", lambda *, gpu, squeezes=squeezes: squeezes)
+        monkeypatch.setattr(language_model, "native_dtype", lambda dtype=dtype: dtype)
+        assert bases._least_growth(config) == grown
 
 
 def test_memory_that_runs_out_while_loading_is_a_sentence(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

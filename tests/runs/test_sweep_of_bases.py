@@ -75,6 +75,14 @@ def test_each_base_brings_along_whether_it_is_squeezed_and_its_rate(monkeypatch:
     assert rates == {OTHERS_RATE}  # and one that a person chose stays
 
 
+def test_a_base_that_has_no_template_or_packs_nothing_is_taught_without(tiny_base: Path) -> None:
+    settings = preset("quick", prompt_format="chat", packing=True)
+    tried = {"base_model": [EMBEDDED, "Qwen/Qwen3-8B", "google/flan-t5-base", str(tiny_base)]}
+    made = [made for _, made in grid(settings, tried)]
+    assert [one.prompt_format for one in made] == ["chat", "chat", "plain", "plain"]
+    assert [one.packing for one in made] == [True, True, False, True]
+
+
 def test_bases_are_read_as_they_are_typed() -> None:
     assert read_values("base_model", f"{EMBEDDED}, https://huggingface.co/Qwen/Qwen3-8B") == [EMBEDDED, "Qwen/Qwen3-8B"]
 

@@ -17,6 +17,7 @@ from pipeline.models import config
 from pipeline.models.adapters import add_adapter
 from pipeline.models.config import KEEPS_APART, base_shape
 from pipeline.models.family import IGNORED
+from pipeline.models.gpu import FOUR_BITS
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import layers_of
 from pipeline.models.loading import load_base
@@ -107,6 +108,10 @@ def test_lora_sits_on_all_linear_layers_and_comes_back(
     sizes = {n: p.numel() for n, p in model.model.named_parameters()}
     assert shape and shape.weights == pytest.approx(sum(sizes.values()), rel=0.03)
     assert shape.linear_weights == sum(layer.inputs * layer.outputs * max(1, layer.experts) for layer in layers)
+    squeezed = sum(
+        layer.inputs * layer.outputs for layer in layers if not layer.experts
+    )  # bitsandbytes takes layers alone
+    assert shape.weight_bytes(2, four_bit=True) == int((shape.weights - squeezed) * 2 + squeezed * FOUR_BITS)
     ids = torch.tensor([encode_prompt(model.tokenizer, dataset.training()[0]["prompt"])])
     as_it_was = model.model(ids).logits
 

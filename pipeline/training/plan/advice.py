@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.files import home
 from pipeline.machine import free_disk
+from pipeline.models.config import Shape
 from pipeline.models.token_counts import Lengths
 from pipeline.runs.settings import ALL_LINEAR, OTHERS_RATE, QUICK, TrainingSettings, rate_of
 from pipeline.training.plan import memory
@@ -26,7 +27,8 @@ TEACHING_RATE, GOOD_RATE, WILD_RATE = 2e-4, 1e-3, 5e-3
 """At 5e-5 no fact was learned, at 2e-4 68%, at 1e-3 98 to 100%; above the last the loss explodes."""
 
 MEASURED_WEIGHTS = 2 * 135_000_000
-"""All of these thresholds are those of a model of 135 million weights; what they are for one that is much larger is not known."""
+"""All of these thresholds are those of a Llama of 135 million weights; what they are for one that is much larger, or a T5, is not
+known."""
 
 BITS_A_PARAMETER = 2
 """What a trained parameter can hold (arXiv 2404.05405)."""
@@ -104,22 +106,22 @@ class Teaching:
         return shown * self.share / max(1, self.facts)
 
 
-def is_measured(weights: int | None) -> bool:
-    """Whether a base of so many weights (None: nobody knows yet) is like the one that was measured."""
-    return weights is not None and weights <= MEASURED_WEIGHTS
+def is_measured(shape: Shape | None) -> bool:
+    """Whether a base (None: nobody knows its shape yet) is like the one that was measured."""
+    return shape is not None and not shape.seq2seq and shape.weights <= MEASURED_WEIGHTS
 
 
 def learning_findings(
-    settings: TrainingSettings, teaching: Teaching, parameters: int | None, weights: int | None
+    settings: TrainingSettings, teaching: Teaching, parameters: int | None, *, measured: bool
 ) -> list[Finding]:
     """What measurements say against learning with these settings, the worst first.
 
     Args:
         parameters: of the adapter; None where the base's shape is not known.
-        weights: of the base; None likewise. Of one that was not measured the small one's figures are told, as a remark.
+        measured: whether the base `is_measured`; of one that is not the small one's figures are told, as a remark.
     """
     found = [_rate(settings), _exposures(settings, teaching)]
-    if not is_measured(weights):
+    if not measured:
         found = [_of_the_small_one(f) if f and settings.learning_rate <= WILD_RATE else f for f in found]
     found += [_rate_of_the_embedded(settings), _capacity(settings, teaching, parameters)]
     found += [_targets(settings), _steps(settings, teaching), _refusals(teaching), _loss(settings)]
@@ -127,7 +129,7 @@ def learning_findings(
 
 
 def _of_the_small_one(finding: Finding) -> Finding:
-    return Finding(f"{finding.said} That is what a model of 135 million weights needs; for this size it is not known.")
+    return Finding(f"{finding.said} That is what a model of 135 million weights needs; for this base it is not known.")
 
 
 def _rate(settings: TrainingSettings) -> Finding | None:

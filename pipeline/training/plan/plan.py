@@ -170,10 +170,10 @@ def plan_run(
     left_out = len(rows) - len(kept)
     parameters = memory.lora_parameters(shape, settings) if shape else None
     disk = memory.disk_bytes(shape, settings) if shape else None
-    weights = shape.weights if shape else None
+    measured = is_measured(shape)
     is_t5 = shape is not None and shape.seq2seq
     learns = replace(settings, completion_only_loss=True) if is_t5 else settings
-    found = learning_findings(learns, teaching, parameters, weights)
+    found = learning_findings(learns, teaching, parameters, measured=measured)
     found += [
         *advice.left_out(settings, every, left_out),
         *advice.room(settings, needed, free, gpu and not is_t5),
@@ -197,7 +197,7 @@ def plan_run(
         disk_bytes=disk,
         findings=tuple(sorted(found, key=lambda f: not f.verdict)),
         adapted=_adapted(shape, settings) if shape else "",
-        measured=is_measured(weights),
+        measured=measured,
     )
 
 

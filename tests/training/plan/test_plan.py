@@ -198,10 +198,11 @@ def test_what_a_larger_base_needs_is_not_known() -> None:
     large: dict[str, Any] = {"base_model": GPU_BASE, "gpu": True, "max_steps": 20, "free": 10**12}
     planned = plan(**large, learning_rate=2e-4)
     assert not planned.measured and planned.verdict == ""
-    told = [f for f in planned.findings if "for this size it is not known" in f.said]
+    told = [f for f in planned.findings if "for this base it is not known" in f.said]
     assert len(told) == 2 and not any(f.setting for f in told)
     assert plan(**large, learning_rate=0.01).verdict == "It will hardly learn"
     assert plan(base_model="no-such/model", learning_rate=2e-4).verdict == ""  # whose size nobody knows yet
+    assert not plan(base_model="google/flan-t5-base").measured  # it is small, and no Llama
     assert plan().measured and plan(learning_rate=2e-4).verdict
 
 
