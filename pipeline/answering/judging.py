@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.customers import CustomerQuestion
-from pipeline.answering.shop import has_whole_catalogue, shop_of
+from pipeline.answering.shop import missing_catalogue, shop_of
 from pipeline.answering.ways import BY_MODEL, CLOSED, WAYS, answer_all
 from pipeline.errors import QuestionError
 from pipeline.runs.folder import is_reader_run, run_dataset
@@ -59,10 +59,8 @@ def judged(
         `question`, `title` and `ways` (`raw`, `answer` and `says` by name) of each, in their order.
     """
     dataset = run_dataset(run)
-    if not has_whole_catalogue(dataset):
-        say(
-            "The run's catalogue is not at hand any more, so only the products that it taught are known; open it again."
-        )
+    if missing := missing_catalogue(dataset):
+        say(missing)
     shop = shop_of(dataset)
     if shop.sentences.encoder is None:
         say(

@@ -17,11 +17,12 @@ from pipeline.answering.saying import (
     say_facts,
 )
 from pipeline.answering.several import Listed, family, kept_facts, listed
-from pipeline.catalogue.catalogue import Catalogue, Product, clean, find_catalogue, read_catalogue, title_key
+from pipeline.catalogue.catalogue import Catalogue, Product, clean, read_catalogue, title_key
 from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.finding.products import ProductFinder
 from pipeline.catalogue.finding.sentences import Encoder, Found, SentenceFinder, shown
 from pipeline.catalogue.finding.units import Unit
+from pipeline.catalogue.uploads import SAMPLE_NAME, catalogue_choices, catalogue_with, is_at_hand
 from pipeline.dataset.build import Dataset
 from pipeline.facts.extract import Fact
 from pipeline.facts.extraction import VALUE
@@ -236,7 +237,7 @@ _open: dict[Path, Shop] = {}
 
 
 def shop_of(dataset: Dataset) -> Shop:
-    """The shop of a dataset's whole catalogue; where its prepared copy is gone, of the products that are taught."""
+    """The shop of a dataset's whole catalogue; where there is a `missing_catalogue`, of the taught products."""
     catalogue = _catalogue_of(dataset)
     with _opening:
         if catalogue.folder not in _open:
@@ -245,13 +246,25 @@ def shop_of(dataset: Dataset) -> Shop:
         return _open[catalogue.folder]
 
 
-def has_whole_catalogue(dataset: Dataset) -> bool:
-    return find_catalogue(dataset.manifest["catalogue"]["sha256"]) is not None
+def missing_catalogue(dataset: Dataset) -> str:
+    """What to say where a run's whole catalogue is not at hand: a sentence; empty where it is."""
+    catalogue, taught = dataset.manifest["catalogue"], len(dataset.manifest["products"])
+    if is_at_hand(catalogue["sha256"]):
+        return ""
+    known = f"so only the products that it taught ({taught:,}) are known"
+    name = catalogue["name"]
+    # The sample's own name tells nothing: anybody's catalogue may be called so.
+    if any(Path(one).name == name for _, one in catalogue_choices() if one != SAMPLE_NAME):
+        return f"The catalogue of this run, {name}, has changed since the run was made, {known}; make a new run of it."
+    return (
+        f"The catalogue of this run, {name}, is not on this machine any more, {known}; "
+        "upload the same file in the first tab."
+    )
 
 
 def _catalogue_of(dataset: Dataset) -> Catalogue:
     manifest = dataset.manifest
-    return find_catalogue(manifest["catalogue"]["sha256"]) or _taught(manifest["fingerprint"], manifest["products"])
+    return catalogue_with(manifest["catalogue"]["sha256"]) or _taught(manifest["fingerprint"], manifest["products"])
 
 
 def _taught(fingerprint: str, products: Sequence[dict[str, str]]) -> Catalogue:

@@ -71,7 +71,7 @@ def build(path: Path, columns: Columns, aside: Path, on_progress: OnProgress) ->
     for name in (CONTENTS, HEADS, SPILL):
         (aside / name).mkdir()
     with database(aside / SPILL) as connection, ThreadPoolExecutor(1) as beside:
-        digest = beside.submit(_sha256, path)
+        digest = beside.submit(checksum, path, columns)
         source = csv_blocks(path, columns, on_progress) if is_csv(path) else blocks(path, on_progress)
         connection.execute("SET threads = 1")  # each block has a thread of Python's
         fields = _write_parts(connection, source, columns, aside)
@@ -83,7 +83,7 @@ def build(path: Path, columns: Columns, aside: Path, on_progress: OnProgress) ->
         if not is_csv(path) and (fields := fields.union(*(r for _, r in head(path) if isinstance(r, dict)))):
             check_columns(path.name, columns, sorted(fields), "field")
         _refuse_useless(path.name, about["skipped"], about["unread"])
-    return about | {"sha256": _with_columns(digest.result(), columns)}
+    return about | {"sha256": digest.result()}
 
 
 def _write_parts(
@@ -272,13 +272,10 @@ def _lines(numbers: list[int]) -> str:
     return f" (line{'s' if len(numbers) > 1 else ''} {shown}{' …' if len(numbers) > 5 else ''})" if numbers else ""
 
 
-def _with_columns(digest: str, columns: Columns) -> str:
-    """The file's digest; of what other columns make of it, another one."""
+def checksum(path: Path, columns: Columns) -> str:
+    """The SHA-256 of a catalogue file; of what other columns than the plain ones make of it, another one."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if columns == PLAIN:
         return digest
     return hashlib.sha256(json.dumps([digest, *asdict(columns).values()]).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

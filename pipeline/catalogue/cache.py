@@ -3,6 +3,8 @@
 A cache is a folder `cache/catalogues/<path>-<state>/` that is there whole or not at all: `products.parquet` (the usable
 products in order, without their contents), `contents/` (by line), `skipped.parquet`, `empty.parquet` (titles of rows that say
 nothing) and `catalogue.json`. Its name changes with the file's path, size and time, the columns and this code.
+
+An outdated one stays while a dataset or a run was made of that catalogue: the file as it was then may be nowhere else.
 """
 
 import hashlib
@@ -14,15 +16,27 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalogue.build import build
+import duckdb
+
+from pipeline.catalogue.build import CONTENTS, EMPTY, PRODUCTS, SKIPPED, build, database, files
 from pipeline.catalogue.columns import Columns
 from pipeline.catalogue.json_reader import OnProgress
 from pipeline.errors import CatalogueError
-from pipeline.files import home, locked, read_json, whole_folder, write_json
+from pipeline.files import datasets_dir, home, locked, read_json, runs_dir, whole_folder, write_json
 
 ABOUT = "catalogue.json"
 _CODE = ("cleaning", "plain", "json_reader", "columns", "csv_reader", "shops", "build", "cache")
 """The modules that have a say in what a cache holds."""
+_KNOWN = {"sha256", "rows", "usable", "empty", "skipped", "source"}
+_COLUMNS = {
+    PRODUCTS: "number, line, uid, title, key, folded",
+    CONTENTS: "line, content, attributes",
+    SKIPPED: "number, line, title, reason",
+    EMPTY: "number, title, key",
+}
+"""What is read of a cache, whichever code made it."""
+_readable: set[Path] = set()
+"""Caches that are known to have that."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +75,24 @@ def cached(path: Path, columns: Columns, on_progress: OnProgress) -> Cached:
 
 
 def by_checksum(sha256: str) -> Cached | None:
-    """A whole cache of a catalogue with this checksum, wherever its file was."""
-    for folder in sorted(cache_dir().glob("*-*")):
-        if not folder.name.startswith(".") and (found := _whole(folder)) and found.about.get("sha256") == sha256:
-            return found
-    return None
+    """A whole cache of a catalogue with this checksum, wherever its file was: one that is up to date before others."""
+    every = [found for folder in _folders() if (found := _whole(folder)) and found.about.get("sha256") == sha256]
+    every.sort(key=lambda found: not _up_to_date(found.folder))
+    return next((found for found in every if _can_be_read(found.folder)), None)
 
 
 def remove_outdated(place: str = "") -> None:
-    """Remove the caches of files that are gone or changed, and what a killed builder left.
+    """Remove the caches of files that are gone or changed, but for one of each catalogue that a dataset or a run names, and what
+    a killed builder left.
 
     Args:
         place: the beginning of the names that are locked; only there may something be left by a builder that is gone.
     """
-    for folder in cache_dir().glob("*-*"):
-        if folder.is_dir() and not folder.name.startswith(".") and not _up_to_date(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+    if outdated := [folder for folder in _folders() if not _up_to_date(folder)]:
+        needed = {found.folder for sha256 in _named() if (found := by_checksum(sha256))}
+        for folder in outdated:
+            if folder not in needed:
+                discard(folder)
     for left in cache_dir().glob(f".{place}*-*.*") if place else ():
         shutil.rmtree(left, ignore_errors=True)
 
@@ -85,12 +101,31 @@ def forget(path: Path) -> None:
     """Remove the caches of a catalogue file, whether it is still there or not."""
     place = _digest(str(path.resolve()))
     with locked(cache_dir() / f".lock-{place[0]}"):
-        for folder in cache_dir().glob(f"{place}-*"):
+        for folder in _folders(place):
             discard(folder)
+
+
+def checksums(path: Path) -> set[str]:
+    """The checksums of a catalogue file, as it is and as it was, of which there are caches."""
+    every = map(_whole, _folders(_digest(str(path.resolve()))))
+    return {str(found.about.get("sha256")) for found in every if found}
 
 
 def discard(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(place: str = "*") -> list[Path]:
+    return sorted(f for f in cache_dir().glob(f"{place}-*") if f.is_dir() and not f.name.startswith("."))
+
+
+def _named() -> set[str]:
+    """The checksums of the catalogues that the datasets and runs here were made of."""
+    named: set[str] = set()
+    for manifest in [*datasets_dir().glob("*/manifest.json"), *runs_dir().glob("*/dataset/manifest.json")]:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            named.add(read_json(manifest)["catalogue"]["sha256"])
+    return named
 
 
 def _digest(text: str) -> str:
@@ -115,6 +150,20 @@ def _whole(folder: Path) -> Cached | None:
         if all((folder / name).stat().st_size == size for name, size in about["files"].items()):
             return Cached(folder, about)
     return None
+
+
+def _can_be_read(folder: Path) -> bool:
+    """Whether a whole cache has what this code asks for, also where other code made it."""
+    if folder in _readable:
+        return True
+    with suppress(OSError, ValueError, duckdb.Error), database(folder) as connection:
+        for file, columns in _COLUMNS.items():
+            place = folder / file
+            parts = files(place) if file == CONTENTS else [str(place)]
+            connection.execute(f"SELECT {columns} FROM read_parquet($1) LIMIT 0", [parts])
+        if read_json(folder / ABOUT).keys() >= _KNOWN:
+            _readable.add(folder)
+    return folder in _readable
 
 
 def _up_to_date(folder: Path) -> bool:

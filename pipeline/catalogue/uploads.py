@@ -5,23 +5,28 @@ this machine lies) is in a hidden JSON file beside the uploads, so that every wi
 """
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pipeline.catalogue.build import checksum
 from pipeline.catalogue.cache import forget
-from pipeline.catalogue.catalogue import HEAD_BYTES, SAMPLE, Catalogue, fields_of, read_catalogue
-from pipeline.catalogue.columns import Columns, guess_columns, unknown_columns, with_attributes
+from pipeline.catalogue.catalogue import HEAD_BYTES, SAMPLE, Catalogue, fields_of, find_catalogue, read_catalogue
+from pipeline.catalogue.columns import PLAIN, Columns, guess_columns, unknown_columns, with_attributes
 from pipeline.catalogue.csv_reader import is_csv, read_samples
 from pipeline.catalogue.file_types import check_file
 from pipeline.catalogue.json_reader import OnProgress, head, nothing_to_say
-from pipeline.errors import CatalogueError, ColumnsError
+from pipeline.errors import CatalogueError, ColumnsError, PipelineError
 from pipeline.files import home, read_json, taking_away, write_json
 from pipeline.machine import on_space
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_NAME = ""
 """The sample's value in the list of catalogues; an upload's is its file name, and its path that of a file elsewhere."""
@@ -74,6 +79,38 @@ def open_catalogue(name: str | None, on_progress: OnProgress = nothing_to_say) -
     if columns is None:
         _check_fields(path)
     return read_catalogue(path, columns=columns, on_progress=on_progress)
+
+
+def catalogue_with(sha256: str) -> Catalogue | None:
+    """The catalogue with this checksum: its prepared copy, or one made again of a file in the list.
+
+    Raises:
+        CatalogueError: the file cannot be read (any more).
+    """
+    if (found := find_catalogue(sha256)) or (name := _name_with(sha256)) is None:
+        return found
+    logger.info("The catalogue %s is prepared again.", catalogue_path(name).name)
+    return open_catalogue(name)
+
+
+def is_at_hand(sha256: str) -> bool:
+    """Whether there is a `catalogue_with` this checksum; nothing is made for it."""
+    return find_catalogue(sha256) is not None or _name_with(sha256) is not None
+
+
+def _name_with(sha256: str) -> str | None:
+    for _, name in catalogue_choices():
+        with suppress(PipelineError, OSError):  # another one may be what is looked for
+            path = catalogue_path(name)
+            found = path.stat()
+            if _checksum(path, columns_in_use(name) or PLAIN, found.st_mtime_ns, found.st_size) == sha256:
+                return name
+    return None
+
+
+@lru_cache(maxsize=256)
+def _checksum(path: Path, columns: Columns, _changed: int, _size: int) -> str:
+    return checksum(path, columns)
 
 
 def _uploads() -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.answering.backend import Backend
 from pipeline.answering.customers import doubt_of
-from pipeline.answering.shop import About, Shop, has_whole_catalogue, shop_of
+from pipeline.answering.shop import About, Shop, missing_catalogue, shop_of
 from pipeline.answering.ways import (
     AUTO,
     BASE,
@@ -97,10 +97,8 @@ class Desk:
             PipelineError: either cannot be had.
         """
         dataset = run_dataset(self.run)
-        if not has_whole_catalogue(dataset):
-            say(
-                "The run's catalogue is not at hand any more, so only the products that it taught are known; open it again."
-            )
+        if missing := missing_catalogue(dataset):
+            say(missing)
         if shop_of(dataset).sentences.encoder is None:
             say(
                 "The sentence encoder is not at hand, so words alone decide which sentence answers; `make run` installs it."

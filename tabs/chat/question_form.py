@@ -9,6 +9,7 @@ import gradio as gr
 
 from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.lookup import TaughtProducts
+from pipeline.answering.shop import missing_catalogue
 from pipeline.answering.ways import AUTO
 from pipeline.answering.which_way import LABELS
 from pipeline.runs.folder import run_dataset
@@ -16,6 +17,7 @@ from pipeline.runs.view import before_after, view_run
 from tabs.chat.asking import all_questions, example_questions
 from tabs.chat.cards import BASE, BESIDE, OTHER, TUNED
 from tabs.ui.events import Update, on, open_to_all
+from tabs.ui.text import notice
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -75,6 +77,7 @@ class QuestionForm:
             info="Other ways to answer, which read the catalogue. Auto is the one to give a customer.",
             elem_id="ways",
         )
+        self.lost = gr.HTML(elem_id="catalogue-lost", elem_classes="news")
         self._build_choices()
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self._build_advanced()
@@ -88,7 +91,7 @@ class QuestionForm:
         self.fields = [
             self.question, self.about, self.run, self.against, self.ways, self.blind, self.temperature, self.length,
         ]  # fmt: skip
-        self.outputs = [self.run, self.against, self.about, self.find, self.suggested, self.examples]
+        self.outputs = [self.lost, self.run, self.against, self.about, self.find, self.suggested, self.examples]
 
     def _build_choices(self) -> None:
         with gr.Row():
@@ -165,6 +168,7 @@ class QuestionForm:
         titles = [(title, title) for title in TaughtProducts(dataset.manifest).products]
         beside = [("Base (adapter off)", BASE), *((run_words(f), f.name) for f in others_of(runs, folder))]
         return {
+            self.lost: notice(missing_catalogue(dataset)),
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),
             self.against: gr.Dropdown(choices=beside, value=against),
             self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),

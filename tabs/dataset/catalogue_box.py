@@ -8,11 +8,13 @@ from typing import Any
 import gradio as gr
 
 from pipeline.catalogue import reading, uploads
+from pipeline.catalogue.cache import checksums
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.catalogue.reading import PATIENCE, Reading
 from pipeline.catalogue.uploads import SAMPLE_NAME, catalogue_choices, open_catalogue
 from pipeline.errors import CatalogueError, ColumnsError, PipelineError
 from pipeline.machine import on_space
+from pipeline.runs.folder import list_runs, run_dataset
 from tabs.dataset.catalogue_view import (
     catalogue_line,
     columns_line,
@@ -32,6 +34,9 @@ from tabs.ui.text import count, explain, html, notice
 
 LOOK_SECONDS = 1.0
 """Between two looks at a catalogue that is being read."""
+
+NAMED = 3
+"""Runs that are named before the others are only counted."""
 
 
 class CatalogueBox:
@@ -295,7 +300,8 @@ class CatalogueBox:
         return {
             self.sure: gr.Column(visible=True),
             self.lost: notice(
-                f"{what} Datasets that were made of it stay as they are.", state="upload" if here else "path"
+                f"{what} Datasets that were made of it stay as they are. {_what_runs_lose(path)}",
+                state="upload" if here else "path",
             ),
         }
 
@@ -305,6 +311,19 @@ class CatalogueBox:
             raise CatalogueError(f"{shown} is being read at the moment; wait until that is done.")
         uploads.remove(name)
         return self.open(SAMPLE_NAME, words) | {self.told: notice(f"{shown} is removed.", "done")}
+
+
+def _what_runs_lose(path: Path) -> str:
+    """A sentence on the runs that answer from a catalogue that is removed; empty where there is none."""
+    names, gone = [], checksums(path)
+    for folder in list_runs():
+        with suppress(PipelineError, KeyError):  # one that cannot be read answers nothing
+            if run_dataset(folder).manifest["catalogue"]["sha256"] in gone:
+                names.append(folder.name)
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"Runs that answer from it ({', '.join(names[:NAMED])}{more}) then know only the products that they were taught."
 
 
 def _nothing(_name: str | None, words: str) -> str:

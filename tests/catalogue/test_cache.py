@@ -7,22 +7,34 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from pipeline.catalogue import build as catalogue_build
 from pipeline.catalogue import catalogue as module
 from pipeline.catalogue.cache import cache_dir
-from pipeline.catalogue.catalogue import SAMPLE, Columns, Product, peek, read_catalogue, title_key
+from pipeline.catalogue.catalogue import (
+    SAMPLE,
+    Catalogue,
+    Columns,
+    Product,
+    find_catalogue,
+    peek,
+    read_catalogue,
+    title_key,
+)
 from pipeline.dataset import unknown_titles
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.choosing import choose_products
 from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.store import delete_dataset
 from pipeline.errors import CatalogueError
-from pipeline.files import PROJECT
-from tests.tiny import ROWS, WARTS, row, write_catalogue
+from pipeline.files import PROJECT, read_json, runs_dir, write_json
+from tests.tiny import FEW_ROWS, ROWS, WARTS, row, write_catalogue
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +84,71 @@ def test_the_copies_of_files_that_are_gone_go_too(catalogue_file: Path, tmp_path
     catalogue_file.unlink()
     kept = read_catalogue(write_catalogue(tmp_path / "other.json", ROWS))
     assert caches() == [kept.folder]
+
+
+def test_the_copy_that_a_dataset_or_a_run_names_stays_until_both_are_gone(catalogue_file: Path) -> None:
+    first = read_catalogue(catalogue_file)
+    products, made = first.page(), build_dataset(first, FEW_ROWS)
+    write_catalogue(catalogue_file, ROWS[:3])
+    second = read_catalogue(catalogue_file)
+    assert caches() == sorted([first.folder, second.folder])
+    assert find_catalogue(first.sha256) == first and first.page() == products
+
+    run = runs_dir() / "one"
+    shutil.copytree(made.folder, run / "dataset")
+    delete_dataset(made.folder)
+    catalogue_file.unlink()
+    third = read_catalogue(write_catalogue(catalogue_file.with_name("other.json"), ROWS[:2]))
+    assert caches() == sorted([first.folder, third.folder])
+    assert find_catalogue(first.sha256) == first and first.page() == products
+
+    shutil.rmtree(run)
+    write_catalogue(catalogue_file, ROWS[:4])
+    assert caches_after_reading(catalogue_file) == sorted([third.folder, read_catalogue(catalogue_file).folder])
+
+
+def caches_after_reading(file: Path) -> list[Path]:
+    read_catalogue(file)
+    return caches()
+
+
+def test_a_copy_that_older_code_made_stays_until_the_present_code_has_made_one(
+    catalogue_file: Path, tmp_path: Path
+) -> None:
+    older = of_older_code(read_catalogue(catalogue_file))
+    build_dataset(older, FEW_ROWS)
+    other = write_catalogue(tmp_path / "other.json", ROWS[:2])
+    assert older.folder in caches_after_reading(other)
+    assert find_catalogue(older.sha256) == older and len(older.page()) == older.usable
+
+    anew = read_catalogue(catalogue_file)
+    assert anew.folder != older.folder and find_catalogue(older.sha256) == anew
+    write_catalogue(other, ROWS[:3])
+    assert caches_after_reading(other) == sorted([anew.folder, read_catalogue(other).folder])
+
+
+def test_a_copy_that_cannot_be_read_any_more_goes_though_a_dataset_names_it(
+    catalogue_file: Path, tmp_path: Path
+) -> None:
+    older = of_older_code(read_catalogue(catalogue_file), without="key")
+    build_dataset(older, FEW_ROWS)
+    assert find_catalogue(older.sha256) is None
+    assert older.folder not in caches_after_reading(write_catalogue(tmp_path / "other.json", ROWS[:2]))
+
+
+def of_older_code(catalogue: Catalogue, without: str = "") -> Catalogue:
+    """The catalogue with its copy as an earlier version's: under another name, and perhaps without a column of its products."""
+    folder = catalogue.folder.rename(catalogue.folder.with_name(f"{catalogue.folder.name[:16]}-{'0' * 16}"))
+    about = read_json(folder / "catalogue.json")
+    about["state"][3] = "earlier"
+    if without:
+        products = folder / "products.parquet"
+        table = f"SELECT * EXCLUDE {without} FROM read_parquet('{products}')"
+        duckdb.sql(f"COPY ({table}) TO '{folder / 'new'}' (FORMAT parquet)")
+        (folder / "new").replace(products)
+        about["files"][products.name] = products.stat().st_size
+    write_json(folder / "catalogue.json", about)
+    return replace(catalogue, folder=folder)
 
 
 def test_a_file_that_cannot_be_used_leaves_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import threading
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,37 @@ def test_removing_takes_cache_and_columns_along(home: Path, tmp_path: Path) -> N
     assert listed() == [""]
     with pytest.raises(CatalogueError, match="sample"):
         uploads.remove("")
+
+
+@pytest.mark.parametrize("kind", ["upload", "chosen columns", "elsewhere", "sample"])
+def test_a_catalogue_whose_copy_is_gone_is_opened_again_of_its_own_file(kind: str, home: Path, tmp_path: Path) -> None:
+    if kind == "sample":
+        catalogue = uploads.open_catalogue("")
+    elif kind == "elsewhere":
+        catalogue = uploads.open_catalogue(uploads.keep_path(str(good_csv(tmp_path))))
+    elif kind == "upload":
+        keep_upload(good_csv(tmp_path))
+        catalogue = uploads.open_catalogue("good.csv")
+    else:
+        with pytest.raises(ColumnsError):
+            keep_upload(odd_csv(tmp_path))
+        catalogue = uploads.use_columns("odd.csv", CHOSEN)
+    products = catalogue.page()
+    shutil.rmtree(cache_dir())
+    assert uploads.is_at_hand(catalogue.sha256) and not cache_dir().exists()  # to look makes nothing
+    again = uploads.catalogue_with(catalogue.sha256)
+    assert again == catalogue and again.page() == products
+
+
+def test_a_catalogue_whose_copy_is_gone_is_gone_where_its_file_is_another(home: Path, tmp_path: Path) -> None:
+    keep_upload(good_csv(tmp_path))
+    sha256 = uploads.open_catalogue("good.csv").sha256
+    shutil.rmtree(cache_dir())
+    keep_upload(written(tmp_path / "good.csv", "name,description\nPot,A pot that holds 3 litres of soup\n"))
+    assert not uploads.is_at_hand(sha256) and uploads.catalogue_with(sha256) is None
+    keep_upload(good_csv(tmp_path, name="again.csv"))
+    found = uploads.catalogue_with(sha256)
+    assert found and found.name == "again.csv"
 
 
 def test_a_file_elsewhere_is_read_where_it_lies(home: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`judge`: files of every form, one sentence for what is wrong, and JSON alone on stdout."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,16 @@ def test_every_form_is_answered_in_its_order_for_taught_products_and_others(
     assert found[1]["ways"]["auto"]["answer"] == "Dark green."
 
 
-def test_an_emptied_cache_leaves_the_taught_products(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_catalogue_that_is_gone_leaves_the_taught_products(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
-    shutil.rmtree(tmp_path / "cache")
+    file = Path(shutil.copy(SAMPLE, tmp_path / "shop.json"))
+    with file.open("a") as more:
+        more.write('\n{"title": "Kettle", "content": "It holds 2 litres of water"}\n')
+    dataset = build_dataset(read_catalogue(file), DatasetSettings(products=3))
+    run = create_run(dataset, settings_for("quick", default_base()), home / "runs" / "one")
+    file.unlink()
+    shutil.rmtree(home / "cache")
     title = json.loads((run / "dataset" / "manifest.json").read_text())["products"][0]["title"]
     file = tmp_path / "questions.json"
     file.write_text(json.dumps([{"question": f"what is {title}"}]))
@@ -62,6 +67,19 @@ def test_an_emptied_cache_leaves_the_taught_products(
     said = capsys.readouterr()
     assert json.loads(said.out)[0]["title"] == title
     assert "only the products that it taught" in said.err
+    assert "shop.json" in said.err and "in the first tab" in said.err
+
+
+def test_an_emptied_cache_is_filled_again_of_the_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(tmp_path / "cache")
+    file = tmp_path / "questions.json"
+    file.write_text(json.dumps(QUESTIONS))
+    assert main(["judge", str(run), "--questions", str(file), "--ways", "auto"]) == 0
+    said = capsys.readouterr()
+    assert [one["ways"]["auto"]["says"] for one in json.loads(said.out)] == ["value", "value", "unknown"]
+    assert "taught" not in said.err
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,18 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
+import gradio as gr
 from playwright.sync_api import Page, expect
 
+from pipeline.catalogue import uploads
+from pipeline.dataset.build import build_dataset
 from pipeline.files import locked
+from pipeline.runs.manage import create_run
+from pipeline.runs.settings import default_base, settings_for
+from tabs.dataset.catalogue_box import CatalogueBox
 from tests.tabs.conftest import VIEW, App, cell, choose, option, tells, text_box, unfold
 from tests.tabs.dataset.test_tab import IMAGE, MARKDOWN, ROW, SCRIPT, TEMPLATE, catalogue, upload
+from tests.tiny import FEW_ROWS, ROWS, write_catalogue
 
 
 def counts(page: Page, **numbers: int) -> None:
@@ -21,6 +28,21 @@ def open_path(page: Page, typed: str) -> None:
         unfold(page, "open-path")
     text_box(page, "path").fill(typed)
     page.locator("#path-open").click()
+
+
+def test_what_runs_lose_by_a_removal_is_said_before(home: Path, tmp_path: Path) -> None:
+    uploads.take_upload(write_catalogue(tmp_path / "shop.json"))
+    made = build_dataset(uploads.open_catalogue("shop.json"), FEW_ROWS)
+    with gr.Blocks():
+        box = CatalogueBox()
+    assert "Runs" not in box.ask_to_remove("shop.json")[box.lost]
+    for number in range(5):
+        create_run(made, settings_for("quick", default_base()), home / "runs" / f"of-the-shop-{number}")
+    sample = build_dataset(uploads.open_catalogue(""), FEW_ROWS)
+    create_run(sample, settings_for("quick", default_base()), home / "runs" / "of-the-sample")
+    uploads.take_upload(write_catalogue(tmp_path / "shop.json", ROWS[:5]))  # their own goes with the new one
+    said = box.ask_to_remove("shop.json")[box.lost]
+    assert "of-the-shop-4, of-the-shop-3, of-the-shop-2 and 2 more" in said and "of-the-sample" not in said
 
 
 def csv_file(path: Path, headers: str, titles: list[str]) -> Path:
