@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.answering.answers import Answer
 from pipeline.answering.lookup import kind_asked, plain_text
-from pipeline.answering.saying import kinds_asked
+from pipeline.answering.put_right import kind_alone, with_put_right
 from pipeline.answering.scoring import INVENTED, NOTHING_FOUND, PARTIAL, RIGHT, WRONG, same_in_other_words, verdict
-from pipeline.answering.several import kept_facts
 from pipeline.answering.shop import About, Shop
 from pipeline.answering.ways import BY_MODEL, Said, answer_all
 from pipeline.catalogue.catalogue import title_key
@@ -75,7 +74,7 @@ class Answered:
         title: of the product that it is about; empty where the catalogue has none.
         candidates: titles of all products that may be meant.
         ways: each way's answer.
-        verdicts: each way's, where the right answer is known.
+        verdicts: each way's, where the right answer is known and the answer is the way's own.
         doubt: how little sure the answer is, from 0 to 1.
     """
 
@@ -199,7 +198,7 @@ def answer_each(shop: Shop, questions: Sequence[CustomerQuestion], ways: Sequenc
     """Each question by the ways of these that need no model, in their order."""
     quick = [way for way in ways if way not in BY_MODEL]
     for one in questions:
-        about = _about(shop, one)
+        about = about_asked(shop, one)
         said = answer_all(shop, [about], quick)[0]
         title = about.product.title if about.product else ""
         yield _judged(Answered(one, title, about.candidates, said, doubt=doubt_of(shop, about, said)))
@@ -219,19 +218,23 @@ def answer_by_model(
         if stopped():
             return
         part = answered[start : start + PART]
-        said = answer_all(shop, [_about(shop, one.asked) for one in part], slow, language_model, other_kinds)
+        said = answer_all(shop, [about_asked(shop, one.asked) for one in part], slow, language_model, other_kinds)
         yield [_judged(replace(one, ways=one.ways | more)) for one, more in zip(part, said, strict=True)]
 
 
-def _about(shop: Shop, one: CustomerQuestion) -> About:
-    return shop.about(one.asked, one.title, one.uid)
+def about_asked(shop: Shop, one: CustomerQuestion) -> About:
+    """What a question is about, with the owner's answer where it was put right."""
+    about = shop.about(one.asked, one.title, one.uid)
+    return with_put_right(shop, one.asked, about, is_given=bool(one.title or one.uid))
 
 
 def _judged(answered: Answered) -> Answered:
     if not answered.asked.answers:
         return answered
     kind = kind_asked(answered.asked.asked, answered.title)
-    verdicts = {way: judge(kind, said, answered.asked.answers) for way, said in answered.ways.items()}
+    verdicts = {
+        way: judge(kind, said, answered.asked.answers) for way, said in answered.ways.items() if not said.by_shop
+    }
     return replace(answered, verdicts=verdicts)
 
 
@@ -258,7 +261,9 @@ def judge(kind: str, said: Said, answers: Sequence[str]) -> str:
 
 def doubt_of(shop: Shop, about: About, said: dict[str, Said]) -> float:
     """How little sure an answer is, from 0 to 1: near the likelihood that decides, where several products fit, or where two ways
-    differ."""
+    differ; not at all where the owner put it right."""
+    if about.put_right:
+        return 0.0
     if len({one.says for one in said.values()}) > 1:
         return 1.0
     if about.product is None:
@@ -289,13 +294,8 @@ def counts(answered: Sequence[Answered], ways: Sequence[str]) -> dict[str, tuple
 
 def likely_kind(shop: Shop, question: str, title: str) -> str:
     """The kind of fact that a question asks for, where its words name one measure and nothing else; else empty."""
-    groups = kinds_asked(question)
-    if len(groups) != 1 or not groups[0]:
-        return ""
     number = shop.index.by_key(title_key(title))
-    product = None if number is None else shop.index.product(number)
-    facts = kept_facts(product) if product else ()
-    return next((fact.kind for fact in facts if fact.kind in groups[0]), groups[0][0])
+    return kind_alone(shop, question, None if number is None else shop.index.product(number))
 
 
 def correction(shop: Shop, question: str, title: str, answer: str, kind: str = "") -> Edit:

@@ -87,7 +87,7 @@ def kind_asked(question: str, title: str = "", others: Sequence[str] = ()) -> st
         others: kinds beside the project's own that can be asked for, such as `scent`; their names in a question tell
             more than how it is put.
     """
-    asked = _about_it(question, title)
+    asked = about_it(question, title)
     found = _likest(asked, _kinds_of_phrasings(tuple(others)), LIKE_A_PHRASING)
     short = _likest(asked, _ALL, LIKE_FEW_WORDS)
     kind, alike = max((like for like in (found, short) if like), key=lambda like: like[1], default=(DESCRIPTION, 0))
@@ -99,12 +99,12 @@ def kind_asked(question: str, title: str = "", others: Sequence[str] = ()) -> st
 
 def kind_word_for_word(question: str, title: str) -> str:
     """The kind that a question asks for in words that are taught, or almost; empty where it is put in others."""
-    asked = _about_it(question, title)
+    asked = about_it(question, title)
     found = _likest(asked, _kinds_of_phrasings(()), WORD_FOR_WORD) or _likest(asked, _TRAINED, WORD_FOR_WORD)
     return found[0] if found else ""
 
 
-def _about_it(question: str, title: str) -> str:
+def about_it(question: str, title: str) -> str:
     """A question as questions are compared, with "it" in the place of the title."""
     asked, name = title_key(question), title_key(title)
     return asked.replace(name, "it") if name else asked

@@ -68,7 +68,7 @@ class RunReader:
         shop = shop_of(self.dataset)
         told = []
         for about, reading in zip(asked, readings, strict=True):
-            if about.product is None or about.listed or about.beside:
+            if about.put_right or about.product is None or about.listed or about.beside:
                 told.append(shop.extract(about))
             elif reading.span and is_told(about, reading, reader.threshold, shop.sentences.threshold):
                 told.append(Told(answer_of(about, reading), VALUE, reading.source))

@@ -127,8 +127,16 @@ def say_facts(question: str, facts: Sequence[Fact]) -> str:
     """The answer that facts give, which the question asks for by their kinds."""
     value = ", ".join(fact.value for fact in facts)
     word = yes_or_no(question, value, value) if is_yes_no(question) else ""
-    said = value if value[-1] in ".!?" else f"{value}."
-    return f"{word}, {said}" if word else said[0].upper() + said[1:]
+    return f"{word}, {_ended(value)}" if word else as_sentence(value)
+
+
+def as_sentence(value: str) -> str:
+    """A value as an answer, with a capital and a full stop."""
+    return value[0].upper() + _ended(value)[1:]
+
+
+def _ended(value: str) -> str:
+    return value if value[-1] in ".!?" else f"{value}."
 
 
 def kinds_asked(question: str) -> list[tuple[str, ...]]:

@@ -44,11 +44,13 @@ class Told:
     Attributes:
         says: `value`, `silent` or `unknown`.
         source: the sentence of the record that it stands in; empty where there is none.
+        by_shop: whether it is the owner's own answer.
     """
 
     answer: str
     says: str
     source: str = ""
+    by_shop: bool = False
 
 
 DONT_KNOW, DOESNT_SAY = Told(REFUSAL, UNKNOWN), Told(SILENCE, SILENT)
@@ -64,6 +66,7 @@ class About:
         candidates: titles of all products that may be meant, the chosen one first.
         beside: products that the question lays beside each other, this one first ("which is lighter, A or B?").
         listed: the products that are as the question wants them, this one first ("do you have a mug in red?").
+        put_right: the owner's own answer, which goes before what is found (`pipeline.answering.put_right`).
         seconds: what it took to find both.
     """
 
@@ -73,6 +76,7 @@ class About:
     candidates: tuple[str, ...] = field(default=())
     beside: tuple[Product, ...] = ()
     listed: tuple[Listed, ...] = ()
+    put_right: Told | None = None
     seconds: float = 0.0
 
 
@@ -146,6 +150,8 @@ class Shop:
 
     def extract(self, about: About) -> Told:
         """The sentence that answers, as it stands in the record."""
+        if about.put_right:
+            return about.put_right
         if about.product is None:
             return DONT_KNOW
         if about.listed or about.beside:
@@ -163,6 +169,8 @@ class Shop:
         before the sentence if nothing else is asked about than the product; else the sentence decides, and the fact is how
         it is said where it stands in it. Of several products each has its own value, or they are listed.
         """
+        if about.put_right:
+            return about.put_right
         if about.product is None:
             return DONT_KNOW
         if about.listed or about.beside:

@@ -8,6 +8,8 @@
 | extractive | nobody: the sentence itself | |
 | auto | the fact or the sentence, with yes or no | what the chat answers by default |
 
+Before the last three goes what the owner put right, where whoever asks looked for it (`put_right`).
+
 Where a reader was trained instead of a language model, `base` and `base_open` are the untrained encoder's sentence, and `open` is
 the reader's span; a reader knows nothing by heart, so there is no closed book.
 """
@@ -49,6 +51,9 @@ READER_WAYS = (OPEN, EXTRACTIVE, AUTO)
 BY_RECORD = (BASE_OPEN, OPEN, EXTRACTIVE, AUTO)
 """Ways that read the catalogue, so that they can tell of products that nobody taught."""
 
+BY_SHOP = (OPEN, EXTRACTIVE, AUTO)
+"""Ways before which goes what the owner put right."""
+
 COMPARED = (CLOSED, OPEN, EXTRACTIVE, AUTO)
 """What is asked where nobody says which ways."""
 
@@ -62,6 +67,7 @@ class Said:
         answer: what a customer is told of it; empty where nothing was found.
         says: `value`, `silent` or `unknown`.
         source: the part of the record that it was read from, if any.
+        by_shop: whether it is the owner's own answer, and none of the way's.
         seconds: what it took, with finding the product and the part; of a batch, the mean.
     """
 
@@ -69,6 +75,7 @@ class Said:
     answer: str
     says: str
     source: str = ""
+    by_shop: bool = False
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, str]:
@@ -124,21 +131,20 @@ def answer_all(
     answers: list[dict[str, Said]] = [{} for _ in asked]
     for way in ways:
         begun = time.perf_counter()
+        mine = asked if way in BY_SHOP else [replace(about, put_right=None) for about in asked]
         found = (
-            _by_model(way, shop, asked, language_model, other_kinds, on_progress, listeners)
+            _by_model(way, shop, mine, language_model, other_kinds, on_progress, listeners)
             if way in BY_MODEL
-            else [
-                _said_without_model(shop.extract(about) if way == EXTRACTIVE else shop.tell(about)) for about in asked
-            ]
+            else [_said_without_model(shop.extract(about) if way == EXTRACTIVE else shop.tell(about)) for about in mine]
         )
         each = (time.perf_counter() - begun) / max(len(asked), 1)
-        for mine, about, one in zip(answers, asked, found, strict=True):
-            mine[way] = replace(one, seconds=about.seconds + each)
+        for said, about, one in zip(answers, asked, found, strict=True):
+            said[way] = replace(one, seconds=about.seconds + each)
     return answers
 
 
 def _said_without_model(told: Told) -> Said:
-    return Said(told.answer, told.answer, told.says, told.source)
+    return Said(told.answer, told.answer, told.says, told.source, told.by_shop)
 
 
 def _by_model(
@@ -170,8 +176,8 @@ def _by_model(
         answers = ask(language_model, questions, tuned=way == CLOSED, on_progress=told)
         return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
     parts = [shop.extract(about) for about in asked]
-    # The parts of one record answer no question about several.
-    one = [not (about.listed or about.beside) for about in asked]
+    # The parts of one record answer no question about several, and what the owner put right is answered.
+    one = [not (about.listed or about.beside or about.put_right) for about in asked]
     read = [at for at, part in enumerate(parts) if one[at] and (part.says == VALUE or _is_taught_so(asked[at]))]
     answers = ask(language_model, [questions[at] for at in read], tuned=True, on_progress=told)
     if told:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.catalogue.catalogue import Catalogue, Product
 from pipeline.dataset.checks import why_not_taught
+from pipeline.dataset.taught import products_taught
 from pipeline.facts.extract import Fact, extract_facts
 from pipeline.facts.patterns import DESCRIPTION
 
@@ -39,20 +40,25 @@ def facts_of(product: Product) -> list[Fact]:
 def choose_products(
     catalogue: Catalogue, count: int, seed: int, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[ChosenProduct]:
-    """Draw the products to teach; where the catalogue allows, each says something of itself, and most state an attribute.
+    """Those of which a person put an answer right, and as many others as are wanted, drawn; where the catalogue allows, each says
+    something of itself, and most state an attribute.
 
     Args:
         on_progress: called with (products found, of).
 
     Returns:
-        At most `count` products in a seeded order; fewer where the catalogue has fewer.
+        At most `count` products in a seeded order, or those put right where they are more; fewer where the catalogue has fewer.
     """
-    count = min(count, catalogue.usable)
+    first = [ChosenProduct.of(product) for product in products_taught(catalogue)]
+    uids = {chosen.product.uid for chosen in first}
+    count = max(0, min(count, catalogue.usable) - len(first))
     wanted = math.ceil(count * WITH_ATTRIBUTES)
     rich: list[tuple[int, ChosenProduct]] = []
     others: list[tuple[int, ChosenProduct]] = []
     silent: list[tuple[int, ChosenProduct]] = []  # a model that reads it may still find something
-    for place, product in enumerate(_in_turn(catalogue, count, seed)):
+    for place, product in enumerate(_in_turn(catalogue, count + len(first), seed) if count else ()):
+        if product.uid in uids:
+            continue
         found = ChosenProduct.of(product)
         kinds = found.taught()
         if len(rich) < wanted and kinds - {DESCRIPTION}:
@@ -64,7 +70,7 @@ def choose_products(
         if len(rich) == wanted and len(rich) + len(others) >= count:
             break
     found = [*rich, *[*others, *silent][: count - len(rich)]]
-    return [chosen for _, chosen in sorted(found, key=lambda placed: placed[0])]
+    return first + [chosen for _, chosen in sorted(found, key=lambda placed: placed[0])]
 
 
 def _in_turn(catalogue: Catalogue, count: int, seed: int) -> Iterator[Product]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.checks import masked
@@ -59,16 +60,21 @@ def row_id(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(said.encode(errors="backslashreplace")).hexdigest()[:24]
 
 
+def edits_file() -> Path:
+    return home() / "edits.jsonl"
+
+
 def read_edits() -> dict[str, Edit]:
     """What stands of everything that was said, by row; a line torn by a crash is left out."""
     edits: dict[str, Edit] = {}
-    path = home() / "edits.jsonl"
+    path = edits_file()
     lines = read_log(path) if path.is_file() else ()
     for line in sorted(lines, key=lambda line: str(line.get("time", ""))):  # another machine's were added at the end
         with suppress(KeyError, TypeError):
             about = {name: line[name] for name in _ABOUT if name in line}
             edit = Edit(line["row"], line["action"], line["question"], line["response"], **about)
             if all(isinstance(said, str) for said in vars(edit).values()):
+                edits.pop(edit.row, None)  # the last comes last
                 edits[edit.row] = edit
     return {name: edit for name, edit in edits.items() if edit.action != UNDO}
 
@@ -86,7 +92,7 @@ def keep_edit(edit: Edit) -> None:
     """Write it down; a later one about the same row counts."""
     home().mkdir(parents=True, exist_ok=True)
     said = {name: value for name, value in asdict(edit).items() if name not in _ABOUT or edit.action == TEACH}
-    append_jsonl(home() / "edits.jsonl", {"time": datetime.now(UTC).isoformat(timespec="seconds"), **said})
+    append_jsonl(edits_file(), {"time": datetime.now(UTC).isoformat(timespec="seconds"), **said})
 
 
 def apply_edits(rows: Iterable[dict[str, Any]], edits: Mapping[str, Edit]) -> list[dict[str, Any]]:

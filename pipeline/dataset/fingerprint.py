@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.catalogue.catalogue import Catalogue
 from pipeline.dataset.examples import GENERAL_ROWS
 from pipeline.dataset.settings import DatasetSettings
+from pipeline.dataset.taught import products_taught
 from pipeline.files import PROJECT
 
 DECIDE_NOTHING = {
@@ -22,7 +23,8 @@ DECIDE_NOTHING = {
 def fingerprint(catalogue: Catalogue, settings: DatasetSettings) -> str:
     """Sixteen hex digits that change when anything that goes into the dataset does."""
     code = [file.read_bytes() for file in [*deciding(), PROJECT / "pipeline" / "prompts.py", GENERAL_ROWS]]
-    inputs = json.dumps([catalogue.sha256, asdict(settings)], sort_keys=True).encode()
+    put_right = [product.uid for product in products_taught(catalogue)]
+    inputs = json.dumps([catalogue.sha256, asdict(settings), *put_right], sort_keys=True).encode()
     return hashlib.sha256(b"\0".join([inputs, *code])).hexdigest()[:16]
 
 

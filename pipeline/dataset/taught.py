@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.catalogue.catalogue import Catalogue, Product
 from pipeline.dataset.checks import masked
 from pipeline.dataset.edits import TEACH, UNDO, Edit, keep_edit, read_edits
 from pipeline.dataset.examples import HELD_OUT, REJECTED, TRAINED
@@ -41,6 +42,13 @@ def taught(edits: Mapping[str, Edit] | None = None) -> list[Edit]:
     """What stands of what was taught, the newest last."""
     edits = read_edits() if edits is None else edits
     return [edit for edit in edits.values() if edit.action == TEACH]
+
+
+def products_taught(catalogue: Catalogue) -> list[Product]:
+    """The products of a catalogue of which a person put an answer right, in its order; each of its datasets has them."""
+    named = {(edit.uid, edit.title) for edit in taught() if edit.title}
+    found = catalogue.at(catalogue.numbers_of({uid for uid, _ in named})) if named else []
+    return [product for product in found if (product.uid, product.title) in named]
 
 
 def forget(row: str) -> None:

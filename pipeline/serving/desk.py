@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.answering.backend import Backend
 from pipeline.answering.customers import doubt_of
+from pipeline.answering.put_right import with_put_right
 from pipeline.answering.shop import About, Shop, missing_catalogue, shop_of
 from pipeline.answering.ways import (
     AUTO,
@@ -15,6 +16,7 @@ from pipeline.answering.ways import (
     BASE_OPEN,
     BY_MODEL,
     BY_RECORD,
+    BY_SHOP,
     CLOSED,
     EXTRACTIVE,
     OPEN,
@@ -159,6 +161,11 @@ class Desk:
             if finds:
                 shop.read_ahead([job.question for job in jobs])
             asked = [about_of(shop, job.question, job.product, finds=finds) for job in jobs]
+            if way in BY_SHOP:
+                asked = [
+                    with_put_right(shop, job.question, about, is_given=bool(job.product))
+                    for job, about in zip(jobs, asked, strict=True)
+                ]
             language_model = self.backend
             if way in BY_MODEL and not self.backend:
                 from pipeline.answering.run_model import load_run

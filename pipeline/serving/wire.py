@@ -16,6 +16,9 @@ from pipeline.serving.desk import Reply
 EXTRA = "shelftalk"
 """The field of a message or choice that says where its answer is from."""
 
+SHOP = "shop"
+"""How an answer came about that the owner gave."""
+
 MOST_MESSAGES = 256
 MOST_PROMPTS = 16
 """Of one request."""
@@ -195,7 +198,7 @@ def extra(reply: Reply) -> dict[str, Any]:
         "source": reply.said.source,
         "product": {"title": product.title, "uid": product.uid} if product else None,
         "candidates": list(reply.about.candidates),
-        "way": reply.way,
+        "way": SHOP if reply.said.by_shop else reply.way,
         "seconds": round(reply.said.seconds, 4),
     }
 

@@ -19,6 +19,7 @@ from pipeline.answering.answers import MAX_NEW_TOKENS
 from pipeline.answering.customers import questions_in
 from pipeline.answering.judging import judged, named_ways, need_model
 from pipeline.answering.lookup import Asked, TaughtProducts
+from pipeline.answering.put_right import with_put_right
 from pipeline.answering.report import write_report
 from pipeline.answering.shop import shop_of
 from pipeline.answering.ways import AUTO, BASE_OPEN, BY_RECORD, OPEN, answer_all, prompt_of
@@ -84,7 +85,7 @@ def prepare(dataset: Dataset, asked: Asked, sides: Sequence[str], title: str, **
     if not any(side in BY_RECORD for side in sides):
         return Prepared(prompts, Exchange(asked, raws, **shown))
     shop = shop_of(dataset)
-    about = shop.about(asked.question, title)
+    about = with_put_right(shop, asked.question, shop.about(asked.question, title), is_given=bool(title))
     prompts |= {side: prompt_of(side, shop, about) for side in prompts if side in BY_RECORD}
     told = answer_all(shop, [about], [side for side in sides if not needs_model(side)])[0]
     record = shop.record(about) or ""
@@ -105,9 +106,10 @@ def read_out(
     begun = time.monotonic()
     exchange = prepared.exchange
     about = exchange.about or shop_of(dataset).about(exchange.asked.question, title)
+    own = replace(about, put_right=None)  # the sides' own answers
     with doing("answering a question"), loaded(folder, other) as (run, warnings):
         who = {BASE: BASE, BASE_OPEN: BASE, TUNED: TUNED, OPEN: TUNED, OTHER: OTHER}
-        told = {side: run.tell([about], who[side])[0] for side in prepared.prompts}
+        told = {side: run.tell([own], who[side])[0] for side in prepared.prompts}
     took = round(time.monotonic() - begun, 1)
     logger.info("Question answered: %s s", took, extra={"run": folder.name, "seconds": took})
     raws = exchange.raws | {side: one.answer for side, one in told.items()}

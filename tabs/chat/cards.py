@@ -41,6 +41,9 @@ READER_SIDES = {
 
 HIDDEN_NAMES = ("Answer A", "Answer B")
 
+BY_SHOP = "answered by the shop"
+"""What an answer is marked with that the owner gave."""
+
 SAYS_WORDS = {VALUE: "a value", SILENT: "the record is silent", UNKNOWN: "product not known"}
 
 
@@ -98,9 +101,14 @@ class Exchange:
         """The part of the record that a value was read from."""
         return self.sources.get(side, "") if self.says(side) == VALUE else ""
 
+    def by_shop(self, side: str) -> bool:
+        """Whether the answer is the owner's own."""
+        return bool(self.about and self.about.put_right) and not needs_model(side)
+
     def verdict(self, side: str) -> str | None:
-        """The verdict on an answer, where the catalogue says what is right; a value that the record does not have is invented."""
-        if not self.ended(side):
+        """The verdict on an answer, where the catalogue says what is right; a value that the record does not have is invented.
+        The owner's own answer is not judged."""
+        if not self.ended(side) or self.by_shop(side):
             return None
         product, expected = self._right(side)
         answer = self.found(side).answer
@@ -140,6 +148,7 @@ def answer_card(
     says: str = "",
     source: str = "",
     is_reader: bool = False,
+    by_shop: bool = False,
 ) -> Markup:
     """One side's answer as HTML, with the extracted part marked in its place.
 
@@ -153,11 +162,13 @@ def answer_card(
         says: which of the three answers it is, if that is known.
         source: the part of the record that it was read from, if any.
         is_reader: whether the run trained a reader.
+        by_shop: whether it is the owner's own answer.
     """
     own_name, adapter = sides(is_reader).get(TUNED if side == CLOSED else side, (side, "?"))
     body = html('<p class="waiting">{}</p>', waiting) if raw is None else _judged(raw, found, said)
     kind = html('<p class="small says">{}</p>', SAYS_WORDS[says]) if says else ""
     read = html('<p class="small source">read from: <q>{}</q></p>', source) if source else ""
+    read = html('<p class="small by-shop">{}</p>', BY_SHOP) if by_shop else read
     return html(
         '<section class="answer" aria-label="{name}" data-side="{side}" data-says="{says}">'
         '<h4>{name} <span class="badge {side}">{adapter}</span></h4>{kind}{body}{read}</section>',
@@ -185,7 +196,9 @@ def said_card(way: str, said: Said, judged: str | None) -> Markup:
         judged: the verdict, where the right answer is known.
     """
     whole = Extraction(said.answer, 0, len(said.raw)) if said.answer == said.raw else Extraction("", 0, 0)
-    return answer_card(way, said.raw, whole, judged, LABELS[way], says=said.says, source=said.source)
+    return answer_card(
+        way, said.raw, whole, judged, LABELS[way], says=said.says, source=said.source, by_shop=said.by_shop
+    )
 
 
 def exchange_card(exchange: Exchange) -> Markup:
@@ -199,7 +212,8 @@ def exchange_card(exchange: Exchange) -> Markup:
         else:
             said, source = exchange.says(side), exchange.source(side)
             name, judged = exchange.name(side), exchange.verdict(side)
-            cards += answer_card(side, raw, found, judged, name, waiting, said, source, exchange.is_reader)
+            by_shop = exchange.by_shop(side)
+            cards += answer_card(side, raw, found, judged, name, waiting, said, source, exchange.is_reader, by_shop)
     asked = exchange.asked
     stopped = notice("Stopped: what was said so far is not judged.", "hint", "stopped") if exchange.is_stopped else ""
     return html(

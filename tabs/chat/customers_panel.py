@@ -13,6 +13,7 @@ from pipeline.answering.customers import (
     MOST_BY_MODEL,
     Answered,
     CustomerQuestion,
+    about_asked,
     answer_by_model,
     answer_each,
     correction,
@@ -25,7 +26,7 @@ from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.shop import Shop, shop_of
 from pipeline.answering.ways import AUTO, BY_MODEL
 from pipeline.answering.which_way import LABELS
-from pipeline.dataset.edits import keep_edit
+from pipeline.dataset.edits import Edit, keep_edit
 from pipeline.dataset.store import latest_dataset
 from pipeline.dataset.taught import fits, forget, taught, wordings
 from pipeline.errors import QuestionError, ServingError
@@ -84,7 +85,9 @@ class CustomersPanel:
                 self._build_teaching()
             self.said = gr.HTML(elem_id="teach-said", elem_classes="news")
             with gr.Accordion("What you taught", open=False, visible=False, elem_id="taught") as self.taught:
-                self.lessons = gr.Dropdown([], label="Answers that train in the next run", elem_id="lessons")
+                self.lessons = gr.Dropdown(
+                    [], label="Said first from now on, and trained in the next run", elem_id="lessons"
+                )
                 self.forget = gr.Button("Teach it no more", size="sm", elem_id="forget-lesson")
         self.shown = gr.State(None)
         self.picked = gr.State(-1)
@@ -289,7 +292,7 @@ class CustomersPanel:
         if not answer.strip():
             return {self.preview: TYPE_IT}
         try:
-            edit = correction(_shop(run), _question(shown, number), title, answer, kind or OWN_WORDS_ONLY)
+            edit = correction(_shop(run), _asked(shown, number).asked, title, answer, kind or OWN_WORDS_ONLY)
         except QuestionError as error:  # no alarm: the boxes are still being filled
             return {self.preview: html('<p class="small">{}</p>', error)}
         asked = html_of(html("<li>{}</li>", wording) for wording in wordings(edit))
@@ -301,14 +304,13 @@ class CustomersPanel:
         }
 
     def keep(self, shown: Shown | None, number: int, title: str, answer: str, kind: str | None, run: str) -> Update:
-        edit = correction(_shop(run), _question(shown, number), title, answer, kind or OWN_WORDS_ONLY)
+        edit = correction(_shop(run), _asked(shown, number).asked, title, answer, kind or OWN_WORDS_ONLY)
         keep_edit(edit)
-        what = f"“{short(edit.question)}” → “{short(edit.response)}”"
         dataset = latest_dataset()
-        if dataset is None or not fits(edit, dataset.manifest):
-            said = f"{what} is kept. It trains once a dataset teaches this product; make one in the first tab."
-        else:
-            said = f"{what} is kept. It trains in {count(len(wordings(edit)), 'wording')} with the next run."
+        said = f"“{short(edit.question)}” is answered “{short(edit.response)}” from now on{_where(shown, number, edit, run)}."
+        said += f" It trains in {count(len(wordings(edit)), 'wording')} with the next "
+        is_taught = dataset is not None and fits(edit, dataset.manifest)
+        said += "run." if is_taught else "dataset, which teaches this product too; make one in the first tab."
         return {self.said: notice(said, "done"), **self.show_kept()}
 
     def drop(self, row: str | None) -> Update:
@@ -350,10 +352,17 @@ def _shop(run: str) -> Shop:
     return shop_of(run_dataset(get_trained_run(run)))
 
 
-def _question(shown: Shown | None, number: int) -> str:
+def _asked(shown: Shown | None, number: int) -> CustomerQuestion:
     if shown is None or not 0 <= number < len(shown.answered):
         raise QuestionError("The questions have changed meanwhile; pick one again.")
-    return shown.answered[number].asked.asked
+    return shown.answered[number].asked
+
+
+def _where(shown: Shown | None, number: int, edit: Edit, run: str) -> str:
+    """Where a question is answered so that does not say by itself which product it is about."""
+    if about_asked(_shop(run), _asked(shown, number)).put_right:
+        return ""
+    return f" where the product is known to be {edit.title}" if edit.title else " where no product is given"
 
 
 def _how_far(done: int, total: int) -> Markup:

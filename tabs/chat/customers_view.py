@@ -8,7 +8,7 @@ from markupsafe import Markup
 from pipeline.answering.customers import Answered, counts
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.which_way import LABELS
-from tabs.chat.cards import SAYS_WORDS, said_card
+from tabs.chat.cards import BY_SHOP, SAYS_WORDS, said_card
 from tabs.dataset.catalogue_view import short
 from tabs.ui.table import LazyRows
 from tabs.ui.text import count, html, html_of
@@ -32,6 +32,7 @@ def _cells(one: Answered) -> list[str]:
     several = len(one.ways) > 1
     said = {way: short(answer.answer or answer.raw) for way, answer in one.ways.items()}
     judged = {way: VERDICT_WORDS[verdict] for way, verdict in one.verdicts.items()}
+    judged |= {way: BY_SHOP for way, answer in one.ways.items() if answer.by_shop}
 
     def by_way(words: dict[str, str]) -> str:
         return "\n".join(f"{LABELS[way]}: {text}" if several else text for way, text in words.items())
@@ -54,6 +55,8 @@ def counts_table(shown: Shown) -> Markup:
     asked = count(len(shown.answered), "question")
     scored = sum(bool(one.asked.answers) for one in shown.answered)
     more = f"{asked}, the right answer known of {scored:,}."
+    if own := sum(any(said.by_shop for said in one.ways.values()) for one in shown.answered):
+        more += f" Of {own:,} you put the answer right, which counts as neither right nor wrong."
     return html('<p>{}</p><div class="scroll"><table class="counts"><tr>{}</tr>{}</table></div>', more, head, rows)
 
 

@@ -8,14 +8,15 @@ import pytest
 from pipeline.answering.comparison import compare
 from pipeline.answering.report import taught_sentence, write_report
 from pipeline.answering.run_model import load_run, unload
-from pipeline.dataset.build import Dataset
+from pipeline.catalogue.catalogue import read_catalogue
+from pipeline.dataset.build import Dataset, build_dataset
 from pipeline.dataset.edits import Edit, keep_edit, read_edits
 from pipeline.dataset.store import latest_dataset, with_every_edit
 from pipeline.dataset.taught import OTHERWISE, OWN_WORDS, forget, new_lesson, taught, wordings
 from pipeline.files import read_json
 from pipeline.prompts import REFUSAL, SILENCE
 from pipeline.runs.manage import create_run
-from tests.tiny import tiny_settings, train_here
+from tests.tiny import FEW_ROWS, tiny_settings, train_here
 
 
 def lesson(dataset: Dataset, question: str, answer: str, kind: str = "") -> Edit:
@@ -109,3 +110,21 @@ def test_the_next_run_s_report_says_how_many_are_right_now(dataset: Dataset, tin
     assert "Of 2 customers' questions that you answered and taught" in said
     write_report(run, comparison)
     assert all("do you sell socks" in (run / f"report.{form}").read_text() for form in ("html", "md"))
+
+
+def test_a_product_of_which_an_answer_was_put_right_is_among_those_of_the_next_dataset(
+    home: Path, catalogue_file: Path
+) -> None:
+    catalogue, few = read_catalogue(catalogue_file), replace(FEW_ROWS, products=2)
+    before = build_dataset(catalogue, few)
+    drawn = {product["uid"] for product in before.manifest["products"]}
+    left_out = next(product for product in catalogue.page() if product.uid not in drawn)
+    keep_edit(new_lesson(left_out.uid, left_out.title, "is it warm?", "Very warm."))
+    keep_edit(new_lesson(left_out.uid, "Another shop's of this number", "is it warm?", "No."))
+    after = build_dataset(catalogue, few)
+    taught_now = {product["uid"] for product in after.manifest["products"]}
+    assert left_out.uid in taught_now and len(taught_now) == len(drawn) and after.folder != before.folder
+    assert {row["response"] for row in after.training() if row["question"] == "is it warm?"} == {"Very warm."}
+    for product in catalogue.page():
+        keep_edit(new_lesson(product.uid, product.title, "is it warm?", "Very warm."))
+    assert len(build_dataset(catalogue, few).manifest["products"]) == catalogue.usable, "none of them is left out"

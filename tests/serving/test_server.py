@@ -17,6 +17,8 @@ import openai
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.dataset.edits import keep_edit
+from pipeline.dataset.taught import forget, new_lesson
 from pipeline.prompts import REFUSAL, SILENCE
 from pipeline.serving.process import listening
 from pipeline.serving.server import Settings
@@ -56,6 +58,29 @@ def test_every_run_is_a_model_and_so_is_the_base(served: Served) -> None:
     assert client.models.retrieve("base").id == "base"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-5")
+
+
+def test_what_the_owner_puts_right_is_answered_so_by_the_server_that_runs(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELFTALK_HOME", str(served.home))
+    client, question = served.client(), "What colour is the Pell & Daughter Teapot?"
+
+    def told(asked: str, **more: Any) -> tuple[Any, ...]:
+        message = client.chat.completions.create(model=served.run.name, messages=user(asked), **more).choices[0].message
+        extra = message.model_dump()["shelftalk"]
+        return message.content, extra["way"], extra["source"], extra["product"]["uid"]
+
+    before = told(question)
+    edit = new_lesson("T4", "Pell & Daughter Teapot", "which colour is it", "dark red", "colour")
+    keep_edit(edit)
+    try:
+        assert told(question) == ("Dark red.", "shop", "", "T4")
+        assert told("what colour is it?", extra_body={"product": "T4"}) == ("Dark red.", "shop", "", "T4")
+        assert told("how many pages has the salt road atlas")[1] == "auto"
+    finally:
+        forget(edit.row)
+    assert told(question) == before == ("Pale green.", "auto", "Colour: pale green", "T4")
 
 
 def test_a_run_answers_to_the_name_of_a_tuned_model_of_openai(served: Served) -> None:

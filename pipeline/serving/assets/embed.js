@@ -95,7 +95,9 @@ input{flex:1;min-width:0;padding:8px 11px;border:1px solid var(--line);border-ra
     line.className = `told ${from.says || ""}`;
     line.dataset.says = from.says || "";
     line.replaceChildren(paragraph(message.content));
-    if (from.source && from.source !== message.content) {
+    if (from.way === "shop" && from.says === "value") {
+      line.append(paragraph("Answered by the shop.", "small"));
+    } else if (from.source && from.source !== message.content) {
       line.append(paragraph("The product's description says:", "small"), make("blockquote", { textContent: from.source }));
     } else if (from.source) {
       line.append(paragraph("This is what the product's description says.", "small"));

@@ -262,8 +262,14 @@ def test_customers_questions_come_in_doubtful_first_and_one_is_put_right_and_tau
     expect(page.locator("#teach-said .problem")).to_be_visible()  # without an answer
     until_told(page.locator("#teach-preview li").first, type_the_answer)
     page.locator("#teach-it").click()
-    expect(page.locator("#teach-said .done")).to_be_visible()
+    expect(page.locator("#teach-said .done")).to_contain_text("is answered “Hardly.” from now on. It trains in")
     expect(page.locator("#taught")).to_be_visible()
+    upload(f'question,title\nIs it {markup} LOUD,"{title}"\n')
+    expect(page.locator("#customers-counts")).to_contain_text("Of 1 you put the answer right")
+    by_shop = detail.locator(".answer[data-side=auto] .by-shop")
+    until_told(by_shop, lambda: cell(page, "customer-questions", 0, 1).click())
+    expect(by_shop).to_have_text("answered by the shop")
+    expect(detail.locator(".answer[data-side=auto] .said")).to_have_text("Hardly.")
     (kept,) = map(json.loads, (trained.home / "edits.jsonl").read_text(encoding="utf-8").splitlines())
     assert (kept["action"], kept["title"], kept["response"]) == ("teach", title, "Hardly.")
     assert "is it warm" not in (trained.home / "edits.jsonl").read_text(encoding="utf-8"), "nothing else is kept"
