@@ -39,6 +39,12 @@ _ASKS = re.compile(
 )
 """How a customer asks what there is."""
 
+_ASKS_SHOP = re.compile(
+    r"\b(?:do|have|did) (?:you|u) (?:have|sell|stock|carry|offer|got)\b(?! to\b)|\blooking for\b|\bshow me\b",
+    re.IGNORECASE,
+)
+"""How it is asked of the shop, whatever its customer stands before."""
+
 _NOT = re.compile(
     r"\b(?:it|it['’]s|its|this|these|those|they|them|their|ones?)\b|\bthe (?!most|least|fewest|\w+est\b)"
     r"|^which (?:colou?rs?|sizes?|years?|languages?|materials?|country|brand|publisher|author|age|way|side)\b",
@@ -132,6 +138,16 @@ def listed(question: str, catalogue: Catalogue, finder: ProductFinder) -> list[L
         return _extreme(products, *wish.extreme)
     fitting = (Listed(product, quote) for product in products if (quote := _fits(product, wish)) is not None)
     return list(itertools.islice(fitting, MOST_LISTED))
+
+
+def asks_shop(question: str, finder: ProductFinder) -> bool:
+    """Whether a question asks what the shop has, even on the page of a product: "any batteries needed?" asks of that product."""
+    if not _ASKS.search(question) or _NOT.search(question):
+        return False
+    wish = _wish(question, finder)
+    if (wish.limit or wish.extreme) and not wish.said:
+        return True
+    return bool(_ASKS_SHOP.search(question) and (wish.things or (wish.is_of_any and wish.is_told)))
 
 
 def family(question: str, catalogue: Catalogue, finder: ProductFinder) -> list[Product]:

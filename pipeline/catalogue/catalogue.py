@@ -7,15 +7,16 @@ What cannot be used is skipped and counted with its reason; a file of which noth
 import random
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from pipeline.catalogue.build import CONTENTS, EMPTY, PRODUCTS, SKIPPED, checked_rows, database, files
-from pipeline.catalogue.cache import by_checksum, cached, discard
+from pipeline.catalogue.cache import Cached, by_checksum, cached, discard
 from pipeline.catalogue.cleaning import (
     MAX_TITLE_CHARACTERS,
     UNREADABLE_LINE,
@@ -73,10 +74,23 @@ class Catalogue:
     empty: int
     """Distinct titles of rows that say nothing about their product, and that no usable product has."""
     reasons: dict[str, int] = field(default_factory=dict)
+    source: Path = Path()
+    """The file, which may be gone."""
+    uid: str | None = None
+    """The name of its column of uids, if it was looked for."""
 
     @property
     def skipped_total(self) -> int:
         return self.rows - self.usable
+
+    @cached_property
+    def has_uids(self) -> bool:
+        """Whether its products have uids of their own, and not merely the numbers of their lines, which no page knows."""
+        if self._rows("SELECT 1 FROM read_parquet($file) WHERE uid <> line::VARCHAR LIMIT 1", PRODUCTS):
+            return True
+        with suppress(OSError, CatalogueError):  # or they count 1, 2, 3 … themselves
+            return self.uid in fields_of(self.source)
+        return False
 
     def skipped_counts(self) -> dict[str, int]:
         """Reasons with their counts, the most frequent first."""
@@ -256,11 +270,7 @@ def read_catalogue(
         CatalogueError: the file is missing, empty, not a catalogue, or holds no usable product.
     """
     check_file(path)
-    found = cached(path, columns or _columns_of(path), on_progress)
-    about = found.about
-    return Catalogue(
-        path.name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
-    )
+    return _of(cached(path, columns or _columns_of(path), on_progress), path.name)
 
 
 def find_catalogue(sha256: str) -> Catalogue | None:
@@ -268,10 +278,22 @@ def find_catalogue(sha256: str) -> Catalogue | None:
     found = by_checksum(sha256)
     if found is None:
         return None
+    return _of(found, Path(found.about["source"]).name)
+
+
+def _of(found: Cached, name: str) -> Catalogue:
     about = found.about
-    name = Path(about["source"]).name
+    _, _, uid, *_ = about["state"][2]
     return Catalogue(
-        name, about["sha256"], about["rows"], about["usable"], found.folder, about["empty"], about["skipped"]
+        name,
+        about["sha256"],
+        about["rows"],
+        about["usable"],
+        found.folder,
+        about["empty"],
+        about["skipped"],
+        Path(about["source"]),
+        uid,
     )
 
 

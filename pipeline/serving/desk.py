@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pipeline.answering.backend import Backend
 from pipeline.answering.customers import doubt_of
+from pipeline.answering.page import about_of
 from pipeline.answering.put_right import with_put_right
-from pipeline.answering.shop import About, Shop, missing_catalogue, shop_of
+from pipeline.answering.shop import About, missing_catalogue, shop_of
 from pipeline.answering.ways import (
     AUTO,
     BASE,
@@ -182,21 +183,6 @@ class Desk:
             Reply(job.question, about, one[way], way, doubt_of(shop, about, one) if finds else 0.0, job.tokens)
             for job, about, one in zip(jobs, asked, said, strict=True)
         ]
-
-
-def about_of(shop: Shop, question: str, product: str = "", *, finds: bool = True) -> About:
-    """What a question is about that is asked on a product's page: that product, unless the question spells another's title out.
-
-    Args:
-        product: its title or uid; where the catalogue has none such, or it is empty, the question alone says what it is about.
-        finds: see `Shop.about`.
-    """
-    if not product:
-        return shop.about(question, finds=finds)
-    about = shop.about(question, product, product, finds=finds)
-    other = shop.products.spelled_out(question)
-    is_other = about.product and other is not None and shop.index.title(other) != about.product.title
-    return shop.about(question, finds=finds) if about.product is None or is_other else about
 
 
 def run_named(run: Path) -> Path:

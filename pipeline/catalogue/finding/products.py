@@ -6,15 +6,15 @@ Belt Sander", where there is a Torvald Palm Sander) means that another product i
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from pipeline.catalogue.catalogue import title_key
+from pipeline.catalogue.catalogue import Product, title_key
 from pipeline.catalogue.finding.index import TitleIndex
-from pipeline.catalogue.finding.names import ASKING, GENERIC, SAME, SAYS_NOTHING, spelled
+from pipeline.catalogue.finding.names import ASKING, GENERIC, PARTS, SAME, SAYS_NOTHING, spelled
 from pipeline.catalogue.finding.spelling import meant as meant_of
-from pipeline.catalogue.finding.words import plain_words, stem
+from pipeline.catalogue.finding.words import plain_words, stem, stems
 
 CANDIDATES = 40
 """Products that are looked at word by word."""
@@ -108,6 +108,47 @@ class ProductFinder:
         """The place of the product whose whole title stands in the question; None where none does."""
         whole = self._whole(question)
         return whole[0].number if whole else None
+
+    def telling(self, text: str, product: Product) -> set[str]:
+        """The stems of a product's title that a text names, but for those that a question is put with."""
+        own, record = spelled(product.title), set(stems(product.content))
+        roots = {root for group in own.values() for root in group}
+        return {
+            root for word in plain_words(text)[:MOST_WORDS] for root in self._part(word, own, roots, record)[1]
+        } - ASKING
+
+    def is_another(self, question: str, product: Product, kinds: Collection[str] = ()) -> bool:
+        """Whether a question surely names another thing than this product, or a part of it: one of the catalogue, or of none.
+
+        Args:
+            kinds: of the facts that it asks for, each of which would be this product's whatever it names.
+        """
+        words = plain_words(question)[:MOST_WORDS]
+        own, record = spelled(product.title), set(stems(product.content))
+        roots = {root for group in own.values() for root in group}
+        parts = [self._part(word, own, roots, record)[0] for word in words]
+        strange = [self._is_strange(word, part) for word, part in zip(words, parts, strict=True)]
+        if not any(strange):
+            return False
+        found, mine = self.find(question), self.telling(question, product)
+        if any(one.title == product.title for one in found):
+            return False
+        for one in found:
+            told = self.telling(question, self.index.product(one.number))
+            if mine < told and (len(told) > 1 or (kinds and _head(one.title) in told)):
+                return True
+        if NAME in parts:
+            return bool(kinds) and any(first and part == NAME for first, part in zip(strange, parts[1:], strict=False))
+        # A price is not of what else is named; of a height or a colour it may be a part that the record does not name.
+        return "price" in kinds or (
+            bool(kinds) and any(is_strange and _is_model(words[at : at + 2]) for at, is_strange in enumerate(strange))
+        )
+
+    def _is_strange(self, word: str, part: str) -> bool:
+        """Whether a word names another thing than the product, and no part of it; what titles have is no misspelling."""
+        root = stem(word)
+        slipped = part == ASKED and root not in ASKING and self.index.knows(root)
+        return (part == STRANGE or slipped) and root not in PARTS
 
     def _spells(self, text: str, one: Named) -> bool:
         """Whether a telling word of the title stands in the text as it is."""
@@ -206,6 +247,11 @@ def _head(title: str) -> str:
     """The stem of the word that says what the thing is: the last one before a colon, a comma or a bracket."""
     first = [word for word in plain_words(HEAD.split(title)[0]) if word not in SAYS_NOTHING]
     return stem((first or plain_words(title) or [""])[-1])
+
+
+def _is_model(words: Sequence[str]) -> bool:
+    """Whether a word is a model's name, alone or with a number after it: "ps5", "iphone 14"."""
+    return bool(re.fullmatch(r"[^\W\d]+\d\w*", words[0]) or re.fullmatch(r"[^\W\d]+ \d+", " ".join(words)))
 
 
 def _strange(parts: Sequence[str], has_head: bool) -> int:

@@ -61,7 +61,7 @@ input{flex:1;min-width:0;padding:8px 11px;border:1px solid var(--line);border-ra
       said("h1")
     )
       .trim()
-      .slice(0, 200);
+      .slice(0, 300);
 
   const open = make("button", { id: "open", type: "button", textContent: script.dataset.label || "Ask a question" });
   const log = make("div", { id: "log", role: "log", tabIndex: 0, ariaLabel: "Questions and answers" });
