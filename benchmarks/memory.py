@@ -22,7 +22,7 @@ from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.files import PROJECT
 from pipeline.models.embedded import EMBEDDED
-from pipeline.models.offered import offered
+from pipeline.models.offered import SEQ2SEQ_BASE, offered
 from pipeline.runs.events import read_events
 from pipeline.runs.manage import clear_run, create_run
 from pipeline.runs.settings import gpu_name, preset
@@ -84,6 +84,7 @@ PUBLISHED = {
     "phi-4-mini": "microsoft/Phi-4-mini-instruct",
     "gemma-3-270m": "google/gemma-3-270m",
     "qwen3-0.6b": "Qwen/Qwen3-0.6B",
+    "flan-t5-base": SEQ2SEQ_BASE,
 }
 """Shapes that the app offers, by the names that it offers them by."""
 
@@ -164,6 +165,8 @@ CPU_CASES = [
     case("llama-1b", 4, lora_r=16),
     case("qwen3-0.6b", 4, lora_r=16),
     case("qwen3-0.6b", 8, lora_r=32),
+    case("flan-t5-base", 8, lora_r=32),
+    case("flan-t5-base", 2, lora_r=16, **CHECKPOINTING),
 ]
 
 
@@ -173,6 +176,7 @@ def build(name: str, folder: Path) -> None:
     import transformers
 
     from pipeline.models.embedded import converted_folder
+    from pipeline.models.family import family_of
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(converted_folder())
     tokenizer.save_pretrained(folder)
@@ -180,12 +184,15 @@ def build(name: str, folder: Path) -> None:
     known = offered(PUBLISHED.get(name, ""))
     if known:
         own = known.config | ROPES.get(name, {}) | {"max_position_embeddings": 8192} | ends
+        if known.config["vocab_size"] < len(tokenizer):
+            own["vocab_size"] = len(tokenizer)
         config = transformers.AutoConfig.for_model(own.pop("model_type"), **own)
     else:
         kind, shape = SHAPES[name]
         config = getattr(transformers, kind).config_class(**shape, **ends)
+    made = family_of(config).auto_class
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+        made.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
 
 
 def base_of(wanted: Case, work: Path) -> str:
