@@ -12,6 +12,8 @@ from pathlib import Path
 from pipeline.errors import ServingError
 from pipeline.files import PROJECT, home
 from pipeline.machine import on_space
+from pipeline.serving.asked import check_days
+from pipeline.serving.callers import origin_of
 from pipeline.serving.keys import add_key, list_keys, revoke_key
 
 KEY = "the page's switch"
@@ -39,6 +41,7 @@ class Served:
         run: its name.
         address: of the API on this machine, once it answers.
         for_others: whether other machines can reach it.
+        origin: of the shop's pages that may ask; empty where none may.
         message: why it failed, in a sentence.
     """
 
@@ -46,17 +49,19 @@ class Served:
     run: str = ""
     address: str = ""
     for_others: bool = False
+    origin: str = ""
     message: str = ""
 
 
 class _Child:
     """The process that serves."""
 
-    def __init__(self, run: Path, way: str, host: str, port: int) -> None:
-        self.run, self.address, self.for_others = run.name, "", host != LOCAL
+    def __init__(self, run: Path, way: str, host: str, port: int, origin: str, days: int) -> None:
+        self.run, self.address, self.for_others, self.origin = run.name, "", host != LOCAL, origin
         self.log = home() / "serving" / "serve.log"
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        options = ["--way", way, "--host", host, "--port", str(port), "--with-parent"]
+        options = ["--way", way, "--host", host, "--port", str(port), "--keep-questions", str(days), "--with-parent"]
+        options += ["--origin", origin] if origin else []
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", "serve", str(run.resolve()), *options],
@@ -76,7 +81,7 @@ class _Child:
     def told(self) -> Served:
         code = self.process.poll()
         if code is None:
-            return Served(ON if self.address else STARTING, self.run, self.address, self.for_others)
+            return Served(ON if self.address else STARTING, self.run, self.address, self.for_others, self.origin)
         return Served(FAILED, self.run, message=self._why(code))
 
     def _why(self, code: int) -> str:
@@ -102,7 +107,9 @@ _lock = threading.Lock()
 _child: _Child | None = None
 
 
-def switch_on(run: Path, way: str, port: int, *, for_others: bool = False) -> None:
+def switch_on(
+    run: Path, way: str, port: int, *, for_others: bool = False, origin: str = "", keep_questions: int = 0
+) -> None:
     """Begin to serve a run; `served` says when it answers, or why it does not.
 
     Args:
@@ -110,17 +117,20 @@ def switch_on(run: Path, way: str, port: int, *, for_others: bool = False) -> No
         way: how it answers.
         port: 0 is any that is free.
         for_others: whether other machines can reach it, too; they need a key.
+        origin: of a shop's pages that may ask without one; empty for none.
+        keep_questions: days for which what is asked is kept; 0 keeps nothing.
 
     Raises:
-        ServingError: this is a Space, or a server is on.
+        ServingError: this is a Space, a server is on, it is no origin, or so many days it cannot be.
     """
     global _child
     if on_space():
         raise ServingError(ON_SPACE)
+    origin, days = origin_of(origin) if origin.strip() else "", check_days(keep_questions)
     with _lock:
         if _child and _child.process.poll() is None:
             raise ServingError(f"Run {_child.run} is served already; stop that first.")
-        _child = _Child(run, way, EVERYWHERE if for_others else LOCAL, port)
+        _child = _Child(run, way, EVERYWHERE if for_others else LOCAL, port, origin, days)
 
 
 def switch_off() -> None:

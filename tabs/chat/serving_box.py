@@ -6,9 +6,11 @@ import shlex
 import gradio as gr
 from markupsafe import Markup
 
+from pipeline.answering.shop import missing_catalogue
 from pipeline.machine import on_space
 from pipeline.runs.folder import find_run, run_dataset
 from pipeline.runs.view import get_trained_run
+from pipeline.serving.asked import MOST_DAYS
 from pipeline.serving.desk import SERVED_WAYS
 from pipeline.serving.switch import (
     FAILED,
@@ -56,6 +58,21 @@ class ServingBox:
                     label="Other machines can reach it (they need a key)", elem_id="serving-others"
                 )
             with gr.Row(visible=is_here):
+                self.origin = gr.Textbox(
+                    label="Your shop's address, for a question box on its pages",
+                    placeholder="https://shop.example",
+                    elem_id="serving-origin",
+                )
+                self.days = gr.Number(
+                    0,
+                    label="Keep what is asked for so many days",
+                    info="Never who asks. 0 keeps nothing; what is kept waits under “Your customers' own questions”.",
+                    precision=0,
+                    minimum=0,
+                    maximum=MOST_DAYS,
+                    elem_id="serving-days",
+                )
+            with gr.Row(visible=is_here):
                 self.start = gr.Button("Start serving", elem_id="serving-start")
                 self.stop = gr.Button("Stop serving", variant="stop", visible=False, elem_id="serving-stop")
                 self.renew = gr.Button("Make a new key", elem_id="serving-key-new")
@@ -67,7 +84,7 @@ class ServingBox:
         on(
             self.start.click,
             self.switch_on,
-            [run, self.way, self.port, self.for_others],
+            [run, self.way, self.port, self.for_others, self.origin, self.days],
             [*self.outputs, self.key],
             problem=self.said,
         )
@@ -78,8 +95,17 @@ class ServingBox:
         """Notice what has become of the server."""
         return [Refresh(self.notice, [self.seen], self.outputs)]
 
-    def switch_on(self, run: str, way: str, port: float | None, for_others: bool) -> Update:
-        switch_on(get_trained_run(run), way, int(port or 0), for_others=for_others)
+    def switch_on(
+        self, run: str, way: str, port: float | None, for_others: bool, origin: str | None, days: float | None
+    ) -> Update:
+        switch_on(
+            get_trained_run(run),
+            way,
+            int(port or 0),
+            for_others=for_others,
+            origin=origin or "",
+            keep_questions=int(days or 0),
+        )
         return self.show(served()) | ({} if has_key() else self.renew_key())
 
     def switch_off(self) -> Update:
@@ -114,22 +140,32 @@ def state_words(now: Served) -> Markup:
         return notice(now.message, "problem", FAILED)
     if now.state != ON:
         return notice(f"Run {now.run} is being made ready.", "hint", now.state)
-    title = title_of(now.run)
+    folder = find_run(now.run)
+    dataset = run_dataset(folder) if folder else None
+    title = dataset.manifest["products"][0]["title"] if dataset else ""
     return html(
-        '<div data-state="on"><p>Run {} answers at <code data-address>{}</code>{}.</p>'
+        '<div data-state="on">{}<p>Run {} answers at <code data-address>{}</code>{}.</p>{}'
         "<pre data-example=curl>{}</pre><pre data-example=openai>{}</pre></div>",
+        notice(missing_catalogue(dataset) if dataset else ""),
         now.run,
         now.address,
         "; from another machine write this one’s number for 127.0.0.1" if now.for_others else "",
+        box_words(now) if now.origin else "",
         curl_example(now, title),
         openai_example(now, title),
     )
 
 
-def title_of(run: str) -> str:
-    """The first product that a run taught; empty where the run is gone."""
-    folder = find_run(run)
-    return run_dataset(folder).manifest["products"][0]["title"] if folder else ""
+def box_words(now: Served) -> Markup:
+    """How the shop's pages get their question box."""
+    script = f'<script src="{now.address.removesuffix("/v1")}/embed.js" defer></script>'
+    secure = " Pages with https need a proxy with https before it: docs/API.md says how."
+    return html(
+        "<p>This line gives the pages of {} a question box.{}</p><pre data-example=box>{}</pre>",
+        now.origin,
+        secure if now.origin.startswith("https:") else "",
+        script,
+    )
 
 
 def curl_example(now: Served, title: str) -> str:

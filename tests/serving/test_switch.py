@@ -7,12 +7,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
 from pipeline.errors import ServingError
 from pipeline.files import PROJECT
 from pipeline.serving import switch
+from pipeline.serving.asked import asked_questions
 from pipeline.serving.switch import FAILED, OFF, ON, has_key, new_key, served, switch_off, switch_on
 from tests.children import running, wait_for
 from tests.serving.conftest import PATIENCE, copied_run
@@ -51,6 +53,24 @@ def test_it_is_switched_on_asked_with_its_key_and_switched_off(run: Path) -> Non
     assert served().state == OFF
     with pytest.raises(openai.APIConnectionError):
         ask(now.address, run.name, "none")
+
+
+def test_a_shop_s_pages_may_ask_and_what_is_asked_is_kept(run: Path) -> None:
+    for wrong in ({"origin": "shop.example/tools"}, {"keep_questions": 366}):
+        with pytest.raises(ServingError, match=r"is no origin|cannot be kept"):
+            switch_on(run, "auto", 0, **wrong)
+    assert served().state == OFF
+    switch_on(run, "auto", 0, origin=" https://Shop.example/ ", keep_questions=1)
+    wait_for(lambda: served().state == ON)
+    now = served()
+    assert now.origin == "https://shop.example"
+    for origin, allowed in ((now.origin, now.origin), ("https://other.example", None)):
+        headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        reply = httpx.options(f"{now.address}/chat/completions", headers=headers, timeout=PATIENCE)
+        assert reply.headers.get("access-control-allow-origin") == allowed
+    assert ask(now.address, run.name, "none") == "2 pounds."
+    switch_off()
+    assert [one.question for one in asked_questions()] == ["what does the Harrow Lane Lamp weigh"]
 
 
 def test_a_taken_port_is_one_sentence(run: Path) -> None:

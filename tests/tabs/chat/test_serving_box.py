@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,14 @@ def test_a_run_is_served_and_asked_by_the_examples_of_the_page(trained: App, pag
     port = free_port()
     open_serving(page)
     text_box(page, "serving-port").fill(str(port))
+    text_box(page, "serving-origin").fill("https://shop.example")
     page.locator("#serving-start").click()
     key = page.locator("#serving-key [data-key]").inner_text()
     on = page.locator("#serving-state [data-state=on]")
     expect(on.locator("[data-address]")).to_have_text(f"http://127.0.0.1:{port}/v1")
+    box = f'<script src="http://127.0.0.1:{port}/embed.js" defer></script>'
+    expect(on.locator("[data-example=box]")).to_have_text(box)
+    assert b"shelftalk" in urllib.request.urlopen(f"http://127.0.0.1:{port}/embed.js", timeout=PATIENCE).read()
     environment = os.environ | {"SHELFTALK_KEY": key}
     for name, command in (("curl", ["sh", "-c"]), ("openai", [sys.executable, "-c"])):
         example = on.locator(f"[data-example={name}]").inner_text()
