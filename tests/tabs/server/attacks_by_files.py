@@ -536,7 +536,7 @@ BY_FILES = [
         r"says it has 1,000,000,000 layers.*True\)$",
     ),
     Attack(
-        "… a vocabulary of 10^12 words", "a sentence", a_base(says(vocab_size=10**12)), r"could not be loaded.*True\)$"
+        "… a vocabulary of 10^12 words", "a sentence", a_base(says(vocab_size=10**12)), r"GB of memory and.*True\)$"
     ),
     Attack("… a width of minus one", "a sentence", a_base(says(hidden_size=-1)), r"could not be loaded.*True\)$"),
     Attack(
