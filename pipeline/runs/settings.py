@@ -1,5 +1,6 @@
 """TrainingSettings: every hyperparameter of a run, checked on construction, and the presets that fill them."""
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -45,6 +46,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """The least and the most that each number may be; the page's sliders stay within."""
 
+
+GPU_BASE_MIB = 7_500
+"""Of a GPU on which the larger default base can be trained: one of 8 GB, slowly."""
 
 CHECKS_TO_STOP = 10
 """Recall checks of a run that they may end: fewer would notice too late that it has learned."""
@@ -255,8 +259,14 @@ def is_squeezed(base_model: str) -> bool:
 
 
 def default_base() -> str:
-    """The base model for this machine: Llama-3-8B where there is an NVIDIA GPU, else the embedded one."""
-    return GPU_BASE if gpu_name() else EMBEDDED
+    """The base model for this machine: Llama-3-8B where an NVIDIA GPU has room to train it, else the embedded one."""
+    return GPU_BASE if gpu_name() and _memory_mib(gpus()[0]) >= GPU_BASE_MIB else EMBEDDED
+
+
+def _memory_mib(gpu: dict[str, str]) -> float:
+    """The memory of one of `machine.gpus`; of one that does not say how much it has, as a part of a GPU may not, no end."""
+    number = gpu["memory"].split()[0] if gpu["memory"] else ""
+    return int(number) if number.isdecimal() else math.inf
 
 
 def gpu_name() -> str:

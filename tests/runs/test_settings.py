@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from pipeline.errors import SettingsError
+from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN
 from pipeline.models.encoder import ENCODER
+from pipeline.runs import settings
 from pipeline.runs.settings import (
     ALL_LINEAR,
     CHOICES,
@@ -17,6 +19,7 @@ from pipeline.runs.settings import (
     QUICK,
     READERS_RATE,
     TrainingSettings,
+    default_base,
     preset,
     rate_of,
     settings_for,
@@ -58,6 +61,18 @@ def test_the_other_presets_are_what_was_seen_to_work(name: str) -> None:
     assert chosen.completion_only_loss and chosen.questions == 15
     assert chosen.lora_r == chosen.lora_alpha == {"recall": 64, "quick": 32}[name]
     assert chosen.probes >= 2 and set(chosen.target_modules) == set(ALL_LINEAR)
+
+
+@pytest.mark.parametrize(
+    ("memory", "base"), [("8188 MiB", GPU_BASE), ("6144 MiB", EMBEDDED), ("[N/A]", GPU_BASE), ("", GPU_BASE)]
+)
+def test_the_larger_default_base_is_for_gpus_that_it_fits_on(
+    memory: str, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "gpus", lambda: [{"name": "A GPU", "memory": memory}])
+    assert default_base() == base
+    monkeypatch.setattr(settings, "gpus", list)
+    assert default_base() == EMBEDDED
 
 
 def test_another_base_has_another_rate_than_the_embedded_one_in_quick() -> None:
