@@ -4,10 +4,12 @@ The shapes of Qwen3-8B, Gemma 3 4B and Llama-3-8B with random weights in bf16, w
 rank 16 on all linear layers. Each is asked 15 questions on both sides, 30 rows of 64 new tokens, and one question on the tuned
 side, as the app asks it and by Transformers' `generate` with its cache that grows; those that are built as a Llama also without
 their own decoding (general). In fp32, four rows of each way are held against `generate` token by token, with how near each other
-the two likeliest tokens are where they part.
+the two likeliest tokens are where they part. And 50 times one or fifteen are asked (growth), after each of which the memory is
+looked at that is left in use, while Python collects nothing.
 """
 
 import argparse
+import gc
 import multiprocessing
 import tempfile
 import time
@@ -30,7 +32,7 @@ from pipeline.models.layers import targets
 from pipeline.models.offered import offered
 from pipeline.models.static_cache import mixes, takes_static_cache
 
-CASES = ("app", "transformers", "general", "same")
+CASES = ("app", "transformers", "general", "same", "growth")
 NEW_TOKENS, FEWER_TOKENS, PROMPT, QUESTIONS = 64, 24, 60, 15
 """An answer's tokens, those of Transformers', which are as fast and take minutes, and a prompt's."""
 
@@ -131,6 +133,22 @@ def same(shape: str, small: bool) -> dict[str, Any]:
     return figures
 
 
+def growth(shape: str, small: bool) -> dict[str, Any]:
+    """The memory that is left in use after each of 50 times that one or fifteen are asked, in MiB."""
+    found = build(shape, torch.bfloat16, small)
+    LanguageModel.end_tokens = lambda _: {10**6}
+    config = found._generation(FEWER_TOKENS)
+    gc.collect()
+    gc.disable()
+    left = []
+    for turn in range(50):
+        count = 1 if turn % 2 else QUESTIONS
+        prompts = torch.randint(5, 250, (count, PROMPT - turn)).tolist()
+        found._decoded(prompts, [TUNED] * count, config)
+        left.append(round(torch.cuda.memory_allocated() / 2**20, 1) if torch.cuda.is_available() else 0.0)
+    return {"mib_after_each": left, "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2)}
+
+
 def gap(found: LanguageModel, prompt: list[int], said: list[int], who: str) -> float:
     """By how much the likeliest next token is likelier than the second, in logits."""
     with found.side(who == TUNED), torch.no_grad():
@@ -169,7 +187,8 @@ def in_a_process(shape: str, case: str, runs: int, small: bool) -> dict[str, Any
 
 def work(result: Path, shape: str, case: str, runs: int, small: bool) -> None:
     """In the process: what a case has to say, as a file."""
-    write_json(result, same(shape, small) if case == "same" else measured(shape, case, runs, small))
+    own = {"same": same, "growth": growth}.get(case)
+    write_json(result, own(shape, small) if own else measured(shape, case, runs, small))
 
 
 if __name__ == "__main__":
