@@ -16,8 +16,8 @@ from pipeline.catalogue.finding.words import plain_words, stems
 _THIS = re.compile(r"\b(?:it|its|it['’]s|this|these|that|those|they|them|their)\b", re.IGNORECASE)
 """The product of the page, where nothing else was named before."""
 
-_PARTED = re.compile(r"\s+(?:\||-|–|—|·|•|»)\s+")
-"""Stands between a product's title and the shop's name, in what a page calls itself."""
+_PARTED = re.compile(r" [|\-–—·•»] ")
+"""Stands between a product's title and the shop's name, in what a page calls itself, once that is `clean`."""
 
 MOST_PARTED = 6
 """Such marks in a title; one that has more is a list."""
