@@ -18,6 +18,14 @@ def open_serving(page: Page) -> None:
     open_tab(page, "chat")
     unfold(page, "serving")
     expect(page.locator("#serving-port")).to_be_visible()
+    expect(page.locator("#serving-days")).to_be_visible()
+
+
+def type_in(page: Page, name: str, value: str) -> None:
+    box = text_box(page, name)
+    box.fill(value)
+    box.press("Enter")  # a number that is merely there may not have been taken yet
+    box.blur()
 
 
 def free_port() -> int:
@@ -29,8 +37,8 @@ def free_port() -> int:
 def test_a_run_is_served_and_asked_by_the_examples_of_the_page(trained: App, page: Page, browser: Browser) -> None:
     port = free_port()
     open_serving(page)
-    text_box(page, "serving-port").fill(str(port))
-    text_box(page, "serving-origin").fill("https://shop.example")
+    type_in(page, "serving-origin", "https://shop.example")
+    type_in(page, "serving-port", str(port))
     page.locator("#serving-start").click()
     key = page.locator("#serving-key [data-key]").inner_text()
     on = page.locator("#serving-state [data-state=on]")
@@ -61,7 +69,7 @@ def test_a_taken_port_is_told_in_a_sentence(trained: App, page: Page) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         open_serving(page)
-        text_box(page, "serving-port").fill(str(taken.getsockname()[1]))
+        type_in(page, "serving-port", str(taken.getsockname()[1]))
         page.locator("#serving-start").click()
         expect(page.locator("#serving-state [data-state=failed]")).to_have_text(re.compile("cannot be served on"))
         expect(page.locator("#serving-start")).to_be_visible()
