@@ -6,10 +6,9 @@ something else where it asks what there is, or names another thing and nothing o
 
 import re
 
-from pipeline.answering.lookup import plain_text
 from pipeline.answering.saying import SORTS, kinds_asked
 from pipeline.answering.several import asks_shop
-from pipeline.answering.shop import About, Shop
+from pipeline.answering.shop import About, Shop, cleaned
 from pipeline.catalogue.catalogue import Product, clean, title_key
 from pipeline.catalogue.finding.words import plain_words, stems
 
@@ -86,7 +85,7 @@ def _means_page(shop: Shop, question: str, page: str, found: Product) -> bool:
 
 def _means_another(shop: Shop, question: str, own: Product) -> bool:
     """Whether a question on the page of a product surely means something else."""
-    products, question = shop.products, clean(plain_text(question))
+    products, question = shop.products, cleaned(question)
     other = products.spelled_out(question)
     if other is not None:
         return shop.index.title(other) != own.title

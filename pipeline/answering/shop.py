@@ -100,12 +100,12 @@ class Shop:
                 several products is meant.
         """
         begun = time.perf_counter()
-        about = self._about(_cleaned(question), title, uid, finds=finds)
+        about = self._about(cleaned(question), title, uid, finds=finds)
         return replace(about, seconds=time.perf_counter() - begun)
 
     def read_ahead(self, questions: Sequence[str]) -> None:
         """Let `about` take less time for each of several questions that are asked next."""
-        self.sentences.read_ahead([_cleaned(question) for question in questions])
+        self.sentences.read_ahead([cleaned(question) for question in questions])
 
     def _about(self, question: str, title: str, uid: str, *, finds: bool) -> About:
         if not (title or uid):
@@ -209,7 +209,8 @@ class Shop:
         return " ".join(shown(unit, about.question) for unit in sorted(parts, key=lambda unit: unit.start))
 
 
-def _cleaned(question: str) -> str:
+def cleaned(question: str) -> str:
+    """A question as it is read: without its markup and what is beyond `MAX_QUESTION_CHARACTERS`."""
     return clean(plain_text(question))[:MAX_QUESTION_CHARACTERS]
 
 

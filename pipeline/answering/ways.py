@@ -51,8 +51,8 @@ READER_WAYS = (OPEN, EXTRACTIVE, AUTO)
 BY_RECORD = (BASE_OPEN, OPEN, EXTRACTIVE, AUTO)
 """Ways that read the catalogue, so that they can tell of products that nobody taught."""
 
-BY_SHOP = (OPEN, EXTRACTIVE, AUTO)
-"""Ways before which goes what the owner put right."""
+PUT_RIGHT = (OPEN, EXTRACTIVE, AUTO)
+"""Ways that say first what the owner put right."""
 
 COMPARED = (CLOSED, OPEN, EXTRACTIVE, AUTO)
 """What is asked where nobody says which ways."""
@@ -131,7 +131,7 @@ def answer_all(
     answers: list[dict[str, Said]] = [{} for _ in asked]
     for way in ways:
         begun = time.perf_counter()
-        mine = asked if way in BY_SHOP else [replace(about, put_right=None) for about in asked]
+        mine = asked if way in PUT_RIGHT else [replace(about, put_right=None) for about in asked]
         found = (
             _by_model(way, shop, mine, language_model, other_kinds, on_progress, listeners)
             if way in BY_MODEL

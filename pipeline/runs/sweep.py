@@ -16,7 +16,7 @@ from pipeline.files import check_room, read_json, runs_dir, taking_away, write_j
 from pipeline.models.bases import typed_base
 from pipeline.models.chat import lacks_chat
 from pipeline.models.config import base_shape
-from pipeline.prompts import PLAIN
+from pipeline.prompts import CHAT, PLAIN
 from pipeline.runs import launcher
 from pipeline.runs.folder import list_runs
 from pipeline.runs.manage import ROOM_FOR_A_RUN, alone, create_run, unused_name
@@ -95,10 +95,9 @@ def _with_its_own(settings: TrainingSettings, values: dict[str, Any]) -> dict[st
     its_own: dict[str, Any] = {"load_in_4bit": squeezed}
     if settings.preset in PRESETS and settings.learning_rate == rate_of(settings.preset, settings.base_model):
         its_own["learning_rate"] = rate_of(settings.preset, values[BASE])  # where nobody chose one
-    if lacks_chat(values[BASE]):
+    if settings.prompt_format == CHAT and lacks_chat(values[BASE]):
         its_own["prompt_format"] = PLAIN
-    shape = base_shape(values[BASE])
-    if shape and not shape.apart:
+    if settings.packing and (shape := base_shape(values[BASE])) and not shape.apart:
         its_own["packing"] = False
     return its_own | values
 

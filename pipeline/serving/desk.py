@@ -17,10 +17,10 @@ from pipeline.answering.ways import (
     BASE_OPEN,
     BY_MODEL,
     BY_RECORD,
-    BY_SHOP,
     CLOSED,
     EXTRACTIVE,
     OPEN,
+    PUT_RIGHT,
     Said,
     answer_all,
 )
@@ -162,7 +162,7 @@ class Desk:
             if finds:
                 shop.read_ahead([job.question for job in jobs])
             asked = [about_of(shop, job.question, job.product, finds=finds) for job in jobs]
-            if way in BY_SHOP:
+            if way in PUT_RIGHT:
                 asked = [
                     with_put_right(shop, job.question, about, is_given=bool(job.product))
                     for job, about in zip(jobs, asked, strict=True)

@@ -111,11 +111,8 @@ class ProductFinder:
 
     def telling(self, text: str, product: Product) -> set[str]:
         """The stems of a product's title that a text names, but for those that a question is put with."""
-        own, record = spelled(product.title), set(stems(product.content))
-        roots = {root for group in own.values() for root in group}
-        return {
-            root for word in plain_words(text)[:MOST_WORDS] for root in self._part(word, own, roots, record)[1]
-        } - ASKING
+        parts = self._parts(plain_words(text)[:MOST_WORDS], spelled(product.title), set(stems(product.content)))
+        return {root for _, group in parts for root in group} - ASKING
 
     def is_another(self, question: str, product: Product, kinds: Collection[str] = ()) -> bool:
         """Whether a question surely names another thing than this product, or a part of it: one of the catalogue, or of none.
@@ -124,9 +121,7 @@ class ProductFinder:
             kinds: of the facts that it asks for, each of which would be this product's whatever it names.
         """
         words = plain_words(question)[:MOST_WORDS]
-        own, record = spelled(product.title), set(stems(product.content))
-        roots = {root for group in own.values() for root in group}
-        parts = [self._part(word, own, roots, record)[0] for word in words]
+        parts = [part for part, _ in self._parts(words, spelled(product.title), set(stems(product.content)))]
         strange = [self._is_strange(word, part) for word, part in zip(words, parts, strict=True)]
         if not any(strange):
             return False
@@ -193,15 +188,13 @@ class ProductFinder:
     def _beside(self, words: Sequence[str], number: int) -> Named | None:
         title = self.index.title(number)
         own = spelled(title)
-        roots = {root for group in own.values() for root in group}
-        record = self.index.record(number)
-        parts = [self._part(word, own, roots, record) for word in words]
+        parts = self._parts(words, own, self.index.record(number))
         hit = {root for _, group in parts for root in group}
         if not hit - ASKING and len(hit) < 2:
             return None
         weight = self.index.weight
         told = sum(map(weight, hit))
-        share = told / (sum(map(weight, roots)) or 1.0)
+        share = told / (sum(map(weight, _roots(own))) or 1.0)
         said = sum(weight(stem(word)) for word, (part, _) in zip(words, parts, strict=True) if part == SAID)
         place = next(i for i, (part, _) in enumerate(parts) if part == NAME)
         kinds = [part for part, _ in parts]
@@ -211,6 +204,16 @@ class ProductFinder:
         return Named(
             number, title, fits, strange, share < SURE and (not alone or (share < HINTED and STRANGE in kinds))
         )
+
+    def _parts(self, words: Sequence[str], own: dict[str, set[str]], record: set[str]) -> list[tuple[str, set[str]]]:
+        """What each word is to a product, and the words of its title that it stands for.
+
+        Args:
+            own: its title as it is `spelled`.
+            record: the stems of its record.
+        """
+        roots = _roots(own)
+        return [self._part(word, own, roots, record) for word in words]
 
     def _part(self, word: str, own: dict[str, set[str]], roots: set[str], record: set[str]) -> tuple[str, set[str]]:
         """What a word is to a product, and the words of its title that it stands for."""
@@ -241,6 +244,10 @@ class ProductFinder:
 
 
 _ASKING_SPELLED = frozenset(word for word in SAYS_NOTHING if len(word) > 2)
+
+
+def _roots(own: dict[str, set[str]]) -> set[str]:
+    return {root for group in own.values() for root in group}
 
 
 def _head(title: str) -> str:
