@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from zipfile import ZipFile
 
 import pytest
@@ -23,19 +24,19 @@ from tests.tabs.conftest import (
     until_told,
 )
 
-RESTS = """() => {
-    const look = () => { window.rested ||= document.querySelector('#model-push').disabled };
-    new MutationObserver(look).observe(document.body, {attributes: true, childList: true, subtree: true});
-}"""
-"""Notes that the button rested: on a fast machine it does so too shortly to be seen."""
-
-
 @pytest.fixture
 def hub(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
     """An app of its own with a finished run, which knows a local Hub and no token."""
     shutil.copytree(finished_run, tmp_path / "runs" / "kites")
     with knowing_a_hub(tmp_path, monkeypatch) as known:
         yield known
+
+
+def holding(server: HubServer, word: str) -> Event:
+    """The Hub answers nothing whose path holds the word before the event is set: what the page shows meanwhile stays."""
+    go = Event()
+    server.extensions.append(lambda method, path, sent: None if word not in path or go.wait(3 * PATIENCE) else (503, {}))
+    return go
 
 
 def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
@@ -62,11 +63,13 @@ def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
     choose(page, "model-license", "cc-by-4.0")
     text_box(page, "model-repo").fill("mira/kites")
     token.fill(TOKEN)
-    page.evaluate(RESTS)
+    may_go_on = holding(server, "/preupload/")
     page.locator("#model-push").click()
+    for button in ("#model-make", "#model-push"):
+        expect(page.locator(button)).to_be_disabled(timeout=3 * PATIENCE * 1000)
+    may_go_on.set()
     expect(said.locator("a")).to_have_attribute("href", f"{server.url}/mira/kites", timeout=3 * PATIENCE * 1000)
     expect(page.locator("#model-push")).to_be_enabled()
-    assert page.evaluate("window.rested")
     expect(said.locator("[data-vllm=yes]")).to_contain_text("vllm serve")
     repository = server.repositories["models/mira/kites"]
     assert repository.private and b"license: cc-by-4.0" in repository.files["README.md"]
