@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -24,6 +26,7 @@ from tests.tabs.conftest import (
     until_told,
 )
 
+
 @pytest.fixture
 def hub(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HubServer, App]]:
     """An app of its own with a finished run, which knows a local Hub and no token."""
@@ -32,11 +35,20 @@ def hub(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield known
 
 
-def holding(server: HubServer, word: str) -> Event:
-    """The Hub answers nothing whose path holds the word before the event is set: what the page shows meanwhile stays."""
+@contextmanager
+def holding(server: HubServer, word: str) -> Iterator[None]:
+    """Until the block ends, the Hub answers nothing whose path holds the word: what the page shows meanwhile stays."""
     go = Event()
-    server.extensions.append(lambda method, path, sent: None if word not in path or go.wait(3 * PATIENCE) else (503, {}))
-    return go
+
+    def hold(method: str, path: str, sent: dict[str, Any]) -> None:
+        if word in path:
+            go.wait()
+
+    server.extensions.append(hold)
+    try:
+        yield
+    finally:
+        go.set()
 
 
 def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
@@ -63,11 +75,10 @@ def test_a_model_is_downloaded_and_pushed_and_the_token_is_kept_nowhere(
     choose(page, "model-license", "cc-by-4.0")
     text_box(page, "model-repo").fill("mira/kites")
     token.fill(TOKEN)
-    may_go_on = holding(server, "/preupload/")
-    page.locator("#model-push").click()
-    for button in ("#model-make", "#model-push"):
-        expect(page.locator(button)).to_be_disabled(timeout=3 * PATIENCE * 1000)
-    may_go_on.set()
+    with holding(server, "/preupload/"):
+        page.locator("#model-push").click()
+        for button in ("#model-make", "#model-push"):
+            expect(page.locator(button)).to_be_disabled()
     expect(said.locator("a")).to_have_attribute("href", f"{server.url}/mira/kites", timeout=3 * PATIENCE * 1000)
     expect(page.locator("#model-push")).to_be_enabled()
     expect(said.locator("[data-vllm=yes]")).to_contain_text("vllm serve")
