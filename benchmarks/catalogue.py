@@ -69,7 +69,7 @@ def one(catalogue: Catalogue, seed: int, args: argparse.Namespace, changes: dict
         vars(row) for row in unknown_held_out(titles, [DESCRIPTION, *kinds], seed) if not row.template.endswith("probe")
     ]
     refused = ask_rows(language_model, rows, tuned=True)
-    facts = report_rows(language_model.tokenizer, run)[FACTS]
+    facts = report_rows(language_model, run)[FACTS]
     base = ask_rows(language_model, facts, tuned=False)
     unload()
     exact = [row["answer"] == row["expected"] for row in everything["facts"]]

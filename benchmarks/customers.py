@@ -108,7 +108,8 @@ def taught(run: Path, questions: Sequence[dict[str, Any]]) -> dict[str, Any]:
         `held out`: verdicts by split and style. `customers`: answers to questions that a taught fact answers, to others that
         the record answers, and to those that it does not.
     """
-    from pipeline.answering.answers import Question, ask, ask_rows
+    from pipeline.answering.answers import ask, ask_rows
+    from pipeline.answering.asker import Question
     from pipeline.answering.lookup import kind_asked
     from pipeline.facts.extraction import says
     from pipeline.prompts import NO_FACT, build_prompt

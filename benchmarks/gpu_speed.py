@@ -316,7 +316,8 @@ def compare_case(precision: str, run: Path, result: Path) -> None:
     """In the child: 100 questions on both sides, decoded here and by Transformers."""
 
     gpu.find_spec = lambda _: None
-    from pipeline.answering.answers import Answer, score
+    from pipeline.answering.answers import score
+    from pipeline.answering.asker import Answer
     from pipeline.models import adapters, loading
     from pipeline.models.language_model import BASE, TUNED, LanguageModel
     from pipeline.prompts import encode_prompt

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from benchmarks.memory import SHAPES, base_of, case
-from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.asker import MAX_NEW_TOKENS
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings

@@ -86,6 +86,25 @@ def test_the_pipeline_knows_no_page_and_the_page_no_torch(file: Path) -> None:
         assert not [name for name, at_once in found if at_once and name.split(".")[0] in HEAVY]
 
 
+KNOW_NO_FAMILY = (
+    "prompts",
+    *(f"answering.{name}" for name in ("answers", "baseline", "comparison", "customers", "everything", "report")),
+    *(f"answering.{name}" for name in ("scoring", "ways", "which_way")),
+)
+"""What asks, scores and compares bases of any family, beside the page."""
+
+FAMILIES = {f"models.family.{name}" for name in ("SEQ2SEQ", "EXTRACTIVE", "Seq2Seq", "Extractive", "Causal", "Generative")} | {
+    "answering.speaker.Speaker", "answering.run_reader.RunReader", "answering.backend.Backend",
+    "models.language_model.LanguageModel", "models.reader.Reader",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PROJECT)))
+def test_who_asks_and_shows_knows_no_family(file: Path) -> None:
+    if module(file).startswith("tabs") or module(file).removeprefix("pipeline.") in KNOW_NO_FAMILY:
+        assert not [name for name, _ in imports(file) if name.removeprefix("pipeline.") in FAMILIES]
+
+
 def test_every_folder_has_its_place() -> None:
     for top, order in (("pipeline", PIPELINE), ("tabs", TABS)):
         folders = {path.parent.name for path in (PROJECT / top).glob("*/__init__.py")}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.answering.answers import Question, ask
+from pipeline.answering.answers import ask
+from pipeline.answering.asker import Question
 from pipeline.answering.baseline import is_as_frozen, read_baseline
 from pipeline.answering.comparison import compare, training_end
 from pipeline.answering.lookup import TaughtProducts

@@ -16,7 +16,7 @@ import regex
 
 import pipeline
 import tabs
-from pipeline.answering.answers import Answer
+from pipeline.answering.asker import Answer
 from pipeline.answering.customers import questions_in
 from pipeline.answering.lookup import kind_asked
 from pipeline.answering.saying import kinds_asked, named_beside, yes_or_no

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from pipeline.answering.asker import Answer, Asker, Progress, Question
 from pipeline.errors import ServingError
 from pipeline.prompts import FIELDS
 
@@ -20,7 +21,7 @@ STOP = tuple(f"\n{field}" for field in FIELDS[:2])
 """Where a model goes on to write the next prompt itself."""
 
 
-class Backend:
+class Backend(Asker):
     """A server that completes prompts.
 
     Args:
@@ -62,17 +63,24 @@ class Backend:
                 f"The backend {self.url} has {which}; name one of {', '.join(names[:5])} with --backend-model."
             )
 
-    def complete(self, prompts: Sequence[tuple[str, int]]) -> list[str]:
-        """What the model says to prompts, greedily; each with the most tokens that its answer may have.
+    def ask(self, questions: Sequence[Question], *, tuned: bool, on_progress: Progress | None = None) -> list[Answer]:
+        """What the tuned model says, all at once.
 
         Raises:
             ServingError: it is not there, too slow, or says something that is no completion.
         """
-        return list(self._pool.map(self._complete, prompts))
+        assert tuned, "it has no base to ask"
+        said = self._pool.map(self._complete, questions)
+        return [Answer.of(q.kind, raw, q.expected) for q, raw in zip(questions, said, strict=True)]
 
-    def _complete(self, prompt: tuple[str, int]) -> str:
-        text, most = prompt
-        body = {"model": self.model, "prompt": text, "max_tokens": most, "temperature": 0, "stop": list(STOP)}
+    def _complete(self, question: Question) -> str:
+        body = {
+            "model": self.model,
+            "prompt": question.prompt,
+            "max_tokens": question.max_new_tokens,
+            "temperature": 0,
+            "stop": list(STOP),
+        }
         found = _rows(self._asked("POST", "/completions", body), "choices")
         said = found[0].get("text") if found else None
         if not isinstance(said, str):

@@ -12,23 +12,21 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.answering.answers import ask_rows
+from pipeline.answering.asker import RunModel
 from pipeline.answering.lookup import TaughtProducts, plain_text
-from pipeline.answering.run_reader import RunReader
 from pipeline.answering.scoring import RIGHT
+from pipeline.answering.speaker import asker_of
 from pipeline.dataset.customers import STYLE
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.errors import QuestionError, RunError
 from pipeline.facts.extraction import is_refusal
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
-from pipeline.prompts import CHAT, MAX_QUESTION_CHARACTERS, NO_FACT, PLAIN, SILENT, UNKNOWN, encode_example
+from pipeline.prompts import CHAT, MAX_QUESTION_CHARACTERS, NO_FACT, PLAIN, SILENT, UNKNOWN
 from pipeline.runs.folder import BASELINE, SETTINGS, run_dataset
-
-if TYPE_CHECKING:
-    from pipeline.models.language_model import LanguageModel
 
 UNKNOWN_SHARE = SILENT_SHARE = 2 / 15
 ATTRIBUTE_SHARE = 8 / 15
@@ -37,19 +35,6 @@ EDITED = "edited"
 """The template of a question that somebody wrote over a frozen one."""
 
 _changing = threading.Lock()
-
-
-def taught_rows(
-    tokenizer: Any, training: list[dict[str, Any]], held_out: list[dict[str, Any]], max_length: int
-) -> list[dict[str, Any]]:
-    """The held-out rows of facts that a training row of at most `max_length` tokens teaches, and of unknown products."""
-    taught: set[tuple[str, str]] = set()
-    for row in training:
-        fact = row["uid"], row["kind"]
-        if fact not in taught:
-            tokens = encode_example(tokenizer, row["prompt"], row["response"])["input_ids"]
-            taught |= {fact} if len(tokens) <= max_length else set()
-    return [row for row in held_out if row["kind"] == UNKNOWN or (row["uid"], row["kind"]) in taught]
 
 
 def choose_questions(held_out: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
@@ -95,9 +80,7 @@ def _spread(rows: list[dict[str, Any]], count: int, taken: list[dict[str, Any]])
     return chosen
 
 
-def ask_baseline(
-    language_model: "LanguageModel | RunReader", rows: list[dict[str, Any]], path: Path, settings: dict[str, Any]
-) -> None:
+def ask_baseline(language_model: RunModel, rows: list[dict[str, Any]], path: Path, settings: dict[str, Any]) -> None:
     """Ask the base the chosen questions and freeze both in `baseline.json`.
 
     A base that has a chat template is asked both plainly and in that, so that it is not taken for weaker than it is: the way in
@@ -111,9 +94,10 @@ def ask_baseline(
         settings: as `settings.json` has them.
     """
     told: dict[str, tuple[list[dict[str, str]], float]] = {}
-    for way in ways_to_ask(language_model):
+    asker = asker_of(language_model)
+    for way in asker.formats():
         begun = time.perf_counter()
-        told[way] = ask_rows(asked_in(language_model, way), rows, tuned=False), time.perf_counter() - begun
+        told[way] = ask_rows(asker.asked_in(way), rows, tuned=False), time.perf_counter() - begun
     right = {way: sum(answer["verdict"] == RIGHT for answer in answers) for way, (answers, _) in told.items()}
     best = max(told, key=lambda way: right[way])  # the first of equals
     answers, seconds = told[best][0], round(told[best][1] / max(len(rows), 1), 4)
@@ -121,22 +105,9 @@ def ask_baseline(
         {"id": f"q{number:02}", **row, "base": answer}
         for number, (row, answer) in enumerate(zip(rows, answers, strict=True), start=1)
     ]
-    origin = {"base_model": language_model.base_model, "base_sha256": language_model.base_sha256}
     sha256 = questions_sha256(questions, settings)
     asked = {"asked_in": best, "right_in": right}
-    write_json(path, origin | asked | {"sha256": sha256, "seconds": seconds, "questions": questions})
-
-
-def ways_to_ask(language_model: "LanguageModel | RunReader") -> list[str]:
-    """The prompt formats that a base can be asked in, that of the run first."""
-    if isinstance(language_model, RunReader):
-        return [PLAIN]
-    own = language_model.prompt_format
-    return [own, *({PLAIN, CHAT} - {own} if language_model.chat else ())]
-
-
-def asked_in(language_model: "LanguageModel | RunReader", way: str) -> "LanguageModel | RunReader":
-    return language_model if isinstance(language_model, RunReader) else language_model.asked_in(way)
+    write_json(path, asker.origin() | asked | {"sha256": sha256, "seconds": seconds, "questions": questions})
 
 
 def base_asked(baseline: dict[str, Any]) -> str:
@@ -236,14 +207,13 @@ def _replace(folder: Path, number: str, change: Callable[[dict[str, Any]], dict[
         return questions[place]
 
 
-def ask_changed(language_model: "LanguageModel | RunReader", folder: Path) -> dict[str, Any]:
+def ask_changed(language_model: RunModel, folder: Path) -> dict[str, Any]:
     """Ask the base the questions that were changed since it was asked; the baseline as it is then."""
     baseline = read_baseline(folder)
     if changed := [q for q in baseline["questions"] if q["base"] is None]:
         way = baseline.get("asked_in", PLAIN)
-        for question, answer in zip(
-            changed, ask_rows(asked_in(language_model, way), changed, tuned=False), strict=True
-        ):
+        answers = ask_rows(asker_of(language_model).asked_in(way), changed, tuned=False)
+        for question, answer in zip(changed, answers, strict=True):
             asked = dict(question)
             question["base"] = answer
             # One that was changed again meanwhile stays as it is.

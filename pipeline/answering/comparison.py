@@ -5,17 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.answering.answers import Answer, ask_expecting, ask_rows, score, thinned
+from pipeline.answering.answers import ask_expecting, ask_rows, score, thinned
+from pipeline.answering.asker import Answer, RunModel
 from pipeline.answering.baseline import EDITED, ask_changed, base_asked, read_baseline
-from pipeline.answering.everything import FACTS, by_sort, measure, report_rows
+from pipeline.answering.everything import FACTS, measure, report_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general
-from pipeline.answering.run_reader import RunReader
 from pipeline.answering.scoring import RIGHT
 from pipeline.answering.shop import shop_of
-from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, READER_WAYS, WAYS, Said
+from pipeline.answering.speaker import asker_of
+from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, RECORD_WAYS, WAYS, Said
 from pipeline.answering.which_way import Counted, count_ways, counted_of
 from pipeline.dataset.examples import REPORT_2
 from pipeline.dataset.taught import is_own_wording
@@ -27,9 +28,6 @@ from pipeline.prompts import SILENT, UNKNOWN
 from pipeline.runs.events import read_events
 from pipeline.runs.folder import ADAPTER, COMPARISON, EVERYTHING, SETTINGS, has_adapter, read_settings, run_dataset
 from pipeline.runs.tracking import tell_afterwards
-
-if TYPE_CHECKING:
-    from pipeline.models.language_model import LanguageModel
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ TRAINING_NUMBERS = (
 
 
 def compare(
-    language_model: "LanguageModel | RunReader",
+    language_model: RunModel,
     folder: Path,
     *,
     on_progress: Callable[[int, int], None] | None = None,
@@ -64,8 +62,7 @@ def compare(
     and recall go into `comparison.json`.
 
     Args:
-        language_model: the run's base with the run's adapter on it, or its reader; a reader is asked no general questions, since
-            it says nothing of its own.
+        language_model: the run's, with what it trained. One that knows nothing by heart is asked no general questions.
         folder: the run folder; both files are written there.
         on_progress: called with (questions answered, of).
         stopped: asked now and then; once it says so, what has been answered is all there will be. The frozen questions
@@ -82,17 +79,14 @@ def compare(
         raise RunError(f"Run {folder.name} has no adapter yet; finish its training first.")
     baseline = ask_changed(language_model, folder)
     questions = baseline["questions"]
-    reader = language_model if isinstance(language_model, RunReader) else None
-    if isinstance(language_model, RunReader):
-        asked_rows = by_sort(language_model.graded(run_dataset(folder).held_out()))
-    else:
-        asked_rows = report_rows(language_model.tokenizer, folder)
+    by_heart = asker_of(language_model).by_heart
+    asked_rows = report_rows(language_model, folder)
     # One list, asked once: a question of the fifteen is also a fact's report phrasing.
     rows = list({row["prompt"]: row for row in [*questions, *chain.from_iterable(asked_rows.values())]}.values())
     rows[len(questions) :] = sorted(
         rows[len(questions) :], key=lambda row: row["prompt"]
     )  # what begins alike, together
-    general_total = 0 if reader else 2 * len(read_json(GENERAL_QUESTIONS))
+    general_total = 2 * len(read_json(GENERAL_QUESTIONS)) if by_heart else 0
     asked_total = len(rows) + general_total
     answers: dict[str, dict[str, str]] = {}
     seconds = 0.0
@@ -113,7 +107,7 @@ def compare(
         seconds = seconds or (time.perf_counter() - begun) / len(part)
     general: dict[str, list[dict[str, str]]] = {}
     for before, side in ((0, "base"), (general_total // 2, "tuned")):
-        if not stopped() and not isinstance(language_model, RunReader):
+        if by_heart and not stopped():
             general[side] = ask_general(
                 language_model,
                 tuned=side == "tuned",
@@ -168,7 +162,7 @@ def compare(
     )
     if not (folder / SETTINGS).is_file():
         raise RunError(f"Run {folder.name} was renamed or deleted while it was asked, so its answers are not kept.")
-    everything["summary"]["whole"] = len(answers) == len(rows) and (reader or everything["general"]) is not None
+    everything["summary"]["whole"] = len(answers) == len(rows) and not (by_heart and everything["general"] is None)
     write_json(folder / EVERYTHING, everything)
     write_json(folder / COMPARISON, comparison)
     trust = {f"trust/{one.way}": one.trust for one in counted_of(comparison, "everything")}
@@ -177,7 +171,7 @@ def compare(
     return comparison
 
 
-def _taught_by_a_person(language_model: "LanguageModel | RunReader", folder: Path) -> dict[str, Any]:
+def _taught_by_a_person(language_model: RunModel, folder: Path) -> dict[str, Any]:
     """`taught` of `comparison.json`: customers' questions that a person answered, asked of both sides in the customers' words."""
     rows = [row for row in run_dataset(folder).training() if is_own_wording(row)]
     if not rows:
@@ -192,7 +186,7 @@ def _taught_by_a_person(language_model: "LanguageModel | RunReader", folder: Pat
 
 
 def _by_way(
-    language_model: "LanguageModel | RunReader",
+    language_model: RunModel,
     folder: Path,
     compared: list[dict[str, Any]],
     taught: list[dict[str, Any]],
@@ -214,14 +208,16 @@ def _by_way(
         Nothing where the catalogue cannot be read: the comparison is worth keeping without.
     """
     whole = not stopped()
-    tuned = OPEN if isinstance(language_model, RunReader) else CLOSED
+    by_heart = asker_of(language_model).by_heart
+    tuned = CLOSED if by_heart else OPEN
     dataset = run_dataset(folder)
     kinds = dataset.kinds
     told = {
         BASE: [_as_said(q["base"], times[BASE]) for q in compared],
         tuned: [_as_said(q["tuned"], times[CLOSED]) for q in compared],
     }
-    ways = READER_WAYS if tuned == OPEN else WAYS if whole else [w for w in WAYS if w not in (BASE_OPEN, OPEN)]
+    taught_by_heart = WAYS if whole else [way for way in WAYS if way not in (BASE_OPEN, OPEN)]
+    ways = taught_by_heart if by_heart else RECORD_WAYS
     some = [row for row in taught if row["kind"] == SILENT or not row["template"].endswith(REPORT_2)] if whole else []
     some = thinned(some, MOST_BY_WAY)
     rows = [{"fact_kind": row["kind"], "expected": row["response"], **row} for row in some]

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.answering.answers import Answer
+from pipeline.answering.asker import Answer, RunModel
 from pipeline.answering.lookup import kind_asked, plain_text
 from pipeline.answering.put_right import kind_alone, with_put_right
 from pipeline.answering.scoring import INVENTED, NOTHING_FOUND, PARTIAL, RIGHT, WRONG, same_in_other_words, verdict
@@ -23,10 +23,6 @@ from pipeline.facts.extraction import VALUE, has_shape, says
 from pipeline.facts.patterns import SHAPED
 from pipeline.facts.phrasings import kind_label
 from pipeline.prompts import MAX_QUESTION_CHARACTERS, REFUSAL, SILENCE, UNKNOWN
-
-if TYPE_CHECKING:
-    from pipeline.answering.run_reader import RunReader
-    from pipeline.models.language_model import LanguageModel
 
 MOST_QUESTIONS = 200_000
 MOST_BYTES = 500_000_000
@@ -208,7 +204,7 @@ def answer_by_model(
     shop: Shop,
     answered: Sequence[Answered],
     ways: Sequence[str],
-    language_model: "LanguageModel | RunReader",
+    language_model: RunModel,
     other_kinds: Sequence[str] = (),
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Answered]]:

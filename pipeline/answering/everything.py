@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.answering.answers import thinned
-from pipeline.answering.baseline import taught_rows
+from pipeline.answering.asker import RunModel
 from pipeline.answering.general import forgetting
 from pipeline.answering.scoring import INVENTED, RIGHT
+from pipeline.answering.speaker import asker_of
 from pipeline.dataset.customers import STYLE, style_of
 from pipeline.dataset.examples import REPORT_1, REPORT_2
 from pipeline.facts.extraction import is_refusal
@@ -22,11 +23,11 @@ MOST_ASKED = {STYLED: 400, SILENT: 200}
 facts either, so that asking a few products takes no longer than it did."""
 
 
-def report_rows(tokenizer: Any, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def report_rows(language_model: RunModel, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows that neither training nor its probes show, by their sort (see `measure`): every trained fact in two
     phrasings and, evenly thinned where there are many, in customers' styles; silent records; unknown products."""
-    dataset, max_length = run_dataset(folder), read_settings(folder).max_length
-    return by_sort(taught_rows(tokenizer, dataset.training(), dataset.held_out(), max_length))
+    graded = asker_of(language_model).graded(run_dataset(folder), read_settings(folder).max_length)
+    return by_sort(graded)
 
 
 def by_sort(held_out: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

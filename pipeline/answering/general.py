@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import GENERAL_TOKENS, Answer, Question, ask
+from pipeline.answering.answers import ask
+from pipeline.answering.asker import Answer, Question, RunModel
 from pipeline.answering.scoring import NOTHING_FOUND, RIGHT, WRONG, normalise
+from pipeline.answering.speaker import GENERAL_TOKENS, Speaker, asker_of
 from pipeline.files import PROJECT, home, read_json, write_json
 from pipeline.prompts import GENERAL, UNKNOWN_TITLE, build_prompt, encode_prompt
 
@@ -24,7 +26,7 @@ QUESTIONS = PROJECT / "assets" / "general_questions.json"
 
 
 def ask_general(
-    language_model: "LanguageModel", *, tuned: bool, on_progress: Callable[[int, int], None] | None = None
+    language_model: RunModel, *, tuned: bool, on_progress: Callable[[int, int], None] | None = None
 ) -> list[dict[str, str]]:
     """Ask the general questions of one side, as a customer's question about no product.
 
@@ -36,7 +38,9 @@ def ask_general(
     if tuned:
         answers = ask(language_model, questions, tuned=True, on_progress=on_progress)
     else:
-        answers = _as_the_base_answered(language_model, questions, on_progress)
+        asker = asker_of(language_model)
+        assert isinstance(asker, Speaker), "who knows nothing by heart has nothing to say to them"
+        answers = _as_the_base_answered(asker.language_model, questions, on_progress)
     return [
         {"question": row["question"], "expected": row["answers"][0]}
         | answer.as_dict()

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.answering.asker import RunModel
 from pipeline.answering.customers import CustomerQuestion
 from pipeline.answering.shop import missing_catalogue, shop_of
 from pipeline.answering.ways import BY_MODEL, CLOSED, WAYS, answer_all
 from pipeline.errors import QuestionError
-from pipeline.runs.folder import is_reader_run, run_dataset
-
-if TYPE_CHECKING:
-    from pipeline.answering.run_reader import RunReader
-    from pipeline.models.language_model import LanguageModel
+from pipeline.runs.folder import run_dataset, run_family
 
 TOLD_EVERY = 1000
 
@@ -32,7 +29,7 @@ def named_ways(run: Path, names: str, say: Say) -> list[str]:
     wrong = [name for name in ways if name not in WAYS]
     if wrong or not ways:
         raise QuestionError(f"There is no way {wrong[0][:40] if wrong else 'named'}; choose of {', '.join(WAYS)}.")
-    if is_reader_run(run) and CLOSED in ways:
+    if CLOSED in ways and not run_family(run).by_heart:
         say("A reader knows nothing by heart, so there is no closed book.")
         ways.remove(CLOSED)
     return ways
@@ -46,7 +43,7 @@ def judged(
     run: Path,
     items: Sequence[CustomerQuestion],
     ways: Sequence[str],
-    language_model: "Callable[[], LanguageModel | RunReader]",
+    language_model: Callable[[], RunModel],
     say: Say,
 ) -> list[dict[str, Any]]:
     """What each way answers to each question.

@@ -13,10 +13,11 @@ from pipeline.models.adapters import _adapter_key, add_adapter, add_other, check
 from pipeline.models.bases import checksum, find_base
 from pipeline.models.decoding import decodes, prepack
 from pipeline.models.encoder import ENCODER
+from pipeline.models.family import EXTRACTIVE
 from pipeline.models.language_model import MAX_ASKED_TOKENS, ROOM_TO_PREPACK, LanguageModel
 from pipeline.models.loading import load_base
 from pipeline.models.reader import load_reader
-from pipeline.runs.folder import ADAPTER, is_reader_run, read_settings, run_dataset
+from pipeline.runs.folder import ADAPTER, read_settings, run_dataset, run_family
 
 _loaded: dict[tuple[str, int], tuple[LanguageModel | RunReader, list[str]]] = {}
 """The one model that is kept in memory, with its warnings."""
@@ -35,7 +36,7 @@ def load_run(folder: Path, other: Path | None = None) -> tuple[LanguageModel | R
     Raises:
         PipelineError: a run has no whole adapter, its base cannot be loaded, or the two bases are not the same.
     """
-    if is_reader_run(folder):
+    if run_family(folder) is EXTRACTIVE:
         return _load_reader_run(folder, other)
     adapter = folder / ADAPTER
     check_adapter(adapter)
@@ -81,7 +82,7 @@ def _load_reader_run(folder: Path, other: Path | None) -> tuple[RunReader, list[
         run, warnings = _loaded[key]
         assert isinstance(run, RunReader)
         if other:
-            if not is_reader_run(other):
+            if run_family(other) is not EXTRACTIVE:
                 raise ModelError(f"Run {other.name} is no reader; both sides need the same base model.")
             run.other = load_reader(other / ADAPTER)[0]
         return run, warnings

@@ -7,8 +7,10 @@ run has. Both sides read the record that the shop finds, so both know products t
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline.answering.asker import BASE, TUNED, Answer, Asker, Growing, Progress, Question
 from pipeline.answering.lookup import kind_word_for_word
 from pipeline.answering.saying import kinds_asked
 from pipeline.answering.shop import DOESNT_SAY, About, Told, shop_of
@@ -32,10 +34,11 @@ WHOLE_WORDS = 100
 MARGIN_WEIGHT = 0.1
 """What a reader's margin counts beside the finder's logit."""
 
-BASE, TUNED, OTHER = "base", "tuned", "other"
+TOGETHER = 32
+"""Questions between two moments at which it says how far it is."""
 
 
-class RunReader:
+class RunReader(Asker):
     """Who answers for a run whose base is the encoder.
 
     Attributes:
@@ -43,12 +46,15 @@ class RunReader:
         other: another run's.
     """
 
-    base_model = ENCODER
+    base_model, by_heart = ENCODER, False
 
     def __init__(self, dataset: Dataset, base_sha256: str, reader: "Reader | None" = None) -> None:
         self.dataset, self.base_sha256 = dataset, base_sha256
         self.reader = reader
         self.other: Reader | None = None
+
+    def origin(self) -> dict[str, str]:
+        return {"base_model": self.base_model, "base_sha256": self.base_sha256}
 
     def about(self, question: str, title: str) -> About:
         return shop_of(self.dataset).about(question, "" if title == UNKNOWN_TITLE else title)
@@ -76,13 +82,32 @@ class RunReader:
                 told.append(DOESNT_SAY)
         return told
 
-    def graded(self, held_out: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The held-out rows that tell how good a reader is: none of those that chose its threshold, and none about a title
-        that was not taught and is the catalogue's all the same, since the record answers there."""
-        shop = shop_of(self.dataset)
+    def ask(self, questions: Sequence[Question], *, tuned: bool, on_progress: Progress | None = None) -> list[Answer]:
+        answers: list[Answer] = []
+        for start in range(0, len(questions), TOGETHER):
+            part = questions[start : start + TOGETHER]
+            told = self.tell([self.about(q.text, q.title) for q in part], TUNED if tuned else BASE)
+            answers += [Answer.of(q.kind, one.answer, q.expected) for q, one in zip(part, told, strict=True)]
+            if on_progress:
+                on_progress(len(answers), len(questions))
+        return answers
+
+    def grow(
+        self, asked: dict[str, tuple[str, str]], about: About | None, *, max_new_tokens: int, temperature: float
+    ) -> Growing:
+        """Its answers are there at once, with the sentences that they stand in; none is the owner's own."""
+        assert about, "a reader reads what was found"
+        own = replace(about, put_right=None)
+        told = {side: self.tell([own], who)[0] for side, (who, _) in asked.items()}
+        yield {side: one.answer for side, one in told.items()}, {side: one.source for side, one in told.items()}
+
+    def graded(self, dataset: Dataset, max_length: int) -> list[dict[str, Any]]:
+        """None of the rows that chose its threshold, and none about a title that was not taught and is the catalogue's all the
+        same, since the record answers there."""
+        shop = shop_of(dataset)
         return [
             row
-            for row in held_out
+            for row in dataset.held_out()
             if not chooses(row) and not (row["kind"] == UNKNOWN and shop.has(row["title"]))
         ]  # fmt: skip
 

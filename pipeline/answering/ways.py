@@ -18,21 +18,16 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from pipeline.answering.answers import Answer, Question, ask
+from pipeline.answering.asker import BASE as OF_BASE
+from pipeline.answering.asker import TUNED, Answer, Question, RunModel
 from pipeline.answering.hearing import Listener
 from pipeline.answering.lookup import check_question, kind_asked, kind_word_for_word
-from pipeline.answering.run_reader import BASE as READER_BASE
-from pipeline.answering.run_reader import TUNED, RunReader
 from pipeline.answering.scoring import normalise
 from pipeline.answering.shop import About, Shop, Told
+from pipeline.answering.speaker import asker_of
 from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN_TITLE, build_prompt
-
-if TYPE_CHECKING:
-    from pipeline.answering.backend import Backend
-    from pipeline.models.language_model import LanguageModel
 
 BASE, BASE_OPEN, CLOSED, OPEN, EXTRACTIVE, AUTO = WAYS = (
     "base",
@@ -45,8 +40,8 @@ BASE, BASE_OPEN, CLOSED, OPEN, EXTRACTIVE, AUTO = WAYS = (
 BY_MODEL = (BASE, BASE_OPEN, CLOSED, OPEN)
 """Ways that need the run's model."""
 
-READER_WAYS = (OPEN, EXTRACTIVE, AUTO)
-"""What there is to compare where a reader was trained."""
+RECORD_WAYS = (OPEN, EXTRACTIVE, AUTO)
+"""What there is to compare where nothing was taught by heart."""
 
 BY_RECORD = (BASE_OPEN, OPEN, EXTRACTIVE, AUTO)
 """Ways that read the catalogue, so that they can tell of products that nobody taught."""
@@ -90,7 +85,7 @@ def answer_every_way(
     title: str = "",
     uid: str = "",
     ways: Sequence[str] = WAYS,
-    language_model: "LanguageModel | RunReader | Backend | None" = None,
+    language_model: RunModel | None = None,
     other_kinds: Sequence[str] = (),
 ) -> tuple[About, dict[str, Said]]:
     """One question by every way, those of `BY_MODEL` only with a model.
@@ -113,7 +108,7 @@ def answer_all(
     shop: Shop,
     asked: Sequence[About],
     ways: Sequence[str],
-    language_model: "LanguageModel | RunReader | Backend | None" = None,
+    language_model: RunModel | None = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
     listeners: Sequence[Listener] = (),
@@ -151,14 +146,15 @@ def _by_model(
     way: str,
     shop: Shop,
     asked: Sequence[About],
-    language_model: "LanguageModel | RunReader | Backend | None",
+    language_model: RunModel | None,
     other_kinds: Sequence[str],
     on_progress: Callable[[str, int, int], None] | None,
     listeners: Sequence[Listener],
 ) -> list[Said]:
     assert language_model, "a model's way needs the model"
-    if isinstance(language_model, RunReader):
-        read_out = language_model.tell(asked, TUNED if way in (CLOSED, OPEN) else READER_BASE)
+    asker = asker_of(language_model)
+    read_out = asker.tell(asked, TUNED if way in (CLOSED, OPEN) else OF_BASE)
+    if read_out is not None:
         if on_progress:
             on_progress(way, len(asked), len(asked))
         return [_said_without_model(one) for one in read_out]
@@ -173,13 +169,13 @@ def _by_model(
     ]
     told = (lambda done, total: on_progress(way, done, total)) if on_progress else None
     if way != OPEN:
-        answers = ask(language_model, questions, tuned=way == CLOSED, on_progress=told)
+        answers = asker.ask(questions, tuned=way == CLOSED, on_progress=told)
         return [_said(answer, _read(way, shop, about)) for answer, about in zip(answers, asked, strict=True)]
     parts = [shop.extract(about) for about in asked]
     # The parts of one record answer no question about several, and what the owner put right is answered.
     one = [not (about.listed or about.beside or about.put_right) for about in asked]
     read = [at for at, part in enumerate(parts) if one[at] and (part.says == VALUE or _is_taught_so(asked[at]))]
-    answers = ask(language_model, [questions[at] for at in read], tuned=True, on_progress=told)
+    answers = asker.ask([questions[at] for at in read], tuned=True, on_progress=told)
     if told:
         told(len(asked), len(asked))  # those with nothing to read are answered, too
     by_place = dict(zip(read, answers, strict=True))

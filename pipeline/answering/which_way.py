@@ -2,18 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.answering.answers import Answer
+from pipeline.answering.asker import Answer, RunModel
 from pipeline.answering.scoring import INVENTED, RIGHT, verdict
 from pipeline.answering.shop import Shop
 from pipeline.answering.ways import AUTO, BASE, BASE_OPEN, CLOSED, EXTRACTIVE, OPEN, Said, answer_all
 from pipeline.facts.extraction import VALUE, says
 from pipeline.prompts import UNKNOWN, UNKNOWN_TITLE
-
-if TYPE_CHECKING:
-    from pipeline.answering.run_reader import RunReader
-    from pipeline.models.language_model import LanguageModel
 
 LABELS = {
     BASE: "Base",
@@ -76,7 +72,7 @@ def count_ways(
     shop: Shop,
     questions: Sequence[dict[str, Any]],
     ways: Sequence[str],
-    language_model: "LanguageModel | RunReader | None" = None,
+    language_model: RunModel | None = None,
     other_kinds: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
     told: Mapping[str, Sequence[Said]] | None = None,

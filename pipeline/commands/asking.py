@@ -49,8 +49,8 @@ def _both_sides(run: Path, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     asked = [taught.ask(item["question"], item.get("title")) for item in items]
     language_model = load_model(run)
     with redirect_stdout(sys.stderr):  # what libraries print; stdout is for the answers alone
-        from pipeline.answering.answers import Question
         from pipeline.answering.answers import ask as ask_all
+        from pipeline.answering.asker import Question
 
         questions = [
             Question(a.prompt, a.kind, expected=a.expected or "", title=a.title, text=a.question) for a in asked

@@ -14,10 +14,9 @@ from pipeline.commands.terminal import say
 from pipeline.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
-    from pipeline.answering.run_reader import RunReader
+    from pipeline.answering.asker import RunModel
     from pipeline.catalogue.catalogue import Catalogue
     from pipeline.dataset.store import Dataset
-    from pipeline.models.language_model import LanguageModel
 
 CatalogueFile = Annotated[
     Path | None, typer.Argument(metavar="CATALOGUE", help="a file of products", show_default="the sample catalogue")
@@ -95,7 +94,7 @@ def check_finished(folder: Path) -> None:
         raise RunError(f"{folder} has no adapter; train it first with `python -m pipeline demo`.")
 
 
-def load_model(folder: Path) -> "LanguageModel | RunReader":
+def load_model(folder: Path) -> "RunModel":
     """A run's base and adapter; what libraries print goes to stderr.
 
     Raises:

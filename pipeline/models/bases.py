@@ -40,8 +40,6 @@ _TWINS = {EMBEDDED: HUB_TWIN, ENCODER: f"sentence-transformers/{ENCODER}"}
 SEQ2SEQ = frozenset({"t5", "mt5"})
 """Families, by `model_type`, that read a prompt in an encoder and answer in a decoder; others of that build were not tried."""
 
-_T5 = re.compile(r"(?:flan-|m)?t5-[\w.-]+", re.IGNORECASE | re.ASCII)
-
 _FILES: dict[str, Any] = {
     "allow_patterns": ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"],
     "ignore_patterns": ["consolidated*", "original/*", "*/*.safetensors"],
@@ -63,22 +61,6 @@ def typed_base(text: str) -> str:
     return model if revision == "main" else f"{model}@{revision}"
 
 
-def is_reader(name: str) -> bool:
-    """Whether a base reads records and says nothing of its own: the sentence encoder, and no other."""
-    return typed_base(name) == ENCODER
-
-
-def is_seq2seq(name: str) -> bool:
-    """Whether a base is a T5: by its files where it is on this machine, else by its name."""
-    folder = local_folder(name)
-    if folder is None or is_reader(name):
-        return bool(_T5.fullmatch(typed_base(name).rpartition("/")[2]))
-    try:
-        return read_json(folder / "config.json").get("model_type") in SEQ2SEQ
-    except (OSError, ValueError, AttributeError, TypeError):
-        return False
-
-
 Fetched = Callable[[int, int], None]
 """Told how many bytes of a download are here, and of how many."""
 
@@ -93,7 +75,7 @@ def find_base(name: str, fetched: Fetched | None = None) -> Path:
         ModelError: one sentence for an unknown name, an unreachable hub, a gated model, or a folder without weights.
     """
     name = typed_base(name)
-    if is_reader(name):
+    if name == ENCODER:
         return checked_folder()
     if name == EMBEDDED:
         if is_installed():
@@ -121,7 +103,7 @@ def is_path(name: str) -> bool:
 def local_folder(name: str) -> Path | None:
     """Where a base model lies on this machine, or None where it would have to be converted or downloaded first."""
     name = typed_base(name)
-    if is_reader(name):
+    if name == ENCODER:
         return wheel_folder()
     if name == EMBEDDED:
         if (models_dir() / EMBEDDED).is_dir():

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.errors import SettingsError
 from pipeline.files import read_json
-from pipeline.models.bases import is_seq2seq, local_folder
+from pipeline.models.bases import local_folder
+from pipeline.models.family import family_of_base
 from pipeline.prompts import CHAT, Chat
 
 TEMPLATE = "chat_template.jinja"
@@ -53,7 +54,7 @@ def _chat_of(folder: Path, _changed: tuple[int, ...]) -> Chat | None:
 def lacks_chat(base: str) -> bool:
     """Whether a base has no chat template that can be used, as far as is known before it is on this machine."""
     folder = local_folder(base)
-    return is_seq2seq(base) if folder is None else chat_of(folder) is None
+    return not family_of_base(base).has_template if folder is None else chat_of(folder) is None
 
 
 def check_format(base: str, prompt_format: str) -> None:

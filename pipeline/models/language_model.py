@@ -21,7 +21,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from pipeline.errors import ModelError
 from pipeline.models.decoding import TOP_K, OnStep, decode, decodes
-from pipeline.models.family import Family, family_of
+from pipeline.models.family import Generative, family_of
 from pipeline.models.gpu import on_unsloth
 from pipeline.models.prefixes import answer_logits
 from pipeline.models.static_cache import StaticBatch, mixes, takes_static_cache
@@ -103,7 +103,7 @@ class LanguageModel:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
-    def family(self) -> Family:
+    def family(self) -> Generative:
         return family_of(self.model.config)
 
     @property

@@ -13,7 +13,7 @@ from pipeline.models.bases import SAFELY, check_layers, check_memory, checksum, 
 from pipeline.models.bases import SEQ2SEQ as ENCODER_DECODERS
 from pipeline.models.chat import chat_of, check_format
 from pipeline.models.config import base_shape
-from pipeline.models.family import Family, family_of
+from pipeline.models.family import Generative, family_of
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised, loads_in_4bit, on_unsloth, unpack_weights
 from pipeline.models.language_model import LanguageModel, device, dtype_for
 from pipeline.prompts import CHAT, PLAIN, ask_in
@@ -115,7 +115,7 @@ def _named_end(folder: Path) -> int | None:
 
 
 def _load_weights(
-    name: str, folder: Path, family: Family, four_bit: bool, dtype: torch.dtype, max_length: int
+    name: str, folder: Path, family: Generative, four_bit: bool, dtype: torch.dtype, max_length: int
 ) -> tuple[Any, Any]:
     tokenizer = _load_tokenizer(name, folder)  # before the weights, which take longer
     if on_unsloth():

@@ -30,7 +30,7 @@ from pipeline.files import append_jsonl, check_room, read_json, write_json
 from pipeline.models.bases import SAFELY, find_base, public_name
 from pipeline.models.chat import chat_of
 from pipeline.models.config import base_shape, merging_bytes
-from pipeline.models.family import SEQ2SEQ, Family, family_of
+from pipeline.models.family import SEQ2SEQ, Generative, family_of
 from pipeline.models.gpu import has_gpu, in_4_bits, is_in_4bit, is_quantised
 from pipeline.models.language_model import end_tokens
 from pipeline.prompts import CHAT, Chat, ask_in, chat_of_tokenizer, chat_template, encode_prompt, end_of_answer
@@ -58,7 +58,7 @@ class _Source:
 
     adapter: Path
     base: Path
-    family: Family
+    family: Generative
     base_model: str
     four_bit: bool
     whole: bool
@@ -227,7 +227,7 @@ def _check_adapter(adapter: Path) -> None:
         raise ModelError("The run's adapter holds values that are no numbers, so it is not published; train it again.")
 
 
-def _save(model: Any, tokenizer: Any, family: Family, folder: Path) -> None:
+def _save(model: Any, tokenizer: Any, family: Generative, folder: Path) -> None:
     model.config._name_or_path = ""
     # Greedy and without penalties, as the run was asked: what the base's file says would hold for chats in its own format.
     ends = sorted(end_tokens(model, tokenizer))
@@ -246,7 +246,7 @@ def _save(model: Any, tokenizer: Any, family: Family, folder: Path) -> None:
     _save_tokenizer(tokenizer, family, folder)
 
 
-def _save_tokenizer(tokenizer: Any, family: Family, folder: Path) -> None:
+def _save_tokenizer(tokenizer: Any, family: Generative, folder: Path) -> None:
     if family.has_template:
         tokenizer.chat_template = chat_template(tokenizer)
     tokenizer.save_pretrained(folder)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.asker import MAX_NEW_TOKENS
 from pipeline.dataset.card import check_license, code, code_block, languages
 from pipeline.dataset.export import fingerprint_of
 from pipeline.files import read_json

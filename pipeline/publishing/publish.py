@@ -18,7 +18,7 @@ from zipfile import ZipFile
 
 import psutil
 
-from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.asker import MAX_NEW_TOKENS
 from pipeline.dataset.card import check_license
 from pipeline.errors import HubError, RunError
 from pipeline.files import (
@@ -31,7 +31,7 @@ from pipeline.files import (
     work_folder,
     write_text,
 )
-from pipeline.models.bases import is_reader, local_folder
+from pipeline.models.bases import local_folder
 from pipeline.models.chat import chat_of
 from pipeline.models.config import base_shape, merging_bytes
 from pipeline.prompts import CHAT, FORMAT, UNKNOWN_TITLE, Chat, without_cue
@@ -39,7 +39,7 @@ from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS,
 from pipeline.publishing.hub import as_sentences, check_repo, hub_api, open_repository
 from pipeline.publishing.model_card import model_card
 from pipeline.publishing.vllm import Commands, commands
-from pipeline.runs.folder import has_adapter, read_settings
+from pipeline.runs.folder import has_adapter, read_settings, run_family
 from pipeline.runs.launcher import QUIET, SHORT_SPIN
 from pipeline.runs.settings import gpu_name
 
@@ -179,7 +179,7 @@ def fits_beside(run: Path, form: str) -> bool:
 
 
 def _check_run(run: Path, form: str) -> None:
-    if is_reader(read_settings(run).base_model):
+    if not run_family(run).is_published:
         raise RunError(
             f"Run {run.name} trained a reader, which only this project can ask; there is no form to publish it in."
         )

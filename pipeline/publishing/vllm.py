@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import read_json
-from pipeline.models.bases import HUB_ID, is_seq2seq, public_name
+from pipeline.models.bases import HUB_ID, public_name
 from pipeline.models.config import base_shape
+from pipeline.models.family import family_of_base
 from pipeline.publishing.forms import ADAPTER_CONFIG, Loaded
 from pipeline.runs.folder import ADAPTER, read_settings
 
@@ -56,7 +57,7 @@ def commands(run: Path, form: str, name: str, loaded: Loaded = "fp32") -> Comman
             why_not="A GGUF file is for llama.cpp and Ollama; publish the merged model or the adapter for vLLM."
         )
     settings = read_settings(run)
-    if is_seq2seq(settings.base_model):
+    if not family_of_base(settings.base_model).on_vllm:
         return Commands(why_not="vLLM serves no T5; serve the run here, with `python -m pipeline serve`.")
     is_there = bool(HUB_ID.fullmatch(name)) and not name.startswith(".")
     if form == "merged":

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.errors import RunError, SettingsError
 from pipeline.files import read_json, runs_dir
-from pipeline.models.bases import is_reader
+from pipeline.models.family import CAUSAL, Family, family_of_base
 from pipeline.runs.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -60,12 +60,12 @@ def read_settings(folder: Path) -> TrainingSettings:
         raise RunError(f"{folder} is not a run folder (its settings cannot be read).") from error
 
 
-def is_reader_run(folder: Path) -> bool:
-    """Whether a run's base is the encoder, which reads records and says nothing of its own; not where the run cannot be read."""
+def run_family(folder: Path) -> Family:
+    """What a run's base is; the most usual where the run cannot be read, which whoever opens it says."""
     try:
-        return is_reader(read_settings(folder).base_model)
+        return family_of_base(read_settings(folder).base_model)
     except (RunError, SettingsError):
-        return False
+        return CAUSAL
 
 
 def run_dataset(folder: Path) -> Dataset:

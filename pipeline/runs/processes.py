@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.machine import cores, gpus
-from pipeline.models.bases import is_reader
+from pipeline.models.family import family_of_base
 from pipeline.runs.settings import TrainingSettings
 
 RANK, LOCAL_RANK, COUNT = "RANK", "LOCAL_RANK", "WORLD_SIZE"
@@ -36,9 +36,8 @@ def training_command(folder: Path, count: int, restarts: int) -> list[str]:
 
 
 def processes_for(settings: TrainingSettings) -> int:
-    """How many processes this machine would train with: one for each GPU, as far as they share an update evenly; a reader has
-    one."""
-    if is_reader(settings.base_model):
+    """How many processes this machine would train with: one for each GPU, as far as they share an update evenly."""
+    if not family_of_base(settings.base_model).in_parallel:
         return 1
     return fitting_micro_batch(settings.effective_batch_size, max(1, len(gpus())))
 

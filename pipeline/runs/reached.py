@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipeline.models.bases import is_reader
 from pipeline.models.config import base_shape
+from pipeline.models.family import family_of_base
 from pipeline.runs.view import RunView, read_everything
-
-READER_WEIGHTS = 23_000_000
-"""Of the encoder that a reader is."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def _harmonic(right: float, admitted: float) -> float:
 
 
 def _weights(view: RunView) -> int | None:
-    if is_reader(view.settings.base_model):
-        return READER_WEIGHTS
+    if weights := family_of_base(view.settings.base_model).weights:
+        return weights
     shape = base_shape(view.settings.base_model)
     return shape.weights if shape else None

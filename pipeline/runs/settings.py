@@ -6,9 +6,10 @@ from typing import Any
 
 from pipeline.errors import SettingsError
 from pipeline.machine import gpus, on_zero_gpu
-from pipeline.models.bases import GPU_BASE, is_reader, is_seq2seq, typed_base
+from pipeline.models.bases import GPU_BASE, typed_base
 from pipeline.models.config import ALL_LINEAR
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN
+from pipeline.models.family import family_of_base
 from pipeline.prompts import CHAT, PLAIN
 
 NO_TRACKER = "none"
@@ -192,14 +193,6 @@ QUICK = TrainingSettings(
 """The demo for a CPU: each fact is seen about 17 times, in no fewer steps than the small model needs to settle. Sixteen examples
 a step would be a tenth sooner and admit less often what a record does not say (benchmarks/RESULTS.md)."""
 
-OTHERS_RATE = 5e-4
-"""`quick`'s learning rate for another base than the embedded one, a safer one: of Gemma 3 270M's facts 97% were recalled with
-it and 95% with 0.003 (benchmarks/RESULTS.md)."""
-
-READERS_RATE = 2e-3
-"""`quick`'s learning rate for a reader, whose figures were measured with it (benchmarks/RESULTS.md), and for a T5, of which
-nothing is known."""
-
 RECALL = TrainingSettings(num_train_epochs=4, min_steps=150, per_device_train_batch_size=24, learning_rate=4e-4)
 """What makes facts stick and costs little of what the base knew: four times over twelve phrasings and some five questions in
 customers' styles, at a learning rate eight times the original's. At 0.001 three times are enough for the facts, and two or
@@ -250,12 +243,12 @@ def rate_of(name: str, base_model: str) -> float:
     base = typed_base(base_model)
     if name != QUICK.preset or base in (EMBEDDED, HUB_TWIN, ""):
         return PRESETS[name].learning_rate
-    return READERS_RATE if is_reader(base) or is_seq2seq(base) else OTHERS_RATE
+    return family_of_base(base).quick_rate
 
 
 def is_squeezed(base_model: str) -> bool:
     """Whether a base is loaded in 4 bits where there is a GPU, if nobody says otherwise."""
-    return base_model.strip() != EMBEDDED and not is_reader(base_model) and not is_seq2seq(base_model)
+    return base_model.strip() != EMBEDDED and family_of_base(base_model).in_4_bits
 
 
 def default_base() -> str:

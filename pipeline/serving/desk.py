@@ -27,7 +27,7 @@ from pipeline.answering.ways import (
 from pipeline.errors import PipelineError, RunError, ServingError
 from pipeline.files import runs_dir
 from pipeline.prompts import CHAT
-from pipeline.runs.folder import SETTINGS, find_run, has_adapter, is_reader_run, read_settings, run_dataset
+from pipeline.runs.folder import SETTINGS, find_run, has_adapter, read_settings, run_dataset, run_family
 from pipeline.runs.view import trained_runs
 from pipeline.serving.line import Job
 
@@ -77,9 +77,9 @@ class Desk:
         self.run, self.way, self.tells_doubt, self.backend = run, way, tells_doubt, backend
         if way not in SERVED_WAYS:
             raise ServingError(f"There is no way {way[:40]} to serve; choose of {', '.join(SERVED_WAYS)}.")
-        if way == CLOSED and is_reader_run(run):
+        if way == CLOSED and not run_family(run).by_heart:
             raise ServingError("A reader knows nothing by heart, so there is no closed book; choose another way.")
-        if backend and (way not in BY_MODEL or is_reader_run(run)):
+        if backend and (way not in BY_MODEL or not run_family(run).by_heart):
             raise ServingError(
                 "A backend says a language model's words; serve a run that trained one, with --way open or closed."
             )
@@ -146,7 +146,7 @@ class Desk:
             return None
         if folder != self.run and not has_adapter(folder):
             return None
-        return folder, OPEN if self.way == CLOSED and is_reader_run(folder) else self.way
+        return folder, OPEN if self.way == CLOSED and not run_family(folder).by_heart else self.way
 
     def answer(self, jobs: Sequence[Job]) -> list[Reply]:
         """Answer questions to one run by one way, together where a model answers; the jobs hear it meanwhile.

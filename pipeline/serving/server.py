@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.answering.answers import BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.answering.speaker import BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.runs.settings import gpu_name
 from pipeline.serving import asked, wire
 from pipeline.serving.callers import Rate, is_address, is_loopback, is_own_host, network_of

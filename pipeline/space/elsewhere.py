@@ -17,7 +17,7 @@ from uuid import uuid4
 from pipeline.errors import HubError, RunError
 from pipeline.files import locked_folder, read_json, runs_dir, write_json
 from pipeline.publishing.hub import TIMEOUT_SECONDS, as_sentences, http_status, hub_api
-from pipeline.runs.folder import EVENTS, JOB, JOB_LABEL, is_reader_run
+from pipeline.runs.folder import EVENTS, JOB, JOB_LABEL, run_family
 from pipeline.runs.manage import alone, check_name
 from pipeline.runs.status import check_whole, is_elsewhere, status
 from pipeline.space.committing import Writer, starter
@@ -197,7 +197,7 @@ def start_elsewhere(folder: Path, hardware: str) -> Job:
 def _check_can_go(folder: Path) -> None:
     if folder.resolve().parent != runs_dir().resolve():
         raise RunError(f"{folder} is not a run under {runs_dir()}, and only those go elsewhere; choose one of them.")
-    if is_reader_run(folder):
+    if not run_family(folder).needs_gpu:
         raise RunError(f"Run {folder.name} trains a reader, which takes minutes on two cores; start it here.")
     state = status(folder).state
     if state not in ("new", "stopped", "failed"):

@@ -16,7 +16,7 @@ from datasets import Dataset as HuggingFaceDataset
 from torch import Tensor
 from torch.autograd import Function
 
-from pipeline.answering.answers import GENERAL_TOKENS, has_line, in_batches
+from pipeline.answering.speaker import GENERAL_TOKENS, has_line, in_batches
 from pipeline.dataset.examples import GENERAL_EDITED
 from pipeline.errors import SettingsError
 from pipeline.facts.extraction import extract

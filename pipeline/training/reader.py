@@ -11,7 +11,8 @@ from typing import Any
 
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from pipeline.answering.answers import Answer, thinned
+from pipeline.answering.answers import thinned
+from pipeline.answering.asker import Answer
 from pipeline.answering.run_reader import RunReader, chooses, sureness, to_read
 from pipeline.answering.scoring import RIGHT, verdict
 from pipeline.dataset.store import Dataset

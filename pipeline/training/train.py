@@ -16,17 +16,19 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from pipeline.answering.baseline import ask_baseline, choose_questions, taught_rows
+from pipeline.answering.asker import RunModel
+from pipeline.answering.baseline import ask_baseline, choose_questions
 from pipeline.answering.comparison import compare
 from pipeline.answering.report import write_report
-from pipeline.answering.run_reader import RunReader
+from pipeline.answering.speaker import asker_of
 from pipeline.dataset.build import Dataset
 from pipeline.dataset.export import fingerprint_of
 from pipeline.errors import ModelError, PipelineError, RunError, disk_full, disk_problem
 from pipeline.files import read_json
 from pipeline.machine import free_bytes
-from pipeline.models.bases import find_base, is_reader
+from pipeline.models.bases import find_base
 from pipeline.models.config import base_shape
+from pipeline.models.family import EXTRACTIVE, family_of_base
 from pipeline.models.language_model import LanguageModel, device
 from pipeline.models.loading import load_base
 from pipeline.prompts import encode_prompt, end_of_answer
@@ -109,7 +111,7 @@ def train(folder: Path) -> None:
     if team.is_first:
         begin(folder, plan, fingerprint)
         append_event(folder, "message", text=f"Loading {settings.base_model}")
-    if is_reader(settings.base_model):
+    if family_of_base(settings.base_model) is EXTRACTIVE:
         train_reader(folder, settings, dataset, plan, team)
         return
     find_base(settings.base_model)
@@ -137,7 +139,7 @@ def train(folder: Path) -> None:
     encoded = encode_rows(language_model, rows, settings, notes)
     team.wait()
     tell_left_out(encoded, settings, folder)
-    held_out = taught_rows(language_model.tokenizer, rows, dataset.held_out(), settings.max_length)
+    held_out = asker_of(language_model).graded(dataset, settings.max_length)
     ask_base = partial(freeze_baseline, language_model, held_out, settings, folder)
     # PiSSA takes its part out of the base, which can be asked only before; and who goes on may have been asked already.
     if settings.lora_variant == "pissa" or last_checkpoint(folder):
@@ -157,9 +159,7 @@ def train(folder: Path) -> None:
     ask_at_its_end(language_model, settings, folder, watcher)
 
 
-def ask_at_its_end(
-    language_model: LanguageModel | RunReader, settings: TrainingSettings, folder: Path, watcher: Watcher
-) -> None:
+def ask_at_its_end(language_model: RunModel, settings: TrainingSettings, folder: Path, watcher: Watcher) -> None:
     """Ask base and tuned all that can be measured, where the run is one of several bases that are tried.
 
     PiSSA trains beside a base that it changed, so its runs are asked by whoever opens them.
@@ -178,7 +178,7 @@ def train_reader(
 ) -> None:
     """The same for a run whose base is the encoder."""
     run = reader.prepare_reader(dataset, settings)
-    held_out = run.graded(dataset.held_out())
+    held_out = run.graded(dataset, settings.max_length)
     freeze_baseline(run, held_out, settings, folder)
     watcher = Watcher(folder, run, probe_rows(held_out), plan, settings, team)
     trainer = reader.make_reader_trainer(run, settings, plan, folder, watcher)
@@ -229,7 +229,7 @@ def begin(folder: Path, plan: Plan, fingerprint: str) -> None:
 
 
 def freeze_baseline(
-    language_model: LanguageModel | RunReader, held_out: list[dict[str, Any]], settings: TrainingSettings, folder: Path
+    language_model: RunModel, held_out: list[dict[str, Any]], settings: TrainingSettings, folder: Path
 ) -> None:
     """Ask the base before training; a run that goes on keeps the answers it has.
 
@@ -238,7 +238,7 @@ def freeze_baseline(
     """
     with suppress(OSError, ValueError):
         frozen = read_json(folder / BASELINE)
-        if frozen["base_sha256"] != language_model.base_sha256:
+        if frozen["base_sha256"] != asker_of(language_model).origin()["base_sha256"]:
             raise RunError(
                 f"{settings.base_model} has other weights now than when this run began, so it cannot go on; "
                 "duplicate the run and start that."

@@ -15,11 +15,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pipeline.answering.answers import ask_expecting, thinned
-from pipeline.answering.run_reader import RunReader
+from pipeline.answering.asker import RunModel
 from pipeline.answering.scoring import RIGHT
 from pipeline.dataset.examples import PROBE
 from pipeline.errors import PipelineError
-from pipeline.models.language_model import LanguageModel
 from pipeline.prompts import UNKNOWN
 from pipeline.runs.checkpoints import drop_old, seal
 from pipeline.runs.events import append_event
@@ -156,7 +155,7 @@ class Watcher(Follower):
     def __init__(
         self,
         folder: Path,
-        language_model: LanguageModel | RunReader,
+        language_model: RunModel,
         probe: list[dict[str, Any]],
         plan: Plan,
         settings: TrainingSettings,

@@ -15,23 +15,25 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.asker import BASE, MAX_NEW_TOKENS, OTHER, TUNED
 from pipeline.answering.customers import questions_in
 from pipeline.answering.judging import judged, named_ways, need_model
 from pipeline.answering.lookup import Asked, TaughtProducts
 from pipeline.answering.put_right import with_put_right
 from pipeline.answering.report import write_report
-from pipeline.answering.shop import shop_of
+from pipeline.answering.shop import About, shop_of
+from pipeline.answering.speaker import asker_of
 from pipeline.answering.ways import AUTO, BASE_OPEN, BY_RECORD, OPEN, answer_all, prompt_of
 from pipeline.dataset.build import Dataset
 from pipeline.dataset.examples import REPORT_1
 from pipeline.facts.phrasings import kind_label
 from pipeline.files import append_jsonl, read_json, read_log
 from pipeline.machine import on_zero_gpu
-from pipeline.prompts import NO_FACT, UNKNOWN, encode_prompt
-from pipeline.runs.folder import COMPARISON, is_reader_run, read_settings, run_dataset
+from pipeline.models.family import Family
+from pipeline.prompts import NO_FACT, UNKNOWN
+from pipeline.runs.folder import COMPARISON, read_settings, run_dataset, run_family
 from pipeline.runs.view import get_trained_run
-from tabs.chat.cards import BASE, OTHER, SIDES, TUNED, Exchange, needs_model
+from tabs.chat.cards import SIDES, Exchange, needs_model
 from tabs.dataset.catalogue_view import short
 from tabs.server.answering_model import loaded
 from tabs.server.zerogpu import on_gpu
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 Raws = dict[str, str | None]
 """Who was asked, and what has been said; None before anything has."""
 
+WHO = {BASE: BASE, BASE_OPEN: BASE, TUNED: TUNED, OPEN: TUNED, OTHER: OTHER}
+"""Who answers for each side that needs the model."""
 
 ANSWER_SECONDS, COMPARE_SECONDS, SECONDS_TO_SPARE = 60, 120, 15
 """What one question, or a run's questions, may take of a GPU that is lent, with the loading of the model; what is not
@@ -73,17 +77,20 @@ class Prepared:
     exchange: Exchange
 
 
-def prepare(dataset: Dataset, asked: Asked, sides: Sequence[str], title: str, **shown: Any) -> Prepared:
+def prepare(
+    dataset: Dataset, asked: Asked, sides: Sequence[str], title: str, *, family: Family, **shown: Any
+) -> Prepared:
     """Answer what needs no model: the ways that read the catalogue find the product and its sentence.
 
     Args:
         title: of the product, where a person picked it; else it is found in the question.
+        family: what the run's base is.
         shown: further attributes of the `Exchange`.
     """
     raws: Raws = dict.fromkeys(sides)
     prompts = {side: asked.prompt for side in sides if needs_model(side)}
-    if not any(side in BY_RECORD for side in sides):
-        return Prepared(prompts, Exchange(asked, raws, **shown))
+    if family.by_heart and not any(side in BY_RECORD for side in sides):
+        return Prepared(prompts, Exchange(asked, raws, family=family, **shown))
     shop = shop_of(dataset)
     about = with_put_right(shop, asked.question, shop.about(asked.question, title), is_given=bool(title))
     prompts |= {side: prompt_of(side, shop, about) for side in prompts if side in BY_RECORD}
@@ -91,99 +98,71 @@ def prepare(dataset: Dataset, asked: Asked, sides: Sequence[str], title: str, **
     record = shop.record(about) or ""
     sources = {side: record for side in prompts if side in BY_RECORD} | {way: one.source for way, one in told.items()}
     raws |= {way: one.raw for way, one in told.items()}
-    return Prepared(prompts, Exchange(asked, raws, about, sources, **shown))
-
-
-def read_out(
-    dataset: Dataset, folder: Path, prepared: Prepared, title: str, other: Path | None
-) -> tuple[list[str], Exchange]:
-    """A reader's run answers at once: its warnings, and the exchange with every answer and the sentences that they stand in.
-
-    Args:
-        title: of the product, where a person picked it; else it is found in the question.
-        other: another run's folder, whose reader answers as `OTHER`.
-    """
-    begun = time.monotonic()
-    exchange = prepared.exchange
-    about = exchange.about or shop_of(dataset).about(exchange.asked.question, title)
-    own = replace(about, put_right=None)  # the sides' own answers
-    with doing("answering a question"), loaded(folder, other) as (run, warnings):
-        who = {BASE: BASE, BASE_OPEN: BASE, TUNED: TUNED, OPEN: TUNED, OTHER: OTHER}
-        told = {side: run.tell([own], who[side])[0] for side in prepared.prompts}
-    took = round(time.monotonic() - begun, 1)
-    logger.info("Question answered: %s s", took, extra={"run": folder.name, "seconds": took})
-    raws = exchange.raws | {side: one.answer for side, one in told.items()}
-    sources = exchange.sources | {side: one.source for side, one in told.items()}
-    return warnings, replace(exchange, raws=raws, sources=sources, about=about, is_reader=True)
+    return Prepared(prompts, Exchange(asked, raws, about, sources, family=family, **shown))
 
 
 def answering(
     folder: Path,
-    prompts: dict[str, str],
+    prepared: Prepared,
     *,
     other: Path | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     temperature: float = 0.0,
     stopped: Callable[[], bool] = lambda: False,
-) -> Generator[tuple[list[str], Raws], None, None]:
-    """Ask a run's model: its warnings, and each side's raw answer as it grows.
+) -> Generator[tuple[list[str], Exchange], None, None]:
+    """Ask a run's model: its warnings, and the exchange as its answers grow.
 
     Args:
-        prompts: what each side is asked, in the order of the result.
         other: another run's folder, whose adapter answers as `OTHER`.
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
-    fetch_base(folder)
+    exchange = prepared.exchange
+    asked = {side: (WHO[side], prompt) for side, prompt in prepared.prompts.items()}
+    if exchange.family.needs_gpu:
+        fetch_base(folder)
+        growing = _answers_on_gpu(folder, other, asked, None, max_new_tokens, temperature)
+    else:
+        growing = _answers(folder, other, asked, exchange.about, max_new_tokens, temperature)
     shown = -math.inf  # the first word at once
-    warnings, raws, is_shown = [], {}, False
-    growing = _answers(folder, other, prompts, max_new_tokens, temperature)
+    warnings, is_shown = [], False
     with doing("answering a question"), closing(growing):  # at once: whoever asks next waits for the model
-        for warnings, raws in growing:
+        for warnings, raws, sources in growing:
+            exchange = replace(exchange, raws=exchange.raws | raws, sources=exchange.sources | sources)
             if is_shown := stopped() or time.monotonic() - shown > SHOW_EVERY:
-                yield warnings, raws
+                yield warnings, exchange
                 shown = time.monotonic()
             if stopped():
                 break
         if not is_shown:
-            yield warnings, raws
+            yield warnings, exchange
 
 
-@on_gpu(ANSWER_SECONDS)
 def _answers(
     folder: Path,
     other: Path | None,
-    prompts: dict[str, str],
+    asked: dict[str, tuple[str, str]],
+    about: About | None,
     max_new_tokens: int,
     temperature: float,
-) -> Generator[tuple[list[str], Raws], None, None]:
-    """After every token: those that get the same prompt together, one prompt after the other."""
+) -> Generator[tuple[list[str], Raws, dict[str, str]], None, None]:
+    """What `Asker.grow` says of the run's model, with its warnings."""
     begun = time.monotonic()
     with loaded(folder, other) as (language_model, warnings):
-        from pipeline.models.language_model import BASE as PLAIN
-        from pipeline.models.language_model import OTHER as ANOTHER
-        from pipeline.models.language_model import TUNED as ADAPTED
-
-        answers_as = {BASE: PLAIN, BASE_OPEN: PLAIN, TUNED: ADAPTED, OPEN: ADAPTED, OTHER: ANOTHER}
-        options = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-        raws: Raws = dict.fromkeys(prompts)
+        asker, raws = asker_of(language_model), {}
         try:
-            for prompt in dict.fromkeys(prompts.values()):
-                group = [side for side, own in prompts.items() if own == prompt]
-                tokens = [encode_prompt(language_model.tokenizer, prompt)] * len(group)
-                growing = language_model.stream(tokens, by=[answers_as[side] for side in group], **options)
-                with closing(growing):
-                    for texts in growing:
-                        raws = raws | {side: text or None for side, text in zip(group, texts, strict=True)}
-                        yield warnings, raws
-                raws = raws | {side: raws[side] or "" for side in group}
-                yield warnings, raws
+            with closing(asker.grow(asked, about, max_new_tokens=max_new_tokens, temperature=temperature)) as growing:
+                for raws, sources in growing:
+                    yield warnings, raws, sources
         finally:
-            encode = language_model.tokenizer.encode
-            said = sum(len(encode(raw or "", add_special_tokens=False)) for raw in raws.values())
-            took = {"seconds": round(time.monotonic() - begun, 1), "tokens": said}
-            logger.info(
-                "Question answered: {seconds} s, {tokens} tokens".format_map(took), extra=took | {"run": folder.name}
-            )
+            took = {
+                "seconds": round(time.monotonic() - begun, 1),
+                "tokens": asker.count([t or "" for t in raws.values()]),
+            }
+            said = "Question answered: {seconds} s, {tokens} tokens".format_map(took)
+            logger.info(said, extra=took | {"run": folder.name})
+
+
+_answers_on_gpu = on_gpu(ANSWER_SECONDS)(_answers)
 
 
 def fetch_base(folder: Path) -> None:
@@ -269,15 +248,12 @@ def ask(question: str, title: str = "", run: str = "") -> dict[str, Any]:
     folder = get_trained_run(run)
     dataset = run_dataset(folder)
     asked = TaughtProducts(dataset.manifest).ask(question, title)
-    if is_reader_run(folder):
-        warnings, exchange = read_out(dataset, folder, prepare(dataset, asked, list(SIDES), title), title, None)
-        raws, exchange = exchange.raws, replace(exchange, is_whole=True)
-    else:
-        *_, (warnings, raws) = answering(folder, dict.fromkeys(SIDES, asked.prompt))
-        exchange = Exchange(asked, raws, is_whole=True)
+    prepared = prepare(dataset, asked, SIDES, title, family=run_family(folder))
+    *_, (warnings, exchange) = answering(folder, prepared)
+    exchange = replace(exchange, is_whole=True)
     sides = {
         side: {"raw": raw, "answer": exchange.found(side).answer, "verdict": exchange.verdict(side)}
-        for side, raw in raws.items()
+        for side, raw in exchange.raws.items()
     }
     return {"title": asked.title, "question": asked.question, "expected": asked.expected, **sides, "warnings": warnings}
 

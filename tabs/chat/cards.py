@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.answering.asker import BASE, OTHER, TUNED
 from pipeline.answering.lookup import Asked
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED, verdict
@@ -15,29 +16,16 @@ from pipeline.catalogue.catalogue import Product
 from pipeline.facts.extract import says as stands_in
 from pipeline.facts.extraction import VALUE, Extraction, extract, extract_with, says
 from pipeline.facts.phrasings import kind_label
+from pipeline.models.family import CAUSAL, Family
 from pipeline.prompts import GENERAL, REFUSAL, SILENT, UNKNOWN, UNKNOWN_TITLE
 from tabs.dataset.catalogue_view import short
 from tabs.ui.text import count, html, html_of, notice
 
-BASE, TUNED, OTHER = "base", "tuned", "other"
-SIDES = {BASE: ("Base", "adapter off"), TUNED: ("Tuned, closed book", "adapter on")}
-BESIDE = {
-    AUTO: (LABELS[AUTO], "no model: fact or sentence"),
-    EXTRACTIVE: (LABELS[EXTRACTIVE], "no model: the sentence"),
-    OPEN: (LABELS[OPEN], "adapter on, reads the record"),
-    BASE_OPEN: (LABELS[BASE_OPEN], "adapter off, reads the record"),
-}
+SIDES = (BASE, TUNED)
+BESIDE = (AUTO, EXTRACTIVE, OPEN, BASE_OPEN)
 """Ways that can be asked beside the two sides."""
 
-ALL_SIDES = SIDES | {OTHER: ("Another run", "its adapter on")} | BESIDE
-READER_SIDES = {
-    BASE: ("Base", "untrained: the nearest sentence"),
-    TUNED: ("Tuned reader", "trained: the span in the record"),
-    OTHER: ("Another run", "its reader"),
-    OPEN: (LABELS[OPEN], "the tuned reader"),
-    BASE_OPEN: (LABELS[BASE_OPEN], "untrained: the nearest sentence"),
-}
-"""What the sides are where a reader was trained; both read the record."""
+WITHOUT_MODEL = {AUTO: "no model: fact or sentence", EXTRACTIVE: "no model: the sentence"}
 
 HIDDEN_NAMES = ("Answer A", "Answer B")
 
@@ -65,7 +53,7 @@ class Exchange:
         is_whole: whether the answers have ended by themselves; only then they are judged.
         is_stopped: whether somebody ended them.
         is_blind: whether it is hidden which side is which, and who is right.
-        is_reader: whether the run trained a reader, so that all its sides read the record.
+        family: what the run's base is.
     """
 
     asked: Asked
@@ -78,7 +66,7 @@ class Exchange:
     is_whole: bool = False
     is_stopped: bool = False
     is_blind: bool = False
-    is_reader: bool = False
+    family: Family = CAUSAL
 
     def found(self, side: str) -> Extraction:
         raw = self.raws[side] or ""
@@ -123,19 +111,19 @@ class Exchange:
 
         What was not taught is to be refused by a model that has only its title, and not by what reads the catalogue.
         """
-        found = self.about.product if self.about and (side in BY_RECORD or self.is_reader) else None
+        found = self.about.product if self.about and (side in BY_RECORD or not self.family.by_heart) else None
         taught = self.asked.product
         if found and (taught is None or found.uid != taught.uid):
             return found, None
         return taught, self.asked.expected
 
     def name(self, side: str) -> str:
-        return f"Run {self.other}" if side == OTHER else sides(self.is_reader)[side][0]
+        return f"Run {self.other}" if side == OTHER else name_of(side, self.family)
 
 
-def sides(is_reader: bool) -> dict[str, tuple[str, str]]:
-    """Each side's name and what it is."""
-    return ALL_SIDES | READER_SIDES if is_reader else ALL_SIDES
+def name_of(side: str, family: Family) -> str:
+    """What a side of a run is called."""
+    return {BASE: "Base", TUNED: family.tuned_name, OTHER: "Another run"}.get(side) or LABELS.get(side, side)
 
 
 def answer_card(
@@ -147,7 +135,7 @@ def answer_card(
     waiting: str = "answering …",
     says: str = "",
     source: str = "",
-    is_reader: bool = False,
+    family: Family = CAUSAL,
     by_shop: bool = False,
 ) -> Markup:
     """One side's answer as HTML, with the extracted part marked in its place.
@@ -161,10 +149,11 @@ def answer_card(
         waiting: what stands in the place of a text that is not there.
         says: which of the three answers it is, if that is known.
         source: the part of the record that it was read from, if any.
-        is_reader: whether the run trained a reader.
+        family: what the run's base is.
         by_shop: whether it is the owner's own answer.
     """
-    own_name, adapter = sides(is_reader).get(TUNED if side == CLOSED else side, (side, "?"))
+    who = TUNED if side == CLOSED else side
+    own_name, adapter = name_of(who, family), (WITHOUT_MODEL | family.answers_by).get(who, "?")
     body = html('<p class="waiting">{}</p>', waiting) if raw is None else _judged(raw, found, said)
     kind = html('<p class="small says">{}</p>', SAYS_WORDS[says]) if says else ""
     read = html('<p class="small source">read from: <q>{}</q></p>', source) if source else ""
@@ -213,14 +202,14 @@ def exchange_card(exchange: Exchange) -> Markup:
             said, source = exchange.says(side), exchange.source(side)
             name, judged = exchange.name(side), exchange.verdict(side)
             by_shop = exchange.by_shop(side)
-            cards += answer_card(side, raw, found, judged, name, waiting, said, source, exchange.is_reader, by_shop)
+            cards += answer_card(side, raw, found, judged, name, waiting, said, source, exchange.family, by_shop)
     asked = exchange.asked
     stopped = notice("Stopped: what was said so far is not judged.", "hint", "stopped") if exchange.is_stopped else ""
     return html(
         '<article class="asked" data-about="{}"><h3>{}</h3><p class="small">{}</p>'
         '{}<div class="sides">{}</div>{}<p class="catalogue" data-kind="{}">{}</p></article>',
         asked.title, asked.question, about_line(asked), found_line(exchange), cards, stopped, asked.kind,
-        catalogue_says(asked, exchange.about, is_reader=exchange.is_reader),
+        catalogue_says(asked, exchange.about, family=exchange.family),
     )  # fmt: skip
 
 
@@ -246,12 +235,12 @@ def about_line(asked: Asked) -> Markup:
     return html("about: <b>{}</b>{}", asked.title, "" if asked.product else " (not taught)")
 
 
-def catalogue_says(asked: Asked, about: About | None = None, *, is_reader: bool = False) -> Markup:
+def catalogue_says(asked: Asked, about: About | None = None, *, family: Family = CAUSAL) -> Markup:
     if about and (about.listed or about.beside):
         return html(
             "Several products are asked about: a model knows one at a time, the other ways read all of their records."
         )
-    if about and about.product and asked.product is None and is_reader:
+    if about and about.product and asked.product is None and not family.by_heart:
         return html("The catalogue has this product, and a reader knows those that were not trained, too.")
     if about and about.product and asked.product is None:
         only = "The catalogue has this product, but it was not taught: the tuned model should say “{}”; the other ways can tell."
@@ -323,7 +312,7 @@ def which_way_card(comparison: dict[str, Any]) -> Markup:
     return html('<p class="big which-way" data-way="{}">{}</p>{}', best.way if best else "", sentence(counted), more)
 
 
-def question_card(question: dict[str, Any], change: str) -> Markup:
+def question_card(question: dict[str, Any], change: str, family: Family = CAUSAL) -> Markup:
     """A question before and after as a card for a narrow page, as HTML.
 
     Args:
@@ -331,7 +320,7 @@ def question_card(question: dict[str, Any], change: str) -> Markup:
     """
     said = {"Expected": ("", question["expected"])}
     for side in SIDES:
-        answer, name = question[side], sides(bool(question.get("is_reader")))[side][0]
+        answer, name = question[side], name_of(side, family)
         said[name] = (answer["verdict"], answer["answer"] or answer["raw"]) if answer else ("", "–")
     rows = Markup()
     for name, (judged, words) in said.items():
@@ -344,13 +333,13 @@ def question_card(question: dict[str, Any], change: str) -> Markup:
     )  # fmt: skip
 
 
-def compared_card(question: dict[str, Any]) -> Markup:
+def compared_card(question: dict[str, Any], family: Family = CAUSAL) -> Markup:
     """A question of the comparison with both raw answers, as HTML; one that was not asked yet says so."""
-    kind, cards, is_reader = question["fact_kind"], Markup(), bool(question.get("is_reader"))
+    kind, cards = question["fact_kind"], Markup()
     for side in SIDES:
         if answer := question[side]:
             found = extract(kind, answer["raw"], question["expected"])
-            cards += answer_card(side, answer["raw"], found, answer["verdict"], is_reader=is_reader)
+            cards += answer_card(side, answer["raw"], found, answer["verdict"], family=family)
     waits = "" if question[TUNED] else notice("Not asked yet: press “Ask the questions”.", "hint")
     changed = html(' · <span class="changed">changed since it was frozen</span>') if question["is_changed"] else ""
     return html(

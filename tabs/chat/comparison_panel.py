@@ -13,7 +13,8 @@ from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.report import VERDICT_WORDS, failures_html
 from pipeline.answering.which_way import counted_of
 from pipeline.errors import PipelineError, RunError
-from pipeline.runs.folder import BASELINE, COMPARISON, is_reader_run, run_dataset
+from pipeline.models.family import CAUSAL
+from pipeline.runs.folder import BASELINE, COMPARISON, run_dataset, run_family
 from pipeline.runs.view import find_run, get_trained_run, read_comparison, read_everything
 from tabs.chat.asking import is_comparing, run_questions, stop_comparing
 from tabs.chat.cards import SIDES, TUNED, compared_card, question_card, summary_card, which_way_card
@@ -45,8 +46,7 @@ BEING_ASKED = (
 def questions_of(folder: Path) -> list[dict[str, Any]]:
     """The run's questions as they are now, with the answers that belong to them; none before training."""
     try:
-        reads = {"is_reader": is_reader_run(folder)}
-        return [question | reads for question in questions_now(folder, read_comparison(folder))]
+        return questions_now(folder, read_comparison(folder))
     except PipelineError:
         return []
 
@@ -221,7 +221,7 @@ class ComparePanel:
             self.filter: "all",
             self.seen: self.state_of(folder),
             **self.table.show(question_cells(folder.name, "all")),
-            **self.as_cards(questions),
+            **self.as_cards(folder, questions),
         }
         reports = {self.report_html: folder / "report.html", self.report_md: folder / "report.md"}
         for button, path in reports.items():
@@ -257,12 +257,13 @@ class ComparePanel:
 
     @open_to_all
     def show_cards(self, run: str | None, wanted: str) -> Update:
-        return self.as_cards(filtered(run, wanted))
+        return self.as_cards(find_run(run) if run else None, filtered(run, wanted))
 
-    def as_cards(self, questions: Sequence[dict[str, Any]]) -> Update:
+    def as_cards(self, folder: Path | None, questions: Sequence[dict[str, Any]]) -> Update:
         """The same questions for a narrow page: a card each, and a list to pick from."""
         more = len(questions) - MOST_CARDS
-        cards = html_of(question_card(q, CHANGES[q["change"]]) for q in questions[:MOST_CARDS])
+        family = run_family(folder) if folder else CAUSAL
+        cards = html_of(question_card(q, CHANGES[q["change"]], family) for q in questions[:MOST_CARDS])
         if more > 0:
             cards += notice(f"{count(more, 'more question')} in report.html, or on a wider page.", "hint")
         return {
@@ -290,18 +291,18 @@ class ComparePanel:
     @open_to_all
     def open(self, run: str, wanted: str, event: gr.SelectData) -> Update:
         asked, title = event.row_value[1:3]
-        return self._opened(q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title))
+        return self._opened(run, (q for q in filtered(run, wanted) if (q["question"], q["title"]) == (asked, title)))
 
     @open_to_all
     def open_picked(self, run: str, number: str) -> Update:
-        return self._opened(q for q in filtered(run, "all") if q["id"] == number)
+        return self._opened(run, (q for q in filtered(run, "all") if q["id"] == number))
 
-    def _opened(self, found: Iterator[dict[str, Any]]) -> Update:
+    def _opened(self, run: str, found: Iterator[dict[str, Any]]) -> Update:
         question = next(found, None)
         if question is None:
             raise RunError("The questions have changed meanwhile; reload the page.")
         return {
-            self.detail: compared_card(question),
+            self.detail: compared_card(question, run_family(get_trained_run(run))),
             self.editing: gr.Accordion(visible=True),
             self.opened: question["id"],
             self.new_question: question["question"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from pipeline.answering.answers import MAX_NEW_TOKENS
+from pipeline.answering.asker import MAX_NEW_TOKENS
 from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.shop import missing_catalogue
 from pipeline.answering.ways import AUTO

@@ -10,11 +10,11 @@ import gradio as gr
 from markupsafe import Markup
 
 from pipeline.answering.lookup import TaughtProducts
-from pipeline.runs.folder import SETTINGS, is_reader_run, run_dataset
+from pipeline.runs.folder import SETTINGS, run_dataset, run_family
 from pipeline.runs.view import get_trained_run, trained_runs, view_run
 from tabs.chat.answers_box import AnswersBox, score_words
 from tabs.chat.asked_before import keep
-from tabs.chat.asking import answering, ask, compare, judge, prepare, read_out
+from tabs.chat.asking import answering, ask, compare, judge, prepare
 from tabs.chat.cards import BASE, exchange_card
 from tabs.chat.comparison_panel import ComparePanel
 from tabs.chat.customers_panel import CustomersPanel
@@ -164,30 +164,24 @@ class ChatTab:
         taught = TaughtProducts(dataset.manifest)
         asked = taught.ask(query.question, query.about)
         yield self.answers.wait() | self.form.busy(True)
-        names = {"run": folder.name, "other": other.name if other else ""}
-        prepared = prepare(dataset, asked, query.sides(), query.about or "", **names, is_blind=query.blind)
+        names, family = {"run": folder.name, "other": other.name if other else ""}, run_family(folder)
+        about, sides = query.about or "", query.sides()
+        prepared = prepare(dataset, asked, sides, about, family=family, **names, is_blind=query.blind)
         exchange, warned = prepared.exchange, Markup()
         keep(browser, exchange, new=True)
         yield {self.answers.now: exchange_card(exchange)}
-        if is_reader_run(folder):
-            warnings, exchange = read_out(dataset, folder, prepared, query.about or "", other)
-            exchange = replace(exchange, is_whole=True)
-            keep(browser, exchange, new=False)
-            yield self.answers.show_new(exchange, pattern, past, html_of(map(notice, warnings)), taught.other_kinds)
-            return
         try:
             growing = answering(
                 folder,
-                prepared.prompts,
+                prepared,
                 other=other,
                 max_new_tokens=int(query.length),
                 temperature=float(query.temperature),
                 stopped=lambda: request.session_hash in self.stopped,
             )
             with closing(growing):
-                for warnings, raws in growing:
+                for warnings, exchange in growing:
                     warned = html_of(map(notice, warnings))
-                    exchange = replace(exchange, raws=exchange.raws | raws)
                     keep(browser, exchange, new=False)
                     yield {self.answers.now: warned + exchange_card(exchange)}
         except Exception:

@@ -10,11 +10,11 @@ from typing import Any
 from pipeline.answering import kept_model
 from pipeline.answering.kept_model import getting_ready, model_in_memory
 from pipeline.answering.shop import shop_of
+from pipeline.answering.speaker import asker_of
 from pipeline.errors import RunError
 from pipeline.machine import on_zero_gpu
 from pipeline.models.bases import local_folder
-from pipeline.prompts import UNKNOWN_TITLE, build_prompt, encode_prompt
-from pipeline.runs.folder import ADAPTER, is_reader_run, read_settings, run_dataset
+from pipeline.runs.folder import ADAPTER, read_settings, run_dataset
 from pipeline.runs.settings import gpu_name
 from pipeline.runs.status import running_run
 from pipeline.runs.view import seconds_left, view_run
@@ -77,14 +77,7 @@ def _warm_up(folder: Path) -> None:
     if not local_folder(read_settings(folder).base_model):
         return
     with loaded(folder) as (language_model, _):
-        if is_reader_run(folder):
-            return
-        from pipeline.models.language_model import BASE as PLAIN
-        from pipeline.models.language_model import TUNED as ADAPTED
-
-        tokens = encode_prompt(language_model.tokenizer, build_prompt(UNKNOWN_TITLE, "What is it?"))
-        for _ in language_model.stream([tokens] * 2, by=[PLAIN, ADAPTED], max_new_tokens=2):
-            pass
+        asker_of(language_model).warm_up()
 
 
 def check_room(folder: Path) -> None:

@@ -15,12 +15,12 @@ from pipeline.answering.baseline import (
     is_as_frozen,
     read_baseline,
     restore_question,
-    taught_rows,
 )
 from pipeline.answering.comparison import compare, questions_now
 from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
+from pipeline.answering.speaker import taught_rows
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.customers import STYLE

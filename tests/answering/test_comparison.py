@@ -17,6 +17,7 @@ from pipeline.answering.general import forgetting, general_verdict
 from pipeline.answering.report import ways_in_lines
 from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
+from pipeline.answering.speaker import Speaker
 from pipeline.answering.ways import AUTO, BASE, CLOSED, EXTRACTIVE, WAYS
 from pipeline.answering.which_way import counted_of, sentence
 from pipeline.errors import RunError
@@ -42,8 +43,14 @@ def tokenizer(tiny_base: Path) -> Any:
     return AutoTokenizer.from_pretrained(tiny_base)
 
 
+@pytest.fixture(scope="module")
+def speaker(tokenizer: Any) -> Speaker:
+    """Who can encode a question, and answers none."""
+    return Speaker(SimpleNamespace(tokenizer=tokenizer))  # pyright: ignore[reportArgumentType]
+
+
 @pytest.fixture
-def answering(run: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], Row]:
+def answering(run: Path, speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answers], Row]:
     """Compares with a tuned model that answers as told."""
 
     def with_answers(answers: Answers, **options: Any) -> Row:
@@ -60,7 +67,7 @@ def answering(run: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Cal
         monkeypatch.setattr(module, "ask_expecting", ask_rows)
         monkeypatch.setattr(module, "ask_general", ask_general)
         monkeypatch.setattr(module, "_by_way", lambda *_: {})  # which would ask the model that is not there
-        return compare(SimpleNamespace(tokenizer=tokenizer), run, **options)  # pyright: ignore[reportArgumentType]
+        return compare(speaker, run, **options)
 
     return with_answers
 
@@ -142,12 +149,12 @@ def test_expected_answers_are_the_record_s_own_words(run: Path, answering: Calla
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_recall_is_over_every_fact_in_both_report_phrasings(
-    share: float, run: Path, tokenizer: Any, answering: Callable[[Answers], Row]
+    share: float, run: Path, speaker: Speaker, answering: Callable[[Answers], Row]
 ) -> None:
     summary = answering(lambda r: r["response"] if share else "nonsense")["summary"]
     facts = run_dataset(run).counts["facts"]
     assert (summary["recall"], summary["facts"]) == (share, facts)
-    assert len(report_rows(tokenizer, run)[FACTS]) == 2 * facts > summary["total"]
+    assert len(report_rows(speaker, run)[FACTS]) == 2 * facts > summary["total"]
     assert summary["tuned_right"] == share * summary["total"]
 
 
@@ -159,7 +166,7 @@ def test_recall_counts_a_fact_that_only_one_phrasing_finds_as_half(
 
 
 def test_recall_leaves_out_facts_that_were_too_long_to_be_trained(
-    run: Path, tokenizer: Any, answering: Callable[[Answers], Row]
+    run: Path, tokenizer: Any, speaker: Speaker, answering: Callable[[Answers], Row]
 ) -> None:
     lengths: dict[tuple[str, str], int] = {}
     for r in run_dataset(run).training():
@@ -169,20 +176,20 @@ def test_recall_leaves_out_facts_that_were_too_long_to_be_trained(
     limit = sorted(lengths.values())[-2]  # one fact is longer
     write_json(run / "settings.json", read_json(run / "settings.json") | {"max_length": limit})
     trained = {fact for fact, tokens in lengths.items() if tokens <= limit}
-    assert {(r["uid"], r["kind"]) for r in report_rows(tokenizer, run)[FACTS]} == trained != set(lengths)
+    assert {(r["uid"], r["kind"]) for r in report_rows(speaker, run)[FACTS]} == trained != set(lengths)
     assert answering(lambda r: r["response"])["summary"]["facts"] == len(trained)
 
 
-def test_recall_leaves_unknown_products_and_probes_out(run: Path, tokenizer: Any) -> None:
-    rows, unknown = (report_rows(tokenizer, run)[sort] for sort in (FACTS, UNKNOWN))
+def test_recall_leaves_unknown_products_and_probes_out(run: Path, speaker: Speaker) -> None:
+    rows, unknown = (report_rows(speaker, run)[sort] for sort in (FACTS, UNKNOWN))
     assert not [r for r in rows if r["kind"] == UNKNOWN or r["template"].endswith("probe")]
     assert {r["kind"] for r in unknown} == {UNKNOWN} and not [r for r in unknown if r["template"].endswith("probe")]
     taught = {(r["uid"], r["kind"]) for r in run_dataset(run).training() if r["kind"] not in NO_FACT}
     assert {(r["uid"], r["kind"]) for r in rows} == taught
 
 
-def test_everything_is_asked_and_counted(run: Path, tokenizer: Any, answering: Callable[[Answers], Row]) -> None:
-    facts, unknown = (report_rows(tokenizer, run)[sort] for sort in (FACTS, UNKNOWN))
+def test_everything_is_asked_and_counted(run: Path, speaker: Speaker, answering: Callable[[Answers], Row]) -> None:
+    facts, unknown = (report_rows(speaker, run)[sort] for sort in (FACTS, UNKNOWN))
     wrongly = {row["prompt"] for row in facts[:3]}
     answering(lambda r: REFUSAL if r["prompt"] in wrongly else "yes, of course" if r is unknown[0] else r["response"])
     found = read_json(run / "everything.json")

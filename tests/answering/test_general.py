@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rapidfuzz import fuzz
 
-from pipeline.answering.answers import Question, ask
+from pipeline.answering.answers import ask
+from pipeline.answering.asker import Question
 from pipeline.answering.general import ask_general
 from pipeline.facts.extraction import extract
 from pipeline.files import ASSETS, home, read_json

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.answering.answers import Answer, Question, ask
+from pipeline.answering.answers import ask
+from pipeline.answering.asker import Answer, Question
 from pipeline.answering.hearing import HALF, Hearing
 from pipeline.facts.extraction import extract, sure_of
 from pipeline.facts.patterns import DESCRIPTION

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.answering.answers import Answer
+from pipeline.answering.asker import Answer
 from pipeline.answering.shop import DOESNT_SAY, Shop, Told
 from pipeline.answering.ways import AUTO, EXTRACTIVE, answer_all, said_of_record
 from pipeline.catalogue.catalogue import SAMPLE, read_catalogue

@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from pipeline.answering import run_model
-from pipeline.answering.answers import Question, ask, ask_expecting, ask_rows, known_by_heart
+from pipeline.answering.answers import ask, ask_expecting, ask_rows
+from pipeline.answering.asker import Question
 from pipeline.answering.run_model import load_run
+from pipeline.answering.speaker import asker_of
 from pipeline.errors import ModelError
 from pipeline.files import PROJECT, models_dir, read_json, write_json
 from pipeline.models import bases, embedded, language_model, loading
@@ -606,7 +608,7 @@ def test_a_probe_decodes_only_what_is_not_known_by_heart(finished_run: Path, tin
         language_model.model(ids, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    known = known_by_heart(language_model, rows, tuned=False)
+    known = asker_of(language_model).knows(rows, tuned=False)
     assert known[2]
     asked = ask_rows(language_model, rows, tuned=False, spare_tokens=16)
     probed = ask_expecting(language_model, rows, tuned=False, spare_tokens=16)

@@ -8,10 +8,10 @@ from transformers import AutoConfig
 
 from pipeline.files import PROJECT
 from pipeline.models import gpu as gpu_libraries
-from pipeline.models.bases import GPU_BASE, is_reader, is_seq2seq
+from pipeline.models.bases import GPU_BASE
 from pipeline.models.config import LLAMA_3_8B, base_shape
 from pipeline.models.embedded import EMBEDDED
-from pipeline.models.family import family_of
+from pipeline.models.family import EXTRACTIVE, SEQ2SEQ, family_of, family_of_base
 from pipeline.models.layers import kinds_of
 from pipeline.models.offered import OFFERED, SEQ2SEQ_BASE, Offered
 from pipeline.runs.settings import preset, settings_for
@@ -51,7 +51,7 @@ def test_the_default_on_a_gpu_is_what_it_was() -> None:
 def test_the_list_has_each_once_with_its_memory_and_marks_what_is_gated() -> None:
     words = {name: words for words, name in base_choices()}
     assert len(words) == len(base_choices()) == len(OFFERED) + 1
-    assert [name for name in words if is_reader(name)] and is_seq2seq(SEQ2SEQ_BASE)
+    assert {family_of_base(name) for name in words} >= {EXTRACTIVE, SEQ2SEQ}
     for one in OFFERED:
         assert one.license in words[one.name] and one.size in words[one.name] and "trains " in words[one.name]
         assert ("gated" in words[one.name]) == one.gated

@@ -9,15 +9,14 @@ from pipeline.errors import SettingsError
 from pipeline.models.bases import GPU_BASE
 from pipeline.models.embedded import EMBEDDED, HUB_TWIN
 from pipeline.models.encoder import ENCODER
+from pipeline.models.family import CAUSAL, SEQ2SEQ
 from pipeline.runs import settings
 from pipeline.runs.settings import (
     ALL_LINEAR,
     CHOICES,
     LIMITS,
-    OTHERS_RATE,
     PRESETS,
     QUICK,
-    READERS_RATE,
     TrainingSettings,
     default_base,
     preset,
@@ -79,9 +78,9 @@ def test_another_base_has_another_rate_than_the_embedded_one_in_quick() -> None:
     its_address = f"https://huggingface.co/{HUB_TWIN}"
     for own in (EMBEDDED, HUB_TWIN, its_address, ""):
         assert rate_of("quick", own) == QUICK.learning_rate
-    assert rate_of("quick", ENCODER) == rate_of("quick", "google/flan-t5-base") == READERS_RATE
-    assert rate_of("quick", "google/gemma-3-270m") == OTHERS_RATE < QUICK.learning_rate
-    assert settings_for("quick", "google/gemma-3-270m").learning_rate == OTHERS_RATE
+    assert rate_of("quick", ENCODER) == rate_of("quick", "google/flan-t5-base") == SEQ2SEQ.quick_rate
+    assert rate_of("quick", "google/gemma-3-270m") == CAUSAL.quick_rate < QUICK.learning_rate
+    assert settings_for("quick", "google/gemma-3-270m").learning_rate == CAUSAL.quick_rate
     assert settings_for("quick", "google/gemma-3-270m", learning_rate=1e-3).learning_rate == 1e-3
     for name in ("recall", "original"):
         assert rate_of(name, "google/gemma-3-270m") == rate_of(name, EMBEDDED) == PRESETS[name].learning_rate
@@ -93,15 +92,15 @@ def test_a_base_that_is_chosen_brings_its_rate_and_leaves_a_person_s() -> None:
 
     rate = QUICK.learning_rate
     for base, its in (
-        ("a/b", OTHERS_RATE),
-        ("google/flan-t5-base", READERS_RATE),
-        ("a/b", OTHERS_RATE),
+        ("a/b", CAUSAL.quick_rate),
+        ("google/flan-t5-base", SEQ2SEQ.quick_rate),
+        ("a/b", CAUSAL.quick_rate),
         (EMBEDDED, rate),
     ):
         rate = chosen(base, "quick", rate)
         assert rate == its
     assert chosen("a/b", "quick", 1e-3) == 1e-3
-    assert chosen(EMBEDDED, "recall", OTHERS_RATE) == OTHERS_RATE
+    assert chosen(EMBEDDED, "recall", CAUSAL.quick_rate) == CAUSAL.quick_rate
     assert chosen("a/b", "recall", QUICK.learning_rate) == QUICK.learning_rate
 
 

@@ -9,10 +9,11 @@ from pipeline.dataset.store import Dataset
 from pipeline.errors import SettingsError
 from pipeline.files import read_json, write_json
 from pipeline.models.embedded import EMBEDDED
+from pipeline.models.family import CAUSAL, SEQ2SEQ
 from pipeline.runs.events import append_event, read_events
 from pipeline.runs.folder import read_settings
 from pipeline.runs.reached import Reached
-from pipeline.runs.settings import OTHERS_RATE, QUICK, READERS_RATE, preset
+from pipeline.runs.settings import QUICK, preset
 from pipeline.runs.status import status
 from pipeline.runs.sweep import asks_at_its_end, grid, read_values, start_sweep, sweeps
 from pipeline.runs.view import RunView, view_run
@@ -68,11 +69,11 @@ def test_each_base_brings_along_whether_it_is_squeezed_and_its_rate(monkeypatch:
     tried = {"base_model": [EMBEDDED, "Qwen/Qwen3-8B", "google/flan-t5-base"]}
     made = [settings for _, settings in grid(preset("quick"), tried)]
     assert [settings.load_in_4bit for settings in made] == [False, True, False]
-    assert [settings.learning_rate for settings in made] == [QUICK.learning_rate, OTHERS_RATE, READERS_RATE]
+    assert [settings.learning_rate for settings in made] == [QUICK.learning_rate, CAUSAL.quick_rate, SEQ2SEQ.quick_rate]
     rates = {settings.learning_rate for _, settings in grid(preset("quick"), tried | {"learning_rate": [1e-4]})}
     assert rates == {1e-4}  # one that is tried is tried
-    rates = {settings.learning_rate for _, settings in grid(preset("recall", learning_rate=OTHERS_RATE), tried)}
-    assert rates == {OTHERS_RATE}  # and one that a person chose stays
+    rates = {settings.learning_rate for _, settings in grid(preset("recall", learning_rate=CAUSAL.quick_rate), tried)}
+    assert rates == {CAUSAL.quick_rate}  # and one that a person chose stays
 
 
 def test_a_base_that_has_no_template_or_packs_nothing_is_taught_without(tiny_base: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.answering import backend, run_model
+from pipeline.answering.asker import Question
 from pipeline.answering.backend import Backend
 from pipeline.errors import ServingError
 from pipeline.models.language_model import LanguageModel
@@ -143,7 +144,10 @@ def test_a_key_and_a_model_are_found(run: Path) -> None:
         server.key = KEY
         words = Backend(f"{server.origin}/v1/", key=KEY)
         words.check()
-        assert words.model == MODEL and words.complete([("Context: kite", 5)]) == ["A kite."]
+        assert (
+            words.model == MODEL
+            and words.ask([Question("Context: kite", max_new_tokens=5)], tuned=True)[0].raw == "A kite."
+        )
         server.models.append("base")
         with pytest.raises(ServingError, match="several models; name one of shelf, base"):
             Backend(server.origin, key=KEY).check()

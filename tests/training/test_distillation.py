@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.answering.answers import GENERAL_TOKENS
+from pipeline.answering.speaker import GENERAL_TOKENS
 from pipeline.dataset.edits import EDIT, Edit
 from pipeline.dataset.store import Dataset, change_row
 from pipeline.facts.extraction import extract

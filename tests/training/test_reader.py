@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from pipeline.answering.asker import OTHER, TUNED
 from pipeline.answering.comparison import compare
 from pipeline.answering.report import write_report
 from pipeline.answering.run_model import load_run, unload
-from pipeline.answering.run_reader import OTHER, TUNED, RunReader, chooses, passages, passages_of, sureness, units_read
+from pipeline.answering.run_reader import RunReader, chooses, passages, passages_of, sureness, units_read
 from pipeline.answering.shop import About
 from pipeline.catalogue.catalogue import Product, read_catalogue
 from pipeline.catalogue.finding.sentences import Found
@@ -24,12 +25,13 @@ from pipeline.errors import ModelError, RunError, SettingsError
 from pipeline.facts.extraction import VALUE
 from pipeline.files import read_json, write_json
 from pipeline.models.encoder import ENCODER, load_encoder, wheel_folder
+from pipeline.models.family import CAUSAL, EXTRACTIVE
 from pipeline.models.reader import CONFIG, WEIGHTS, Joined, new_reader
 from pipeline.prompts import GENERAL, REFUSAL, SILENCE
 from pipeline.publishing.publish import export_model
 from pipeline.runs import launcher
 from pipeline.runs.events import read_events
-from pipeline.runs.folder import has_adapter, is_reader_run, run_dataset
+from pipeline.runs.folder import has_adapter, run_dataset, run_family
 from pipeline.runs.manage import create_run
 from pipeline.runs.status import status
 from pipeline.space.elsewhere import _check_can_go
@@ -140,7 +142,7 @@ def test_no_question_that_chose_the_threshold_grades(trained: Path) -> None:
     assert chose and not chose & {q["prompt"] for q in read_json(trained / "baseline.json")["questions"]}
     run, _ = load_run(trained)
     assert isinstance(run, RunReader)
-    assert not [row for row in run.graded(held_out) if row["prompt"] in chose]
+    assert not [row for row in run.graded(run_dataset(trained), 512) if row["prompt"] in chose]
 
 
 def test_what_it_says_stands_in_the_record_with_its_sentence(trained: Path) -> None:
@@ -275,4 +277,4 @@ def test_a_dataset_without_records_is_refused(dataset: Dataset) -> None:
 
 
 def test_which_runs_are_readers(trained: Path, finished_run: Path, tmp_path: Path) -> None:
-    assert is_reader_run(trained) and not is_reader_run(finished_run) and not is_reader_run(tmp_path)
+    assert run_family(trained) is EXTRACTIVE and run_family(finished_run) is run_family(tmp_path) is CAUSAL

@@ -12,20 +12,20 @@ from peft import PeftModel
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
 from pipeline.__main__ import main
-from pipeline.answering.answers import ask_expecting, ask_rows, known_by_heart
+from pipeline.answering.answers import ask_expecting, ask_rows
 from pipeline.answering.comparison import compare
 from pipeline.answering.everything import report_rows
 from pipeline.answering.report import write_report
 from pipeline.answering.run_model import load_run, unload
+from pipeline.answering.speaker import asker_of
 from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset.build import build_dataset
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import Dataset
 from pipeline.errors import ModelError, RunError, SettingsError
 from pipeline.files import ASSETS, read_json
-from pipeline.models.bases import is_seq2seq
 from pipeline.models.config import ALL_LINEAR, base_shape
-from pipeline.models.family import CAUSAL, IGNORED, SEQ2SEQ
+from pipeline.models.family import CAUSAL, IGNORED, SEQ2SEQ, family_of_base
 from pipeline.models.language_model import BASE, TUNED, LanguageModel
 from pipeline.models.layers import layers_of
 from pipeline.models.loading import load_base
@@ -121,7 +121,7 @@ def test_it_learns_what_it_is_taught_and_the_base_does_not_know_it(taught: Path)
 def test_both_sides_answer_in_one_batch_as_each_alone(taught: Path) -> None:
     model = load_run(taught)[0]
     assert isinstance(model, LanguageModel)
-    row = report_rows(model.tokenizer, taught)["facts"][0]
+    row = report_rows(model, taught)["facts"][0]
     prompt = encode_prompt(model.tokenizer, row["prompt"])
     grown = [*model.stream([prompt] * 2, by=[BASE, TUNED], max_new_tokens=32)]
     assert grown[-1] == [model.generate([prompt], tuned=tuned, max_new_tokens=32)[0] for tuned in (False, True)]
@@ -133,8 +133,8 @@ def test_both_sides_answer_in_one_batch_as_each_alone(taught: Path) -> None:
 def test_what_it_would_say_is_what_it_says(taught: Path) -> None:
     model = load_run(taught)[0]
     assert isinstance(model, LanguageModel)
-    rows = report_rows(model.tokenizer, taught)["facts"]
-    known = known_by_heart(model, rows, tuned=True)
+    rows = report_rows(model, taught)["facts"]
+    known = asker_of(model).knows(rows, tuned=True)
     said = [
         answer["raw"] == row["response"] for answer, row in zip(ask_rows(model, rows, tuned=True), rows, strict=True)
     ]
@@ -320,8 +320,9 @@ def test_settings_that_mean_nothing_are_told_and_packing_is_refused(
 
 def test_which_bases_are_t5s(base: Path, tiny_base: Path) -> None:
     names = ["google/flan-t5-small", "google/flan-t5-xl", "google-t5/t5-base", "google/mt5-base", str(base)]
-    assert all(map(is_seq2seq, names)) and not any(map(is_squeezed, names))
-    assert not any(map(is_seq2seq, ["Qwen/Qwen3-8B", "google/gemma-3-4b-it", "google/t5gemma-2b-2b", str(tiny_base)]))
+    assert all(family_of_base(name) is SEQ2SEQ for name in names) and not any(map(is_squeezed, names))
+    others = ["Qwen/Qwen3-8B", "google/gemma-3-4b-it", "google/t5gemma-2b-2b", str(tiny_base)]
+    assert all(family_of_base(name) is CAUSAL for name in others)
     assert load_base(str(tiny_base)).family is CAUSAL
 
 

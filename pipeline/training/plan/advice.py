@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.files import home
 from pipeline.machine import free_disk
 from pipeline.models.config import Shape
+from pipeline.models.family import CAUSAL
 from pipeline.models.token_counts import Lengths
-from pipeline.runs.settings import ALL_LINEAR, OTHERS_RATE, QUICK, TrainingSettings, rate_of
+from pipeline.runs.settings import ALL_LINEAR, QUICK, TrainingSettings, rate_of
 from pipeline.training.plan import memory
 
 ENOUGH_EXPOSURES = 16
@@ -147,10 +148,10 @@ def _rate(settings: TrainingSettings) -> Finding | None:
 
 def _rate_of_the_embedded(settings: TrainingSettings) -> Finding | None:
     rate = settings.learning_rate
-    if not QUICK.learning_rate <= rate <= WILD_RATE or rate_of(QUICK.preset, settings.base_model) != OTHERS_RATE:
+    if not QUICK.learning_rate <= rate <= WILD_RATE or rate_of(QUICK.preset, settings.base_model) != CAUSAL.quick_rate:
         return None
     said = f"A learning rate of {plain(rate)} suits the embedded model; another small one learned more with less."
-    return Finding(said, "learning_rate", OTHERS_RATE)
+    return Finding(said, "learning_rate", CAUSAL.quick_rate)
 
 
 def _exposures(settings: TrainingSettings, teaching: Teaching) -> Finding | None:

@@ -10,9 +10,9 @@ from typing import Any
 from pipeline import machine
 from pipeline.answering.run_reader import is_read
 from pipeline.errors import SettingsError
-from pipeline.models.bases import is_reader
 from pipeline.models.chat import check_format
 from pipeline.models.config import Shape, base_shape
+from pipeline.models.family import EXTRACTIVE, family_of_base
 from pipeline.models.gpu import loads_in_4bit
 from pipeline.models.token_counts import CHARACTERS_PER_TOKEN, Lengths, check_facts_fit, row_lengths
 from pipeline.prompts import NO_FACT, UNKNOWN
@@ -146,7 +146,7 @@ def plan_run(
         SettingsError: nothing would be trained, or it cannot be trained on this hardware.
     """
     _check(settings, rows, gpu)
-    if is_reader(settings.base_model):
+    if family_of_base(settings.base_model) is EXTRACTIVE:
         return _reader_plan(settings, rows, gpu=gpu, free=free)
     free = machine.free_bytes(gpu=gpu) if free is None else free
     shape = base_shape(settings.base_model)
@@ -256,7 +256,7 @@ def room_left(settings: TrainingSettings, rows: Sequence[dict[str, Any]], used: 
 
 def least_bytes(settings: TrainingSettings, *, gpu: bool) -> int | None:
     """What a run takes at its peak with examples like the sample's, one at a time; None where the base's shape is not known."""
-    if is_reader(settings.base_model):
+    if family_of_base(settings.base_model) is EXTRACTIVE:
         return READER_BYTES + READER_ROW_BYTES
     shape = base_shape(settings.base_model)
     return memory.peak_bytes(shape, settings, TYPICAL, 1, settings.min_steps, gpu=gpu) if shape else None

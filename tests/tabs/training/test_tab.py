@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.models.embedded import EMBEDDED
-from pipeline.runs.settings import OTHERS_RATE, QUICK
+from pipeline.models.family import CAUSAL
+from pipeline.runs.settings import QUICK
 from tabs.training.run_words import STATE_WORDS
 from tests.tabs.conftest import (
     FEW_STEPS,
@@ -59,7 +60,7 @@ def test_a_preset_fills_the_sliders_and_the_plan_answers(same_page: Page) -> Non
     unfold(page, GROUP_OF["set-learning_rate"])
     rate = page.locator("#set-learning_rate input[type=number]")
     choose_base(page, "google/gemma-3-270m")  # its rate comes along, and goes
-    expect(rate).to_have_value(str(OTHERS_RATE))
+    expect(rate).to_have_value(str(CAUSAL.quick_rate))
     choose_base(page, EMBEDDED)
     expect(rate).to_have_value(str(QUICK.learning_rate))
 
