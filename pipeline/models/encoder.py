@@ -8,7 +8,8 @@ import hashlib
 import importlib.metadata
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,6 +67,23 @@ def is_installed() -> bool:
     return wheel_folder() is not None
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Let Transformers load the encoder without a word: neither that its pooler is left out or its heads are new, nor how far it
+    is in a tenth of a second."""
+    from transformers.utils import logging as told
+
+    level, has_bar = told.get_verbosity(), told.is_progress_bar_enabled()
+    told.set_verbosity_error()  # of all its modules: one of them alone would make it tell how its layers are spread
+    told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        told.set_verbosity(level)
+        if has_bar:
+            told.enable_progress_bar()
+
+
 class Encoder:
     """A loaded encoder; several threads may ask it, one at a time is answered."""
 
@@ -80,13 +98,8 @@ class Encoder:
         places = self.tokenizer.get_vocab()
         self._common = [w for w in sorted(places, key=places.__getitem__) if w.isalpha() and len(w) > 2]
         self._words = {word for word in places if not word.startswith("##")}
-        quiet = logging.getLogger("transformers.modeling_utils")
-        level = quiet.level
-        quiet.setLevel(logging.ERROR)  # it would tell that the pooler, which nobody asks for, is left out
-        try:
+        with quietly():
             self.model: Any = BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32).eval()
-        finally:
-            quiet.setLevel(level)
 
     def is_word(self, word: str) -> bool:
         """Whether the encoder knows a string as a word, and not only its pieces."""

@@ -4,7 +4,6 @@ As for SQuAD 2.0 (arXiv 1806.03822) it scores where a span begins and ends, and 
 that nothing answers. How far a span must be above that is the reader's threshold. What it says stands in the record.
 """
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from transformers import AutoTokenizer, BertForQuestionAnswering
 from pipeline.errors import ModelError
 from pipeline.files import read_json, write_json
 from pipeline.models.bases import checksum, find_base
-from pipeline.models.encoder import ENCODER
+from pipeline.models.encoder import ENCODER, quietly
 from pipeline.models.language_model import LARGEST_RANK, device
 
 WEIGHTS, CONFIG = "reader.safetensors", "reader.json"
@@ -172,13 +171,8 @@ def new_reader(*, rank: int, alpha: int, dropout: float, variant: str = "lora", 
     """
     folder = find_base(ENCODER)
     torch.manual_seed(seed)
-    quiet = logging.getLogger("transformers")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it would tell that the heads are new
-    try:
+    with quietly():
         base = BertForQuestionAnswering.from_pretrained(folder, dtype=torch.float32)
-    finally:
-        quiet.setLevel(level)
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=ADAPTED, use_rslora=variant == "rslora",
         use_dora=variant == "dora", task_type="QUESTION_ANS",

@@ -154,12 +154,9 @@ def _answers(
                 for raws, sources in growing:
                     yield warnings, raws, sources
         finally:
-            took = {
-                "seconds": round(time.monotonic() - begun, 1),
-                "tokens": asker.count([t or "" for t in raws.values()]),
-            }
-            said = "Question answered: {seconds} s, {tokens} tokens".format_map(took)
-            logger.info(said, extra=took | {"run": folder.name})
+            seconds, tokens = round(time.monotonic() - begun, 1), asker.count([text or "" for text in raws.values()])
+            said = f"Question answered: {seconds} s" + (f", {tokens} tokens" if tokens else "")
+            logger.info(said, extra={"seconds": seconds, "tokens": tokens, "run": folder.name})
 
 
 _answers_on_gpu = on_gpu(ANSWER_SECONDS)(_answers)

@@ -1,11 +1,13 @@
 """The encoder from its wheel: found without importing, checked, and near where the meaning is near."""
 
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from pipeline.errors import ModelError
+from pipeline.files import PROJECT
 from pipeline.models import encoder
 from pipeline.models.encoder import encoder_or_none, load_encoder, wheel_folder
 
@@ -58,3 +60,11 @@ def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "_SHA256", "0" * 64)
     with pytest.raises(ModelError, match="damaged"):
         load_encoder()
+
+
+@needs_wheel
+def test_it_is_loaded_without_a_word() -> None:
+    """What Transformers says of it is nothing that a person could use, and stands in the way on a terminal."""
+    code = "from pipeline.models.encoder import load_encoder; load_encoder()"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
+    assert loaded.returncode == 0 and not loaded.stdout + loaded.stderr, loaded.stderr

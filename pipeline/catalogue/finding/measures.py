@@ -97,9 +97,20 @@ _COMPILED = {
 }
 
 
+_LASTS = re.compile(
+    r"\b(?:how (?:long|big|large)|length)\b(?:(?!\b(?:and|or|but)\b)[^.,;:?!]){0,80}?\b(?:warrant\w*|guarantee\w*|"
+    r"covered|coverage|(?:battery|shelf|service) life|life ?span|shipping|delivery|lead time|trial|charging time|"
+    r"return (?:window|period|policy|time)|(?:cooking|drying|assembly|waiting) time)\b",
+    re.IGNORECASE,
+)
+"""A question for a time, in words that others use for a size: "how long is the warranty"."""
+
+
 def wanted(question: str) -> list[str]:
     """The measures that a question asks for, in the order in which it names them; mostly none or one."""
-    found = {kind: match.start() for kind, (asks, _) in _COMPILED.items() if (match := asks.search(question))}
+    sizes = _LASTS.sub(lambda match: " " * len(match[0]), question)
+    searched = {kind: sizes if kind == "size" else question for kind in _COMPILED}
+    found = {kind: match.start() for kind, (asks, _) in _COMPILED.items() if (match := asks.search(searched[kind]))}
     return sorted(found, key=found.__getitem__)
 
 

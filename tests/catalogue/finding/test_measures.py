@@ -15,6 +15,13 @@ from pipeline.catalogue.finding.measures import wanted, without_measures
         ("feeder size and price", ["size", "price"]),
         ("where do you measure for it?", []),
         ("who write this", ["author"]),
+        ("how long is the warranty", ["warranty"]),
+        ("for how long is the lamp guaranteed?", ["warranty"]),
+        ("what is the length of the warranty", ["warranty"]),
+        ("how big is it, and how long is it covered", ["size", "warranty"]),
+        ("how long is the lamp and is it guaranteed", ["size", "warranty"]),
+        ("how long is the battery life", []),
+        ("how long is shipping", []),
     ],
 )
 def test_the_measures_that_a_question_names(question: str, measures: list[str]) -> None:
