@@ -142,6 +142,8 @@ def _ended(value: str) -> str:
 def kinds_asked(question: str) -> list[tuple[str, ...]]:
     """The kinds of facts that a question asks for: a group for each measure that it names, of which one fact is enough."""
     groups = [KINDS_OF.get(measure, ()) for measure in wanted(question)]
+    if not groups and (sort := _offered(question)):
+        return [(sort,)]
     if groups or not is_yes_no(question):
         return groups
     words = set(plain_words(question))
@@ -149,9 +151,18 @@ def kinds_asked(question: str) -> list[tuple[str, ...]]:
     return groups if len(groups) == 1 else [("country",)] if "made" in words and len(groups) == 2 else []
 
 
+def _offered(question: str) -> str:
+    """The sort of which a question names two values to choose from, as "is it metal or plastic?" does; empty where none."""
+    words = set(plain_words(question)) if _CHOICE.search(question) else set()
+    sorts = ("colour", "material", "country", "language")
+    return next((sort for sort in sorts if len(_named(words, sort)) > 1), "")
+
+
 def facts_asked(question: str, facts: Sequence[Fact]) -> list[Fact]:
-    """The facts that the question asks for by their kind: one for each measure that it names."""
-    return _of_kinds(kinds_asked(question), facts)
+    """The facts that the question asks for by their kind: one for each measure that it names. Where it offers a choice, a value
+    decides it that is known to be one or the other, or neither: "MDF" may be called wood."""
+    found, sort = _of_kinds(kinds_asked(question), facts), _offered(question)
+    return [fact for fact in found if not sort or _named(set(plain_words(fact.value)), sort)]
 
 
 def _of_kinds(groups: Sequence[tuple[str, ...]], facts: Sequence[Fact]) -> list[Fact]:
@@ -184,8 +195,8 @@ def named_beside(question: str, title: str, is_word: Callable[[str], bool]) -> s
     roots = set().union(*own.values())
     clauses = _CLAUSE.split(question)
     asking = [clause for clause in clauses if wanted(clause)] or clauses
-    # Of "wood or plastic" the answer should name one.
-    values = frozenset() if _CHOICE.search(question) else _SORT_WORDS
+    # Of "wide or narrow" the answer should name one; "metal or plastic" asks for the material.
+    values = frozenset() if _CHOICE.search(question) and not kinds_asked(question) else _SORT_WORDS
     found = set()
     for clause in asking:
         words = plain_words(without_measures(clause))

@@ -20,6 +20,9 @@ FACTS = extract_facts("1", "Cap", f"A close-fitting hat for cold days at sea. {B
         ("is it made in china?", "No, Ireland."),
         ("does it weigh 3 ounces?", "Yes, 3 ounces."),
         ("does it weigh 5 ounces?", "No, 3 ounces."),
+        ("is it real wool or plastic?", "Merino wool."),
+        ("red or cream?", "Cream."),
+        ("is it made in ireland or china", "Ireland."),
     ],
 )
 def test_a_fact_is_said_shortly_and_with_yes_or_no_where_the_record_decides(question: str, answer: str) -> None:
@@ -27,10 +30,18 @@ def test_a_fact_is_said_shortly_and_with_yes_or_no_where_the_record_decides(ques
 
 
 @pytest.mark.parametrize(
-    "question", ["does it itch", "what year is it from", "how long is the warranty", "who wrote it"]
+    "question",
+    ["does it itch", "what year is it from", "how long is the warranty", "who wrote it", "is it warm or light"],
 )
 def test_what_no_fact_answers_asks_for_none(question: str) -> None:
     assert facts_asked(question, FACTS) == []
+
+
+def test_a_choice_is_decided_by_a_value_that_is_one_or_the_other_or_neither() -> None:
+    board = extract_facts("1", "Board", "A board for cheese and bread. Material: MDF. Colour: sage green.")
+    assert {fact.kind for fact in board} >= {"material", "colour"}
+    assert facts_asked("is it wood or plastic?", board) == []  # MDF may be called wood
+    assert say_facts("is it red or blue", facts_asked("is it red or blue", board)) == "Sage green."
 
 
 @pytest.mark.parametrize(

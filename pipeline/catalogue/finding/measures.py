@@ -75,6 +75,12 @@ MEASURES: dict[str, tuple[str, str]] = {
         r"\bpublishe[rds]+\b(?! (?:in|date))|\bpublishes\b|\bpublisher\b",
         r"\bpublished by\b|\bpublisher\b|\bpress\b|\bbooks\b|\bimprint\b|\bmanufacturer\b|\bbrand\b",
     ),
+    "maker": (
+        r"\bwho (?:makes?|made|manufactures?|produces?|builds?|built)\b|\bmanufacturer\b|"
+        r"\b(?:what|which) (?:brand|company|make)\b",
+        r"\bbrand|\bmanufactur|\b(?:made|built|crafted|designed|produced|sewn|knitted|worked|painted)\b[^.]{0,40}\b(?:by|for) |"
+        r"\b(?:by|from) (?-i:[A-Z])|\b(?:compan(?:y|ies)|inc|corp|ltd|gmbh)\b",
+    ),
     "year": (
         r"\b(?:what|which) year\b|\bwhen (?:was|did|were)\b.*\b(?:out|published|released|made|recorded|written)\b|"
         r"\byear .*\bfrom\b",

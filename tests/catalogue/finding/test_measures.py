@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.catalogue.finding.measures import wanted, without_measures
+from pipeline.catalogue.finding.measures import tells, wanted, without_measures
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ from pipeline.catalogue.finding.measures import wanted, without_measures
         ("how long is the lamp and is it guaranteed", ["size", "warranty"]),
         ("how long is the battery life", []),
         ("how long is shipping", []),
+        ("who makes the lamp", ["maker"]),
     ],
 )
 def test_the_measures_that_a_question_names(question: str, measures: list[str]) -> None:
@@ -30,3 +31,8 @@ def test_the_measures_that_a_question_names(question: str, measures: list[str]) 
 
 def test_the_words_of_the_measure_are_taken_out() -> None:
     assert without_measures("how heavy is the bolt").split() == ["is", "the", "bolt"]
+
+
+def test_a_maker_is_told_by_who_names_one() -> None:
+    assert tells("maker", "Made by the Penrow Works.") and tells("maker", "Brand: Torvald.")
+    assert not tells("maker", "The maker has given it a 4-year warranty.")
