@@ -32,6 +32,11 @@ _TAG = re.compile(
 _HAS = re.compile(r"\b(?:have|has|got|come with|comes with|includes?|included)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[.?!;:,]\s+|(?<!\s)\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
+_IN_LANGUAGE = re.compile(
+    r"\bin (?!the\b|an?\b)(?:\w+ )?(?:english|french|german|spanish|italian|czech|dutch|polish|danish|swedish|portuguese|chinese|"
+    r"japanese|korean|russian)\b",
+    re.IGNORECASE,
+)
 _OPEN = re.compile(r"\b(?:how|what|whats|which|who|whose|where|when|why)\b", re.IGNORECASE)
 DENIED = re.compile(
     r"\b(?:no|not|never|without|none|nor|cannot|\w+n['’]t|except|excluded|sold separately|instead)\b", re.IGNORECASE
@@ -91,6 +96,18 @@ SORTS = {
 }
 """Values of one sort, those together that agree: what has one of them mostly has no other."""
 
+_LANDS, _OF_ORIGIN, _OF_PLACE = (
+    frozenset(words.split())
+    for words in (
+        """china japan germany taiwan italy canada india mexico korea france spain england britain uk usa america us ireland
+        poland denmark sweden portugal turkey vietnam thailand indonesia""",
+        "made make makes manufactured produced built crafted assembled imported from origin product",
+        """ship ships shipped shipping deliver delivers delivered delivery send sends sent post work works worked use used
+        using plug plugs sell sells sold buy available live travel""",
+    )
+)
+"""Lands, and the words by which a question that names one asks where a thing comes from, or tells where it goes."""
+
 _SORT_WORDS = frozenset(stem(word) for groups in SORTS.values() for group in groups for word in group)
 
 OF_THE_WHOLE = frozenset(("warranty", "price", "country", "author", "publisher", "year", "pages", "language", "age"))
@@ -147,8 +164,17 @@ def kinds_asked(question: str) -> list[tuple[str, ...]]:
     if groups or not is_yes_no(question):
         return groups
     words = set(plain_words(question))
-    groups = [(sort,) for sort in ("colour", "material", "country", "language") if _named(words, sort)]
-    return groups if len(groups) == 1 else [("country",)] if "made" in words and len(groups) == 2 else []
+    sorts = [sort for sort in ("colour", "material", "country", "language") if _names(words, sort)]
+    if sorts == ["country", "language"]:  # "french" is both
+        return [("language",)] if _IN_LANGUAGE.search(question) else [("country", "language")]
+    return [(sort,) for sort in sorts] if len(sorts) == 1 else []
+
+
+def _names(words: Set[str], sort: str) -> bool:
+    """Whether a question names a value of a sort, and asks about it: a land is asked about as the origin or as another place,
+    "do you ship to France"."""
+    is_place = sort == "country" and words & _LANDS and (words & _OF_PLACE or not words & _OF_ORIGIN)
+    return not is_place and bool(_named(words, sort))
 
 
 def _offered(question: str) -> str:
@@ -226,7 +252,7 @@ def yes_or_no(question: str, text: str, value: str = "") -> str:
     if DENIED.search(text):
         return ""
     for sort in SORTS:
-        named, given = _named(asked, sort), _named(told, sort)
+        named, given = _named(asked, sort) if _names(asked, sort) else [], _named(told, sort)
         if named and given and not (sort == "language" and "made" in asked):
             return YES if all(group in given for group in named) else NO
     numbers, given = _numbers(question), _numbers(value or text)

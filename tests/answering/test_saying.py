@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.answering.saying import facts_asked, is_of_a_part, is_yes_no, named_beside, say, say_facts
+from pipeline.answering.saying import facts_asked, is_of_a_part, is_yes_no, kinds_asked, named_beside, say, say_facts
 from pipeline.catalogue.finding.units import units
 from pipeline.facts.extract import extract_facts
 
@@ -23,6 +23,8 @@ FACTS = extract_facts("1", "Cap", f"A close-fitting hat for cold days at sea. {B
         ("is it real wool or plastic?", "Merino wool."),
         ("red or cream?", "Cream."),
         ("is it made in ireland or china", "Ireland."),
+        ("is it from china", "No, Ireland."),
+        ("is it irish?", "Yes, Ireland."),
     ],
 )
 def test_a_fact_is_said_shortly_and_with_yes_or_no_where_the_record_decides(question: str, answer: str) -> None:
@@ -31,7 +33,14 @@ def test_a_fact_is_said_shortly_and_with_yes_or_no_where_the_record_decides(ques
 
 @pytest.mark.parametrize(
     "question",
-    ["does it itch", "what year is it from", "how long is the warranty", "who wrote it", "is it warm or light"],
+    [
+        "does it itch",
+        "what year is it from",
+        "how long is the warranty",
+        "who wrote it",
+        "is it warm or light",
+        "do they ship to france?",
+    ],
 )
 def test_what_no_fact_answers_asks_for_none(question: str) -> None:
     assert facts_asked(question, FACTS) == []
@@ -117,3 +126,27 @@ def test_yes_is_said_of_nothing_that_the_record_leaves_out() -> None:
     (unit,) = units("It plays DVD and CD.")
     assert say("does it play dvd", unit) == "Yes. It plays DVD and CD."
     assert say("does it play the discontinued hd dvd", unit, {"discontinu"}) == "It plays DVD and CD."
+
+
+@pytest.mark.parametrize(
+    ("question", "kinds"),
+    [
+        ("is it in french?", [("language",)]),
+        ("would this one be in easy english", [("language",)]),
+        ("is it french?", [("country", "language")]),
+        ("is it french made", [("country",)]),
+        ("will it work in the uk", []),
+        ("can you deliver it to us in Canada?", []),
+        ("was it sent from china", []),
+    ],
+)
+def test_a_land_is_asked_about_as_the_origin_or_is_where_somebody_lives(
+    question: str, kinds: list[tuple[str, ...]]
+) -> None:
+    assert kinds_asked(question) == kinds
+
+
+def test_where_it_is_sent_decides_nothing_about_where_it_is_made() -> None:
+    sentence = units("Made in Poland.")[0]
+    assert say("do they ship it to france?", sentence) == "Made in Poland."
+    assert say("is it made in france?", sentence) == "No. Made in Poland."
