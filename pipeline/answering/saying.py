@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence, Set
 
+from pipeline.catalogue.finding.amounts import agrees, amounts
 from pipeline.catalogue.finding.measures import wanted, without_measures
 from pipeline.catalogue.finding.names import ASKING, GENERIC, PARTS, SAME, SAYS_NOTHING, spelled
 from pipeline.catalogue.finding.sentences import shown
@@ -30,6 +31,13 @@ _TAG = re.compile(
 """A statement that wants to hear yes or no: "it is green, isn't it?"."""
 
 _HAS = re.compile(r"\b(?:have|has|got|come with|comes with|includes?|included)\b", re.IGNORECASE)
+_GIVES = re.compile(r"\b(?:come with|comes with|includes?|included|supplied)\b", re.IGNORECASE)
+_GIVEN = re.compile(
+    r"\b(?:with|includ\w+|in the (?:box|lid|pack|set)|supplied|set|pack|kit|bundle|plus|free|attached)\b", re.IGNORECASE
+)
+"""What a question for what is in the box says, and a sentence that tells it: others may name a thing that is not."""
+
+_THICK = re.compile(r"\b(?:thick|thickness|deep|depth)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[.?!;:,]\s+|(?<!\s)\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
 _IN_LANGUAGE = re.compile(
@@ -61,6 +69,22 @@ KINDS_OF = {
     "language": ("language",),
 }
 """The kinds of facts that can answer a question for a measure."""
+
+KINDS_OF_AMOUNT = {
+    "weight": ("weight",),
+    "length": ("dimensions", "size"),
+    "volume": ("capacity",),
+    "charge": ("capacity",),
+    "memory": ("capacity",),
+    "power": ("power",),
+    "voltage": ("power",),
+    "current": ("power",),
+    "time": ("running_time",),
+    "pages": ("pages",),
+    "count": ("pieces",),
+    "money": ("price",),
+}
+"""Those that answer whether it has an amount that is guessed, "is it 18 volts?"."""
 
 _COMPARED = {
     measure: frozenset(words.split())
@@ -135,7 +159,8 @@ def say(question: str, unit: Unit, beside: Set[str] = frozenset()) -> str:
     if word == YES and left_out:
         word = ""
     if not word and _HAS.search(question) and is_yes_no(question) and beside & PARTS and not left_out:
-        word = "" if DENIED.search(unit.text) else YES
+        is_given = not _GIVES.search(question) or _GIVEN.search(unit.text)
+        word = YES if is_given and not DENIED.search(unit.text) else ""
     text = shown(unit, question)
     return f"{word}. {text}" if word else text
 
@@ -167,7 +192,10 @@ def kinds_asked(question: str) -> list[tuple[str, ...]]:
     sorts = [sort for sort in ("colour", "material", "country", "language") if _names(words, sort)]
     if sorts == ["country", "language"]:  # "french" is both
         return [("language",)] if _IN_LANGUAGE.search(question) else [("country", "language")]
-    return [(sort,) for sort in sorts] if len(sorts) == 1 else []
+    if len(sorts) == 1:
+        return [(sorts[0],)]
+    guessed = {one.measure for one in amounts(question)} & KINDS_OF_AMOUNT.keys() if not sorts else set()
+    return [KINDS_OF_AMOUNT[measure] for measure in guessed] if len(guessed) == 1 else []
 
 
 def _names(words: Set[str], sort: str) -> bool:
@@ -188,7 +216,13 @@ def facts_asked(question: str, facts: Sequence[Fact]) -> list[Fact]:
     """The facts that the question asks for by their kind: one for each measure that it names. Where it offers a choice, a value
     decides it that is known to be one or the other, or neither: "MDF" may be called wood."""
     found, sort = _of_kinds(kinds_asked(question), facts), _offered(question)
-    return [fact for fact in found if not sort or _named(set(plain_words(fact.value)), sort)]
+    flat = _THICK.search(question)  # which a length and a width do not tell
+    return [
+        fact
+        for fact in found
+        if (not sort or _named(set(plain_words(fact.value)), sort))
+        and not (flat and fact.kind == "dimensions" and len(amounts(fact.value)) == 2)
+    ]
 
 
 def _of_kinds(groups: Sequence[tuple[str, ...]], facts: Sequence[Fact]) -> list[Fact]:
@@ -255,15 +289,11 @@ def yes_or_no(question: str, text: str, value: str = "") -> str:
         named, given = _named(asked, sort) if _names(asked, sort) else [], _named(told, sort)
         if named and given and not (sort == "language" and "made" in asked):
             return YES if all(group in given for group in named) else NO
-    numbers, given = _numbers(question), _numbers(value or text)
-    if value and numbers and given:
-        return YES if numbers <= given else NO
+    if value and amounts(question) and amounts(value):
+        agree = agrees(question, value)
+        return "" if agree is None else YES if agree else NO
     telling = {stem(w) for w in asked if w not in STOP and stem(w) not in _ASIDE}
     return YES if telling and len(telling & set(map(stem, plain_words(text)))) >= max(2, 0.8 * len(telling)) else ""
 
 
 _ASIDE = frozenset(map(stem, ("included", "include", "real", "safe", "ok", "okay", "suitable", "really")))
-
-
-def _numbers(text: str) -> set[float]:
-    return {float(n.replace(",", "")) for n in re.findall(r"\d[\d,]*(?:\.\d+)?", text) if n.strip(",")}

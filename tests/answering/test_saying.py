@@ -25,6 +25,8 @@ FACTS = extract_facts("1", "Cap", f"A close-fitting hat for cold days at sea. {B
         ("is it made in ireland or china", "Ireland."),
         ("is it from china", "No, Ireland."),
         ("is it irish?", "Yes, Ireland."),
+        ("is it more than 2 ounces?", "Yes, 3 ounces."),
+        ("does it weigh at least 4 oz", "No, 3 ounces."),
     ],
 )
 def test_a_fact_is_said_shortly_and_with_yes_or_no_where_the_record_decides(question: str, answer: str) -> None:
@@ -59,6 +61,7 @@ def test_a_choice_is_decided_by_a_value_that_is_one_or_the_other_or_neither() ->
         ("is it a paperback?", "Hardcover, 224 pages.", "No. Hardcover, 224 pages."),
         ("does it come with a wrist strap?", "A wrist strap is in the box.", "A wrist strap is in the box."),
         ("are batteries included?", "Batteries are not included.", "Batteries are not included."),
+        ("are batteries included", "Two batteries last for a summer.", "Two batteries last for a summer."),
         ("is it metal?", "The box is stainless steel.", "Yes. The box is stainless steel."),
         ("is it metal or plastic", "The box is stainless steel.", "The box is stainless steel."),
         ("how big is it", "It is 9 x 5 inches.", "It is 9 x 5 inches."),

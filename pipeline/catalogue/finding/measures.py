@@ -58,7 +58,10 @@ MEASURES: dict[str, tuple[str, str]] = {
         r"\bwatt|\bvolt|\bamp(?:s|erage)?\b|\d ?[vwa]\b",
     ),
     "age": (
-        r"\bwhat ages?\b|\bage range\b|\bages?\b.*\bfor\b|\bhow old (?:does|do|should|must)\b",
+        r"\bwhat ages?\b|\bage range\b|\bages?\b.*\bfor\b|\bhow old (?:does|do|should|must)\b|"
+        r"\b(?:for|fine|good|ok(?:ay)?|safe|suit\w*|right|appropriate)\b[^.?!]{0,30}\b\d{1,2}[ -]?"
+        r"(?:years?|yrs?|months?)[ -]?olds?\b"
+        r"(?! (?!and\b|or\b|to\b|in\b|at\b|who\b|boy|girl|kid|child|toddler|son|daughter|grand)\w)",
         r"\bage[sds]?\b|\byears?\b|\bmonths?\b|\btoddler|\bbirth\b|\bkids?\b|\bchild|\badult",
     ),
     "capacity": (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.catalogue.catalogue import Product, title_key
+from pipeline.catalogue.finding.amounts import is_amount
 from pipeline.catalogue.finding.index import TitleIndex
 from pipeline.catalogue.finding.names import ASKING, GENERIC, PARTS, SAME, SAYS_NOTHING, spelled
 from pipeline.catalogue.finding.spelling import meant as meant_of
@@ -213,7 +214,13 @@ class ProductFinder:
             record: the stems of its record.
         """
         roots = _roots(own)
-        return [self._part(word, own, roots, record) for word in words]
+        parts = [self._part(word, own, roots, record) for word in words]
+        # "Is the drill 20 volts?" asks about it; "the 20 volt drill" names one.
+        last = max((i for i, (part, _) in enumerate(parts) if part == NAME), default=len(parts))
+        for i in range(last + 1, len(parts)):
+            if parts[i][0] == STRANGE and is_amount(*words[i : i + 2]):
+                parts[i] = NOTHING, set()
+        return parts
 
     def _part(self, word: str, own: dict[str, set[str]], roots: set[str], record: set[str]) -> tuple[str, set[str]]:
         """What a word is to a product, and the words of its title that it stands for."""

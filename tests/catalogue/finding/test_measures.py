@@ -23,6 +23,9 @@ from pipeline.catalogue.finding.measures import tells, wanted, without_measures
         ("how long is the battery life", []),
         ("how long is shipping", []),
         ("who makes the lamp", ["maker"]),
+        ("is it good for a 3 yr old?", ["age"]),
+        ("is it ok for my 4-year-old daughter", ["age"]),
+        ("is it good for a 3 year old laptop", []),
     ],
 )
 def test_the_measures_that_a_question_names(question: str, measures: list[str]) -> None:
