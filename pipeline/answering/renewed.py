@@ -17,6 +17,7 @@ from pipeline.answering.several import kept_facts
 from pipeline.catalogue.cache import RENEWED
 from pipeline.catalogue.catalogue import Catalogue, Product, title_key
 from pipeline.catalogue.differences import differences, have_uids
+from pipeline.catalogue.finding.index import open_index
 from pipeline.catalogue.uploads import catalogue_with
 from pipeline.dataset.store import Dataset
 from pipeline.errors import CatalogueError, PipelineError
@@ -90,6 +91,7 @@ def renew(run: Path, catalogue: Catalogue) -> str:
     if catalogue.sha256 == _taught(dataset).sha256:
         as_it_was(run)
         return said
+    open_index(catalogue)  # made now, so that no customer's question waits for it
     since = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(run / DATASET / RENEWED, {"name": catalogue.name, "sha256": catalogue.sha256, "since": since})
     return said
