@@ -13,6 +13,7 @@ from pipeline.answering.baseline import EDITED, ask_changed, base_asked, read_ba
 from pipeline.answering.everything import FACTS, measure, report_rows
 from pipeline.answering.general import QUESTIONS as GENERAL_QUESTIONS
 from pipeline.answering.general import ask_general
+from pipeline.answering.renewed import as_taught
 from pipeline.answering.scoring import RIGHT
 from pipeline.answering.shop import shop_of
 from pipeline.answering.speaker import asker_of
@@ -48,6 +49,7 @@ TRAINING_NUMBERS = (
 )
 
 
+@as_taught()
 def compare(
     language_model: RunModel,
     folder: Path,

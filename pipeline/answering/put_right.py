@@ -47,7 +47,7 @@ def with_put_right(shop: Shop, question: str, about: About, *, is_given: bool = 
     if not lessons:
         return about
     product, asked = about.product, title_key(question)
-    mine = [one for one in lessons if product and (one.uid, one.title) == (product.uid, product.title)]
+    mine = [one for one in lessons if product and _is_about(shop, one, product)]
     same = _same(shop, about, asked, mine) if product else None
     if not (product and is_given):
         for other in lessons[: lessons.index(same)] if same else lessons:
@@ -62,9 +62,15 @@ def _about_another(shop: Shop, question: str, lesson: Edit) -> About | None:
         return About(question, None, put_right=replace(DONT_KNOW, by_shop=True))
     if not _telling(question) & _telling(lesson.title):
         return None
-    about = shop.about(question, uid=lesson.uid)
-    is_there = about.product is not None and about.product.title == lesson.title
+    about = shop.about(question, uid=lesson.uid) if shop.catalogue.has_uids else shop.about(question, lesson.title)
+    is_there = about.product is not None and _is_about(shop, lesson, about.product)
     return replace(about, put_right=_told(lesson)) if is_there else None
+
+
+def _is_about(shop: Shop, lesson: Edit, product: Product) -> bool:
+    """Whether a lesson is about a product: by uid and title, but where a uid is the number of a line, which the next file of the
+    shop has elsewhere."""
+    return lesson.title == product.title and (lesson.uid == product.uid or not shop.catalogue.has_uids)
 
 
 def _same(shop: Shop, about: About, asked: str, lessons: Sequence[Edit]) -> Edit | None:

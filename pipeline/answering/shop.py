@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.answering.lookup import kind_word_for_word, plain_text
+from pipeline.answering.renewed import source_of
 from pipeline.answering.saying import (
     OF_THE_WHOLE,
     facts_asked,
@@ -246,7 +247,7 @@ _open: dict[Path, Shop] = {}
 
 
 def shop_of(dataset: Dataset) -> Shop:
-    """The shop of a dataset's whole catalogue; where there is a `missing_catalogue`, of the taught products."""
+    """The shop of the whole catalogue that a run answers from; where that is a `missing_catalogue`, of the taught products."""
     catalogue = _catalogue_of(dataset)
     with _opening:
         if catalogue.folder not in _open:
@@ -256,24 +257,23 @@ def shop_of(dataset: Dataset) -> Shop:
 
 
 def missing_catalogue(dataset: Dataset) -> str:
-    """What to say where a run's whole catalogue is not at hand: a sentence; empty where it is."""
-    catalogue, taught = dataset.manifest["catalogue"], len(dataset.manifest["products"])
-    if is_at_hand(catalogue["sha256"]):
+    """What to say where the whole catalogue that a run answers from is not at hand: a sentence; empty where it is."""
+    source, taught = source_of(dataset), len(dataset.manifest["products"])
+    if is_at_hand(source.sha256):
         return ""
     known = f"so only the products that it taught ({taught:,}) are known"
-    name = catalogue["name"]
+    which = f"The catalogue {'that this run answers from' if source.since else 'of this run'}, {source.name},"
     # The sample's own name tells nothing: anybody's catalogue may be called so.
-    if any(Path(one).name == name for _, one in catalogue_choices() if one != SAMPLE_NAME):
-        return f"The catalogue of this run, {name}, has changed since the run was made, {known}; make a new run of it."
-    return (
-        f"The catalogue of this run, {name}, is not on this machine any more, {known}; "
-        "upload the same file in the first tab."
-    )
+    if any(Path(one).name == source.name for _, one in catalogue_choices() if one != SAMPLE_NAME):
+        if source.since:
+            return f"{which} has changed since it was chosen, {known}; choose it again as the newer catalogue."
+        return f"{which} has changed since the run was made, {known}; make a new run of it."
+    return f"{which} is not on this machine any more, {known}; upload the same file in the first tab."
 
 
 def _catalogue_of(dataset: Dataset) -> Catalogue:
     manifest = dataset.manifest
-    return catalogue_with(manifest["catalogue"]["sha256"]) or _taught(manifest["fingerprint"], manifest["products"])
+    return catalogue_with(source_of(dataset).sha256) or _taught(manifest["fingerprint"], manifest["products"])
 
 
 def _taught(fingerprint: str, products: Sequence[dict[str, str]]) -> Catalogue:

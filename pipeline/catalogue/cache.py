@@ -4,7 +4,8 @@ A cache is a folder `cache/catalogues/<path>-<state>/` that is there whole or no
 products in order, without their contents), `contents/` (by line), `skipped.parquet`, `empty.parquet` (titles of rows that say
 nothing) and `catalogue.json`. Its name changes with the file's path, size and time, the columns and this code.
 
-An outdated one stays while a dataset or a run was made of that catalogue: the file as it was then may be nowhere else.
+An outdated one stays while a dataset or a run was made of that catalogue, or a run answers from it: the file as it was then may
+be nowhere else.
 """
 
 import hashlib
@@ -25,6 +26,8 @@ from pipeline.errors import CatalogueError
 from pipeline.files import datasets_dir, home, locked, read_json, runs_dir, whole_folder, write_json
 
 ABOUT = "catalogue.json"
+RENEWED = "renewed.json"
+"""Beside the manifest of a run's dataset: the newer catalogue that the run answers from (`pipeline.answering.renewed`)."""
 _CODE = ("cleaning", "plain", "json_reader", "columns", "csv_reader", "shops", "build", "cache")
 """The modules that have a say in what a cache holds."""
 _KNOWN = {"sha256", "rows", "usable", "empty", "skipped", "source"}
@@ -120,11 +123,14 @@ def _folders(place: str = "*") -> list[Path]:
 
 
 def _named() -> set[str]:
-    """The checksums of the catalogues that the datasets and runs here were made of."""
+    """The checksums of the catalogues that the datasets and runs here were made of, and that runs answer from."""
     named: set[str] = set()
     for manifest in [*datasets_dir().glob("*/manifest.json"), *runs_dir().glob("*/dataset/manifest.json")]:
         with suppress(OSError, ValueError, KeyError, TypeError):
             named.add(read_json(manifest)["catalogue"]["sha256"])
+    for renewed in runs_dir().glob(f"*/dataset/{RENEWED}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            named.add(read_json(renewed)["sha256"])
     return named
 
 

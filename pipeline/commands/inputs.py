@@ -4,6 +4,8 @@ Imports of more than a moment stand inside the functions, so that `--help` and a
 """
 
 import sys
+import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +44,10 @@ License = Annotated[str, typer.Option(metavar="ID", help="the license that you g
 Public = Annotated[bool, typer.Option("--public", help="for everybody to see (default: private)")]
 
 
+TELL_EVERY = 5.0
+"""Seconds between two words on how far a file is read."""
+
+
 def open_catalogue(path: Path, products: int, title_column: str, content_columns: list[str] | None) -> "Catalogue":
     """The catalogue, after saying what can be used of it.
 
@@ -57,7 +63,7 @@ def open_catalogue(path: Path, products: int, title_column: str, content_columns
     if bool(title_column) != bool(content_columns):
         raise SettingsError("Only one of --title-column and --content-column is given; name both.")
     columns = columns_chosen(path, title_column, content_columns, None) if content_columns else None
-    catalogue = read_catalogue(path, columns=columns)
+    catalogue = read_catalogue(path, columns=columns, on_progress=_told_now_and_then(path))
     skipped = ", ".join(f"{n} {reason}" for reason, n in catalogue.skipped_counts().items())
     usable = f"{path.name}: {catalogue.rows} rows, {catalogue.usable} usable"
     say(usable + (f"; skipped: {skipped}" if skipped else ""))
@@ -66,6 +72,19 @@ def open_catalogue(path: Path, products: int, title_column: str, content_columns
     if catalogue.usable < products:
         say(f"You asked for {products} products; going on with the {catalogue.usable} there are.")
     return catalogue
+
+
+def _told_now_and_then(path: Path) -> Callable[[int, int], None]:
+    """Says how far a large file is read."""
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            say(f"{path.name}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB are read.")
+
+    return tell
 
 
 def open_edited(folder: Path) -> "Dataset":

@@ -1,4 +1,4 @@
-"""`serve`, `keys` and `questions`: a run behind the OpenAI API, who may ask it, and what was asked."""
+"""`serve`, `renew`, `keys`, `questions`: a run behind the OpenAI API, out of which catalogue, who may ask, and what was asked."""
 
 import json
 import os
@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.inputs import ContentColumns, TitleColumn, open_catalogue
 from pipeline.commands.terminal import say
+from pipeline.errors import SettingsError
 from pipeline.serving.callers import is_loopback, origin_of
 from pipeline.serving.keys import PER_MINUTE, WAITING, add_key, list_keys, revoke_key, without_hash
 
@@ -30,9 +32,12 @@ def _print_rows(rows: list[dict[str, Any]], none: str) -> None:
         say(none)
 
 
+RunNamed = Annotated[Path, typer.Argument(metavar="RUN", help="its folder or its name")]
+
+
 @app.command()
 def serve(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="its folder or its name")],
+    run: RunNamed,
     way: Annotated[str, typer.Option(metavar="WAY", help="how it answers: auto, open, closed or extractive")] = "auto",
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="where it listens; 0.0.0.0 is everywhere")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free")] = 8000,
@@ -79,6 +84,33 @@ def serve(
     desk = Desk(run_named(run), way, tells_doubt=days > 0, backend=words)
     serve(desk, Settings(host, port, origins, behind_proxy, days), say, ready)
     say("Stopped; everything that was taken is answered.")
+
+
+@app.command()
+def renew(
+    run: RunNamed,
+    catalogue: Annotated[
+        Path | None, typer.Argument(metavar="CATALOGUE", help="a newer file of its products", show_default=False)
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="answer from the catalogue that it was taught again")] = False,
+    title_column: TitleColumn = "",
+    content_column: ContentColumns = None,
+) -> None:
+    """Let a run answer from a newer catalogue, without training. A server that runs does so from the next question on."""
+    from pipeline.answering.renewed import as_it_was, renew
+    from pipeline.runs.folder import read_settings
+    from pipeline.serving.desk import run_named
+
+    if back == (catalogue is not None):
+        raise SettingsError("Name either a CATALOGUE to answer from, or --back.")
+    folder = run_named(run)
+    read_settings(folder)
+    if catalogue is None:
+        as_it_was(folder)
+        say(f"Run {folder.name} answers from the catalogue that it was taught.")
+        return
+    said = renew(folder, open_catalogue(catalogue, 0, title_column, content_column))
+    say(f"Run {folder.name} answers from {catalogue.name} now: {said}")
 
 
 @keys.command()

@@ -12,7 +12,7 @@ from pipeline.dataset.taught import products_taught
 from pipeline.files import PROJECT
 
 DECIDE_NOTHING = {
-    "catalogue": ("cache", "file_types", "reading", "uploads"),
+    "catalogue": ("cache", "differences", "file_types", "reading", "uploads"),
     "facts": (),
     "dataset": ("card", "edits", "export", "fingerprint", "store"),
     "writing": ("generation", "steps"),

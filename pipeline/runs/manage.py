@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
+from pipeline.catalogue.cache import RENEWED
 from pipeline.dataset.export import EXPORT
 from pipeline.dataset.store import Dataset
 from pipeline.errors import RunError
@@ -21,7 +22,7 @@ LONGEST_NAME = 60
 
 
 def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None = None) -> Path:
-    """Make a run folder with its settings and its own copy of the dataset.
+    """Make a run folder with its settings and its own copy of the dataset; it answers from the catalogue that this was made of.
 
     Args:
         folder: where; a new folder under `runs/`, named by the time, when not given. It must be empty or not exist.
@@ -38,7 +39,7 @@ def create_run(dataset: Dataset, settings: TrainingSettings, folder: Path | None
     except OSError as error:
         raise RunError(f"{folder} cannot be made ({error.strerror}); choose another folder.") from error
     with whole_folder(folder / DATASET) as aside:
-        shutil.copytree(dataset.folder, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(EXPORT))
+        shutil.copytree(dataset.folder, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(EXPORT, RENEWED))
     write_json(folder / SETTINGS, settings.as_dict())
     return folder
 

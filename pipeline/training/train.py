@@ -19,6 +19,7 @@ from transformers import Trainer
 from pipeline.answering.asker import RunModel
 from pipeline.answering.baseline import ask_baseline, choose_questions
 from pipeline.answering.comparison import compare
+from pipeline.answering.renewed import as_taught
 from pipeline.answering.report import write_report
 from pipeline.answering.speaker import asker_of
 from pipeline.dataset.build import Dataset
@@ -91,6 +92,7 @@ def run(folder: Path) -> int:
     return 0
 
 
+@as_taught()
 def train(folder: Path) -> None:
     """Train the run in `folder` from its settings, or from its last whole checkpoint, to its adapter.
 

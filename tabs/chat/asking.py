@@ -20,6 +20,7 @@ from pipeline.answering.customers import questions_in
 from pipeline.answering.judging import judged, named_ways, need_model
 from pipeline.answering.lookup import Asked, TaughtProducts
 from pipeline.answering.put_right import with_put_right
+from pipeline.answering.renewed import source_of
 from pipeline.answering.report import write_report
 from pipeline.answering.shop import About, shop_of
 from pipeline.answering.speaker import asker_of
@@ -98,7 +99,8 @@ def prepare(
     record = shop.record(about) or ""
     sources = {side: record for side in prompts if side in BY_RECORD} | {way: one.source for way, one in told.items()}
     raws |= {way: one.raw for way, one in told.items()}
-    return Prepared(prompts, Exchange(asked, raws, about, sources, family=family, **shown))
+    is_newer = bool(source_of(dataset).since)
+    return Prepared(prompts, Exchange(asked, raws, about, sources, family=family, is_newer=is_newer, **shown))
 
 
 def answering(

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from pipeline.answering.asker import BASE, OTHER, TUNED
 from pipeline.answering.lookup import Asked
+from pipeline.answering.renewed import value_now
 from pipeline.answering.report import VERDICT_WORDS
 from pipeline.answering.scoring import INVENTED, verdict
 from pipeline.answering.shop import About
@@ -54,6 +55,7 @@ class Exchange:
         is_stopped: whether somebody ended them.
         is_blind: whether it is hidden which side is which, and who is right.
         family: what the run's base is.
+        is_newer: whether the run answers from a newer catalogue than it was taught.
     """
 
     asked: Asked
@@ -67,15 +69,16 @@ class Exchange:
     is_stopped: bool = False
     is_blind: bool = False
     family: Family = CAUSAL
+    is_newer: bool = False
 
     def found(self, side: str) -> Extraction:
-        raw = self.raws[side] or ""
+        raw, expected = self.raws[side] or "", self._right(side)[1] or self.asked.expected or ""
         if needs_model(side):
             if self.pattern.strip():
                 return extract_with(self.pattern, raw)
-            return extract(self.asked.kind, raw, self.asked.expected or "")
+            return extract(self.asked.kind, raw, expected)
         # Without a model all that is said is the answer; of a sentence the fact in it is compared.
-        fact = extract(self.asked.kind, raw, self.asked.expected or "")
+        fact = extract(self.asked.kind, raw, expected)
         return fact if fact.answer else Extraction(raw, 0, len(raw))
 
     def ended(self, side: str) -> bool:
@@ -111,11 +114,22 @@ class Exchange:
 
         What was not taught is to be refused by a model that has only its title, and not by what reads the catalogue.
         """
-        found = self.about.product if self.about and (side in BY_RECORD or not self.family.by_heart) else None
+        reads = self.about is not None and (side in BY_RECORD or not self.family.by_heart)
+        found = self.about.product if self.about and reads else None
         taught = self.asked.product
+        if taught and reads and self.is_newer:
+            return found, self.value_now()
         if found and (taught is None or found.uid != taught.uid):
             return found, None
         return taught, self.asked.expected
+
+    def value_now(self) -> str | None:
+        """What the newer record of the taught product says to the question; None where it is silent, or not what was read."""
+        product, taught, about = self.about and self.about.product, self.asked.product, self.about
+        if not (about and product and taught) or about.listed or about.beside:
+            return None
+        is_same = product.title == taught.title or product.uid == taught.uid
+        return value_now(self.asked, product) if is_same else None
 
     def name(self, side: str) -> str:
         return f"Run {self.other}" if side == OTHER else name_of(side, self.family)
@@ -209,7 +223,7 @@ def exchange_card(exchange: Exchange) -> Markup:
         '<article class="asked" data-about="{}"><h3>{}</h3><p class="small">{}</p>'
         '{}<div class="sides">{}</div>{}<p class="catalogue" data-kind="{}">{}</p></article>',
         asked.title, asked.question, about_line(asked), found_line(exchange), cards, stopped, asked.kind,
-        catalogue_says(asked, exchange.about, family=exchange.family),
+        newer_says(exchange) or catalogue_says(asked, exchange.about, family=exchange.family),
     )  # fmt: skip
 
 
@@ -233,6 +247,23 @@ def about_line(asked: Asked) -> Markup:
     if asked.title == UNKNOWN_TITLE:
         return html("about: no taught product recognised (the model is told “unknown”)")
     return html("about: <b>{}</b>{}", asked.title, "" if asked.product else " (not taught)")
+
+
+def newer_says(exchange: Exchange) -> Markup:
+    """What a newer catalogue says otherwise than the one that was taught; nothing where it says the same."""
+    asked, about, now = exchange.asked, exchange.about, exchange.value_now()
+    several = about and (about.listed or about.beside)
+    if not (exchange.is_newer and about and asked.product) or several or now == asked.expected:
+        return Markup()
+    newer = html("the newer record says <b>{}</b>", now) if now else html("the newer record does not say it")
+    if about.product is None:
+        newer = html("the newer catalogue has no such product")
+    elif about.product.title != asked.title and about.product.uid != asked.product.uid:
+        return Markup()
+    taught = html("<b>{}</b>", asked.expected) if asked.expected else html("nothing")
+    still = html(", which the closed book still says") if asked.expected and exchange.family.by_heart else ""
+    kind = asked.kind.replace("_", " ")
+    return html('<span data-state="newer">Taught ({}): {}{}; {}.</span>', kind, taught, still, newer)
 
 
 def catalogue_says(asked: Asked, about: About | None = None, *, family: Family = CAUSAL) -> Markup:

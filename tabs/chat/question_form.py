@@ -9,15 +9,14 @@ import gradio as gr
 
 from pipeline.answering.asker import MAX_NEW_TOKENS
 from pipeline.answering.lookup import TaughtProducts
-from pipeline.answering.shop import missing_catalogue
 from pipeline.answering.ways import AUTO
 from pipeline.answering.which_way import LABELS
 from pipeline.runs.folder import run_dataset
 from pipeline.runs.view import before_after, view_run
 from tabs.chat.asking import all_questions, example_questions
 from tabs.chat.cards import BASE, BESIDE, OTHER, TUNED
+from tabs.chat.newer_box import NewerBox
 from tabs.ui.events import Update, on, open_to_all
-from tabs.ui.text import notice
 
 RECOGNISED = ""
 """Value of “about” that leaves it to the question's own words."""
@@ -79,6 +78,7 @@ class QuestionForm:
         )
         self.lost = gr.HTML(elem_id="catalogue-lost", elem_classes="news")
         self._build_choices()
+        self.newer = NewerBox(self.lost)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self._build_advanced()
         self.examples = gr.Dataset(
@@ -91,7 +91,9 @@ class QuestionForm:
         self.fields = [
             self.question, self.about, self.run, self.against, self.ways, self.blind, self.temperature, self.length,
         ]  # fmt: skip
-        self.outputs = [self.lost, self.run, self.against, self.about, self.find, self.suggested, self.examples]
+        self.outputs = [
+            *self.newer.outputs, self.run, self.against, self.about, self.find, self.suggested, self.examples,
+        ]  # fmt: skip
 
     def _build_choices(self) -> None:
         with gr.Row():
@@ -147,7 +149,8 @@ class QuestionForm:
             )
 
     def wire(self) -> None:
-        """Put examples and questions that were found into the box."""
+        """Put examples and questions that were found into the box, and another catalogue behind the run."""
+        self.newer.wire(self.run)
         place = [self.question, self.about]
         on(self.examples.click, open_to_all(lambda sample: (sample[0], RECOGNISED)), self.examples, place)
         found = open_to_all(lambda found: json.loads(found) if found else (gr.skip(), gr.skip()))
@@ -168,7 +171,7 @@ class QuestionForm:
         titles = [(title, title) for title in TaughtProducts(dataset.manifest).products]
         beside = [("Base (adapter off)", BASE), *((run_words(f), f.name) for f in others_of(runs, folder))]
         return {
-            self.lost: notice(missing_catalogue(dataset)),
+            **self.newer.show(dataset),
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),
             self.against: gr.Dropdown(choices=beside, value=against),
             self.about: gr.Dropdown(choices=[("recognised in the question", RECOGNISED), *titles]),

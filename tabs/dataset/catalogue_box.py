@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.answering.renewed import source_of
 from pipeline.catalogue import reading, uploads
 from pipeline.catalogue.cache import checksums
 from pipeline.catalogue.catalogue import Catalogue
@@ -318,7 +319,7 @@ def _what_runs_lose(path: Path) -> str:
     names, gone = [], checksums(path)
     for folder in list_runs():
         with suppress(PipelineError, KeyError):  # one that cannot be read answers nothing
-            if run_dataset(folder).manifest["catalogue"]["sha256"] in gone:
+            if source_of(run_dataset(folder)).sha256 in gone:
                 names.append(folder.name)
     if not names:
         return ""

@@ -14,12 +14,14 @@ from pipeline.answering import comparison as module
 from pipeline.answering.comparison import compare, training_numbers
 from pipeline.answering.everything import FACTS, STYLED, report_rows
 from pipeline.answering.general import forgetting, general_verdict
+from pipeline.answering.renewed import renew
 from pipeline.answering.report import ways_in_lines
 from pipeline.answering.run_model import load_run, unload
 from pipeline.answering.scoring import verdict
 from pipeline.answering.speaker import Speaker
 from pipeline.answering.ways import AUTO, BASE, CLOSED, EXTRACTIVE, WAYS
 from pipeline.answering.which_way import counted_of, sentence
+from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.errors import RunError
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.files import read_json, write_json
@@ -27,6 +29,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.prompts import NO_FACT, REFUSAL, SILENCE, SILENT, UNKNOWN, encode_example
 from pipeline.runs.events import append_event
 from pipeline.runs.folder import run_dataset
+from tests.tiny import ROWS, write_catalogue
 
 Row = dict[str, Any]
 Answers = Callable[[Row], str]
@@ -122,6 +125,19 @@ def test_the_questions_and_what_was_taught_are_counted_by_way(run: Path) -> None
     assert taught[0].unanswerable == len(everything[SILENT]) + len(everything["unknown"]) / 2
     lines = list(ways_in_lines(found))
     assert len(lines) == 1 + len(WAYS) + 1 and lines[-1] == sentence(questions)
+
+
+def test_a_run_that_answers_from_a_newer_catalogue_is_measured_by_what_it_was_taught(
+    finished_run: Path, home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished_run.parent.parent, home)
+    run = home / "runs" / finished_run.name
+    silent = [{"uid": r["uid"], "title": r["title"], "content": "Nothing is known of it any more."} for r in ROWS]
+    renew(run, read_catalogue(write_catalogue(tmp_path / "newer.json", silent)))
+    compare(load_run(run)[0], run)
+    unload()
+    by_way = {one.way: one for one in counted_of(read_json(run / "comparison.json"), "everything")}
+    assert by_way[AUTO].right > 0
 
 
 def test_stopped_before_they_are_asked_only_the_ways_without_another_question_are_counted(

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.catalogue import build as catalogue_build
 from pipeline.catalogue import catalogue as module
-from pipeline.catalogue.cache import cache_dir
+from pipeline.catalogue.cache import RENEWED, cache_dir
 from pipeline.catalogue.catalogue import (
     SAMPLE,
     Catalogue,
@@ -33,7 +33,7 @@ from pipeline.dataset.choosing import choose_products
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import delete_dataset
 from pipeline.errors import CatalogueError
-from pipeline.files import PROJECT, read_json, runs_dir, write_json
+from pipeline.files import PROJECT, read_json, runs_dir, write_json, write_text
 from tests.tiny import FEW_ROWS, ROWS, WARTS, row, write_catalogue
 
 
@@ -105,6 +105,20 @@ def test_the_copy_that_a_dataset_or_a_run_names_stays_until_both_are_gone(catalo
     shutil.rmtree(run)
     write_catalogue(catalogue_file, ROWS[:4])
     assert caches_after_reading(catalogue_file) == sorted([third.folder, read_catalogue(catalogue_file).folder])
+
+
+def test_the_copy_that_a_run_answers_from_stays_until_it_answers_from_another(catalogue_file: Path) -> None:
+    first = read_catalogue(catalogue_file)
+    renewed = runs_dir() / "one" / "dataset" / RENEWED
+    write_json(renewed, {"name": "catalogue.json", "sha256": first.sha256, "since": "2026-12-01T08:00:00+00:00"})
+    for damaged in ("{", "[]", '"x"'):
+        other = runs_dir() / "two" / "dataset" / RENEWED
+        write_text(other, damaged)
+        write_catalogue(catalogue_file, ROWS[: 3 + len(damaged)])
+        assert first.folder in caches_after_reading(catalogue_file)
+    write_json(renewed, read_json(renewed) | {"sha256": "another"})
+    write_catalogue(catalogue_file, ROWS[:3])
+    assert len(caches_after_reading(catalogue_file)) == 1
 
 
 def caches_after_reading(file: Path) -> list[Path]:

@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from pipeline import files
+from pipeline.answering.renewed import as_it_was
+from pipeline.catalogue.cache import RENEWED
 from pipeline.dataset.store import Dataset, delete_dataset, open_dataset
 from pipeline.files import (
     KEEPING,
@@ -116,6 +118,25 @@ def test_a_run_and_its_dataset_arrive_privately(hub: Hub, dataset: Dataset) -> N
     for name, file in told.items():
         data = hub.store.files[f"runs/first/{name}"]
         assert (file["size"], file["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_the_newer_catalogue_that_a_run_answers_from_comes_along_and_goes_when_it_is_taken_back(
+    hub: Hub, dataset: Dataset, on_disk: OnDisk
+) -> None:
+    chosen = small_run(dataset, "first", STARTED, STEP) / "dataset" / RENEWED
+    write_json(chosen, {"name": "newer.json", "sha256": "1" * 64, "since": "2026-12-01T08:00:00+00:00"})
+    one, first = Keeper(REPO), home()
+    one.round()
+    second = on_disk("second")
+    Keeper(REPO).round()
+    there = second / "runs" / "first" / "dataset" / RENEWED
+    assert there.read_bytes() == chosen.read_bytes()
+    as_it_was(second / "runs" / "first")
+    Keeper(REPO).round()
+    assert not there.exists() and f"runs/first/dataset/{RENEWED}" not in hub.store.files
+    on_disk(first.name)
+    Keeper(REPO).round()
+    assert not chosen.exists()
 
 
 def test_only_what_changed_is_sent_and_old_checkpoints_go(hub: Hub, dataset: Dataset) -> None:

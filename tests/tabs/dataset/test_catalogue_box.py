@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 from playwright.sync_api import Page, expect
 
+from pipeline.answering.renewed import renew
 from pipeline.catalogue import uploads
 from pipeline.dataset.build import build_dataset
 from pipeline.files import locked
@@ -43,6 +44,20 @@ def test_what_runs_lose_by_a_removal_is_said_before(home: Path, tmp_path: Path) 
     uploads.take_upload(write_catalogue(tmp_path / "shop.json", ROWS[:5]))  # their own goes with the new one
     said = box.ask_to_remove("shop.json")[box.lost]
     assert "of-the-shop-4, of-the-shop-3, of-the-shop-2 and 2 more" in said and "of-the-sample" not in said
+
+
+def test_a_run_that_answers_from_a_newer_upload_loses_that_one(home: Path, tmp_path: Path) -> None:
+    for name, rows in (("shop.json", ROWS), ("newer.json", ROWS[1:])):
+        uploads.take_upload(write_catalogue(tmp_path / name, rows))
+    made = build_dataset(uploads.open_catalogue("shop.json"), FEW_ROWS)
+    renew(
+        create_run(made, settings_for("quick", default_base()), home / "runs" / "renewed"),
+        uploads.open_catalogue("newer.json"),
+    )
+    with gr.Blocks():
+        box = CatalogueBox()
+    assert "Runs that answer from it (renewed)" in box.ask_to_remove("newer.json")[box.lost]
+    assert "Runs" not in box.ask_to_remove("shop.json")[box.lost]
 
 
 def csv_file(path: Path, headers: str, titles: list[str]) -> Path:
