@@ -138,7 +138,7 @@ OF_THE_WHOLE = frozenset(("warranty", "price", "country", "author", "publisher",
 """Kinds that a product has as a whole; of the others, a part of it or another thing may have its own."""
 
 
-def _named(words: set[str], sort: str) -> list[frozenset[str]]:
+def _named(words: Set[str], sort: str) -> list[frozenset[str]]:
     return [group for group in SORTS[sort] if group & words]
 
 
