@@ -98,14 +98,13 @@ def a_day_later(run: Path, path: Path) -> tuple[str, str, str]:
     return question, fact["value"], newer
 
 
-def asked(page: Page, question: str) -> str:
-    """What `auto` answers."""
+def auto_says(page: Page, question: str, answer: str) -> None:
+    """Ask, and wait for what `auto` answers: of the same question before another answer may stand there still."""
     text_box(page, "question").fill(question)
     page.locator("#ask").click()
     expect(page.locator("#answers article h3")).to_have_text(question)
-    expect(page.locator("#answers .answer[data-side=auto]")).to_have_attribute("data-says", re.compile("."))
+    expect(page.locator("#answers .answer[data-side=auto] .said")).to_contain_text(answer)
     expect(page.locator("#ask")).to_be_visible()
-    return page.locator("#answers .answer[data-side=auto] .said").inner_text()
 
 
 def test_a_run_answers_from_an_upload_and_goes_back(browser: Browser, tiny_base: Path, tmp_path: Path) -> None:
@@ -122,12 +121,12 @@ def test_a_run_answers_from_an_upload_and_goes_back(browser: Browser, tiny_base:
         expect(page.locator("#newer-back")).to_be_hidden()
         page.locator("#newer-use").click()
         expect(page.locator("#newer-said .problem")).to_contain_text("No catalogue is chosen")
-        assert before in asked(page, question)
+        auto_says(page, question, before)
         choose(page, "newer-catalogue", "tomorrow")
         page.locator("#newer-use").click()
         expect(page.locator("#newer-said .done")).to_contain_text("0 new, 0 gone")
         expect(page.locator("#newer-state [data-state=newer] b")).to_have_text("tomorrow.json")
-        assert after in asked(page, question)
+        auto_says(page, question, after)
         expect(page.locator("#answers [data-state=newer]")).to_contain_text(before)
         expect(page.locator("#answers .answer[data-side=auto] .verdict.right")).to_be_visible()
         page.reload()
@@ -135,6 +134,6 @@ def test_a_run_answers_from_an_upload_and_goes_back(browser: Browser, tiny_base:
         unfold(page, "newer")
         page.locator("#newer-back").click()
         expect(page.locator("#newer-state [data-state=taught]")).to_be_visible()
-        assert before in asked(page, question)
+        auto_says(page, question, before)
         page.close()
         assert not source_of(run_dataset(run)).since
