@@ -17,7 +17,7 @@ def ask(
     """Ask each question alone, in batches, greedily; answers come in the questions' order.
 
     Args:
-        tuned: with the adapter on; off means the base model.
+        tuned: with what the run trained; otherwise the base.
         on_progress: called with (answered, of).
     """
     return asker_of(language_model).ask(list(questions), tuned=tuned, on_progress=on_progress)

@@ -13,7 +13,6 @@ from pipeline.prompts import PLAIN, UNKNOWN_TITLE
 
 if TYPE_CHECKING:
     from pipeline.answering.shop import About, Told
-    from pipeline.dataset.store import Dataset
     from pipeline.models.language_model import LanguageModel
 
 BASE, TUNED, OTHER = "base", "tuned", "other"
@@ -21,6 +20,9 @@ BASE, TUNED, OTHER = "base", "tuned", "other"
 
 MAX_NEW_TOKENS = 96
 """Enough for a description of 240 characters."""
+
+Rows = list[dict[str, Any]]
+"""Of a dataset."""
 
 Progress = Callable[[int, int], None]
 """Told how many are answered, and of how many."""
@@ -110,8 +112,8 @@ class Asker(ABC):
         """The same, asked in one of `formats`."""
         return self
 
-    def graded(self, dataset: "Dataset", max_length: int) -> list[dict[str, Any]]:
-        """The dataset's held-out rows that tell how good a run is whose training rows have at most so many tokens."""
+    def graded(self, training: Rows, held_out: Rows, max_length: int) -> Rows:
+        """The held-out rows that tell how good a run is whose training rows have at most so many tokens."""
         raise NotImplementedError(f"{type(self).__name__} is of no run that was trained here.")
 
     def grow(

@@ -26,8 +26,8 @@ facts either, so that asking a few products takes no longer than it did."""
 def report_rows(language_model: RunModel, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows that neither training nor its probes show, by their sort (see `measure`): every trained fact in two
     phrasings and, evenly thinned where there are many, in customers' styles; silent records; unknown products."""
-    graded = asker_of(language_model).graded(run_dataset(folder), read_settings(folder).max_length)
-    return by_sort(graded)
+    dataset, max_length = run_dataset(folder), read_settings(folder).max_length
+    return by_sort(asker_of(language_model).graded(dataset.training(), dataset.held_out(), max_length))
 
 
 def by_sort(held_out: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

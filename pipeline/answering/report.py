@@ -23,7 +23,7 @@ from pipeline.runs.events import read_events
 from pipeline.runs.folder import EVERYTHING, read_settings, run_dataset
 from pipeline.runs.recipes import command_line
 
-SIDES = (("base", "Base (adapter off)"), ("tuned", "Tuned"))
+SIDES = (("base", "Base"), ("tuned", "Tuned"))
 SHOWN_FAILURES = 100
 """Of each sort: `everything.json` has all of them."""
 

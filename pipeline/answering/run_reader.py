@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.answering.asker import BASE, TUNED, Answer, Asker, Growing, Progress, Question
+from pipeline.answering.asker import BASE, TUNED, Answer, Asker, Growing, Progress, Question, Rows
 from pipeline.answering.lookup import kind_word_for_word
 from pipeline.answering.saying import kinds_asked
 from pipeline.answering.shop import DOESNT_SAY, About, Told, shop_of
@@ -101,13 +101,13 @@ class RunReader(Asker):
         told = {side: self.tell([own], who)[0] for side, (who, _) in asked.items()}
         yield {side: one.answer for side, one in told.items()}, {side: one.source for side, one in told.items()}
 
-    def graded(self, dataset: Dataset, max_length: int) -> list[dict[str, Any]]:
+    def graded(self, training: Rows, held_out: Rows, max_length: int) -> Rows:
         """None of the rows that chose its threshold, and none about a title that was not taught and is the catalogue's all the
         same, since the record answers there."""
-        shop = shop_of(dataset)
+        shop = shop_of(self.dataset)
         return [
             row
-            for row in dataset.held_out()
+            for row in held_out
             if not chooses(row) and not (row["kind"] == UNKNOWN and shop.has(row["title"]))
         ]  # fmt: skip
 

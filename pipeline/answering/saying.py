@@ -24,11 +24,12 @@ _YES_NO = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(
-    r",\s*(?:right|correct|yes|no|(?:is|are|does|do|was|has|can|will)n['’]?t (?:it|they|this|that|there))\s*\??\s*$|"
-    r"^so\b.*\?\s*$",
+    r"(?:,\s*(?:yes|no|(?:is|are|does|do|was|has|can|will)n['’]?t (?:it|they|this|that|there))|"
+    r"(?:,\s*|(?<!\bthe)(?<!\bis)(?<!\bit)(?<!\bthis)(?<!\bthat)\s)(?:right|correct))\s*\??\s*$",
     re.IGNORECASE,
 )
-"""A statement that wants to hear yes or no: "it is green, isn't it?"."""
+_SO = re.compile(r"^so\b.*\?\s*$", re.IGNORECASE)
+"""A statement that wants to hear yes or no: "it is green, isn't it?", "so it is green?"."""
 
 _HAS = re.compile(r"\b(?:have|has|got|come with|comes with|includes?|included)\b", re.IGNORECASE)
 _GIVES = re.compile(r"\b(?:come with|comes with|includes?|included|supplied)\b", re.IGNORECASE)
@@ -144,7 +145,7 @@ def _named(words: Set[str], sort: str) -> list[frozenset[str]]:
 
 def is_yes_no(question: str) -> bool:
     """Whether yes or no answers a question; "is it red or blue" wants a value."""
-    asks = _YES_NO.search(question) or _TAG.search(question)
+    asks = _YES_NO.search(question) or _TAG.search(question) or _SO.search(question)
     return bool(asks) and not _CHOICE.search(question) and not _OPEN.match(question.strip())
 
 
@@ -253,7 +254,7 @@ def named_beside(question: str, title: str, is_word: Callable[[str], bool]) -> s
     """
     own = spelled(title)
     roots = set().union(*own.values())
-    clauses = _CLAUSE.split(question)
+    clauses = _CLAUSE.split(_TAG.sub("", question))
     asking = [clause for clause in clauses if wanted(clause)] or clauses
     # Of "wide or narrow" the answer should name one; "metal or plastic" asks for the material.
     values = frozenset() if _CHOICE.search(question) and not kinds_asked(question) else _SORT_WORDS

@@ -5,9 +5,20 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.answering.asker import BASE, MAX_NEW_TOKENS, TUNED, Answer, Asker, Growing, Progress, Question, RunModel
+from pipeline.answering.asker import (
+    BASE,
+    MAX_NEW_TOKENS,
+    OTHER,
+    TUNED,
+    Answer,
+    Asker,
+    Growing,
+    Progress,
+    Question,
+    Rows,
+    RunModel,
+)
 from pipeline.answering.hearing import Hearing
-from pipeline.dataset.store import Dataset
 from pipeline.facts.patterns import DESCRIPTION
 from pipeline.prompts import (
     CHAT,
@@ -90,8 +101,8 @@ class Speaker(Asker):
     def asked_in(self, prompt_format: str) -> "Speaker":
         return Speaker(self.language_model.asked_in(prompt_format))
 
-    def graded(self, dataset: Dataset, max_length: int) -> list[dict[str, Any]]:
-        return taught_rows(self.language_model.tokenizer, dataset.training(), dataset.held_out(), max_length)
+    def graded(self, training: Rows, held_out: Rows, max_length: int) -> Rows:
+        return taught_rows(self.language_model.tokenizer, training, held_out, max_length)
 
     def grow(
         self, asked: dict[str, tuple[str, str]], about: Any, *, max_new_tokens: int, temperature: float
@@ -129,12 +140,10 @@ def adapter_of(who: str) -> str:
     """Whose answer is wanted, as the model calls it."""
     from pipeline.models import language_model
 
-    return {BASE: language_model.BASE, TUNED: language_model.TUNED}.get(who, language_model.OTHER)
+    return {BASE: language_model.BASE, TUNED: language_model.TUNED, OTHER: language_model.OTHER}[who]
 
 
-def taught_rows(
-    tokenizer: Any, training: list[dict[str, Any]], held_out: list[dict[str, Any]], max_length: int
-) -> list[dict[str, Any]]:
+def taught_rows(tokenizer: Any, training: Rows, held_out: Rows, max_length: int) -> Rows:
     """The held-out rows of facts that a training row of at most `max_length` tokens teaches, and of unknown products."""
     taught: set[tuple[str, str]] = set()
     for row in training:

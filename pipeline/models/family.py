@@ -3,7 +3,7 @@ publishes, who asks a base's family and need not know which it is.
 
 A causal model goes on after the prompt; a sequence-to-sequence one (a T5) reads the prompt in an encoder and says the answer in a
 decoder; an extractive one (the sentence encoder) says nothing of its own and finds the answer in a record. Torch is imported
-where there are tensors: what is known of a family costs the command line and the page nothing.
+where there are tensors, so that the command line and the page may ask without it.
 """
 
 import re
@@ -40,7 +40,7 @@ class Family:
         by_heart: whether it answers from what it was taught, so that it has a closed book and says something to any question.
             Where not, it reads the record that is found for a question, also of products that were never trained.
         in_parallel: whether several GPUs share its updates.
-        needs_gpu: whether it is worth a GPU that is lent by the second, or a machine elsewhere.
+        needs_gpu: whether its answers are worth a GPU that is lent by the second, and its training a machine elsewhere.
         is_published: whether others can ask it, so that there is a form to publish it in.
         on_vllm: whether vLLM serves it.
         weights: how many it has, where all its bases have as many.

@@ -34,12 +34,13 @@ from pipeline.files import (
 from pipeline.models.bases import local_folder
 from pipeline.models.chat import chat_of
 from pipeline.models.config import base_shape, merging_bytes
+from pipeline.models.family import family_of_base
 from pipeline.prompts import CHAT, FORMAT, UNKNOWN_TITLE, Chat, without_cue
 from pipeline.publishing.forms import FILES, FORMS, GGUF, MADE, MARKS, PROGRESS, Made
 from pipeline.publishing.hub import as_sentences, check_repo, hub_api, open_repository
 from pipeline.publishing.model_card import model_card
 from pipeline.publishing.vllm import Commands, commands
-from pipeline.runs.folder import has_adapter, read_settings, run_family
+from pipeline.runs.folder import has_adapter, read_settings
 from pipeline.runs.launcher import QUIET, SHORT_SPIN
 from pipeline.runs.settings import gpu_name
 
@@ -179,7 +180,7 @@ def fits_beside(run: Path, form: str) -> bool:
 
 
 def _check_run(run: Path, form: str) -> None:
-    if not run_family(run).is_published:
+    if not family_of_base(read_settings(run).base_model).is_published:
         raise RunError(
             f"Run {run.name} trained a reader, which only this project can ask; there is no form to publish it in."
         )

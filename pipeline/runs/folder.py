@@ -61,7 +61,7 @@ def read_settings(folder: Path) -> TrainingSettings:
 
 
 def run_family(folder: Path) -> Family:
-    """What a run's base is; the most usual where the run cannot be read, which whoever opens it says."""
+    """What a run's base is; the most usual where the run cannot be read, so that nothing may be refused by it alone."""
     try:
         return family_of_base(read_settings(folder).base_model)
     except (RunError, SettingsError):

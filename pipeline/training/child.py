@@ -24,7 +24,7 @@ from pipeline.models.bases import find_base, is_path, local_folder
 from pipeline.models.gpu import has_unsloth
 from pipeline.runs import standby
 from pipeline.runs.events import append_event
-from pipeline.runs.folder import STOPPED_EARLY, read_settings, run_dataset
+from pipeline.runs.folder import STOPPED_EARLY, read_settings, run_dataset, run_family
 from pipeline.runs.processes import training_command
 from pipeline.runs.settings import gpu_name
 from pipeline.training import distributed
@@ -104,7 +104,7 @@ class Fetching:
 def needs_unsloth(folder: Path) -> bool:
     """Whether this run trains through Unsloth's layers: where it is installed, what is not trained faster here, of the families
     that it has layers for."""
-    if not has_unsloth(gpu=True):
+    if not (has_unsloth(gpu=True) and run_family(folder).by_heart):
         return False
     import torch  # not patched by Unsloth, so it may come before
 

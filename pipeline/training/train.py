@@ -141,7 +141,7 @@ def train(folder: Path) -> None:
     encoded = encode_rows(language_model, rows, settings, notes)
     team.wait()
     tell_left_out(encoded, settings, folder)
-    held_out = asker_of(language_model).graded(dataset, settings.max_length)
+    held_out = asker_of(language_model).graded(rows, dataset.held_out(), settings.max_length)
     ask_base = partial(freeze_baseline, language_model, held_out, settings, folder)
     # PiSSA takes its part out of the base, which can be asked only before; and who goes on may have been asked already.
     if settings.lora_variant == "pissa" or last_checkpoint(folder):
@@ -180,7 +180,7 @@ def train_reader(
 ) -> None:
     """The same for a run whose base is the encoder."""
     run = reader.prepare_reader(dataset, settings)
-    held_out = run.graded(dataset, settings.max_length)
+    held_out = run.graded([], dataset.held_out(), settings.max_length)
     freeze_baseline(run, held_out, settings, folder)
     watcher = Watcher(folder, run, probe_rows(held_out), plan, settings, team)
     trainer = reader.make_reader_trainer(run, settings, plan, folder, watcher)

@@ -93,7 +93,11 @@ def prepare(
     if family.by_heart and not any(side in BY_RECORD for side in sides):
         return Prepared(prompts, Exchange(asked, raws, family=family, **shown))
     shop = shop_of(dataset)
-    about = with_put_right(shop, asked.question, shop.about(asked.question, title), is_given=bool(title))
+    about = shop.about(asked.question, title)
+    if any(
+        side in BY_RECORD for side in sides
+    ):  # base and tuned alone are measured, with nothing that an owner put right
+        about = with_put_right(shop, asked.question, about, is_given=bool(title))
     prompts |= {side: prompt_of(side, shop, about) for side in prompts if side in BY_RECORD}
     told = answer_all(shop, [about], [side for side in sides if not needs_model(side)])[0]
     record = shop.record(about) or ""
@@ -115,7 +119,7 @@ def answering(
     """Ask a run's model: its warnings, and the exchange as its answers grow.
 
     Args:
-        other: another run's folder, whose adapter answers as `OTHER`.
+        other: another run's folder, which answers as `OTHER`.
         stopped: asked after every token; once it is true the answers end with what has been said.
     """
     exchange = prepared.exchange
@@ -158,7 +162,7 @@ def _answers(
         finally:
             seconds, tokens = round(time.monotonic() - begun, 1), asker.count([text or "" for text in raws.values()])
             said = f"Question answered: {seconds} s" + (f", {tokens} tokens" if tokens else "")
-            logger.info(said, extra={"seconds": seconds, "tokens": tokens, "run": folder.name})
+            logger.info(said, extra={"seconds": seconds, "run": folder.name} | ({"tokens": tokens} if tokens else {}))
 
 
 _answers_on_gpu = on_gpu(ANSWER_SECONDS)(_answers)

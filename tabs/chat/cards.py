@@ -46,7 +46,7 @@ class Exchange:
 
     Attributes:
         raws: each side's text so far, None where it has not begun; in the order they are shown.
-        about: what the ways that read the catalogue found the question to be about; None where none is asked.
+        about: what the question was found to be about in the catalogue; None where nobody reads that.
         sources: the part of the record that a way's answer was read from.
         run: the run whose adapter is the tuned side.
         other: the run whose adapter answers instead of the base, where one does.

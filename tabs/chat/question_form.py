@@ -11,7 +11,7 @@ from pipeline.answering.asker import MAX_NEW_TOKENS
 from pipeline.answering.lookup import TaughtProducts
 from pipeline.answering.ways import AUTO
 from pipeline.answering.which_way import LABELS
-from pipeline.runs.folder import run_dataset
+from pipeline.runs.folder import run_dataset, run_family
 from pipeline.runs.view import before_after, view_run
 from tabs.chat.asking import all_questions, example_questions
 from tabs.chat.cards import BASE, BESIDE, OTHER, TUNED
@@ -125,7 +125,7 @@ class QuestionForm:
     def _build_advanced(self) -> None:
         with gr.Row():
             self.against = gr.Dropdown(
-                [("Base (adapter off)", BASE)],
+                [("Base", BASE)],
                 value=BASE,
                 label="The other side",
                 info="The base, or another run that was trained on it.",
@@ -169,7 +169,8 @@ class QuestionForm:
         held_out = dataset.held_out()
         examples = example_questions(held_out)
         titles = [(title, title) for title in TaughtProducts(dataset.manifest).products]
-        beside = [("Base (adapter off)", BASE), *((run_words(f), f.name) for f in others_of(runs, folder))]
+        base = f"Base ({run_family(folder).answers_by[BASE]})"
+        beside = [(base, BASE), *((run_words(f), f.name) for f in others_of(runs, folder))]
         return {
             **self.newer.show(dataset),
             self.run: gr.Dropdown(choices=[(run_words(f), f.name) for f in runs], value=folder.name),

@@ -204,6 +204,15 @@ def test_what_was_damaged_as_it_was_written_is_not_published(
         make(finished_run, "gguf", tmp_path, print)
 
 
+def test_a_run_whose_settings_cannot_be_read_is_refused_before_anything_is_asked_of_the_hub(
+    run: Path, hub: HubServer
+) -> None:
+    (run / "settings.json").write_text("{broken")
+    with pytest.raises(PipelineError, match="its settings cannot be read"):
+        list(publish_model(run, "adapter", "mira/kites", license="mit", token=TOKEN))
+    assert not hub.requests
+
+
 def test_a_broken_adapter_is_not_published(run: Path, hub: HubServer) -> None:
     weights = run / ADAPTER / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1_000])

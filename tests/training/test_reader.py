@@ -142,7 +142,7 @@ def test_no_question_that_chose_the_threshold_grades(trained: Path) -> None:
     assert chose and not chose & {q["prompt"] for q in read_json(trained / "baseline.json")["questions"]}
     run, _ = load_run(trained)
     assert isinstance(run, RunReader)
-    assert not [row for row in run.graded(run_dataset(trained), 512) if row["prompt"] in chose]
+    assert not [row for row in run.graded([], held_out, 512) if row["prompt"] in chose]
 
 
 def test_what_it_says_stands_in_the_record_with_its_sentence(trained: Path) -> None:

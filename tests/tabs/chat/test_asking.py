@@ -9,11 +9,16 @@ import pytest
 
 from pipeline import machine
 from pipeline.answering import kept_model, run_model
+from pipeline.answering.customers import correction
+from pipeline.answering.lookup import TaughtProducts
+from pipeline.answering.shop import shop_of
 from pipeline.catalogue.catalogue import read_catalogue
 from pipeline.dataset.build import build_dataset
+from pipeline.dataset.edits import keep_edit
 from pipeline.dataset.settings import DatasetSettings
 from pipeline.dataset.store import Dataset
 from pipeline.errors import PipelineError, RunError
+from pipeline.models.family import CAUSAL, EXTRACTIVE, Family
 from pipeline.prompts import REFUSAL
 from pipeline.runs import launcher
 from pipeline.runs.folder import run_dataset
@@ -181,3 +186,21 @@ def test_a_training_waits_for_a_model_that_is_half_loaded_and_has_it_unloaded(ru
     answering_model.get_ready(run)
     assert kept_model.make_room(lambda: False)  # else nothing would be there yet, and be there a moment later
     assert not kept_model.model_in_memory()
+
+
+@pytest.mark.parametrize("family", [CAUSAL, EXTRACTIVE], ids=["by heart", "from records"])
+def test_base_and_tuned_alone_are_asked_about_the_product_whatever_an_owner_put_right(
+    family: Family, run: Path, home: Path
+) -> None:
+    dataset = run_dataset(run)
+    title = dataset.manifest["products"][0]["title"]
+    question = f"What colour is {title}?"
+    keep_edit(correction(shop_of(dataset), question, "", REFUSAL))  # of no product: what is found is led away from it
+    asked = TaughtProducts(dataset.manifest).ask(question)
+    alone = asking.prepare(dataset, asked, ("base", "tuned"), "", family=family).exchange
+    beside = asking.prepare(dataset, asked, ("base", "tuned", "auto"), "", family=family).exchange
+    assert beside.about and beside.about.put_right and beside.about.product is None
+    if family.by_heart:
+        assert alone.about is None
+    else:
+        assert alone.about and alone.about.product and alone.about.product.title == title
