@@ -42,7 +42,9 @@ MEASURES: dict[str, tuple[str, str]] = {
     "country": (
         r"\bmade in\b|\bwhere(?:'?s| is| are| was| were| does| do)\b.*\b(?:made|manufactured|produced|from)\b|\bcountry\b|"
         r"\bmanufactured\b|\b(?:american|british|canadian|chinese|danish|dutch|english|french|german|indian|irish|italian|"
-        r"japanese|korean|mexican|polish|portuguese|spanish|swedish|swiss|taiwanese|turkish|usa?) made\b",
+        r"japanese|korean|mexican|polish|portuguese|spanish|swedish|swiss|taiwanese|turkish|usa?) made\b|"
+        r"\b(?:is|are|was|were)\b(?:(?!\b(?:sent|ship|deliver|sold))[^.?!]){0,40}\bfrom (?:the )?(?:china|japan|germany|taiwan|"
+        r"italy|canada|india|mexico|korea|france|spain|england|britain|uk|usa?|america|ireland|poland|denmark|sweden|portugal|turkey)\b",
         r"\bmade in\b|\bcountry\b|\borigin\b|\bmanufactured in\b|\bimported\b",
     ),
     "count": (
@@ -75,7 +77,7 @@ MEASURES: dict[str, tuple[str, str]] = {
         r"\bauthor|\bby\b|\bwritten\b|\bwrote\b|\bwriter\b",
     ),
     "publisher": (
-        r"\bpublishe[rds]+\b(?! (?:in|date))|\bpublishes\b|\bpublisher\b",
+        r"^(?!.*\bwhen\b).*\bpublishe[rds]+\b(?! (?:in|date))|\bpublishes\b|\bpublisher\b",
         r"\bpublished by\b|\bpublisher\b|\bpress\b|\bbooks\b|\bimprint\b|\bmanufacturer\b|\bbrand\b",
     ),
     "maker": (
@@ -84,14 +86,23 @@ MEASURES: dict[str, tuple[str, str]] = {
         r"\bbrand|\bmanufactur|\b(?:made|built|crafted|designed|produced|sewn|knitted|worked|painted)\b[^.]{0,40}\b(?:by|for) |"
         r"\b(?:by|from) (?-i:[A-Z])|\b(?:compan(?:y|ies)|inc|corp|ltd|gmbh)\b",
     ),
+    "binding": (
+        r"\b(?:hard|paper|soft)[ -]?(?:cover|back)s?\b|\bbinding\b|\bkindle\b|\be-?books?\b|\baudio ?books?\b",
+        r"\b(?:hard|paper|soft)[ -]?(?:cover|back|bound)|\bboard book|\bspiral|\bbinding|\bbound\b|\bkindle|\be-?book|\baudio|"
+        r"\bcd\b",
+    ),
     "year": (
         r"\b(?:what|which) year\b|\bwhen (?:was|did|were)\b.*\b(?:out|published|released|made|recorded|written)\b|"
         r"\byear .*\bfrom\b",
         r"\b(?:1[5-9]|20)\d\d\b",
     ),
-    "pages": (r"\bhow many pages\b|\bpage count\b|\bnumber of pages\b", r"\bpages?\b|\bleaves\b"),
+    "pages": (
+        r"\bhow many pages\b|\bpage count\b|\bnumber of pages\b|\b\d+ pages\b",
+        r"\d[ -]{0,2}pages?\b|\bpages?\W{1,3}\d|\bleaves\b",
+    ),
     "language": (
-        r"\blanguage\b",
+        r"\blanguage\b|\bin (?:easy |plain |simple )?(?:english|french|german|spanish|italian|czech|dutch|polish|danish|swedish|"
+        r"portuguese|chinese|japanese|korean|russian)\b",
         r"\b[Ll]anguages?\b|\bin (?:[A-Z][a-z]+(?:ish|ese|ian|an|ch|ic|in))\b|\b[A-Z][a-z]+(?:ish|ese) ",
     ),
     "sizes": (
@@ -120,6 +131,8 @@ def wanted(question: str) -> list[str]:
     sizes = _LASTS.sub(lambda match: " " * len(match[0]), question)
     searched = {kind: sizes if kind == "size" else question for kind in _COMPILED}
     found = {kind: match.start() for kind, (asks, _) in _COMPILED.items() if (match := asks.search(searched[kind]))}
+    if len(found) > 1:
+        found.pop("binding", None)  # "how long is the audio book" calls it so
     return sorted(found, key=found.__getitem__)
 
 
@@ -130,6 +143,13 @@ def without_measures(question: str) -> str:
     return question
 
 
+EXACT = frozenset(("author", "binding", "country", "language", "maker", "pages", "power", "price", "publisher", "year"))
+"""Measures that a text tells in few ways: what has none of them does not tell it, however near it is."""
+
+_RIGHTS = re.compile(r"\bcopyright\b[^.]{0,60}(?:\b(?:inc|llc|ltd)\b)?", re.IGNORECASE)
+"""Of a review that stands in a record, not of the product."""
+
+
 def tells(kind: str, text: str) -> bool:
     """Whether a text can tell this measure."""
-    return _COMPILED[kind][1].search(text) is not None
+    return _COMPILED[kind][1].search(_RIGHTS.sub(" ", text)) is not None

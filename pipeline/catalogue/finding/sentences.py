@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.catalogue.finding.measures import tells, wanted
+from pipeline.catalogue.finding.measures import EXACT, tells, wanted
 from pipeline.catalogue.finding.names import QUESTIONS_WORDS
 from pipeline.catalogue.finding.spelling import mended
 from pipeline.catalogue.finding.units import MAX_WORDS, Unit, units
@@ -106,7 +106,8 @@ class SentenceFinder:
             "wanted": float(bool(asked)),
             "told": float(told[best]),
         }
-        likely = 0.0 if asked and not told.any() else self._likely(features)
+        is_told = told[best] if EXACT.intersection(asked) else told.any()
+        likely = 0.0 if asked and not is_told else self._likely(features)
         return Found(parts[best], likely, features, tuple(parts[i] for i in order[1:4]))
 
     def read_ahead(self, questions: Sequence[str]) -> None:

@@ -23,6 +23,13 @@ from pipeline.catalogue.finding.measures import tells, wanted, without_measures
         ("how long is the battery life", []),
         ("how long is shipping", []),
         ("who makes the lamp", ["maker"]),
+        ("is it hardcover or paperback", ["binding"]),
+        ("how long is the audiobook", ["size"]),
+        ("is it from China?", ["country"]),
+        ("is it in English", ["language"]),
+        ("is it more than 300 pages", ["pages"]),
+        ("when was it published?", ["year"]),
+        ("who published it", ["publisher"]),
         ("is it good for a 3 yr old?", ["age"]),
         ("is it ok for my 4-year-old daughter", ["age"]),
         ("is it good for a 3 year old laptop", []),
@@ -34,6 +41,21 @@ def test_the_measures_that_a_question_names(question: str, measures: list[str]) 
 
 def test_the_words_of_the_measure_are_taken_out() -> None:
     assert without_measures("how heavy is the bolt").split() == ["is", "the", "bolt"]
+
+
+@pytest.mark.parametrize(
+    ("measure", "text", "is_told"),
+    [
+        ("pages", "It has 224 pages.", True),
+        ("pages", "Illustrated across the full width of the page.", False),
+        ("binding", "A sturdy board book.", True),
+        ("binding", "The book moves at a cracking pace.", False),
+        ("year", "Published in 1989.", True),
+        ("year", "Ages 3-6.Copyright 1989 Reed Information, Inc.", False),  # of a review
+    ],
+)
+def test_what_tells_a_measure(measure: str, text: str, is_told: bool) -> None:
+    assert tells(measure, text) == is_told
 
 
 def test_a_maker_is_told_by_who_names_one() -> None:

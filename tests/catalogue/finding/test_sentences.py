@@ -40,6 +40,12 @@ def test_what_nothing_in_the_record_can_tell_is_not_answered(finder: SentenceFin
     assert found is not None and found.likely < finder.threshold
 
 
+def test_what_another_part_tells_is_not_answered_by_the_nearest(finder: SentenceFinder) -> None:
+    record = "Power that you can feel with a powerful motor. A fuse of 3 amps is in the bag."
+    found = finder.find("how powerful is it", "Torvald Fan", record)
+    assert found is not None and ("amps" in found.unit.text or found.likely < finder.threshold)
+
+
 def test_an_empty_record_has_no_part(finder: SentenceFinder) -> None:
     assert finder.find("how heavy is it", "Lamp", "") is None
 
