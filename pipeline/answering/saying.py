@@ -41,11 +41,6 @@ _GIVEN = re.compile(
 _THICK = re.compile(r"\b(?:thick|thickness|deep|depth)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[.?!;:,]\s+|(?<!\s)\s+(?:if|because|since|but|so|when)\s+", re.IGNORECASE)
 _CHOICE = re.compile(r"\bor\b", re.IGNORECASE)
-_IN_LANGUAGE = re.compile(
-    r"\bin (?!the\b|an?\b)(?:\w+ )?(?:english|french|german|spanish|italian|czech|dutch|polish|danish|swedish|portuguese|chinese|"
-    r"japanese|korean|russian)\b",
-    re.IGNORECASE,
-)
 _OPEN = re.compile(r"\b(?:how|what|whats|which|who|whose|where|when|why)\b", re.IGNORECASE)
 DENIED = re.compile(
     r"\b(?:no|not|never|without|none|nor|cannot|\w+n['’]t|except|excluded|sold separately|instead)\b", re.IGNORECASE
@@ -121,6 +116,14 @@ SORTS = {
 }
 """Values of one sort, those together that agree: what has one of them mostly has no other."""
 
+_ASKED_SORTS = ("colour", "material", "country", "language")
+"""Those that are kinds of facts, too."""
+
+_IN_LANGUAGE = re.compile(
+    rf"\bin (?!the\b|an?\b)(?:\w+ )?(?:{'|'.join(word for group in SORTS['language'] for word in group)})\b",
+    re.IGNORECASE,
+)
+
 _LANDS, _OF_ORIGIN, _OF_PLACE = (
     frozenset(words.split())
     for words in (
@@ -190,7 +193,7 @@ def kinds_asked(question: str) -> list[tuple[str, ...]]:
     if groups or not is_yes_no(question):
         return groups
     words = set(plain_words(question))
-    sorts = [sort for sort in ("colour", "material", "country", "language") if _names(words, sort)]
+    sorts = [sort for sort in _ASKED_SORTS if _names(words, sort)]
     if sorts == ["country", "language"]:  # "french" is both
         return [("language",)] if _IN_LANGUAGE.search(question) else [("country", "language")]
     if len(sorts) == 1:
@@ -209,8 +212,7 @@ def _names(words: Set[str], sort: str) -> bool:
 def _offered(question: str) -> str:
     """The sort of which a question names two values to choose from, as "is it metal or plastic?" does; empty where none."""
     words = set(plain_words(question)) if _CHOICE.search(question) else set()
-    sorts = ("colour", "material", "country", "language")
-    return next((sort for sort in sorts if len(_named(words, sort)) > 1), "")
+    return next((sort for sort in _ASKED_SORTS if len(_named(words, sort)) > 1), "")
 
 
 def facts_asked(question: str, facts: Sequence[Fact]) -> list[Fact]:

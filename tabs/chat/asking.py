@@ -90,13 +90,12 @@ def prepare(
     """
     raws: Raws = dict.fromkeys(sides)
     prompts = {side: asked.prompt for side in sides if needs_model(side)}
-    if family.by_heart and not any(side in BY_RECORD for side in sides):
+    is_read = any(side in BY_RECORD for side in sides)
+    if family.by_heart and not is_read:
         return Prepared(prompts, Exchange(asked, raws, family=family, **shown))
     shop = shop_of(dataset)
     about = shop.about(asked.question, title)
-    if any(
-        side in BY_RECORD for side in sides
-    ):  # base and tuned alone are measured, with nothing that an owner put right
+    if is_read:  # base and tuned alone are measured, with nothing that an owner put right
         about = with_put_right(shop, asked.question, about, is_given=bool(title))
     prompts |= {side: prompt_of(side, shop, about) for side in prompts if side in BY_RECORD}
     told = answer_all(shop, [about], [side for side in sides if not needs_model(side)])[0]

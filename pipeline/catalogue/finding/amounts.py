@@ -1,5 +1,6 @@
 """Amounts as people and records write them, a number with its unit: what two of them say to each other."""
 
+import operator
 import re
 from dataclasses import dataclass
 
@@ -40,15 +41,20 @@ _AND_UP = re.compile(
     r"\d(?:[ -]?(?:years?|yrs?|months?)(?:[ -]olds?)?)? ?(?:\+|(?:and|or) (?:up|over|older|above)\b)", re.IGNORECASE
 )
 
-_OVER = re.compile(
-    r"\b(?:(?:more|greater|bigger|larger|longer|taller|wider|higher|deeper|heavier|stronger|thicker) than|over|above)\b",
-    re.IGNORECASE,
-)
-_UNDER = re.compile(
-    r"\b(?:(?:less|fewer|smaller|shorter|lower|lighter|narrower|thinner|cheaper) than|under|below)\b", re.IGNORECASE
-)
-_AT_LEAST = re.compile(r"\b(?:at least|no less than)\b", re.IGNORECASE)
-_AT_MOST = re.compile(r"\b(?:at most|no more than|not more than)\b", re.IGNORECASE)
+_BOUNDS = [
+    (re.compile(rf"\b(?:{words})\b", re.IGNORECASE), holds)
+    for words, holds in (
+        ("at least|no less than", operator.ge),
+        ("at most|no more than|not more than", operator.le),
+        (
+            "(?:more|greater|bigger|larger|longer|taller|wider|higher|deeper|heavier|stronger|thicker) than|over|above",
+            operator.gt,
+        ),
+        ("(?:less|fewer|smaller|shorter|lower|lighter|narrower|thinner|cheaper) than|under|below", operator.lt),
+    )
+]
+"""How a question says that an amount may be another, and what then holds between the told one and that; the first counts."""
+
 _ELSE = re.compile(
     r"\b(?:fits?|fitting|reach|reaches|into|inside|between|within|enough|room|up to|holds?|with|works?|uses?|using|takes?|needs?|"
     r"requires?|compatible)\b",
@@ -119,26 +125,13 @@ def agrees(question: str, value: str) -> bool | None:
         return None
     if not all(a.is_like(t) for a in asked for t in told):
         return None
-    if len(asked) == 1 and (bounded := _within(question, asked[0], value, told)) is not None:
-        return bounded
-    if any(pattern.search(question) for pattern in (_OVER, _UNDER, _AT_LEAST, _AT_MOST)):
-        return None
-    return all(any(a.less(t) == 0 for t in told) for a in asked)
-
-
-def _within(question: str, asked: Amount, value: str, told: list[Amount]) -> bool | None:
-    """Whether an amount lies within a range, or beyond a bound; None where there is neither."""
-    low, high = told[0], told[-1]
-    if len(told) == 2 and _RANGE.search(value):
-        return low.less(asked) >= 0 and asked.less(high) >= 0
-    if len(told) > 1:
-        return None
-    if _AND_UP.search(value):
-        return low.less(asked) >= 0
-    more = low.less(asked)  # below 0 where the value is larger
-    for pattern, holds in (
-        (_AT_LEAST, more <= 0), (_AT_MOST, more >= 0), (_OVER, more < 0), (_UNDER, more > 0),
-    ):  # fmt: skip
-        if pattern.search(question):
-            return holds
-    return None
+    bound = next((holds for pattern, holds in _BOUNDS if pattern.search(question)), None)
+    if len(asked) == 1:
+        guess, low, high = asked[0], told[0], told[-1]
+        if len(told) == 2 and _RANGE.search(value):
+            return low.less(guess) >= 0 and guess.less(high) >= 0
+        if len(told) == 1 and _AND_UP.search(value):
+            return low.less(guess) >= 0
+        if len(told) == 1 and bound:
+            return bound(guess.less(low), 0)
+    return None if bound else all(any(a.less(t) == 0 for t in told) for a in asked)
